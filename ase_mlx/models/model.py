@@ -1,0 +1,71 @@
+"""What every model is: a map from a graph to a `Prediction`.
+
+Source: ours.
+"""
+
+import abc
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from ase_mlx.graph import Graph
+from ase_mlx.quantities import Quantity
+
+
+class Prediction(Mapping[str, Any]):
+    """A read-only map from quantity names to arrays in the package's units (eV, Å, eV/Å, eV/Å³).
+
+    `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member, member
+    axis first; a name is absent there where nothing is known, never zero.
+
+    Source: ours.
+    """
+
+    __slots__ = ("_values", "members", "std")
+
+    def __init__(
+        self, values: Mapping[str, Any], std: Mapping[str, Any] | None = None, members: Mapping[str, Any] | None = None
+    ):
+        """Wrap arrays in the package's units."""
+        self._values = MappingProxyType(dict(values))
+        self.std: Mapping[str, Any] = MappingProxyType(dict(std or {}))
+        self.members: Mapping[str, Any] = MappingProxyType(dict(members or {}))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one quantity, or say which there are."""
+        if name not in self._values:
+            raise KeyError(f"got {name!r}, but this prediction holds {', '.join(self._values)}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Count the quantities."""
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        """List the names and which of them have an error bar."""
+        return f"Prediction({', '.join(n + (' ± std' if n in self.std else '') for n in self)})"
+
+
+class Model(nn.Module, abc.ABC):
+    """A learned model: what it gives (`outputs`), how far it sees (`cutoff`, Å), which atomic numbers it knows (`elements`).
+
+    Source: ours.
+    """
+
+    outputs: tuple[Quantity, ...]
+    cutoff: float
+    elements: tuple[int, ...]
+
+    @abc.abstractmethod
+    def forward(self, graph: Graph, points: Any = None) -> Prediction:
+        """Predict all outputs of a batched graph, in the package's units; arrays are torch tensors."""
+
+    @abc.abstractmethod
+    def with_std(self, graph: Graph) -> Prediction:
+        """Predict as `forward`, with `std` and `members` where the model knows them, in the package's units."""

@@ -1,0 +1,262 @@
+"""Interatomic potential: energy, forces and stress, the last two as exact derivatives, with a shallow ensemble of readouts.
+
+E = Σ_i [E⁰(Z_i) + s · w·f_i] + E_ZBL, with latent features f_i of an equivariant message-passing trunk, a force scale s in eV/Å
+times 1 Å, and one readout w; the members of the ensemble are readouts w + δ_m on the same features.
+
+Source: the trunk follows Batzner et al., Nat. Commun. 13, 2453 (2022); the shallow ensemble Kellner and Ceriotti,
+arXiv 2402.16621.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ase_mlx import quantities
+from ase_mlx.graph import Graph
+from ase_mlx.nn.angular import dimension, paths, spherical_harmonics
+from ase_mlx.nn.blocks import DegreeLinear, EquivariantNorm, Gate, Product
+from ase_mlx.nn.convolution import convolve, convolve_tabulated
+from ase_mlx.nn.radial import Radial
+from ase_mlx.nn.repulsion import zbl
+
+from .model import Model, Prediction
+
+_TABLE_INTERVALS = 512
+
+
+@dataclass(frozen=True)
+class PotentialConfig:
+    """Size and range of a potential; `cutoff` in Å, everything else dimensionless.
+
+    Source: ours; the defaults are those of `benchmarks/potential.py`.
+    """
+
+    elements: tuple[int, ...]
+    cutoff: float = 5.0
+    l_max: int = 2
+    layers: int = 3
+    channels: int = 32
+    n_basis: int = 8
+    radial_hidden: tuple[int, ...] = (64,)
+    latent: int = 64
+    members: int = 16
+    products: bool = False
+    reference_energies: tuple[float, ...] = field(default=())
+    energy_scale: float = 1.0
+    neighbors: float = 28.0
+
+    def __post_init__(self):
+        """Refuse sizes without meaning."""
+        if not self.elements or len(set(self.elements)) != len(self.elements):
+            raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each element once")
+        if self.cutoff <= 0 or self.layers < 1 or self.l_max < 0 or self.channels < 1:
+            raise ValueError(
+                f"got cutoff={self.cutoff} Å, layers={self.layers}, l_max={self.l_max}, channels={self.channels}; expected "
+                "a positive cutoff, layers and channels, and l_max ≥ 0"
+            )
+        if self.reference_energies and len(self.reference_energies) != len(self.elements):
+            raise ValueError(
+                f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, expected one each"
+            )
+
+
+class _Layer(nn.Module):
+    """Normalise, mix, convolve, mix, add the species' self-connection, gate."""
+
+    def __init__(self, config: PotentialConfig, l_in: int, l_out: int):
+        super().__init__()
+        c, n_species = config.channels, len(config.elements)
+        self.paths = paths(l_in, config.l_max, l_out)
+        self.l_out, self.scale = l_out, 1 / math.sqrt(config.neighbors)
+        self.gate = Gate(l_out, c)
+        self.norm = EquivariantNorm(l_in, c)
+        self.up = DegreeLinear(l_in, c, c)
+        self.radial = Radial(config.cutoff, config.n_basis, config.radial_hidden, len(self.paths), c)
+        self.down = DegreeLinear(l_out, c, c)
+        self.down_scalars = DegreeLinear(0, c, self.gate.scalars)
+        self.keep = DegreeLinear(min(l_in, l_out), c, c, n_species)
+        self.keep_scalars = DegreeLinear(0, c, self.gate.scalars, n_species)
+        self.product = Product(l_out, l_out, c) if config.products else None
+        self.knots: Tensor | None = None
+
+    def forward(self, h: Tensor, y: Tensor, distance: Tensor, species: Tensor, graph: Graph) -> Tensor:
+        x = self.up(self.norm(h))
+        if self.knots is None:
+            message = convolve(y[:, : dimension(self.paths.l_edge)], self.radial(distance), x, graph, self.paths)
+        else:
+            position = distance * ((len(self.knots) - 1) / self.radial.cutoff)
+            message = convolve_tabulated(y, position, x, self.knots, graph, self.paths)
+        message = message * self.scale
+        if self.product is not None:
+            message = message + self.product(message)
+        scalars = self.down_scalars(message[:, :1]) + self.keep_scalars(h[:, :1], species)
+        out = self.down(message)
+        kept = self.keep(h[:, : dimension(min(self.paths.l_in, self.l_out))], species)
+        out = torch.cat([out[:, : kept.shape[1]] + kept, out[:, kept.shape[1] :]], dim=1)
+        return self.gate(scalars[:, 0], out)
+
+    def tabulate(self, on: bool) -> None:
+        self.knots = self.radial.table(_TABLE_INTERVALS) if on else None
+
+
+class Potential(Model):
+    """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
+
+    In `eval()` mode on a CPU the radial functions are cubic Hermite tables of 512 intervals, and forces are the exact derivatives
+    of that tabulated energy; `train()` evaluates the radial networks and is differentiable to any order.
+
+    Source: see the module.
+    """
+
+    outputs = (quantities.energy, quantities.energies, quantities.forces, quantities.stress, quantities.stresses)
+
+    def __init__(self, config: PotentialConfig):
+        """Build with random weights from torch's generator; lengths in Å, energies in eV."""
+        super().__init__()
+        self.config, self.cutoff, self.elements = config, config.cutoff, tuple(config.elements)
+        c, last = config.channels, config.layers - 1
+        self.embedding = nn.Parameter(torch.randn(len(config.elements), c))
+        self.layers = nn.ModuleList(
+            _Layer(config, 0 if t == 0 else config.l_max, 0 if t == last else config.l_max) for t in range(config.layers)
+        )
+        self.readout = nn.Parameter(torch.randn(config.layers * c, config.latent))
+        self.head = nn.Parameter(torch.randn(config.latent) / math.sqrt(config.latent))
+        self.register_buffer("deviations", torch.zeros(config.members, config.latent))
+        self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
+        self.register_buffer("feature_precision", torch.zeros(len(config.elements), config.latent, config.latent))
+        self.register_buffer("distance_scale", torch.ones(()))
+        self.register_buffer("std_scale", torch.zeros(3))
+        self.register_buffer("std_floor", torch.zeros(3))
+        index = torch.full((120,), -1, dtype=torch.int64)
+        index[list(config.elements)] = torch.arange(len(config.elements))
+        self.register_buffer("species_index", index, persistent=False)
+        e0 = config.reference_energies or (0.0,) * len(config.elements)
+        self.register_buffer("reference", torch.tensor(e0, dtype=torch.float64), persistent=False)
+
+    def _apply(self, fn, recurse=True):
+        """Keep the reference energies in float64 whatever the model's dtype: their sum is large."""
+        super()._apply(fn, recurse)
+        self.reference = self.reference.to(torch.float64)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True):
+        """Switch between exact radial networks (train) and their tables (eval, CPU only)."""
+        super().train(mode)
+        tabulated = not mode and self.head.device.type == "cpu"
+        for layer in self.layers:
+            layer.tabulate(tabulated)
+        return self
+
+    def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
+        """Evaluate the trunk at edge vectors in Å: the dimensionless features that the readouts, and other models, read."""
+        species = self.species_index[graph.numbers]
+        distance = torch.linalg.vector_norm(vectors, dim=-1)
+        y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
+        h = self.embedding[species].unsqueeze(1)
+        scalars = []
+        for layer in self.layers:
+            h = layer(h, y, distance, species, graph)
+            scalars.append(h[:, 0])
+        x = torch.cat(scalars, dim=-1) @ self.readout
+        return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * 1.6765
+
+    def _energies(self, graph: Graph, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Interaction energies (eV) of the atoms and the latent features."""
+        features = self.latent(graph, vectors)
+        energies = (features @ self.head) * self.config.energy_scale
+        distance = torch.linalg.vector_norm(vectors, dim=-1)
+        pair = zbl(distance, graph.numbers[graph.center], graph.numbers[graph.neighbor])
+        return energies.index_add(0, graph.center, pair), features
+
+    def _check(self, graph: Graph) -> None:
+        if (self.species_index[graph.numbers] < 0).any():
+            missing = sorted(set(graph.numbers.tolist()) - set(self.elements))
+            raise ValueError(
+                f"got atomic numbers {missing}, but this model knows {sorted(self.elements)} only; train a model on data with "
+                "these elements (`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
+            )
+
+    def _leaf(self, graph: Graph) -> Tensor:
+        self._check(graph)
+        return graph.vectors().to(self.head.dtype).detach().requires_grad_()
+
+    def forward(self, graph: Graph, points: Any = None) -> Prediction:
+        """Predict energy (eV), energies, forces (eV/Å), stress and stresses (Voigt, eV/Å³; absent without a volume).
+
+        Raises:
+            ValueError: an element that the model was not made for.
+        """
+        vectors = self._leaf(graph)
+        with torch.enable_grad():
+            energies, features = self._energies(graph, vectors)
+            (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)
+        values = {"energies": energies.to(torch.float64) + self.reference[self.species_index[graph.numbers]]}
+        values |= _mechanics(graph, vectors, slope)
+        values["energy"] = _sum_by_graph(graph, values["energies"])
+        values["features"] = features
+        return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
+
+    def with_std(self, graph: Graph) -> Prediction:
+        """Predict as `forward`, with members, calibrated `std` and the distance score (1 = edge of the training data).
+
+        Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
+        """
+        mean = self(graph)
+        if not bool(self.deviations.any()):
+            return mean
+        vectors = self._leaf(graph)
+        with torch.enable_grad():
+            features = self.latent(graph, vectors)
+            shifts = (features @ self.deviations.T) * self.config.energy_scale
+            slopes = [torch.autograd.grad(s, vectors, retain_graph=True)[0] for s in shifts.sum(0)]
+        names = [n for n in ("energy", "forces", "stress") if n in mean]
+        parts = [
+            _mechanics(graph, vectors.detach(), slope)
+            | {"energy": _sum_by_graph(graph, shift.detach().to(torch.float64))}
+            for slope, shift in zip(slopes, shifts.unbind(1), strict=True)
+        ]
+        deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
+        std = {n: self._calibrated(n, deviation[n], graph) for n in names}
+        values = {**mean, "distance": self.distance(graph, features.detach())}
+        return Prediction(values, std, {n: mean[n] + deviation[n] for n in names})
+
+    def _calibrated(self, name: str, deviation: Tensor, graph: Graph) -> Tensor:
+        k = ("energy", "forces", "stress").index(name)
+        scale, floor = self.std_scale[k].to(torch.float64), self.std_floor[k].to(torch.float64)
+        raw = deviation.square().sum(0) / (len(deviation) - 1)
+        size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
+        return torch.sqrt(scale**2 * raw + (floor * size) ** 2)
+
+    def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, "atoms"]:
+        """Mahalanobis distance of each atom's features from its species' training data, dimensionless; 1 is the edge."""
+        species = self.species_index[graph.numbers]
+        d = features - self.feature_mean[species]
+        square = torch.einsum("na,nab,nb->n", d, self.feature_precision[species], d)
+        return torch.sqrt(square.clamp_min(0)) / self.distance_scale
+
+
+def _sum_by_graph(graph: Graph, per_atom: Tensor) -> Tensor:
+    return per_atom.new_zeros(graph.n_graphs, *per_atom.shape[1:]).index_add(0, graph.atom_graph, per_atom)
+
+
+def _mechanics(graph: Graph, vectors: Tensor, slope: Tensor) -> dict[str, Tensor]:
+    """Forces, stress and stresses from ∂E/∂(edge vectors): the virial of each edge is shared by its two atoms."""
+    slope, vectors = slope.to(torch.float64), vectors.to(torch.float64)
+    zeros = slope.new_zeros(len(graph.numbers), 3)
+    values = {"forces": zeros.index_add(0, graph.center, slope).index_add(0, graph.neighbor, -slope)}
+    volume = graph.volume
+    if bool((volume > 1e-6).all()):
+        outer = vectors[:, _VOIGT_A] * slope[:, _VOIGT_B]
+        virial = 0.25 * (outer + vectors[:, _VOIGT_B] * slope[:, _VOIGT_A])
+        stresses = slope.new_zeros(len(graph.numbers), 6)
+        stresses = stresses.index_add(0, graph.center, virial).index_add(0, graph.neighbor, virial)
+        values["stresses"] = stresses / volume[graph.atom_graph].unsqueeze(-1)
+        values["stress"] = _sum_by_graph(graph, values["stresses"])
+    return values
+
+
+_VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]

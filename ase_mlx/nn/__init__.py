@@ -1,0 +1,1 @@
+"""Bricks that know no physics name: radial bases, equivariant convolutions, readouts, repulsion."""

@@ -1,0 +1,54 @@
+"""Radial functions: a Bessel basis with a smooth cutoff, mixed by a small network into one function per path and channel.
+
+Source: Gasteiger et al., arXiv 2003.03123, eqs. 7 and 8 (basis and envelope); the network is that of NequIP.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def envelope(x: Float[Tensor, "*n"], p: int = 6) -> Float[Tensor, "*n"]:
+    """Fall from 1 at x = 0 to 0 at x = 1 with two continuous derivatives (dimensionless).
+
+    Source: Gasteiger et al., arXiv 2003.03123, eq. 8.
+    """
+    c0, c1, c2 = (p + 1) * (p + 2) / 2, p * (p + 2), p * (p + 1) / 2
+    return torch.where(x < 1, 1 - c0 * x**p + c1 * x ** (p + 1) - c2 * x ** (p + 2), torch.zeros_like(x))
+
+
+class Radial(nn.Module):
+    """R[p, c](r): Bessel functions times an envelope, through a network without biases, so that R vanishes at the cutoff.
+
+    Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 8.
+    """
+
+    def __init__(self, cutoff: float, n_basis: int, hidden: tuple[int, ...], n_paths: int, channels: int):
+        """Set up for distances below `cutoff` (Å); the sizes are dimensionless."""
+        super().__init__()
+        self.cutoff, self.shape = cutoff, (n_paths, channels)
+        self.register_buffer("order", torch.arange(1, n_basis + 1), persistent=False)
+        widths = (n_basis, *hidden, n_paths * channels)
+        self.layers = nn.ParameterList(nn.Parameter(torch.randn(a, b)) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, distance: Float[Tensor, "edges"]) -> Float[Tensor, "edges paths channels"]:
+        """Evaluate at distances in Å; dimensionless values of unit size."""
+        x = distance / self.cutoff
+        basis = math.sqrt(2.0) * self.order * torch.sinc(self.order * x.unsqueeze(-1)) * envelope(x).unsqueeze(-1)
+        h = basis / math.sqrt(3.0)
+        for k, weight in enumerate(self.layers):
+            h = (h @ weight) / math.sqrt(weight.shape[0])
+            if k < len(self.layers) - 1:
+                h = nn.functional.silu(h) * 1.6765
+        return h.reshape(-1, *self.shape)
+
+    @torch.no_grad()
+    def table(self, n_intervals: int) -> Float[Tensor, "knots 2 paths channels"]:
+        """Tabulate R and its derivative per knot spacing at evenly spaced distances from 0 to the cutoff (dimensionless)."""
+        spacing = self.cutoff / n_intervals
+        weight = self.layers[0]
+        r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing
+        value, slope = torch.func.jvp(self.forward, (r,), (torch.full_like(r, spacing),))
+        return torch.stack([value, slope], dim=1).contiguous()

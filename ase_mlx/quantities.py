@@ -1,0 +1,43 @@
+"""The vocabulary: every physical quantity of the package, once.
+
+A `Quantity` says how often it occurs (per graph, atom, edge or point), the shape and parity of one value, and its unit.
+Adapters, loss weights, tables and laws read it from here.
+
+Source: ours; names are those of `ase.outputs` where ASE has one.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Per = Literal["graph", "atom", "edge", "point"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One physical quantity: `shape` is that of a single value, `parity` its sign under inversion, `unit` dimensionless or physical.
+
+    Source: ours.
+    """
+
+    name: str
+    per: Per
+    shape: tuple[int, ...]
+    parity: int
+    unit: str
+
+    def __str__(self) -> str:
+        """Print as papers do: name, unit and how often."""
+        return f"{self.name} [{self.unit}] per {self.per}"
+
+
+energy = Quantity("energy", "graph", (), 1, "eV")
+energies = Quantity("energies", "atom", (), 1, "eV")
+forces = Quantity("forces", "atom", (3,), -1, "eV/Å")
+stress = Quantity("stress", "graph", (6,), 1, "eV/Å³")
+stresses = Quantity("stresses", "atom", (6,), 1, "eV/Å³")
+distance = Quantity("distance", "atom", (), 1, "dimensionless")
+features = Quantity("features", "atom", (-1,), 1, "dimensionless")
+
+ALL: dict[str, Quantity] = {
+    q.name: q for q in (energy, energies, forces, stress, stresses, distance, features)
+}
