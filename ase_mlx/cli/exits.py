@@ -1,0 +1,57 @@
+"""Exceptions into exit codes: what the user named and cannot be used is a wrong call (2), all else is failed work (1).
+
+Source: ours.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+__all__ = ["reading", "report"]
+
+debug = "ASE_MLX_DEBUG" in os.environ
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn an error of an input that the user named into a wrong call, exit code 2.
+
+    Args:
+        what: the argument or option that named it, as the help shows it.
+
+    Raises:
+        typer.BadParameter: for whatever the block raises because its input is missing, malformed or unsuitable.
+
+    Source: ours.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if debug:
+            traceback.print_exc()
+        raise typer.BadParameter(message(error), param_hint=what) from error
+
+
+def report(error: Exception) -> int:
+    """Print why the work failed on stderr, with the traceback after `--debug` or ASE_MLX_DEBUG; return 1.
+
+    Source: ours.
+    """
+    if debug:
+        traceback.print_exception(error)
+    hint = "" if debug else "\n(ase-mlx --debug COMMAND ... shows where it happened)"
+    print(f"ase-mlx: {message(error)}{hint}", file=sys.stderr)
+    return 1
+
+
+def message(error: Exception) -> str:
+    """Say an error in its own words; with its kind in front where those alone are no sentence (a bare KeyError).
+
+    Source: ours.
+    """
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text if " " in text else f"{type(error).__name__}: {text}".removesuffix(": ")

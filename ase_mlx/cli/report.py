@@ -1,0 +1,70 @@
+"""What every command prints alike: tables for people, JSON for programs.
+
+Source: ours.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["JsonFile", "print_table", "write_json"]
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON too; - writes it to standard output."),
+]
+
+
+def write_json(result: Any, path: Path | None) -> bool:
+    """Write a result as JSON where `--json` asked for it, whole or not at all.
+
+    Returns:
+        Whether standard output is taken (`--json -`), so that the command prints no table.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    if path is None:
+        return False
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return True
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return False
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of equal keys as a table: numbers to four digits, to the right.
+
+    Source: ours.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for key, value in rows[0].items() if rows else ():
+        table.add_column(key, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"got a {type(value).__name__} in a JSON result; expected numbers, text, lists or mappings of them")

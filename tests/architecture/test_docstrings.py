@@ -1,0 +1,58 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("docstrings", Path(__file__).with_name("docstrings.py"))
+docstrings = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(docstrings)
+
+PACKAGE = Path(__file__).resolve().parents[2] / "ase_mlx"
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "cli" not in path.relative_to(PACKAGE).parts)
+
+GOOD = '''
+"""Bodies."""
+
+def kinetic(mass: float, velocity: Float[Tensor, " axes"], steps: int = 1) -> float:
+    """Give the kinetic energy of a body.
+
+    Args:
+        mass: in amu.
+        velocity: in Å/fs.
+        steps: how many.
+
+    Returns:
+        The energy in eV.
+
+    Source: Newton (1687).
+    """
+'''
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_docstrings_name_unit_and_source(path):
+    found = [f"{path}:{line}: {name}: {what}" for line, name, what in docstrings.complaints(path.read_text("utf-8"))]
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_a_whole_docstring_passes():
+    assert list(docstrings.complaints(GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("removed", "complaint"),
+    [
+        ("in amu", "no unit of `mass`"),
+        ("in Å/fs", "no unit of `velocity`"),
+        (" in eV", "no unit of `Returns`"),
+        ("Source: Newton (1687).", "no `Source:`"),
+        (" of a body.", "its first paragraph is no sentence"),
+    ],
+)
+def test_what_is_missing_is_named(removed, complaint):
+    assert removed in GOOD
+    assert [what for _, _, what in docstrings.complaints(GOOD.replace(removed, ""))] == [complaint]
+
+
+def test_no_docstring_at_all_is_named():
+    assert list(docstrings.complaints('"""Bodies."""\ndef mass():\n    return 1\n')) == [(2, "mass", "no docstring")]

@@ -1,0 +1,24 @@
+"""Shapes and types of annotated functions are checked while the tests run, except in modules that numba compiles."""
+
+import sys
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ase_mlx"
+
+
+def checked_modules() -> list[str]:
+    """Name the modules whose annotations can be checked at run time."""
+    leaves = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in leaves if not _compiled(path)]
+
+
+def _compiled(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8")
+    return "import numba" in text or "from numba" in text
+
+
+assert not any(name in sys.modules for name in checked_modules())
+install_import_hook(checked_modules(), "typechecker.check")
