@@ -22,9 +22,9 @@ make_venv() {
 
 pip_install() {
     if .venv/bin/python -m pip --version >/dev/null 2>&1; then
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$@"
+        .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt "$@"
     else
-        "$python" -m pip --python .venv/bin/python install --quiet --disable-pip-version-check -c constraints.txt "$@"
+        "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check -c constraints.txt "$@"
     fi
 }
 

@@ -1,0 +1,57 @@
+"""The command line: every command parses, calls one function and prints.
+
+Exit codes: 0 done, 1 the work failed, 2 the call was wrong. Modules of this folder import nothing slow at their top.
+
+Source: ours.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.models import models
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ase-mlx",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: `ase-mlx run silicon.cif -o silicon`. Exit codes: 0 done, 1 the work failed, 2 a wrong call.",
+)
+for command in (models,):
+    app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"ase-mlx {version('ase-mlx')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Energies, forces and stresses from learned models, each with an error bar."""
+    exits.debug = debug or exits.debug
+
+
+def main() -> None:
+    """Run the command line on `sys.argv` and end the process with the exit code of the design.
+
+    Source: ours.
+    """
+    try:
+        app()
+    except Exception as error:
+        sys.exit(exits.report(error))
