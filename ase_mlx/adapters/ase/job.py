@@ -1,0 +1,291 @@
+"""The main job on one structure: relaxation, equation of state, molecular dynamics, each number with its error bar.
+
+Any ASE calculator serves; one with members (`get_property("energy_members", atoms)`) also gives error bars.
+
+Source: ours, on ASE (A. Hjorth Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom, FixSymmetry
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+from jaxtyping import Float
+
+from ase_mlx.adapters.ase.supercells import Kind, kind
+from ase_mlx.phonons.equation_of_state import BirchMurnaghan, fit_birch_murnaghan
+from ase_mlx.units import EV_PER_A3_IN_GPA
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number with its standard deviation in the same unit; `std` is None, never zero, where it is unknown.
+
+    `origin` says what the std stands for: "members" of the model, or "sampling" in time.
+
+    Source: ours.
+    """
+
+    value: float
+    std: float | None
+    unit: str
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A relaxed structure: energy in eV, largest force in eV/Å, largest stress in GPa (None without a bulk cell).
+
+    Source: ours.
+    """
+
+    atoms: Atoms
+    kind: Kind
+    converged: bool
+    steps: int
+    energy: Value
+    largest_force: float
+    largest_stress: float | None
+    spacegroup: str | None
+    lattice: tuple[Value, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EquationOfState:
+    """Energies in eV at cell volumes in Å³, and the Birch–Murnaghan curve through them.
+
+    `curve_energies` are relative to the minimum; a std array is None where the calculator has no members.
+
+    Source: F. Birch, Phys. Rev. 71, 809 (1947).
+    """
+
+    natoms: int
+    volumes: Float[np.ndarray, " v"]
+    energies: Float[np.ndarray, " v"]
+    energies_std: Float[np.ndarray, " v"] | None
+    volume: Value
+    lattice_constant: Value | None
+    bulk_modulus: Value
+    derivative: Value
+    curve_volumes: Float[np.ndarray, " c"]
+    curve_energies: Float[np.ndarray, " c"]
+    curve_std: Float[np.ndarray, " c"] | None
+    notes: tuple[str, ...] = field(default=())
+
+
+def property_or_none(calculator, name: str, atoms: Atoms) -> np.ndarray | None:
+    """Ask a calculator for a property in its own unit; None where it has none, as ordinary calculators for members.
+
+    Source: ours.
+    """
+    try:
+        value = calculator.get_property(name, atoms)
+    except (PropertyNotImplementedError, NotImplementedError):
+        return None
+    return None if value is None else np.asarray(value)
+
+
+def spread(members: np.ndarray | None) -> np.ndarray | None:
+    """Standard deviation over the first axis, in the members' unit; None without members.
+
+    Source: ours.
+    """
+    return None if members is None else np.std(members, axis=0, ddof=1)
+
+
+def snapshot(atoms: Atoms, calculator) -> Atoms:
+    """Copy atoms (Å) with energy (eV), forces (eV/Å), stress (eV/Å³) and, where the model gives them, their error bars.
+
+    Source: ours.
+    """
+    frame = atoms.copy()
+    frame.info = {}
+    frame.set_constraint([c for c in frame.constraints if not isinstance(c, FixCom | FixSymmetry)])
+    results = {name: calculator.get_property(name, atoms) for name in ("energy", "forces")}
+    if kind(atoms) == "crystal":
+        stress = property_or_none(calculator, "stress", atoms)
+        results |= {} if stress is None else {"stress": stress}
+    frame.calc = SinglePointCalculator(frame, **results)
+    energy_std = property_or_none(calculator, "energy_std", atoms)
+    if energy_std is not None:
+        frame.info["energy_std"] = float(energy_std)
+    for name in ("forces_std", "distance"):
+        value = property_or_none(calculator, name, atoms)
+        if value is not None:
+            frame.arrays[name] = value
+    return frame
+
+
+def relax(
+    atoms: Atoms,
+    calculator,
+    fmax: float = 1e-3,
+    steps: int = 500,
+    constant_volume: bool = False,
+    symmetry: bool = True,
+    progress: Progress | None = None,
+) -> Relaxation:
+    """Bring a structure to the nearest minimum of energy: positions, and a crystal's cell; the space group is kept.
+
+    Args:
+        atoms: the start, in Å; it is not changed. Its constraints stay in force.
+        calculator: any ASE calculator, eV and Å.
+        fmax: largest force in eV/Å (of cell degrees of freedom: the same per strain, ASE's convention).
+        steps: most steps, dimensionless.
+        constant_volume: relax the cell's shape alone.
+        symmetry: keep a crystal's space group, found within 0.01 Å.
+        progress: called with the step and the most steps.
+
+    Returns:
+        The relaxed structure with energy, largest force and notes on what was left out and why.
+
+    Raises:
+        ValueError: no atoms, positions that are not finite, or a cell without volume.
+
+    Source: ours; the cell filter is ASE's `FrechetCellFilter`.
+    """
+    sort, notes = kind(atoms), []
+    work = atoms.copy()
+    if sort == "crystal" and symmetry and not work.constraints:
+        work.set_constraint(FixSymmetry(work, symprec=0.01))
+    elif sort == "crystal" and symmetry:
+        notes.append("Symmetry not imposed: the structure brings its own constraints.")
+    work.calc = calculator
+    if sort == "crystal":
+        optimiser = BFGS(FrechetCellFilter(work, constant_volume=constant_volume), logfile=None)
+    else:
+        optimiser = BFGS(work, logfile=None)
+        notes.append(f"Cell not relaxed, no stress reported: a {sort} has no bulk volume.")
+    if progress is not None:
+        optimiser.attach(lambda: progress(optimiser.nsteps, steps))
+    converged = bool(optimiser.run(fmax=fmax, steps=steps))
+    forces = work.get_forces()
+    largest = float(np.linalg.norm(forces, axis=1).max())
+    if not converged:
+        notes.append(f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps.")
+    stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
+    energy_std = property_or_none(calculator, "energy_std", work)
+    done = snapshot(work, calculator)
+    return Relaxation(
+        atoms=done,
+        kind=sort,
+        converged=converged,
+        steps=optimiser.nsteps,
+        energy=Value(float(work.get_potential_energy()), _number(energy_std), "eV", _origin(energy_std)),
+        largest_force=largest,
+        largest_stress=None if stress is None else float(np.abs(stress).max()),
+        spacegroup=_spacegroup(done) if sort == "crystal" else None,
+        lattice=tuple(Value(float(x), None, "Å") for x in done.cell.lengths()) if sort == "crystal" else (),
+        notes=tuple(notes),
+    )
+
+
+def equation_of_state(
+    atoms: Atoms,
+    calculator,
+    strain: float = 0.06,
+    points: int = 9,
+    fmax: float = 1e-3,
+    progress: Progress | None = None,
+) -> EquationOfState:
+    """Energy against volume of a crystal at zero temperature, all else relaxed, with a curve for each member.
+
+    Args:
+        atoms: the relaxed crystal, Å.
+        calculator: any ASE calculator, eV and Å.
+        strain: largest relative change of volume, dimensionless.
+        points: number of volumes, dimensionless.
+        fmax: largest force in eV/Å at each volume.
+        progress: called with the volume's number and `points`.
+
+    Returns:
+        V₀ in Å³, the lattice constant in Å (None unless cubic), B₀ in GPa, B₀′, the curve in eV, and their std.
+
+    Raises:
+        ValueError: not a crystal, or no minimum inside the volumes.
+
+    Source: F. Birch, Phys. Rev. 71, 809 (1947).
+    """
+    sort = kind(atoms)
+    if sort != "crystal":
+        raise ValueError(f"An equation of state needs a crystal periodic in three directions, got a {sort}.")
+    volumes, energies, members, notes = [], [], [], []
+    for number, factor in enumerate(np.linspace(1 - strain, 1 + strain, points)):
+        scaled = atoms.copy()
+        scaled.set_cell(atoms.cell * factor ** (1 / 3), scale_atoms=True)
+        relaxed = relax(scaled, calculator, fmax=fmax, constant_volume=True)
+        notes += [f"Volume {factor:.3f}: {note}" for note in relaxed.notes]
+        volumes.append(relaxed.atoms.get_volume())
+        energies.append(relaxed.energy.value)
+        members.append(property_or_none(calculator, "energy_members", relaxed.atoms))
+        if progress is not None:
+            progress(number + 1, points)
+    volumes, energies = np.array(volumes), np.array(energies)
+    ensemble = None if members[0] is None else np.stack(members, axis=1)
+    return _equation_of_state(atoms, volumes, energies, ensemble, tuple(notes))
+
+
+def _equation_of_state(atoms, volumes, energies, ensemble, notes) -> EquationOfState:
+    fit = fit_birch_murnaghan(volumes, energies)
+    spreads, curve_std = None, None
+    grid = np.linspace(volumes.min(), volumes.max(), 101)
+    if ensemble is not None:
+        fits = fit_birch_murnaghan(volumes, ensemble)
+        spreads = BirchMurnaghan(*(spread(x) for x in (fits.volume, fits.energy, fits.bulk_modulus, fits.derivative)))
+        curve_std = spread(fits(grid) - fits.energy[:, None])
+
+    def quantity(name: str, unit: str, factor: float = 1.0) -> Value:
+        std = None if spreads is None else float(getattr(spreads, name)) * factor
+        return Value(float(getattr(fit, name)) * factor, std, unit, _origin(std))
+
+    volume = quantity("volume", "Å³")
+    return EquationOfState(
+        natoms=len(atoms),
+        volumes=volumes,
+        energies=energies,
+        energies_std=spread(ensemble),
+        volume=volume,
+        lattice_constant=_lattice_constant(atoms, volume),
+        bulk_modulus=quantity("bulk_modulus", "GPa", EV_PER_A3_IN_GPA),
+        derivative=quantity("derivative", "1"),
+        curve_volumes=grid,
+        curve_energies=fit(grid) - float(fit.energy),
+        curve_std=curve_std,
+        notes=notes,
+    )
+
+
+def _lattice_constant(atoms: Atoms, volume: Value) -> Value | None:
+    dataset = _symmetry(atoms)
+    if dataset is None or dataset.number < 195:
+        return None
+    cells = len(atoms) / len(dataset.std_types)
+    a = (volume.value / cells) ** (1 / 3)
+    std = None if volume.std is None else a / 3 * volume.std / volume.value
+    return Value(a, std, "Å", volume.origin)
+
+
+def _symmetry(atoms: Atoms):
+    return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-2)
+
+
+def _spacegroup(atoms: Atoms) -> str | None:
+    dataset = _symmetry(atoms)
+    return None if dataset is None else f"{dataset.international} ({dataset.number})"
+
+
+def _number(value) -> float | None:
+    return None if value is None else float(value)
+
+
+def _origin(std) -> str | None:
+    return None if std is None else "members"

@@ -1,0 +1,103 @@
+"""What a structure is (crystal, slab, wire, molecule) and which supercell serves it.
+
+Source: ours.
+"""
+
+from typing import Literal
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.build import bulk
+from jaxtyping import Int
+
+Kind = Literal["crystal", "slab", "wire", "molecule"]
+
+VACUUM = 6.0
+"""Å: a gap between atomic planes above this is vacuum, not bonding, whatever the pbc flags say."""
+
+
+def heights(atoms: Atoms) -> np.ndarray:
+    """Distances between opposite faces of the cell in Å, shape (3,).
+
+    Raises:
+        ValueError: the cell has no volume.
+
+    Source: ours.
+    """
+    volume = abs(np.linalg.det(atoms.cell.array))
+    if volume < 1e-6:
+        raise ValueError(f"The cell has a volume of {volume:.2g} Å³; give the structure three independent vectors.")
+    a, b, c = atoms.cell.array
+    return volume / np.linalg.norm([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+
+
+def kind(atoms: Atoms) -> Kind:
+    """Tell crystals from slabs, wires and molecules by the pbc flags, and by vacuum above 6 Å where these say periodic.
+
+    Raises:
+        ValueError: no atoms, positions that are not finite, or a periodic cell without volume.
+
+    Source: ours.
+    """
+    if len(atoms) == 0:
+        raise ValueError("The structure holds no atoms.")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        raise ValueError(f"The positions of atoms {bad[:5].tolist()} are not finite numbers; repair the input file.")
+    if not np.isfinite(atoms.cell.array).all():
+        raise ValueError("The cell holds numbers that are not finite; repair the input file.")
+    if not atoms.pbc.any():
+        return "molecule"
+    if not atoms.pbc.all():
+        for axis in np.flatnonzero(atoms.pbc):
+            if np.linalg.norm(atoms.cell[axis]) < 1e-6:
+                raise ValueError(f"Cell vector {axis} is periodic but has no length; set the cell or pbc=False.")
+        return ("molecule", "wire", "slab")[int(atoms.pbc.sum())]
+    gaps = []
+    for axis, height in enumerate(heights(atoms)):
+        planes = np.sort(atoms.get_scaled_positions(wrap=True)[:, axis])
+        gaps.append(height * np.max(np.diff(np.append(planes, planes[0] + 1))))
+    return ("crystal", "slab", "wire", "molecule")[sum(gap > VACUUM for gap in gaps)]
+
+
+def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) -> Int[np.ndarray, "3 3"]:
+    """Find the smaller of two supercells of a given least height: multiples of the cell, or of the conventional cell.
+
+    Args:
+        atoms: a crystal.
+        length: least height in Å.
+        symprec: tolerance of the symmetry search in Å.
+
+    Returns:
+        The dimensionless matrix whose columns give the supercell's vectors in those of the cell (phonopy's convention).
+
+    Raises:
+        ValueError: the cell has no volume.
+
+    Source: ours; the conventional cell is spglib's (A. Togo and I. Tanaka, arXiv:1808.01590).
+    """
+    choices = [_multiples(atoms.cell.array, np.eye(3, dtype=int), length)]
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    if dataset is not None:
+        conventional = np.linalg.inv(dataset.transformation_matrix)
+        whole = np.rint(conventional).astype(int)
+        if np.allclose(conventional, whole, atol=1e-3):
+            choices.append(_multiples(atoms.cell.array, whole, length))
+    return min(choices, key=lambda matrix: abs(np.linalg.det(matrix)))
+
+
+def _multiples(cell: np.ndarray, matrix: np.ndarray, length: float) -> np.ndarray:
+    h = heights(Atoms(cell=matrix.T @ cell, pbc=True))
+    return matrix @ np.diag(np.maximum(1, np.ceil(length / h - 1e-6)).astype(int))
+
+
+def element(symbol: str) -> Atoms:
+    """An element's crystal in its conventional cell at ASE's experimental lattice constant, Å.
+
+    Raises:
+        ValueError: ASE knows no simple crystal of this element.
+
+    Source: `ase.build.bulk`.
+    """
+    return bulk(symbol, cubic=True)

@@ -1,0 +1,262 @@
+"""The main job's figures. Shades are one and two standard deviations of the model's members.
+
+Source: ours.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
+
+STYLE = {
+    "font.size": 10.5,
+    "axes.labelsize": 11,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.9,
+    "axes.edgecolor": "#40454d",
+    "axes.grid": True,
+    "grid.color": "#e6e8ec",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8,
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "mathtext.default": "regular",
+}
+
+
+def write_figures(
+    folder: Path, title: str, eos=None, run=None, harmonic=None, reference: dict | None = None
+) -> list[str]:
+    """Draw what a job produced, one PNG each and `summary.png` with all of it; return the file names.
+
+    Args:
+        folder: where the files go.
+        title: of the summary.
+        eos: an `EquationOfState`, eV and Å³, or None.
+        run: a `Dynamics`, fs and K, or None.
+        harmonic: a `Harmonic`, THz and J/(K mol), or None.
+        reference: the structure's entry of `weights/reference.json`, or None.
+
+    Raises:
+        OSError: a file cannot be written.
+
+    Source: ours.
+    """
+    reference = reference or {}
+    panels = []
+    if eos is not None:
+        panels.append(
+            ("equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference))
+        )
+    if harmonic is not None:
+        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, harmonic, reference)))
+        if harmonic.heat_capacity is not None:
+            panels.append(("thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, harmonic, reference)))
+    if run is not None:
+        panels.append(("dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)))
+    for name, size, draw in panels:
+        with _figure(folder / name, size) as figure:
+            draw(figure.add_gridspec(1, 1)[0])
+    if len(panels) < 2:
+        return [name for name, _, _ in panels]
+    rows = (len(panels) + 1) // 2
+    with _figure(folder / "summary.png", (13, 0.5 + 4.6 * rows)) as figure:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=15, fontweight="bold")
+        grid = figure.add_gridspec(rows, 2)
+        for number, (_, _, draw) in enumerate(panels):
+            draw(grid[divmod(number, 2)])
+    return [name for name, _, _ in panels] + ["summary.png"]
+
+
+def draw_equation_of_state(place, eos, reference: dict) -> None:
+    """Energy in meV/atom from the minimum against volume in Å³/atom, the reference's points beside it.
+
+    Source: ours.
+    """
+    ax = place.get_gridspec().figure.add_subplot(place)
+    volumes, energies = eos.curve_volumes / eos.natoms, 1000 * eos.curve_energies / eos.natoms
+    std = None if eos.curve_std is None else 1000 * eos.curve_std / eos.natoms
+    _line(ax, volumes, energies, std, MODEL, "model")
+    minimum = eos.energies.min() - (eos.energies - np.interp(eos.volumes, eos.curve_volumes, eos.curve_energies)).mean()
+    points = 1000 * (eos.energies - eos.energies.min() + minimum) / eos.natoms
+    ax.plot(eos.volumes / eos.natoms, points, "o", ms=4, color=MODEL, zorder=4)
+    known = reference.get("equation_of_state")
+    if known is not None:
+        inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.075
+        x, y = np.array(known["volume"])[inside], 1000 * np.array(known["energy"])[inside]
+        ax.plot(x, y, "D", ms=7, mfc="none", mec=DFT, mew=1.6, label=known["label"], zorder=5)
+    ax.axvline(eos.volume.value / eos.natoms, color=GREY, lw=1, ls=":")
+    ax.set(xlabel="volume (Å³/atom)", ylabel=r"energy $E - E_0$ (meV/atom)", title="Equation of state")
+    lines = [_said("$V_0$", eos.volume, "Å³/atom", eos.natoms), _said("$B_0$", eos.bulk_modulus, "GPa")]
+    if eos.lattice_constant is not None:
+        lines[0] = _said("$a_0$", eos.lattice_constant, "Å")
+    ax.text(0.5, 0.95, "\n".join(lines), transform=ax.transAxes, ha="center", va="top", fontsize=10.5)
+    ax.margins(y=0.12)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.74))
+
+
+def draw_phonons(place, harmonic, reference: dict) -> None:
+    """Bands in THz along the lattice's path, the density of states in states/(THz atom) beside them.
+
+    Source: ours.
+    """
+    figure = place.get_gridspec().figure
+    grid = place.subgridspec(1, 2, width_ratios=[3.4, 1], wspace=0.04)
+    ax = figure.add_subplot(grid[0])
+    side = figure.add_subplot(grid[1], sharey=ax)
+    std = harmonic.std.get("bands")
+    for band in range(harmonic.bands.shape[1]):
+        _line(ax, harmonic.distances, harmonic.bands[:, band], None if std is None else std[:, band], MODEL, None, 1.4)
+    _ticks(ax, harmonic.ticks)
+    optical = reference.get("quantities", {}).get("highest frequency at Γ", {}).get("experiment")
+    if optical is not None:
+        gammas = [x for x, label in harmonic.ticks if label == "G"]
+        ax.plot(
+            gammas,
+            [optical] * len(gammas),
+            "D",
+            ms=6,
+            mfc="none",
+            mec=EXPERIMENT,
+            mew=1.6,
+            label="experiment",
+            zorder=5,
+        )
+        ax.legend(loc="lower right", facecolor="white", frameon=True, edgecolor="none", framealpha=0.9)
+    top = 1.06 * max(harmonic.bands.max(), optical or 0)
+    low = min(0.0, 1.1 * harmonic.bands.min()) if harmonic.bands.min() < -0.05 else 0.0
+    ax.set(ylim=(low, top), ylabel="frequency (THz)", title="Phonons")
+    if low < 0:
+        ax.axhspan(low, 0, color=DOUBT, alpha=0.1, lw=0)
+        ax.text(0.01, 0.01, "imaginary", transform=ax.transAxes, color=DOUBT)
+    dos, error = harmonic.dos / harmonic.natoms, harmonic.std.get("dos")
+    side.plot(dos, harmonic.dos_frequencies, color=MODEL, lw=1.5)
+    if error is None:
+        side.fill_betweenx(harmonic.dos_frequencies, 0, dos, color=MODEL, alpha=0.15, lw=0)
+    else:
+        error = error / harmonic.natoms
+        side.fill_betweenx(
+            harmonic.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
+        )
+    side.tick_params(labelleft=False)
+    side.set(xlabel="states/(THz atom)", xlim=(0, None))
+    side.xaxis.get_major_locator().set_params(nbins=3)
+
+
+def draw_thermal(place, harmonic, reference: dict) -> None:
+    """Heat capacity in J/(K mol) and free energy in kJ/mol, both per mole of atoms, against temperature in K.
+
+    Source: ours.
+    """
+    figure = place.get_gridspec().figure
+    grid = place.subgridspec(2, 1, height_ratios=[1.25, 1], hspace=0.08)
+    upper = figure.add_subplot(grid[0])
+    lower = figure.add_subplot(grid[1], sharex=upper)
+    per, t = harmonic.natoms, harmonic.temperatures
+    for ax, name in ((upper, "heat_capacity"), (lower, "free_energy")):
+        std = harmonic.std.get(name)
+        _line(ax, t, getattr(harmonic, name) / per, None if std is None else std / per, MODEL, "model")
+    upper.axhline(24.943, color=GREY, lw=1, ls="--")
+    upper.text(t.max(), 24.6, "3R", ha="right", va="top", color=GREY)
+    known = reference.get("quantities", {}).get("heat capacity (300 K)", {}).get("experiment")
+    if known is not None:
+        upper.plot(300, known, "D", ms=6.5, mfc="none", mec=EXPERIMENT, mew=1.6, label=r"experiment ($C_p$)", zorder=5)
+    upper.legend(loc="lower right")
+    upper.tick_params(labelbottom=False)
+    upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 27.5), title="Thermal functions, per mole of atoms")
+    lower.axhline(0, color=GREY, lw=0.8)
+    lower.set(xlabel="temperature (K)", ylabel=r"$F_{vib}$ (kJ mol⁻¹)", xlim=(t.min(), t.max()))
+    figure.align_ylabels([upper, lower])
+
+
+def draw_dynamics(place, run) -> None:
+    """Temperature in K against time in ps; below it the force error bar in meV/Å, or the energy where there is none.
+
+    Source: ours.
+    """
+    figure = place.get_gridspec().figure
+    grid = place.subgridspec(2, 1, height_ratios=[1.25, 1], hspace=0.08)
+    upper = figure.add_subplot(grid[0])
+    lower = figure.add_subplot(grid[1], sharex=upper)
+    t, end = run.times / 1000, run.thermostat_end / 1000
+    upper.plot(t, run.temperatures, color=MODEL, lw=1.1)
+    upper.axhline(run.target, color=GREY, lw=1.2, ls="--")
+    upper.set(
+        ylabel="temperature (K)", ylim=(0, 1.25 * run.temperatures.max()), title=f"Dynamics of {run.natoms} atoms"
+    )
+    upper.tick_params(labelbottom=False)
+    for ax in (upper, lower):
+        ax.axvspan(end, t.max(), color=GREY, alpha=0.14, lw=0)
+    for x, words in ((end / 2, f"thermostat at {run.target:g} K"), ((end + t.max()) / 2, "energy\nconserved")):
+        upper.text(
+            x, 0.97, words, transform=upper.get_xaxis_transform(), ha="center", va="top", color="#5a6068", fontsize=9.5
+        )
+    lower.set(xlabel="time (ps)", xlim=(0, t.max()))
+    if run.sampled_forces_std is None:
+        energy = 1000 * (run.energies - run.energies[-1]) / run.natoms
+        lower.plot(t, energy, color=MODEL, lw=1.3)
+        lower.set_ylabel("total energy\n(meV/atom)")
+    else:
+        doubt = 1000 * run.sampled_forces_std
+        lower.plot(run.sampled_times / 1000, doubt, "o-", ms=3.5, color=DOUBT, lw=1.2)
+        lower.set(ylabel="force error bar\n(rms, meV/Å)", ylim=(0, 1.45 * doubt.max()))
+    if run.largest_distance is not None:
+        inside = run.largest_distance.value <= 1
+        words = f"distance score up to {run.largest_distance.value:.2f}: " + ("inside" if inside else "OUTSIDE")
+        lower.text(
+            0.015, 0.94, words + " the training data", transform=lower.transAxes, va="top", fontsize=9.5, color=DOUBT
+        )
+    figure.align_ylabels([upper, lower])
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]):
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        figure.savefig(path)
+
+
+def _line(ax, x, y, std, color: str, label: str | None, width: float = 1.8) -> None:
+    ax.plot(x, y, color=color, lw=width, label=label, zorder=3)
+    if std is not None:
+        for factor, alpha in ((2, 0.13), (1, 0.22)):
+            ax.fill_between(x, y - factor * std, y + factor * std, color=color, alpha=alpha, lw=0, zorder=2)
+
+
+def _ticks(ax, ticks) -> None:
+    places: dict[float, list[str]] = {}
+    for x, label in ticks:
+        places.setdefault(round(x, 9), []).append("Γ" if label == "G" else label)
+    span = max(places)
+    names, previous = [], -1.0
+    for x, labels in places.items():
+        crowded = (x - previous) < 0.035 * span
+        names.append(("\n" if crowded else "") + "|".join(labels))
+        previous = x if not crowded else -1.0
+    ax.set_xticks(list(places), names)
+    ax.set_xlim(0, span)
+    ax.grid(axis="x", color="#b9bec6", lw=0.8)
+
+
+def _said(name: str, quantity, unit: str, per: int = 1) -> str:
+    if quantity.std is None:
+        return f"{name} = {quantity.value / per:.4g} {unit}"
+    digits = max(0, 1 - int(np.floor(np.log10(max(quantity.std / per, 1e-12)))))
+    return f"{name} = {quantity.value / per:.{digits}f} ± {quantity.std / per:.{digits}f} {unit}"

@@ -1,0 +1,292 @@
+"""The main job on one structure: the stages in turn, then tables, trajectory and figures into one folder.
+
+A stage that fails or does not apply is named with its reason, and the others go on.
+
+Source: ours.
+"""
+
+import csv
+import json as json_format
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import write_json
+
+COLUMNS = (
+    "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
+)  # fmt: skip
+
+CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
+
+
+@dataclass
+class Outcome:
+    """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
+
+    Source: ours.
+    """
+
+    name: str
+    formula: str = ""
+    kind: str = ""
+    spacegroup: str | None = None
+    quantities: list[dict] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+    def stage(self, name: str, work: Callable):
+        """Run one stage; its error becomes an entry of `failed`, its warnings become notes.
+
+        Source: ours.
+        """
+        start = perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                return work()
+            except Exception as error:
+                if exits.debug:
+                    traceback.print_exc()
+                self.failed[name] = exits.message(error)
+                return None
+            finally:
+                self.seconds[name] = round(perf_counter() - start, 2)
+                said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
+                self.notes += [f"{name}: {text}" for text in sorted(said)]
+
+    def add(self, name: str, value, per: float = 1.0, unit: str | None = None) -> None:
+        """Append a `Value` of the adapters, divided by `per`, under a name and the unit that then holds.
+
+        Source: ours.
+        """
+        if value is None:
+            return
+        std = None if value.std is None else value.std / per
+        numbers = {"value": value.value / per, "std": std, "unit": unit or value.unit, "std_from": value.origin}
+        self.quantities.append({"quantity": name, **numbers})
+
+
+def run_job(
+    atoms,
+    calculator,
+    folder: Path,
+    name: str,
+    fast=None,
+    temperature: float = 300.0,
+    steps: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Outcome:
+    """Relax, fit the equation of state, run dynamics, compute phonons; write everything into `folder`.
+
+    Args:
+        atoms: the structure, Å.
+        calculator: any ASE calculator in double precision, eV and Å.
+        folder: made if missing.
+        name: of the structure in tables and figures.
+        fast: calculator for the dynamics, `calculator` if not given.
+        temperature: of the dynamics and of the thermal functions in the table, K.
+        steps: of the dynamics, dimensionless.
+        seed: of the dynamics, dimensionless.
+        progress: called with stage, number done and number in all.
+
+    Returns:
+        Numbers with error bars and references; what was skipped, what failed, and why.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.ase.job import relax
+
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = Outcome(name)
+    tell = _teller(progress)
+    relaxed = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation")))
+    frames, eos, run, waves = [], None, None, None
+    if relaxed is not None:
+        outcome.formula = atoms.get_chemical_formula(empirical=True)
+        outcome.kind, outcome.spacegroup = relaxed.kind, relaxed.spacegroup
+        outcome.notes += [f"relaxation: {note}" for note in relaxed.notes]
+        if not relaxed.converged:
+            outcome.failed["relaxation"] = relaxed.notes[-1]
+        outcome.add("energy", relaxed.energy, len(atoms), "eV/atom")
+        frames = [_marked(relaxed.atoms, "relaxed")]
+        eos = _equation_of_state(outcome, relaxed, calculator, tell)
+        waves = _phonons(outcome, relaxed, calculator, temperature, folder)
+        run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
+        frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
+    reference = _reference(relaxed)
+    for row in outcome.quantities:
+        known = reference.get("quantities", {}).get(row["quantity"], {})
+        row |= {column: known.get(column) for column in COLUMNS[5:]}
+    _write(outcome, folder, frames, eos, run, waves, reference)
+    return outcome
+
+
+def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
+    from ase_mlx.adapters.ase.job import equation_of_state
+
+    if relaxed.kind != "crystal":
+        outcome.skipped["cell relaxation"] = outcome.skipped["equation of state"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return None
+    work = lambda: equation_of_state(relaxed.atoms, calculator, progress=tell("equation of state"))  # noqa: E731
+    eos = outcome.stage("equation of state", work)
+    if eos is None:
+        return None
+    outcome.notes += [f"equation of state: {note}" for note in eos.notes]
+    outcome.add("lattice constant", eos.lattice_constant)
+    outcome.add("volume", eos.volume, eos.natoms, "Å³/atom")
+    outcome.add("bulk modulus", eos.bulk_modulus)
+    outcome.add("bulk modulus, pressure derivative", eos.derivative)
+    return eos
+
+
+def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: Path):
+    import numpy as np
+
+    from ase_mlx.adapters.phonopy import harmonic, judge, phonons
+
+    if relaxed.kind != "crystal":
+        outcome.skipped["phonons"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return None
+    temperatures = np.union1d(np.arange(0.0, max(1000.0, temperature) + 1, 10.0), temperature)
+
+    def work():
+        ph = phonons(relaxed.atoms, calculator, relax=False, imaginary="report")
+        ph.save(folder / "phonopy.yaml", settings={"force_constants": True})
+        outcome.files.append("phonopy.yaml")
+        return harmonic(ph, calculator, temperatures, imaginary="report")
+
+    waves = outcome.stage("phonons", work)
+    if waves is None:
+        return None
+    outcome.notes += [f"phonons: {note}" for note in waves.notes]
+    outcome.stage("thermal functions", lambda: judge(waves.stability))
+    _add_waves(outcome, waves, temperature)
+    return waves
+
+
+def _add_waves(outcome: Outcome, waves, temperature: float) -> None:
+    import numpy as np
+
+    from ase_mlx.adapters.ase.job import Value
+
+    def pick(name: str, at, unit: str):
+        value, std = float(getattr(waves, name)[at]), waves.std.get(name)
+        return Value(value, None, unit) if std is None else Value(value, float(std[at]), unit, "members")
+
+    if len(waves.gamma) > 3:
+        outcome.add("highest frequency at Γ", pick("gamma", -1, "THz"))
+    top = np.unravel_index(np.argmax(waves.frequencies), waves.frequencies.shape)
+    outcome.add("highest frequency", pick("frequencies", top, "THz"))
+    if waves.heat_capacity is None:
+        return
+    at, here, n = int(np.argmin(np.abs(waves.temperatures - temperature))), f"({temperature:g} K)", waves.natoms
+    outcome.add(f"heat capacity {here}", pick("heat_capacity", at, "J/(K mol)"), n)
+    outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol)"), n)
+    outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/mol"), n)
+    outcome.add("zero-point energy", pick("free_energy", 0, "kJ/mol"), n)
+
+
+def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell):
+    import numpy as np
+
+    from ase_mlx.adapters.ase.dynamics import dynamics
+    from ase_mlx.adapters.ase.job import Value
+
+    def work():
+        return dynamics(atoms, calculator, temperature, steps, seed=seed, progress=tell("dynamics"))
+
+    run = outcome.stage("dynamics", work)
+    if run is None:
+        return None
+    outcome.notes += [f"dynamics: {note}" for note in run.notes]
+    outcome.add("mean temperature", run.temperature)
+    outcome.add("energy drift", run.drift)
+    outcome.add("mean square displacement", run.displacement)
+    if run.sampled_forces_std is not None:
+        rms = float(np.sqrt(np.mean(run.sampled_forces_std**2)))
+        outcome.add("force error bar in the dynamics (rms)", Value(1000 * rms, None, "meV/Å"))
+    outcome.add("largest distance score in the dynamics", run.largest_distance)
+    return run
+
+
+def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict) -> None:
+    from ase_mlx.cli.figures import write_figures
+    from ase_mlx.data.io import write_frames
+
+    if frames:
+        outcome.stage("trajectory", lambda: write_frames(folder / "trajectory.extxyz", frames))
+        outcome.files.append("trajectory.extxyz")
+    title = outcome.name + (f": {outcome.formula}" if outcome.formula and outcome.formula != outcome.name else "")
+    drawn = outcome.stage("figures", lambda: write_figures(folder, title, eos, run, waves, reference))
+    outcome.files += [*(drawn or []), "results.csv", "results.json"]
+    write_table(folder / "results.csv", outcome.quantities)
+    write_json(summary(outcome), folder / "results.json")
+
+
+def summary(outcome: Outcome) -> dict:
+    """One structure's result for JSON, with the versions that made it.
+
+    Source: ours.
+    """
+    return {
+        **vars(outcome),
+        "versions": {name: _version(name) for name in ("ase-mlx", "ase", "numpy", "phonopy", "torch")},
+    }
+
+
+def write_table(path: Path, rows: list[dict], first: tuple[str, ...] = ()) -> None:
+    """Write rows as CSV, an empty field where a number is unknown.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, [*first, *COLUMNS], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _reference(relaxed) -> dict:
+    if relaxed is None or relaxed.spacegroup is None:
+        return {}
+    text = files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8")
+    formula = relaxed.atoms.get_chemical_formula(empirical=True)
+    for entry in json_format.loads(text)["crystals"]:
+        if entry["formula"] == formula and relaxed.spacegroup.endswith(f"({entry['spacegroup']})"):
+            return entry
+    return {}
+
+
+def _marked(atoms, stage: str):
+    atoms.info["stage"] = stage
+    return atoms
+
+
+def _teller(progress):
+    def for_stage(stage: str):
+        return None if progress is None else lambda done, total: progress(stage, done, total)
+
+    return for_stage
