@@ -21,14 +21,14 @@ class Graph:
     """
 
     positions: Float[Tensor, "atoms 3"]
-    numbers: Int[Tensor, "atoms"]
+    numbers: Int[Tensor, " atoms"]
     cell: Float[Tensor, "graphs 3 3"]
     pbc: Bool[Tensor, "graphs 3"]
-    atom_graph: Int[Tensor, "atoms"]
-    center: Int[Tensor, "edges"]
-    neighbor: Int[Tensor, "edges"]
+    atom_graph: Int[Tensor, " atoms"]
+    center: Int[Tensor, " edges"]
+    neighbor: Int[Tensor, " edges"]
     shift: Float[Tensor, "edges 3"]
-    first_edge: Int[Tensor, "atoms_plus_1"]
+    first_edge: Int[Tensor, " atoms_plus_1"]
 
     @property
     def n_graphs(self) -> int:
@@ -36,12 +36,12 @@ class Graph:
         return self.cell.shape[0]
 
     @property
-    def n_atoms(self) -> Int[Tensor, "graphs"]:
+    def n_atoms(self) -> Int[Tensor, " graphs"]:
         """Count the atoms of each structure (dimensionless)."""
         return torch.bincount(self.atom_graph, minlength=self.n_graphs)
 
     @property
-    def volume(self) -> Float[Tensor, "graphs"]:
+    def volume(self) -> Float[Tensor, " graphs"]:
         """Volume of each cell in Å³; zero where a lattice vector is missing."""
         return torch.linalg.det(self.cell).abs()
 

@@ -3,16 +3,17 @@
 Source: vesin 0.6 for the pairs; the checks are ours.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from vesin import NeighborList
 
 from .graph import Graph
 
 
+@runtime_checkable
 class Structure(Protocol):
     """What is read of a structure: the four attributes of `ase.Atoms` (lengths in Å).
 
@@ -26,8 +27,8 @@ class Structure(Protocol):
 
 
 def neighbor_pairs(
-    positions: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, cutoff: float
-) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "edges"], Int[np.ndarray, "edges 3"]]:
+    positions: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"], cutoff: float
+) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"], Int[np.ndarray, "edges 3"]]:
     """Find all directed pairs nearer than `cutoff`, periodic images included, sorted by their first atom.
 
     Args:

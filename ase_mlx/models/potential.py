@@ -8,8 +8,9 @@ arXiv 2402.16621.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,15 +18,10 @@ from torch import Tensor, nn
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph
-from ase_mlx.nn.angular import dimension, paths, spherical_harmonics
-from ase_mlx.nn.blocks import DegreeLinear, EquivariantNorm, Gate, Product
-from ase_mlx.nn.convolution import convolve, convolve_tabulated
-from ase_mlx.nn.radial import Radial
 from ase_mlx.nn.repulsion import zbl
+from ase_mlx.nn.trunk import Trunk
 
 from .model import Model, Prediction
-
-_TABLE_INTERVALS = 512
 
 
 @dataclass(frozen=True)
@@ -64,43 +60,16 @@ class PotentialConfig:
             )
 
 
-class _Layer(nn.Module):
-    """Normalise, mix, convolve, mix, add the species' self-connection, gate."""
+@runtime_checkable
+class Labelled(Protocol):
+    """What the loss reads of a training sample (eV, eV/Å, eV/Å³; weights dimensionless).
 
-    def __init__(self, config: PotentialConfig, l_in: int, l_out: int):
-        super().__init__()
-        c, n_species = config.channels, len(config.elements)
-        self.paths = paths(l_in, config.l_max, l_out)
-        self.l_out, self.scale = l_out, 1 / math.sqrt(config.neighbors)
-        self.gate = Gate(l_out, c)
-        self.norm = EquivariantNorm(l_in, c)
-        self.up = DegreeLinear(l_in, c, c)
-        self.radial = Radial(config.cutoff, config.n_basis, config.radial_hidden, len(self.paths), c)
-        self.down = DegreeLinear(l_out, c, c)
-        self.down_scalars = DegreeLinear(0, c, self.gate.scalars)
-        self.keep = DegreeLinear(min(l_in, l_out), c, c, n_species)
-        self.keep_scalars = DegreeLinear(0, c, self.gate.scalars, n_species)
-        self.product = Product(l_out, l_out, c) if config.products else None
-        self.knots: Tensor | None = None
+    Source: ours.
+    """
 
-    def forward(self, h: Tensor, y: Tensor, distance: Tensor, species: Tensor, graph: Graph) -> Tensor:
-        x = self.up(self.norm(h))
-        if self.knots is None:
-            message = convolve(y[:, : dimension(self.paths.l_edge)], self.radial(distance), x, graph, self.paths)
-        else:
-            position = distance * ((len(self.knots) - 1) / self.radial.cutoff)
-            message = convolve_tabulated(y, position, x, self.knots, graph, self.paths)
-        message = message * self.scale
-        if self.product is not None:
-            message = message + self.product(message)
-        scalars = self.down_scalars(message[:, :1]) + self.keep_scalars(h[:, :1], species)
-        out = self.down(message)
-        kept = self.keep(h[:, : dimension(min(self.paths.l_in, self.l_out))], species)
-        out = torch.cat([out[:, : kept.shape[1]] + kept, out[:, kept.shape[1] :]], dim=1)
-        return self.gate(scalars[:, 0], out)
-
-    def tabulate(self, on: bool) -> None:
-        self.knots = self.radial.table(_TABLE_INTERVALS) if on else None
+    graph: Graph
+    targets: Mapping[str, Tensor]
+    weight: Mapping[str, Tensor]
 
 
 class Potential(Model):
@@ -118,12 +87,11 @@ class Potential(Model):
         """Build with random weights from torch's generator; lengths in Å, energies in eV."""
         super().__init__()
         self.config, self.cutoff, self.elements = config, config.cutoff, tuple(config.elements)
-        c, last = config.channels, config.layers - 1
-        self.embedding = nn.Parameter(torch.randn(len(config.elements), c))
-        self.layers = nn.ModuleList(
-            _Layer(config, 0 if t == 0 else config.l_max, 0 if t == last else config.l_max) for t in range(config.layers)
-        )
-        self.readout = nn.Parameter(torch.randn(config.layers * c, config.latent))
+        self.trunk = Trunk(
+            len(config.elements), config.cutoff, config.l_max, config.layers, config.channels, config.n_basis,
+            config.radial_hidden, config.products, config.neighbors,
+        )  # fmt: skip
+        self.readout = nn.Parameter(torch.randn(config.layers * config.channels, config.latent))
         self.head = nn.Parameter(torch.randn(config.latent) / math.sqrt(config.latent))
         self.register_buffer("deviations", torch.zeros(config.members, config.latent))
         self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
@@ -141,27 +109,12 @@ class Potential(Model):
         """Keep the reference energies in float64 whatever the model's dtype: their sum is large."""
         super()._apply(fn, recurse)
         self.reference = self.reference.to(torch.float64)
-        return self.train(self.training)
-
-    def train(self, mode: bool = True):
-        """Switch between exact radial networks (train) and their tables (eval, CPU only)."""
-        super().train(mode)
-        tabulated = not mode and self.head.device.type == "cpu"
-        for layer in self.layers:
-            layer.tabulate(tabulated)
         return self
 
     def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
         """Evaluate the trunk at edge vectors in Å: the dimensionless features that the readouts, and other models, read."""
-        species = self.species_index[graph.numbers]
-        distance = torch.linalg.vector_norm(vectors, dim=-1)
-        y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
-        h = self.embedding[species].unsqueeze(1)
-        scalars = []
-        for layer in self.layers:
-            h = layer(h, y, distance, species, graph)
-            scalars.append(h[:, 0])
-        x = torch.cat(scalars, dim=-1) @ self.readout
+        layers = self.trunk(graph, vectors, self.species_index[graph.numbers])
+        x = torch.cat([h[:, 0] for h in layers], dim=-1) @ self.readout
         return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * 1.6765
 
     def _energies(self, graph: Graph, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +184,7 @@ class Potential(Model):
         size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
         return torch.sqrt(scale**2 * raw + (floor * size) ** 2)
 
-    def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, "atoms"]:
+    def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
         """Mahalanobis distance of each atom's features from its species' training data, dimensionless; 1 is the edge."""
         species = self.species_index[graph.numbers]
         d = features - self.feature_mean[species]
@@ -260,3 +213,39 @@ def _mechanics(graph: Graph, vectors: Tensor, slope: Tensor) -> dict[str, Tensor
 
 
 _VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
+
+
+def potential_loss(
+    model: Potential, sample: Labelled, energy: float = 4.0, forces: float = 1.0, stress: float = 0.1
+) -> tuple[Tensor, dict[str, float]]:
+    """Robust loss: smoothed absolute errors of energy per atom, force vectors and stress times volume per atom.
+
+    Errors are divided by the model's energy scale (the rms force of the training data times 1 Å), so the weights are
+    dimensionless; a few extreme frames weigh by their error, not its square.
+
+    Args:
+        model: the potential.
+        sample: targets in eV, eV/Å, eV/Å³ and dimensionless weights per structure.
+        energy: weight, dimensionless.
+        forces: weight, dimensionless.
+        stress: weight, dimensionless.
+
+    Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059.
+    """
+    graph, target, weight = sample.graph, sample.targets, sample.weight
+    p, n, scale = model(graph), graph.n_atoms.to(torch.float64), model.config.energy_scale
+    d_energy = (p["energy"] - target["energy"]) / n
+    d_forces = p["forces"] - target["forces"]
+    by_energy = _mean(torch.sqrt(d_energy.square() + 1e-3**2), weight["energy"])
+    by_forces = _mean(torch.sqrt(d_forces.square().sum(-1) + 1e-2**2), weight["forces"][graph.atom_graph])
+    parts = {"energy": by_energy, "forces": by_forces}
+    if "stress" in p:
+        d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)
+        parts["stress"] = _mean(torch.sqrt(d_stress.square().sum(-1) + 1e-2**2), weight["stress"])
+    weights = {"energy": energy, "forces": forces, "stress": stress}
+    total = sum(weights[k] * v for k, v in parts.items()) / scale
+    return total, {k: float(v.detach()) for k, v in parts.items()}
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(1e-12)

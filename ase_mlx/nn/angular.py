@@ -43,7 +43,7 @@ def spherical_harmonics(l_max: int, directions: Float[Tensor, "edges 3"]) -> Flo
         directions: unit vectors, dimensionless.
 
     Returns:
-        Dimensionless values in e3nn's component order (l = 1 is y, z, x of e3nn's axes, that is x, y, z here).
+        Dimensionless values in e3nn's component order, which for l = 1 is x, y, z.
 
     Source: e3nn's `component` normalisation; closed forms ours, tested against e3nn.
     """
@@ -70,7 +70,7 @@ def spherical_harmonics(l_max: int, directions: Float[Tensor, "edges 3"]) -> Flo
 class Paths:
     """The couplings (l1, l2, l3) of a convolution and their sparse tables.
 
-    `terms` are the non-zero coefficients: entry, m2, value; an entry is one (path, m3, m1) product.
+    `terms` are the non-zero coefficients: entry, m2, value; an entry is one (path, m3, m1) product. All dimensionless.
 
     Source: ours.
     """

@@ -33,7 +33,7 @@ class DegreeLinear(nn.Module):
         self.register_buffer("degrees", _degrees(l_max), persistent=False)
 
     def forward(
-        self, x: Float[Tensor, "atoms m c_in"], species: Int[Tensor, "atoms"] | None = None
+        self, x: Float[Tensor, "atoms m c_in"], species: Int[Tensor, " atoms"] | None = None
     ) -> Float[Tensor, "atoms m c_out"]:
         """Apply to dimensionless features; `species` counts from 0."""
         weight = self.weight * self.scale

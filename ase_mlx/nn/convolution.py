@@ -1,7 +1,8 @@
 """The equivariant convolution, differentiable to any order on the CPU through two fused kernels, in plain torch elsewhere.
 
 The convolution A(Y, R, X) is linear in each argument, so the derivative of its own backward pass is made of A and that backward
-pass again: `_Forward` and `_Backward` below call each other.
+pass again: `_Forward` and `_Backward` below call each other. Where no further derivative is wanted (training on forces), one
+fused kernel replaces those six passes.
 
 Source: ours; the equation stands in `kernels.py`.
 """
@@ -77,6 +78,23 @@ def _backward(
     return torch.from_numpy(grad_y), torch.from_numpy(grad_r), torch.from_numpy(total)
 
 
+def _second(
+    y: Tensor, r: Tensor, x: Tensor, grad: Tensor, hy: Tensor, hr: Tensor, hx: Tensor, graph: Graph, paths: Paths
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    first_edge, neighbor, *inputs = _numpy(graph.first_edge, graph.neighbor, y, r, x, grad, hy, hr, hx)
+    tables = _tables(paths, inputs[0].dtype)
+    grad_grad, grad_y, grad_r = np.zeros_like(inputs[3]), np.empty_like(inputs[0]), np.empty_like(inputs[1])
+    ranges = _ranges(first_edge)
+    grad_x = np.zeros((len(ranges), *inputs[2].shape), dtype=inputs[2].dtype)
+    _run([
+        lambda a=a, b=b, k=k: kernels.edges_second(
+            a, b, first_edge, neighbor, tables, *inputs, grad_grad, grad_y, grad_r, grad_x[k]
+        )
+        for k, (a, b) in enumerate(ranges)
+    ])
+    return tuple(torch.from_numpy(a) for a in (grad_grad, grad_y, grad_r, grad_x.sum(axis=0)))
+
+
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y, r, x, graph, paths):
@@ -100,6 +118,8 @@ class _Backward(torch.autograd.Function):
     def backward(ctx, hy, hr, hx):
         grad, y, r, x = ctx.saved_tensors
         g, p = ctx.graph, ctx.paths
+        if not torch.is_grad_enabled():
+            return (*_second(y, r, x, grad, hy, hr, hx, g, p), None, None)
         by_y, by_r, by_x = (_Backward.apply(grad, *a, g, p) for a in ((hy, r, x), (y, hr, x), (y, r, hx)))
         d_grad = _Forward.apply(hy, r, x, g, p) + _Forward.apply(y, hr, x, g, p) + _Forward.apply(y, r, hx, g, p)
         return d_grad, by_r[0] + by_x[0], by_y[1] + by_x[1], by_y[2] + by_r[2], None, None
@@ -140,7 +160,7 @@ def convolve(
 
 def convolve_tabulated(
     y: Float[Tensor, "edges m2"],
-    position: Float[Tensor, "edges"],
+    position: Float[Tensor, " edges"],
     x: Float[Tensor, "atoms m1 channels"],
     knots: Float[Tensor, "knots 2 paths channels"],
     graph: Graph,

@@ -83,6 +83,35 @@ def edges_backward(first, last, first_edge, neighbor, tables, y, r, x, grad_out,
 
 
 @_jit
+def edges_second(
+    first, last, first_edge, neighbor, tables, y, r, x, grad_out, hy, hr, hx, grad_grad, grad_y, grad_r, grad_x
+):
+    """Differentiate ⟨(hy, hr, hx), gradients of `edges_backward`⟩ by grad_out, Y, R and X (dimensionless). Source: ours."""
+    entry_path, entry_out, entry_in, term_entry, term_edge, term_value = tables
+    g = np.empty(entry_path.size, dtype=x.dtype)
+    hg, grad_g, channels = np.empty_like(g), np.empty_like(g), x.shape[2]
+    for i in range(first, last):
+        for e in range(first_edge[i], first_edge[i + 1]):
+            j = neighbor[e]
+            _couple(y[e], term_entry, term_edge, term_value, g)
+            _couple(hy[e], term_entry, term_edge, term_value, hg)
+            grad_r[e] = 0
+            for n in range(g.size):
+                p, m, gn, hn = entry_path[n], entry_in[n], g[n], hg[n]
+                rp, rh, xm, xh, om = r[e, p], hr[e, p], x[j, m], hx[j, m], grad_out[i, entry_out[n]]
+                dr, dx, do = grad_r[e, p], grad_x[j, m], grad_grad[i, entry_out[n]]
+                s = g.dtype.type(0)
+                for c in range(channels):
+                    mixed = rh[c] * xm[c] + rp[c] * xh[c]
+                    s += mixed * om[c]
+                    do[c] += hn * rp[c] * xm[c] + gn * mixed
+                    dr[c] += (hn * xm[c] + gn * xh[c]) * om[c]
+                    dx[c] += (hn * rp[c] + gn * rh[c]) * om[c]
+                grad_g[n] = s
+            _couple_back(grad_g, term_entry, term_edge, term_value, grad_y[e])
+
+
+@_jit
 def _interpolate(knots, position, r):
     last = knots.shape[0] - 2
     k = min(max(int(position), 0), last)

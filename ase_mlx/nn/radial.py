@@ -33,13 +33,13 @@ class Radial(nn.Module):
         widths = (n_basis, *hidden, n_paths * channels)
         self.layers = nn.ParameterList(nn.Parameter(torch.randn(a, b)) for a, b in zip(widths, widths[1:], strict=False))
 
-    def forward(self, distance: Float[Tensor, "edges"]) -> Float[Tensor, "edges paths channels"]:
+    def forward(self, distance: Float[Tensor, " edges"]) -> Float[Tensor, "edges paths channels"]:
         """Evaluate at distances in Å; dimensionless values of unit size."""
         x = distance / self.cutoff
         basis = math.sqrt(2.0) * self.order * torch.sinc(self.order * x.unsqueeze(-1)) * envelope(x).unsqueeze(-1)
         h = basis / math.sqrt(3.0)
         for k, weight in enumerate(self.layers):
-            h = (h @ weight) / math.sqrt(weight.shape[0])
+            h = h @ (weight / math.sqrt(weight.shape[0]))
             if k < len(self.layers) - 1:
                 h = nn.functional.silu(h) * 1.6765
         return h.reshape(-1, *self.shape)

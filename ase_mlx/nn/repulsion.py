@@ -22,8 +22,8 @@ RADII = (
 
 
 def zbl(
-    distance: Float[Tensor, "edges"], z1: Int[Tensor, "edges"], z2: Int[Tensor, "edges"]
-) -> Float[Tensor, "edges"]:
+    distance: Float[Tensor, " edges"], z1: Int[Tensor, " edges"], z2: Int[Tensor, " edges"]
+) -> Float[Tensor, " edges"]:
     """Half the screened Coulomb energy of each directed pair in eV, gone where the atoms' covalent spheres (Å) touch.
 
     Args:

@@ -1,0 +1,1 @@
+"""Reading structures with labels, training samples, splits and reference energies."""

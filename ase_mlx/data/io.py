@@ -1,0 +1,51 @@
+"""Files of labelled structures; the only module that imports `ase.io`.
+
+Source: ours.
+"""
+
+import lzma
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+
+def read_frames(path: str | Path) -> list[Atoms]:
+    """Read all frames of a structure file (lengths in Å, energies in eV); `.xz` is unpacked on the way.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no frame, or cannot be read as a structure file.
+
+    Source: `ase.io`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"got {str(path)!r}, expected an existing structure file; check the path")
+    try:
+        if path.suffix == ".xz":
+            with lzma.open(path, "rt") as stream:
+                frames = ase.io.read(stream, index=":", format=ase.io.formats.filetype(path.stem, read=False))
+        else:
+            frames = ase.io.read(path, index=":")
+    except Exception as error:
+        raise ValueError(
+            f"got {str(path)!r}, which ase.io cannot read ({type(error).__name__}: {error}); expected extxyz, POSCAR, cif or "
+            "another format of ASE with the usual ending"
+        ) from error
+    if not frames:
+        raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")
+    return frames
+
+
+def write_frames(path: str | Path, frames: list[Atoms]) -> None:
+    """Write extxyz (Å, eV, eV/Å, eV/Å³), packed if the name ends in `.xz`.
+
+    Source: `ase.io`.
+    """
+    path = Path(path)
+    if path.suffix == ".xz":
+        with lzma.open(path, "wt", preset=9) as stream:
+            ase.io.write(stream, frames, format="extxyz")
+    else:
+        ase.io.write(path, frames, format="extxyz")

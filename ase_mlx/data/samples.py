@@ -1,0 +1,180 @@
+"""Labelled structures as tensors: what training and evaluation read.
+
+Source: ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_mlx.graph import Graph, batch, from_atoms
+
+MIXED_UNITS_EV_PER_ATOM = 5.0
+"""A frame whose energy per atom misses the least-squares reference energies by more than this cannot be of the same kind."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One or several structures with targets: energy (eV), forces (eV/Å), stress (Voigt, eV/Å³).
+
+    `weight` holds one dimensionless weight per structure and target; 0 leaves a target out.
+
+    Source: ours.
+    """
+
+    graph: Graph
+    targets: Mapping[str, Tensor]
+    weight: Mapping[str, Tensor]
+    names: tuple[str, ...] = field(default=())
+
+
+def join(samples: list[Sample]) -> Sample:
+    """Batch samples (eV, Å) into one.
+
+    Source: ours.
+    """
+    return Sample(
+        batch([s.graph for s in samples]),
+        {k: torch.cat([s.targets[k] for s in samples]) for k in samples[0].targets},
+        {k: torch.cat([s.weight[k] for s in samples]) for k in samples[0].weight},
+        tuple(name for s in samples for name in s.names),
+    )
+
+
+def name_of(atoms: Atoms, index: int) -> str:
+    """Name a frame by its `config_name`, or by its place (dimensionless) in the file.
+
+    Source: ours.
+    """
+    return str(atoms.info.get("config_name", f"frame {index}"))
+
+
+def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
+    """Turn one labelled structure into tensors, edges up to `cutoff` (Å).
+
+    The energy is the force-consistent `free_energy` (eV) where given; `info["energy_weight"]` (dimensionless, default 1) says
+    whether it counts. A missing stress, or a cell without volume, leaves the stress out.
+
+    Raises:
+        ValueError: no energy, no forces, or non-finite ones.
+
+    Source: ours.
+    """
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    energy = results.get("free_energy", results.get("energy"))
+    forces = results.get("forces")
+    if energy is None or forces is None:
+        lacking = " and ".join(n for n, v in (("energy", energy), ("forces", forces)) if v is None)
+        raise ValueError(
+            f"got {name} without {lacking}, expected energy (eV) and forces (eV/Å) for every frame; label it with "
+            "`ase-mlx label`, or leave it out"
+        )
+    stress = results.get("stress")
+    has_stress = stress is not None and abs(atoms.cell.volume) > 1e-6
+    stress = np.zeros(6) if not has_stress else np.asarray(stress, dtype=np.float64)
+    if stress.shape == (3, 3):
+        stress = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+        raise ValueError(f"got NaN or infinite labels in {name}, expected finite eV, eV/Å, eV/Å³; the teacher failed there")
+    as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))  # noqa: E731
+    weight = {
+        "energy": as_tensor([float(atoms.info.get("energy_weight", 1.0))]),
+        "forces": as_tensor([1.0]),
+        "stress": as_tensor([float(has_stress) * float(atoms.info.get("stress_weight", 1.0))]),
+    }
+    targets = {
+        "energy": as_tensor([energy]),
+        "forces": as_tensor(forces).reshape(-1, 3),
+        "stress": as_tensor(stress).reshape(1, 6),
+    }
+    return Sample(from_atoms(atoms, cutoff), targets, weight, (name,))
+
+
+def composition(numbers: np.ndarray, elements: tuple[int, ...]) -> Float[np.ndarray, " elements"]:
+    """Count the atoms of each element (dimensionless).
+
+    Source: ours.
+    """
+    return np.array([np.count_nonzero(numbers == z) for z in elements], dtype=np.float64)
+
+
+def reference_energies(frames: list[Atoms], elements: tuple[int, ...]) -> tuple[float, ...]:
+    """Fit one energy per element (eV) to total energies by least squares, frames of zero `energy_weight` left out.
+
+    Raises:
+        ValueError: a frame is so far from the fit that units or pseudopotentials must be mixed.
+
+    Source: ours.
+    """
+    used = [a for a in frames if float(a.info.get("energy_weight", 1.0)) > 0]
+    counts = np.array([composition(a.numbers, elements) for a in used])
+    energies = np.array([a.calc.results.get("free_energy", a.calc.results.get("energy")) for a in used], dtype=float)
+    fit = _robust(counts, energies)
+    off = np.abs(energies - counts @ fit) / counts.sum(1)
+    bad = np.flatnonzero(off > MIXED_UNITS_EV_PER_ATOM)
+    if bad.size:
+        worst = ", ".join(f"{name_of(used[k], k)} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
+        raise ValueError(
+            f"got {bad.size} of {len(used)} frames far from one reference energy per element: {worst}; expected energies in eV "
+            "from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or split the set"
+        )
+    return tuple(float(e) for e in fit)
+
+
+def _robust(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Least squares per atom with outliers down-weighted, so that a few foreign frames cannot hide themselves."""
+    weight = 1 / counts.sum(1)
+    for _ in range(20):
+        fit = np.linalg.lstsq(counts * weight[:, None], energies * weight, rcond=None)[0]
+        off = np.abs(energies - counts @ fit) / counts.sum(1)
+        weight = 1 / counts.sum(1) / np.sqrt(1 + (off / max(np.median(off), 1e-3)) ** 2)
+    return fit
+
+
+def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[str, list[int]]:
+    """Sort frame indices into train, val and test by `info["part"]`, or, where no frame has one, at random by `seed`, a fraction
+    `validation` (dimensionless) of them for validation.
+
+    Frames of any other part ("reference", …) are used for nothing.
+
+    Raises:
+        ValueError: fewer than two frames are left for training, or none for validation.
+
+    Source: ours.
+    """
+    parts: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    if any("part" in a.info for a in frames):
+        for k, atoms in enumerate(frames):
+            parts.get(str(atoms.info.get("part", "")), []).append(k)
+    else:
+        order = np.random.default_rng(seed).permutation(len(frames))
+        n_val = max(1, round(validation * len(frames)))
+        parts["val"], parts["train"] = sorted(order[:n_val].tolist()), sorted(order[n_val:].tolist())
+    if len(parts["train"]) < 2 or not parts["val"]:
+        raise ValueError(
+            f"got {len(parts['train'])} training and {len(parts['val'])} validation frames, expected at least two and one; "
+            'add frames, or mark them by info["part"] = "train" | "val" | "test"'
+        )
+    return parts
+
+
+def elements_of(frames: list[Atoms]) -> tuple[int, ...]:
+    """List the atomic numbers that occur (dimensionless), ascending.
+
+    Source: ours.
+    """
+    return tuple(int(z) for z in np.unique(np.concatenate([a.numbers for a in frames])))
+
+
+def symbols(elements: tuple[int, ...]) -> tuple[str, ...]:
+    """Name elements by their chemical symbols (atomic numbers are dimensionless).
+
+    Source: `ase.data`.
+    """
+    return tuple(chemical_symbols[z] for z in elements)

@@ -1,0 +1,1 @@
+"""One road for every model: configuration, fit, calibration, metrics, model files."""

@@ -1,0 +1,131 @@
+"""Training configuration: TOML into validated frozen dataclasses.
+
+Source: ours.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which labelled structures to learn from; `validation` is the fraction (dimensionless) held out where no part is marked.
+
+    Source: ours.
+    """
+
+    file: str
+    validation: float = 0.1
+    licence: str = "not stated"
+    origin: str = "not stated"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit: all numbers are dimensionless; weights multiply errors of energy per atom, forces and stress per atom.
+
+    Source: ours.
+    """
+
+    epochs: int = 300
+    batch_size: int = 5
+    learning_rate: float = 5e-3
+    warmup_steps: int = 100
+    ema_decay: float = 0.99
+    clip: float = 10.0
+    patience: int = 0
+    seed: int = 0
+    energy_weight: float = 4.0
+    forces_weight: float = 1.0
+    stress_weight: float = 0.1
+
+    def __post_init__(self):
+        """Refuse numbers that cannot train anything."""
+        for name in ("epochs", "batch_size", "learning_rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"got fit.{name} = {getattr(self, name)}, expected a positive number")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"got fit.ema_decay = {self.ema_decay}, expected 0 ≤ ema_decay < 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run: `[data]`, `[model]` (settings of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
+
+    Source: ours.
+    """
+
+    data: DataConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    fit: FitConfig = field(default_factory=FitConfig)
+    kind: str = "potential"
+    dtype: typing.Literal["float32", "float64"] = "float32"
+
+
+def build(cls: type, values: dict[str, Any], where: str) -> Any:
+    """Make a config dataclass (units as its class says) from a table, naming unknown, missing and mistyped keys.
+
+    Raises:
+        ValueError: an unknown key (with the nearest known one), a missing key, or a value of another type.
+
+    Source: ours.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"got unknown key {key!r} in [{where}]{hint} (known: {', '.join(fields)})")
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ValueError(f"got no {name!r} in [{where}], expected it; add a line `{name} = …`")
+    return cls(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"got {where} = {value!r}, expected a table [{where}]")
+        return build(hint, value, where)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"got {where} = {value!r}, expected a list")
+        return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise ValueError(f"got {where} = {value!r}, expected one of {typing.get_args(hint)}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = typing.get_origin(hint) or hint
+    if isinstance(plain, type) and (not isinstance(value, plain) or (plain is not bool and isinstance(value, bool))):
+        raise ValueError(f"got {where} = {value!r} ({type(value).__name__}), expected {plain.__name__}")
+    return value
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read a TOML file; `data.file` is taken relative to it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no valid TOML, or a wrong key or value (units: dimensionless unless the key's class says otherwise).
+
+    Source: ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"got {str(path)!r}, expected an existing TOML file; `docs/training.md` shows one")
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}") from error
+    config = build(TrainConfig, table, path.name)
+    data = dataclasses.replace(config.data, file=str((path.parent / config.data.file).resolve()))
+    return dataclasses.replace(config, data=data)

@@ -1,0 +1,188 @@
+"""Model files (safetensors + JSON card) and training checkpoints; written whole or not at all, never unpickled.
+
+Source: ours.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ase_mlx.learn.config import build
+from ase_mlx.models import Model
+from ase_mlx.models.potential import Potential, PotentialConfig
+from ase_mlx.nn.angular import CONVENTION
+
+SCHEMA = 1
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+KINDS: dict[str, tuple[type, type[Model]]] = {"potential": (PotentialConfig, Potential)}
+"""Model kinds of this package; third-party kinds join by the entry-point group `ase_mlx.models`."""
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From schema n to n + 1: one named step a version."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a kill or a full disk leaves the old one or the new one, never a part (dimensionless bytes).
+
+    Raises:
+        OSError: the disk refused; the old file is untouched.
+
+    Source: ours.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(
+            error.errno, f"could not write {path} ({error.strerror}); the previous file is untouched: free some space or "
+            "choose another folder, and run the same command again"
+        ) from error  # fmt: skip
+
+
+def _kind(name: str) -> tuple[type, type[Model]]:
+    if name in KINDS:
+        return KINDS[name]
+    for entry in entry_points(group="ase_mlx.models"):
+        if entry.name == name:
+            return entry.load()
+    raise ValueError(
+        f"got a model file of kind {name!r}, but only {', '.join(KINDS)} are known here; install the package that made it"
+    )
+
+
+def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
+    """Write a model (units: eV, Å) with its card into a folder.
+
+    Args:
+        model: of a known kind, with a frozen dataclass `config`.
+        folder: made if it is not there.
+        card: what is known of the model: training data, licence, errors, calibration.
+
+    Raises:
+        OSError: the disk refused; an older model in the folder is untouched.
+
+    Source: ours.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = next(name for name, (_, cls) in KINDS.items() if type(model) is cls)
+    content = save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    head = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "config": asdict(model.config),
+        "outputs": {q.name: q.unit for q in model.outputs},
+        "e3nn_convention": CONVENTION,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_whole(folder / WEIGHTS, content)
+    write_whole(folder / CARD, (json.dumps(head | card, indent=1, ensure_ascii=False) + "\n").encode())
+    return folder
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """Read and upgrade the card of a model folder (units as the card says).
+
+    Raises:
+        FileNotFoundError: no such folder, or no card in it.
+        ValueError: no valid card, or one of a newer schema.
+
+    Source: ours.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise FileNotFoundError(f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path")
+    try:
+        card = json.loads(path.read_text())
+        version = int(card["schema"])
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"got {path}, which is no valid model card ({error}); the file is damaged: copy the model folder again"
+        ) from error
+    if version > SCHEMA:
+        raise ValueError(f"got a model file of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
+    for step in range(version, SCHEMA):
+        card = UPGRADES[step](card)
+    return card
+
+
+def load_model(folder: str | Path) -> Model:
+    """Load a model from its folder, float32, in evaluation mode (units: eV, Å).
+
+    Raises:
+        FileNotFoundError: no such folder or file.
+        ValueError: damaged, truncated or tampered file, unknown kind, newer schema.
+
+    Source: ours.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"got {str(folder)!r} without {WEIGHTS}, expected it beside {CARD}; copy the folder again")
+    content = (folder / WEIGHTS).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("sha256"):
+        raise ValueError(
+            f"got {folder / WEIGHTS} with sha256 {digest[:12]}…, expected {str(card.get('sha256'))[:12]}… from its card; the file "
+            "is truncated, damaged or was changed: copy the model folder again from where it came"
+        )
+    config_class, model_class = _kind(card["kind"])
+    try:
+        model = model_class(build(config_class, card["config"], "config"))
+        model.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"got {folder}, whose card and weights do not fit together ({error}); copy it again") from error
+    return model.eval()
+
+
+def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a training checkpoint as one safetensors file with a JSON header (dimensionless tensors).
+
+    Raises:
+        OSError: the disk refused; the previous checkpoint is untouched.
+
+    Source: ours.
+    """
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    write_whole(path, save(plain, metadata={"state": json.dumps(meta)}))
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a training checkpoint (dimensionless tensors and its header).
+
+    Raises:
+        ValueError: the file is damaged.
+
+    Source: ours.
+    """
+    content = path.read_bytes()
+    try:
+        size = int.from_bytes(content[:8], "little")
+        meta = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["state"])
+        return load(content), meta
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"got {path}, a damaged checkpoint ({error}); delete it to start anew") from error
+
+
+def parameters_equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Tell whether two models hold the same numbers to the last bit (dimensionless).
+
+    Source: ours.
+    """
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))

@@ -1,0 +1,184 @@
+"""The one training loop.
+
+Epochs are shuffled by seed and number, so a run resumed from a checkpoint passes through the same states as one never stopped.
+
+Source: ours; decoupled weight decay and averaging as in AdamW and Polyak averaging.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_mlx.data.samples import Sample, join
+from ase_mlx.models import Model
+
+from .config import FitConfig
+from .files import load_state, save_state
+
+Loss = Callable[[Model, Sample], tuple[Tensor, dict[str, float]]]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """One line a finished epoch: losses are dimensionless, `parts` in the units of the loss's parts.
+
+    Source: ours.
+    """
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    val_loss: float
+    best_val_loss: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+def learning_rate(config: FitConfig, step: int, steps: int) -> float:
+    """Warm up linearly, then fall along a half cosine (dimensionless).
+
+    Source: Loshchilov and Hutter, arXiv 1608.03983, without restarts.
+    """
+    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    return config.learning_rate * (warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-4)
+
+
+def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) -> tuple[float, dict[str, float]]:
+    """Average a loss and its parts over samples, without training (units of the loss).
+
+    Source: ours.
+    """
+    total, parts = 0.0, {}
+    for k in range(0, len(samples), batch_size):
+        group = samples[k : k + batch_size]
+        value, now = loss(model, join(group))
+        total += float(value.detach()) * len(group)
+        for name, x in now.items():
+            parts[name] = parts.get(name, 0.0) + x * len(group)
+    return total / len(samples), {name: x / len(samples) for name, x in parts.items()}
+
+
+class _State:
+    """Everything that a resumed run needs: weights, their running average, the best average, the optimiser's moments."""
+
+    def __init__(self, model: Model, config: FitConfig):
+        self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0
+        )
+        self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
+        self.history: list[dict[str, float]] = []
+
+    def save(self, path: Path, config: FitConfig) -> None:
+        tensors = {}
+        for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
+            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+        for k, entry in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
+        meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"fit": asdict(config)}
+        save_state(path, tensors, meta)
+
+    def load(self, path: Path, config: FitConfig) -> None:
+        tensors, meta = load_state(path)
+        if meta["fit"] != asdict(config):
+            changed = [k for k, v in asdict(config).items() if meta["fit"].get(k) != v]
+            raise ValueError(
+                f"got a checkpoint of a run with other settings of {', '.join(changed)} in {path}, expected the same settings; "
+                "restore them, choose another folder with -o, or delete the checkpoint to start anew"
+            )
+        try:
+            for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
+                n = len(prefix) + 1
+                module.load_state_dict({k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")})
+        except RuntimeError as error:
+            raise ValueError(f"got a checkpoint of another model in {path}; choose another folder with -o") from error
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        for name in ("epoch", "best_loss", "best_epoch", "history"):
+            setattr(self, name, meta[name])
+
+
+def fit(
+    model: Model,
+    loss: Loss,
+    train: list[Sample],
+    val: list[Sample],
+    config: FitConfig,
+    folder: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> tuple[Model, list[dict[str, float]]]:
+    """Fit any model by any loss; returns the average of weights with the lowest validation loss, and the history.
+
+    Args:
+        model: trained in place, in its own dtype, on its own device.
+        loss: (model, sample) → (scalar, parts), dimensionless scalar.
+        train: samples (eV, Å).
+        val: samples (eV, Å) that choose the epoch and stop the run; never trained on.
+        config: settings, dimensionless.
+        folder: where `checkpoint.safetensors` is kept and resumed from; None keeps nothing.
+        report: called after each epoch.
+
+    Raises:
+        ValueError: the checkpoint belongs to another run.
+        FloatingPointError: the loss became NaN or infinite.
+
+    Source: ours.
+    """
+    state = _State(model.train(), config)
+    state.average.train()
+    path = Path(folder) / CHECKPOINT if folder is not None else None
+    if path is not None and path.exists():
+        state.load(path, config)
+    steps_per_epoch = math.ceil(len(train) / config.batch_size)
+    while state.epoch < config.epochs:
+        train_loss = _epoch(state, loss, train, config, steps_per_epoch)
+        state.epoch += 1
+        val_loss, parts = mean_loss(state.average, loss, val, 4 * config.batch_size)
+        if val_loss < state.best_loss:
+            state.best_loss, state.best_epoch = val_loss, state.epoch
+            state.best.load_state_dict(state.average.state_dict())
+        state.history.append({"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss} | parts)
+        if path is not None:
+            state.save(path, config)
+        if report is not None:
+            report(Progress(state.epoch, config.epochs, train_loss, val_loss, state.best_loss, parts))
+        if config.patience and state.epoch - state.best_epoch >= config.patience:
+            break
+    return state.best.eval(), state.history
+
+
+def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, steps_per_epoch: int) -> float:
+    """Train one epoch; the order depends on seed and epoch alone. Returns the mean loss (dimensionless)."""
+    order = np.random.default_rng([config.seed, state.epoch]).permutation(len(train))
+    total = 0.0
+    for k in range(steps_per_epoch):
+        step = state.epoch * steps_per_epoch + k
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, config.epochs * steps_per_epoch)
+        picked = [train[i] for i in order[k * config.batch_size : (k + 1) * config.batch_size]]
+        state.optimizer.zero_grad(set_to_none=True)
+        value, _ = loss(state.model, join(picked))
+        if not torch.isfinite(value):
+            names = ", ".join(name for s in picked for name in s.names)
+            raise FloatingPointError(
+                f"got a loss of {float(value)} in epoch {state.epoch + 1} on {names}, expected a finite number; lower "
+                "fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
+            )
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
+        state.optimizer.step()
+        total += float(value.detach()) * len(picked)
+        decay = min(config.ema_decay, (2 + step) / (11 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1 - decay)
+    return total / len(train)

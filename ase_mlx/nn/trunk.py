@@ -1,0 +1,130 @@
+"""The equivariant message-passing trunk that energies, densities and scores read.
+
+Source: Batzner et al., Nat. Commun. 13, 2453 (2022); order of operations and normalisation are ours.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ase_mlx.graph import Graph
+
+from .angular import dimension, paths, spherical_harmonics
+from .blocks import DegreeLinear, EquivariantNorm, Gate, Product
+from .convolution import convolve, convolve_tabulated
+from .radial import Radial
+
+TABLE_INTERVALS = 512
+
+
+class Layer(nn.Module):
+    """Normalise, mix channels, convolve, mix, add the species' own features, gate.
+
+    In a tabulated layer the radial functions are cubic Hermite splines on the CPU's fused road.
+
+    Source: Batzner et al., Nat. Commun. 13, 2453 (2022), fig. 1.
+    """
+
+    def __init__(self, trunk: "Trunk", l_in: int, l_out: int, n_basis: int, hidden: tuple[int, ...], products: bool):
+        """Set up from the trunk's sizes (dimensionless) and cutoff (Å)."""
+        super().__init__()
+        c, n_species = trunk.channels, trunk.n_species
+        self.paths = paths(l_in, trunk.l_max, l_out)
+        self.l_out, self.scale = l_out, 1 / math.sqrt(trunk.neighbors)
+        self.gate = Gate(l_out, c)
+        self.norm = EquivariantNorm(l_in, c)
+        self.up = DegreeLinear(l_in, c, c)
+        self.radial = Radial(trunk.cutoff, n_basis, hidden, len(self.paths), c)
+        self.down = DegreeLinear(l_out, c, c)
+        self.down_scalars = DegreeLinear(0, c, self.gate.scalars)
+        self.keep = DegreeLinear(min(l_in, l_out), c, c, n_species)
+        self.keep_scalars = DegreeLinear(0, c, self.gate.scalars, n_species)
+        self.product = Product(l_out, l_out, c) if products else None
+        self.knots: Tensor | None = None
+
+    def forward(
+        self,
+        h: Float[Tensor, "atoms m c"],
+        y: Float[Tensor, "edges m2"],
+        distance: Float[Tensor, " edges"],
+        species: Int[Tensor, " atoms"],
+        graph: Graph,
+    ) -> Float[Tensor, "atoms m_out c"]:
+        """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y."""
+        x = self.up(self.norm(h))
+        if self.knots is None:
+            message = convolve(y, self.radial(distance), x, graph, self.paths)
+        else:
+            position = distance * ((len(self.knots) - 1) / self.radial.cutoff)
+            message = convolve_tabulated(y, position, x, self.knots, graph, self.paths)
+        message = message * self.scale
+        if self.product is not None:
+            message = message + self.product(message)
+        scalars = self.down_scalars(message[:, :1]) + self.keep_scalars(h[:, :1], species)
+        out = self.down(message)
+        kept = self.keep(h[:, : dimension(min(self.paths.l_in, self.l_out))], species)
+        out = torch.cat([out[:, : kept.shape[1]] + kept, out[:, kept.shape[1] :]], dim=1)
+        return self.gate(scalars[:, 0], out)
+
+
+class Trunk(nn.Module):
+    """Species and edge vectors → features of every layer; the last layer keeps scalars only.
+
+    `eval()` on a CPU tabulates the radial functions, `train()` evaluates their networks.
+
+    Source: Batzner et al., Nat. Commun. 13, 2453 (2022).
+    """
+
+    def __init__(
+        self,
+        n_species: int,
+        cutoff: float,
+        l_max: int,
+        layers: int,
+        channels: int,
+        n_basis: int,
+        hidden: tuple[int, ...],
+        products: bool,
+        neighbors: float,
+    ):
+        """Set up with a cutoff in Å, the mean number of `neighbors` and other sizes (dimensionless)."""
+        super().__init__()
+        self.n_species, self.cutoff, self.l_max = n_species, cutoff, l_max
+        self.channels, self.neighbors = channels, neighbors
+        self.embedding = nn.Parameter(torch.randn(n_species, channels))
+        self.layers = nn.ModuleList(
+            Layer(self, 0 if t == 0 else l_max, 0 if t == layers - 1 else l_max, n_basis, hidden, products)
+            for t in range(layers)
+        )
+
+    def forward(
+        self, graph: Graph, vectors: Float[Tensor, "edges 3"], species: Int[Tensor, " atoms"]
+    ) -> list[Float[Tensor, "atoms _ c"]]:
+        """Return the dimensionless features after each layer, for edge vectors in Å."""
+        distance = torch.linalg.vector_norm(vectors, dim=-1)
+        y = spherical_harmonics(self.l_max, vectors / distance.unsqueeze(-1))
+        h = self.embedding[species].unsqueeze(1)
+        features = []
+        for layer in self.layers:
+            h = layer(h, y, distance, species, graph)
+            features.append(h)
+        return features
+
+    def refresh(self) -> None:
+        """Tabulate, or drop the tables, as the mode and the device ask (knots at even distances in Å)."""
+        tabulated = not self.training and self.embedding.device.type == "cpu"
+        for layer in self.layers:
+            layer.knots = layer.radial.table(TABLE_INTERVALS) if tabulated else None
+
+    def train(self, mode: bool = True) -> "Trunk":
+        """Switch between exact radial networks (train) and tables (eval)."""
+        super().train(mode)
+        self.refresh()
+        return self
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        self.refresh()
+        return self
