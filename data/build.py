@@ -1,0 +1,161 @@
+"""Merge DFT frames into the data files of this repository: `python data/build.py BASE LABELLED...`.
+
+BASE is the folder of the base set (si8.extxyz, sgs8.extxyz, ...), LABELLED are outputs of `ase-mlx label` on the files
+of make_configurations.py. Written here: sigesn.extxyz.xz, al.extxyz.xz, si64_phonon_reference.extxyz, and the table of
+parts in README.md. The same input gives the same bytes.
+"""
+
+import io
+import lzma
+import sys
+from collections import Counter
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+HERE = Path(__file__).resolve().parent
+
+DESCRIPTION = ("config_name", "config_kind", "family", "part", "source", "energy_weight", "md_temperature_K", "k_grid")
+KEEP = (*DESCRIPTION, "minus_TS")
+BASE_FILES = {
+    "sigesn": ("si8", "sgs8", "si64", "sige64", "si8_eos", "si2_eos"),
+    "al": ("al4", "al32", "al4_eos"),
+}
+
+
+def names(prefix: str, numbers: str) -> set[str]:
+    """Expand `si8_md` and `3 7` to config names."""
+    return {f"{prefix}_{n}" for n in numbers.split()}
+
+
+BASE_TEST = (
+    # hot Si: all of 1200 K, most of 900 K, one strong rattle
+    names("si8_md", "3 7 11 15 19 23 27 2 6 10 14 26")
+    | names("si8_rattle", "10")
+    # alloys of compositions that no train or val frame has: Si4Ge2Sn2, Si3GeSn4, Si2Ge5Sn, Si3Ge3Sn2
+    | names("sgs8_md", "0 18 75 51 71 66 74 10 53")
+    # alloys of compositions that occur in train
+    | names("sgs8_md", "3 7 57 49 48 55 8 45")
+    | names("si8_eos", "0 6")
+    | {"si64_big_1", "si64_bigvac_1", "sige64_big_1"}
+    | names("al4_md", "3 4 7 10")
+    | names("al4_rattle", "6 9")
+    | names("al4_eos", "0 6")
+    | names("al32_md", "1 10")
+)
+BASE_VAL = (
+    names("si8_md", "4 13 18")
+    | names("si8_rattle", "1")
+    | names("sgs8_md", "16 22 29 54 67")
+    | names("sgs8_rattle", "9")
+    | names("al4_md", "5 14")
+    | names("al4_rattle", "2")
+)
+NO_ENERGY = {"si64", "sige64", "si2_eos", "si2", "si16", "sg16", "si64ph"}
+"""Families whose k points shift the energy by meV/atom against the 8-atom cells."""
+
+
+def base_frames(folder: Path, kind: str) -> list[Atoms]:
+    """Read the base set and give every frame its part."""
+    frames = []
+    for family in BASE_FILES[kind]:
+        for atoms in ase.io.read(folder / f"{family}.extxyz", ":"):
+            name = atoms.info["config_name"]
+            part = "reference" if family == "si2_eos" else "train"
+            part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else part
+            weight = int(family not in NO_ENERGY)
+            atoms.info |= {"family": family, "part": part, "source": "base", "energy_weight": weight}
+            frames.append(atoms)
+    return frames
+
+
+def slim(atoms: Atoms) -> Atoms:
+    """Keep the labels and the description; energies to 1e-8 eV, stress to 1e-9 eV/Å³."""
+    out = Atoms(atoms.numbers, atoms.positions, cell=np.round(atoms.cell.array, 10) + 0.0, pbc=True)
+    energy = round(float(atoms.calc.results["free_energy"]), 8)
+    stress = np.round(atoms.get_stress(), 9) + 0.0
+    out.calc = SinglePointCalculator(out, energy=energy, free_energy=energy, forces=atoms.get_forces(), stress=stress)
+    out.info = {key: atoms.info[key] for key in KEEP if key in atoms.info}
+    if "minus_TS" in out.info:
+        out.info["minus_TS"] = round(float(out.info["minus_TS"]), 8)
+    return out
+
+
+def composition(atoms: Atoms) -> tuple[int, ...]:
+    """Count Si, Ge, Sn."""
+    return tuple(int((atoms.numbers == z).sum()) for z in (14, 32, 50))
+
+
+def check(frames: list[Atoms]) -> None:
+    """Refuse double names, double structures, and a training frame of a composition that is held out."""
+    counted = Counter(atoms.info["config_name"] for atoms in frames)
+    if twice := [name for name, n in counted.items() if n > 1]:
+        raise ValueError(f"got config names twice: {twice}; expected one frame a name")
+    seen = {}
+    for atoms in frames:
+        key = (tuple(atoms.numbers), np.round(atoms.cell.array, 5).tobytes(), np.round(atoms.positions, 5).tobytes())
+        if key in seen:
+            raise ValueError(f"got one structure as {seen[key]} and {atoms.info['config_name']}; leave one out")
+        seen[key] = atoms.info["config_name"]
+        if atoms.info["part"] not in ("train", "val", "test", "reference"):
+            raise ValueError(f"got part {atoms.info['part']!r} of {atoms.info['config_name']}")
+    learned = {composition(a) for a in frames if a.info["part"] in ("train", "val")}
+    unseen = {composition(a) for a in frames if a.info["part"] == "test" and len(a) == 8} - learned
+    print("compositions (Si, Ge, Sn) in test frames alone:", *sorted(unseen))
+
+
+def write(path: Path, frames: list[Atoms]) -> None:
+    """Write extxyz, packed where the name says so; whole or not at all."""
+    text = io.StringIO()
+    ase.io.write(text, frames, format="extxyz")
+    data = text.getvalue().encode()
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME) if path.suffix == ".xz" else data)
+    part.replace(path)
+
+
+def table(frames: list[Atoms]) -> str:
+    """Count frames per family, source and part, and name those that no training touches."""
+    rows = Counter((a.info["family"], a.info["source"], len(a), a.info["part"]) for a in frames)
+    lines = ["| family | source | atoms | train | val | test | reference | energy_weight |", "|---" * 8 + "|"]
+    for family, source in dict.fromkeys((a.info["family"], a.info["source"]) for a in frames):
+        sizes = sorted({atoms for f, s, atoms, _ in rows if (f, s) == (family, source)})
+        counts = [sum(rows[family, source, n, part] for n in sizes) for part in ("train", "val", "test", "reference")]
+        cells = [family, source, ", ".join(map(str, sizes)), *counts, int(family not in NO_ENERGY)]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for part in ("test", "val", "reference"):
+        found = [a.info["config_name"] for a in frames if a.info["part"] == part]
+        lines += ["", f"**{part}** ({len(found)}): {' '.join(found)}"]
+    return "\n".join(lines)
+
+
+def main(base: str, *labelled: str) -> None:
+    """Build all files."""
+    new = [atoms for path in labelled for atoms in ase.io.read(path, ":")]
+    for atoms in new:
+        atoms.info["energy_weight"] = int(atoms.info["family"] not in NO_ENERGY)
+    kinds = {
+        "sigesn": [a for a in new if set(a.numbers) <= {14, 32, 50} and a.info["family"] != "si64ph"],
+        "al": [a for a in new if set(a.numbers) == {13}],
+    }
+    tables = []
+    for kind, frames in kinds.items():
+        frames = [slim(atoms) for atoms in base_frames(Path(base), kind) + frames]
+        check(frames)
+        write(HERE / f"{kind}.extxyz.xz", frames)
+        tables.append(f"### {kind}.extxyz.xz: {len(frames)} frames\n\n{table(frames)}")
+        print(f"{kind}: {len(frames)} frames, {(HERE / f'{kind}.extxyz.xz').stat().st_size / 1e3:.0f} kB")
+    phonon = [slim(atoms) for atoms in new if atoms.info["family"] == "si64ph"]
+    if phonon:
+        write(HERE / "si64_phonon_reference.extxyz", phonon)
+    readme = HERE / "README.md"
+    before = readme.read_text(encoding="utf-8").split("<!-- parts")[0]
+    note = "<!-- parts: written by build.py -->"
+    readme.write_text(before + note + "\n\n" + "\n\n".join(tables) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

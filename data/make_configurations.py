@@ -1,0 +1,181 @@
+"""Make the configurations that were labelled by DFT for this repository: `python data/make_configurations.py FOLDER`.
+
+Deterministic: the same files on every run with the same ASE. Langevin dynamics with cheap classical models (Keating's
+force field for Si, Ge, Sn; ASE's EMT for Al), 800 steps of 2 fs started at twice the temperature. Odd frames are
+strained: about 1 % shear, volume ±5 %. Nothing above 1200 K.
+"""
+
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk, make_supercell
+from ase.calculators.emt import EMT
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from keating import LATTICE_CONSTANT, Keating
+
+HELD_OUT = {(4, 2, 2), (3, 1, 4), (2, 5, 1), (3, 3, 2)}
+"""Compositions (Si, Ge, Sn of 8) that occur in test frames alone; data/build.py has the same set."""
+
+CUBIC = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+SQRT2_CELL = [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
+
+
+def dynamics(ideal: Atoms, calculator, kelvin: float, rng: np.random.Generator) -> Atoms:
+    """Thermalise and take the last snapshot of 1.6 ps."""
+    atoms = ideal.copy()
+    atoms.calc = calculator
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=rng)
+    Langevin(atoms, 2 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=rng, fixcm=True).run(800)
+    return Atoms(ideal.symbols, atoms.positions, cell=ideal.cell, pbc=True)
+
+
+def strained(atoms: Atoms, rng: np.random.Generator, shear: float = 0.01, volume: float = 0.05) -> Atoms:
+    """Strain by a random symmetric tensor of standard deviation `shear` and a random volume change up to ±`volume`."""
+    noise = rng.normal(scale=shear, size=(3, 3))
+    tensor = np.eye(3) + (noise + noise.T) / 2
+    tensor *= ((1 + rng.uniform(-volume, volume)) / np.linalg.det(tensor)) ** (1 / 3)
+    out = atoms.copy()
+    out.set_cell(atoms.cell.array @ tensor, scale_atoms=True)
+    return out
+
+
+def alloy(counts, cell_matrix, rng: np.random.Generator) -> Atoms:
+    """Occupy a diamond cell at random with (Si, Ge, Sn) counts, at Vegard's lattice constant."""
+    symbols = [s for s, n in zip(("Si", "Ge", "Sn"), counts, strict=True) for _ in range(n)]
+    a = float(np.mean([LATTICE_CONSTANT[s] for s in symbols]))
+    atoms = make_supercell(bulk("Si", "diamond", a=a, cubic=True), cell_matrix)
+    atoms.symbols = [symbols[i] for i in rng.permutation(len(symbols))]
+    return atoms
+
+
+def group4(name, family, part, number, counts, kelvin, weight=1, cell=CUBIC, salt=0) -> Atoms:
+    """Make one Keating snapshot; odd numbers are strained."""
+    rng = np.random.default_rng([*f"{family}{salt}".encode(), number])
+    ideal = alloy(counts, cell, rng)
+    if number % 2:
+        ideal = strained(ideal, rng)
+    atoms = dynamics(ideal, Keating(ideal), kelvin, rng)
+    return named(atoms, name, family, part, "Keating Langevin MD" + (", strained" * (number % 2)), weight, kelvin)
+
+
+def named(atoms, name, family, part, kind, weight=1, kelvin=None) -> Atoms:
+    """Attach the description that the data files carry."""
+    atoms.info = {"config_name": name, "config_kind": kind, "family": family, "part": part, "source": "label"}
+    atoms.info |= {"energy_weight": weight} | ({} if kelvin is None else {"md_temperature_K": kelvin})
+    return atoms
+
+
+def interleave(*queues):
+    """Merge lists so that every prefix holds about the same share of each."""
+    places = [((i + 0.5) / len(queue), frame) for queue in queues for i, frame in enumerate(queue)]
+    return [frame for _, frame in sorted(places, key=lambda place: place[0])]
+
+
+def phonon_reference():
+    """Displace one atom of the perfect 64-atom cell by 0.01 Å along x: phonopy's one displacement, its order of atoms."""
+    cubic = bulk("Si", "diamond", a=5.470, cubic=True)
+    images = [[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+    sites = (cubic.positions[:, None] + 5.470 * np.array(images)).reshape(-1, 3)
+    atoms = Atoms("Si64", sites, cell=2 * cubic.cell.array, pbc=True)
+    atoms.positions[0, 0] += 0.01
+    return [named(atoms, "si64ph_0", "si64ph", "reference", "perfect cell, one atom displaced by 0.01 A along x", 0)]
+
+
+TEMPERATURES = (300, 600, 900, 1200)
+
+
+def test_group4():
+    """Take 30 Si and 45 alloy snapshots like those of the base data."""
+    rng = np.random.default_rng(11)
+    kelvin = [TEMPERATURES[(n // 2) % 4] for n in range(45)]
+    silicon = [group4(f"si8_test_{n}", "si8", "test", n, (8, 0, 0), kelvin[n], salt=1) for n in range(30)]
+    alloys = []
+    for n in range(45):
+        sn = int(rng.integers(0, 5))
+        si = int(rng.integers(1, 9 - sn))
+        alloys.append(group4(f"sgs8_test_{n}", "sgs8", "test", n, (si, 8 - si - sn, sn), kelvin[n], salt=1))
+    return interleave(silicon, alloys)
+
+
+def train_group4():
+    """Take 60 alloys of a wider range (no Sn, Ge-rich, pure Ge) and 30 of Si; every ninth is for validation."""
+    rng = np.random.default_rng(12)
+    frames = []
+    for n in range(60):
+        counts = None
+        while counts is None or counts in HELD_OUT or counts == (8, 0, 0):
+            sn = int(rng.integers(0, 5)) if n % 3 else 0
+            si = int(rng.integers(0, 9 - sn)) if n % 10 else 0
+            counts = (si, 8 - si - sn, sn)
+        part = "val" if n % 9 == 8 else "train"
+        frames.append(group4(f"sgs8_more_{n}", "sgs8", part, n, counts, TEMPERATURES[(n // 2) % 4], salt=2))
+    silicon = []
+    for n in range(30):
+        part = "val" if n % 9 == 8 else "train"
+        silicon.append(group4(f"si8_more_{n}", "si8", part, n, (8, 0, 0), TEMPERATURES[(n // 2) % 4], salt=2))
+    return interleave(frames, silicon)
+
+
+def longer_cells():
+    """Take 12 Si and 12 SiGe snapshots in the 16-atom √2×√2×1 cell."""
+    rng = np.random.default_rng(13)
+    pure, mixed = [], []
+    for n in range(12):
+        kelvin = (300, 600, 900)[(n // 2) % 3]
+        pure.append(group4(f"si16_{n}", "si16", "train", n, (16, 0, 0), kelvin, 0, SQRT2_CELL))
+        si = int(rng.integers(2, 15))
+        mixed.append(group4(f"sg16_{n}", "sg16", "train", n, (si, 16 - si, 0), kelvin, 0, SQRT2_CELL))
+    return interleave(pure, mixed)
+
+
+def aluminium():
+    """Take 45 EMT snapshots of the cubic four-atom cell: every third for the test, five for validation."""
+    frames = []
+    for n in range(45):
+        rng = np.random.default_rng([4, n])
+        kelvin = (300, 500, 700, 900)[(n // 2) % 4]
+        ideal = bulk("Al", "fcc", a=4.045 * (1 + 1.0e-5 * kelvin), cubic=True)
+        if n % 2:
+            ideal = strained(ideal, rng)
+        part = "test" if n % 3 == 2 else "val" if n % 9 == 0 else "train"
+        atoms = dynamics(ideal, EMT(), kelvin, rng)
+        frames.append(named(atoms, f"al4_more_{n}", "al4", part, "EMT Langevin MD" + ", strained" * (n % 2), 1, kelvin))
+    return frames
+
+
+def primitive():
+    """Strain and shift 20 primitive Si cells: strains of 2 % in each component, the second atom moved by 0.05 Å."""
+    frames = []
+    for n in range(20):
+        rng = np.random.default_rng([5, n])
+        atoms = strained(bulk("Si", "diamond", a=5.470), rng, shear=0.02, volume=0.04)
+        atoms.positions[1] += rng.normal(scale=0.05, size=3)
+        frames.append(named(atoms, f"si2_more_{n}", "si2", "train", "strained, second atom displaced sd 0.05 A", 0))
+    return frames
+
+
+QUEUES = {
+    "q0_phonon": phonon_reference,
+    "q1_test": test_group4,
+    "q2_train": train_group4,
+    "q3_sixteen": longer_cells,
+    "q4_al4": aluminium,
+    "q5_si2": primitive,
+}
+
+
+def main(folder: str) -> None:
+    """Write one extxyz file per queue."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, make in QUEUES.items():
+        frames = make()
+        ase.io.write(Path(folder) / f"{name}.extxyz", frames, format="extxyz")
+        print(f"{name}: {len(frames)} frames", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
