@@ -63,6 +63,16 @@ class Graph:
         """Keep the edges, move the atoms (Å): valid while no pair crosses the cutoff unseen."""
         return replace(self, positions=positions, cell=self.cell if cell is None else cell)
 
+    def within(self, cutoff: float) -> "Graph":
+        """Drop the edges of `cutoff` (Å) or longer."""
+        keep = torch.linalg.vector_norm(self.vectors(), dim=-1) < cutoff
+        center = self.center[keep]
+        counts = torch.bincount(center, minlength=len(self.numbers))
+        first_edge = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
+        return replace(
+            self, center=center, neighbor=self.neighbor[keep], shift=self.shift[keep], first_edge=first_edge
+        )
+
 
 def batch(graphs: list[Graph]) -> Graph:
     """Join graphs (lengths in Å) into one; atoms, edges and structures keep their order.

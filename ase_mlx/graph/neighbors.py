@@ -29,7 +29,9 @@ class Structure(Protocol):
 def neighbor_pairs(
     positions: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"], cutoff: float
 ) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"], Int[np.ndarray, "edges 3"]]:
-    """Find all directed pairs nearer than `cutoff`, periodic images included, sorted by their first atom.
+    """Find all directed pairs nearer than `cutoff`, periodic images included.
+
+    The order (centre, neighbour, shift) is unique, so that sums over a longer list that was cut back are the same to the bit.
 
     Args:
         positions: Å, wrapped or not.
@@ -46,9 +48,11 @@ def neighbor_pairs(
     center, neighbor, shift = search.compute(
         points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijS", copy=True
     )
-    center = center.astype(np.int64)
-    order = np.argsort(center, kind="stable")
-    return center[order], neighbor.astype(np.int64)[order], shift[order]
+    center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
+    low, span = shift.min(0, initial=0), np.ptp(shift, axis=0).astype(np.int64) + 1 if len(shift) else np.ones(3, np.int64)
+    image = np.ravel_multi_index(tuple((shift - low).T), tuple(span))
+    order = np.argsort((center * len(positions) + neighbor) * span.prod() + image)
+    return center[order], neighbor[order], shift[order]
 
 
 def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

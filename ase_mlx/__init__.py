@@ -1,0 +1,21 @@
+"""Learned energies, forces and stresses with error bars, for ASE and phonopy. Use it as `import ase_mlx as am`."""
+
+from importlib import import_module
+from importlib.metadata import version
+
+__all__ = ["available", "load", "predict"]
+__version__ = version("ase-mlx")
+
+_HOMES = {"available": "pretrained", "load": "pretrained", "predict": "models.predict"}
+
+
+def __getattr__(name: str):
+    """Load a public name, and torch with it, when it is first asked for."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""The gates: each file is the only importer of its host."""

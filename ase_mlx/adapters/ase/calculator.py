@@ -1,0 +1,168 @@
+"""Any model as an ASE calculator.
+
+Source: ours, after the rules of ASE 3.29 (`ase.outputs`, `ase.calculators.calculator`).
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator as _Base
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.outputs import all_outputs
+
+from ase_mlx.graph import Graph, from_atoms
+from ase_mlx.learn.files import load_model
+from ase_mlx.models import Model, Prediction
+from ase_mlx.pretrained import find
+
+EXTRAS = ("energy_std", "forces_std", "stress_std", "distance", "features")
+MEMBERS = ("energy_members", "forces_members", "stress_members")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Calculator(_Base):
+    """Energy, forces, stress of any ase_mlx model in ASE's units (eV, Å); error bars through `get_property`.
+
+    `results` holds names registered in ASE only. `get_property` also serves energy_std (eV), forces_std (eV/Å), stress_std
+    (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble members
+    energy_members, forces_members and stress_members, member axis first.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self, model: Model | str | Path, device: str = "cpu", dtype: str = "float32", skin: float = 0.0, **kwargs: Any
+    ):
+        """Wrap a model.
+
+        Args:
+            model: a model, a shipped name such as "sigesn", or a trained model's folder.
+            device: "cpu" or a torch device such as "cuda".
+            dtype: "float32" or "float64" (wanted for phonons and tight relaxations).
+            skin: Å added to the neighbour list, which is then kept until an atom has moved half of it; results do not change.
+            **kwargs: passed to ASE's base class (directory, label, atoms).
+
+        Raises:
+            ValueError: an unknown dtype or a negative skin.
+            FileNotFoundError: no shipped model and no folder of that name.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
+        if skin < 0:
+            raise ValueError(f"got skin={skin} Å, expected zero or more")
+        super().__init__(**kwargs)
+        model = model if isinstance(model, Model) else load_model(find(model))
+        self.model = copy.deepcopy(model).eval().to(device=device, dtype=DTYPES[dtype])
+        self.device, self.dtype, self.skin = device, dtype, skin
+        names = {q.name for q in self.model.outputs}
+        self.implemented_properties = [
+            n for n in all_outputs if n in names | ({"free_energy"} if "energy" in names else set())
+        ]
+        self._extras: dict[str, np.ndarray] = {}
+        self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
+
+    def reset(self) -> None:
+        """Forget results and extras of the last structure."""
+        super().reset()
+        self._extras = {}
+
+    def _graph(self, atoms: Atoms) -> Graph:
+        """Build the graph, or move the atoms of the last one while no atom has moved half the skin."""
+        if self.skin == 0:
+            return from_atoms(atoms, self.model.cutoff).to(self.device)
+        cell, positions = np.array(atoms.cell), atoms.positions
+        if self._listed is not None:
+            numbers, old_cell, pbc, old, graph = self._listed
+            if (
+                np.array_equal(numbers, atoms.numbers) and np.array_equal(old_cell, cell) and np.array_equal(pbc, atoms.pbc)
+                and np.square(positions - old).sum(1).max() < (0.5 * self.skin) ** 2
+            ):  # fmt: skip
+                moved = torch.as_tensor(positions, dtype=torch.float64, device=self.device)
+                return graph.at(moved).within(self.model.cutoff)
+        graph = from_atoms(atoms, self.model.cutoff + self.skin).to(self.device)
+        self._listed = (atoms.numbers.copy(), cell, atoms.pbc.copy(), positions.copy(), graph)
+        return graph.within(self.model.cutoff)
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes
+    ) -> None:
+        """Fill `results` (eV, eV/Å, eV/Å³) for a structure; called by ASE.
+
+        Raises:
+            ValueError: a structure without physical meaning, or an element that the model does not know.
+        """
+        super().calculate(atoms, properties or ["energy"], system_changes)
+        if properties and any(n in EXTRAS + MEMBERS for n in properties):
+            self._fill(self.model.with_std(self._graph(self.atoms)))
+        else:
+            self._fill(self.model(self._graph(self.atoms)))
+
+    def _fill(self, p: Prediction) -> None:
+        whole = {"energy", "stress"}
+        values = {n: v.detach().cpu().numpy() for n, v in p.items()}
+        values = {n: v[0] if n in whole else v for n, v in values.items()}
+        if "energy" in values:
+            values["energy"] = values["free_energy"] = float(values["energy"])
+        self.results = {n: v for n, v in values.items() if n in self.implemented_properties}
+        extras = {n: v for n, v in values.items() if n not in all_outputs}
+        for n, v in p.std.items():
+            extras[f"{n}_std"] = v.cpu().numpy()[0] if n in whole else v.cpu().numpy()
+        for n, v in p.members.items():
+            extras[f"{n}_members"] = v.cpu().numpy()[:, 0] if n in whole else v.cpu().numpy()
+        if "energy_std" in extras:
+            extras["energy_std"] = float(extras["energy_std"])
+        self._extras = extras
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return a property (eV, eV/Å, eV/Å³) or an extra of the class's docstring for `atoms`.
+
+        Raises:
+            PropertyNotImplementedError: the model does not give it, or the structure has no volume and stress was asked for.
+        """
+        if name not in EXTRAS + MEMBERS:
+            if name in ("stress", "stresses") and self._without_volume(atoms):
+                raise PropertyNotImplementedError(
+                    "got a structure without a volume (a cell vector is zero), expected a cell of three independent vectors for "
+                    "stress, which divides by the volume; set atoms.cell, or ask for energy and forces only"
+                )
+            return super().get_property(name, atoms, allow_calculation)
+        atoms = self.atoms if atoms is None else atoms
+        if self.check_state(atoms):
+            self.reset()
+        if name not in self._extras:
+            if not allow_calculation:
+                return None
+            self.calculate(atoms, [name], all_changes)
+        if name not in self._extras:
+            raise PropertyNotImplementedError(
+                f"got a request for {name!r}, which this model does not give for this structure; it gives "
+                f"{', '.join((*self.implemented_properties, *self._extras))} (stress_std needs a volume; error bars need a model "
+                "trained with members)"
+            )
+        value = self._extras[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _without_volume(self, atoms: Atoms | None) -> bool:
+        atoms = self.atoms if atoms is None else atoms
+        return atoms is not None and abs(np.linalg.det(np.array(atoms.cell))) < 1e-6
+
+    def save_extras(self, atoms: Atoms, prefix: str = "") -> None:
+        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`, so that traj and extxyz keep them.
+
+        Args:
+            atoms: the structure; computed if it is not the last one (units: eV, eV/Å, eV/Å³, dimensionless).
+            prefix: put before each name.
+        """
+        for name in ("energy_std", "forces_std", "stress_std", "distance"):
+            try:
+                value = self.get_property(name, atoms)
+            except PropertyNotImplementedError:
+                continue
+            if name in ("forces_std", "distance"):
+                atoms.set_array(prefix + name, value)
+            else:
+                atoms.info[prefix + name] = value

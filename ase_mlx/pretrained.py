@@ -1,0 +1,62 @@
+"""The models that come with the package.
+
+Source: ours.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from ase_mlx.models import Model
+
+from ase_mlx.learn.files import CARD, load_model, read_card
+
+FOLDER = Path(__file__).resolve().parent / "weights"
+
+
+def names() -> tuple[str, ...]:
+    """List the shipped names (dimensionless).
+
+    Source: ours.
+    """
+    return tuple(sorted(p.parent.name for p in FOLDER.glob(f"*/{CARD}")))
+
+
+def find(name: str | Path) -> Path:
+    """Find the folder of a shipped name, or take an existing folder as it is (dimensionless).
+
+    Raises:
+        FileNotFoundError: neither; the nearest shipped name is suggested.
+
+    Source: ours.
+    """
+    if str(name) in names():
+        return FOLDER / str(name)
+    if (Path(name) / CARD).is_file():
+        return Path(name)
+    near = difflib.get_close_matches(str(name), names(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise FileNotFoundError(
+        f"got {str(name)!r}, expected a shipped model ({', '.join(names())}) or a folder made by `ase-mlx train`{hint}"
+    )
+
+
+def load(name: str | Path) -> Model:
+    """Load a shipped model by name, or a trained one by its folder (units: eV, Å), float32, ready to predict.
+
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: a damaged model file.
+
+    Source: ours.
+    """
+    return load_model(find(name))
+
+
+def available() -> list[dict[str, Any]]:
+    """Describe the shipped models: name, outputs, elements, level of theory, errors (units in their names), licence.
+
+    Source: ours.
+    """
+    keys = ("title", "elements", "outputs", "level_of_theory", "errors", "licence")
+    return [{"name": n} | {k: read_card(FOLDER / n).get(k) for k in keys} for n in names()]
