@@ -6,14 +6,14 @@ Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from ase import Atoms
 from ase.cell import Cell
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
@@ -96,7 +96,7 @@ class Harmonic:
 def phonons(
     atoms: Atoms,
     calculator,
-    supercell: Literal["auto"] | tuple[int, int, int] | Float[np.ndarray, "3 3"] = "auto",
+    supercell: str | Sequence[int] | Num[np.ndarray, "3 3"] = "auto",
     displacement: float = 0.01,
     relax: bool = True,
     imaginary: Imaginary = "raise",
@@ -225,31 +225,22 @@ def harmonic(
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6; error bars ours.
     """
     temperatures = np.arange(0.0, 1001.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
-    found = stability(ph, mesh)
+    found, q_mesh = stability(ph, mesh), ph.mesh
     judge(found, imaginary, tolerance)
     path = Cell(ph.primitive.cell).bandpath(npoints=points, eps=1e-3)
     distances, ticks, labels = path.get_linear_kpoint_axis()
-    grid = np.linspace(0, 1.05 * max(1.0, ph.mesh.frequencies.max()), 401)
+    grid = np.linspace(0, 1.05 * max(1.0, q_mesh.frequencies.max()), 401)
     stable = found.lowest >= -tolerance
     mean = _spectrum(ph, mesh, path.kpts, grid, temperatures if stable else None)
-    notes, std = [], {}
+    members = [_spectrum(member, mesh, path.kpts, grid, None) for member in _members(ph, calculator)]
+    std, notes = _error_bars(members, q_mesh, temperatures if stable else None, tolerance)
     if stable and found.weight:
         notes.append(f"Left out of the thermal sums as noise: {found}.")
-    members = [_spectrum(member, mesh, path.kpts, grid, None) for member in _members(ph, calculator)]
-    if members:
-        std = {name: spread(np.stack([m[name] for m in members])) for name in ("frequencies", "gamma", "bands", "dos")}
-    if members and stable:
-        lowest = min(_without_acoustic(ph.mesh.qpoints, m["frequencies"]).min() for m in members)
-        if lowest >= -tolerance:
-            sums = [_thermal(ph.mesh.qpoints, ph.mesh.weights, m["frequencies"], temperatures) for m in members]
-            std |= {name: spread(np.stack([s[name] for s in sums])) for name in sums[0]}
-        else:
-            notes.append(f"No error bars on the thermal functions: a member has modes down to {lowest:.3f} THz.")
     return Harmonic(
         natoms=len(ph.primitive),
         stability=found,
-        qpoints=ph.mesh.qpoints,
-        weights=ph.mesh.weights.astype(float),
+        qpoints=q_mesh.qpoints,
+        weights=q_mesh.weights.astype(float),
         distances=distances,
         ticks=tuple((float(x), label) for x, label in zip(ticks, labels, strict=True)),
         dos_frequencies=grid,
@@ -272,6 +263,21 @@ def _spectrum(ph, mesh, path, grid, temperatures) -> dict[str, np.ndarray]:
     if temperatures is None:
         return spectrum
     return spectrum | _thermal(computed.qpoints, computed.weights, computed.frequencies, temperatures)
+
+
+def _error_bars(members, mesh, temperatures, tolerance: float) -> tuple[dict[str, np.ndarray], list[str]]:
+    std = _spread(members, ("frequencies", "gamma", "bands", "dos"))
+    if not members or temperatures is None:
+        return std, []
+    lowest = min(_without_acoustic(mesh.qpoints, member["frequencies"]).min() for member in members)
+    if lowest < -tolerance:
+        return std, [f"No error bars on the thermal functions: a member has modes down to {lowest:.3f} THz."]
+    sums = [_thermal(mesh.qpoints, mesh.weights, member["frequencies"], temperatures) for member in members]
+    return std | _spread(sums, tuple(sums[0])), []
+
+
+def _spread(members: list[dict], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {name: spread(np.stack([member[name] for member in members])) for name in names} if members else {}
 
 
 def _thermal(qpoints, weights, frequencies, temperatures) -> dict[str, np.ndarray]:

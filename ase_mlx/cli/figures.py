@@ -96,7 +96,7 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
         inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.075
         x, y = np.array(known["volume"])[inside], 1000 * np.array(known["energy"])[inside]
         ax.plot(x, y, "D", ms=7, mfc="none", mec=DFT, mew=1.6, label=known["label"], zorder=5)
-    ax.axvline(eos.volume.value / eos.natoms, color=GREY, lw=1, ls=":")
+    ax.axvline(eos.volume.value / eos.natoms, ymax=0.4, color=GREY, lw=1, ls=":")
     ax.set(xlabel="volume (Å³/atom)", ylabel=r"energy $E - E_0$ (meV/atom)", title="Equation of state")
     lines = [_said("$V_0$", eos.volume, "Å³/atom", eos.natoms), _said("$B_0$", eos.bulk_modulus, "GPa")]
     if eos.lattice_constant is not None:
@@ -150,7 +150,7 @@ def draw_phonons(place, harmonic, reference: dict) -> None:
             harmonic.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
         )
     side.tick_params(labelleft=False)
-    side.set(xlabel="states/(THz atom)", xlim=(0, None))
+    side.set(xlabel="DOS (1/THz)", xlim=(0, None))
     side.xaxis.get_major_locator().set_params(nbins=3)
 
 
@@ -168,13 +168,13 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
         std = harmonic.std.get(name)
         _line(ax, t, getattr(harmonic, name) / per, None if std is None else std / per, MODEL, "model")
     upper.axhline(24.943, color=GREY, lw=1, ls="--")
-    upper.text(t.max(), 24.6, "3R", ha="right", va="top", color=GREY)
+    upper.text(0.01 * t.max(), 25.3, r"$3R$ (Dulong–Petit)", va="bottom", color="#5a6068", fontsize=9.5)
     known = reference.get("quantities", {}).get("heat capacity (300 K)", {}).get("experiment")
     if known is not None:
         upper.plot(300, known, "D", ms=6.5, mfc="none", mec=EXPERIMENT, mew=1.6, label=r"experiment ($C_p$)", zorder=5)
     upper.legend(loc="lower right")
     upper.tick_params(labelbottom=False)
-    upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 27.5), title="Thermal functions, per mole of atoms")
+    upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 29), title="Thermal functions, per mole of atoms")
     lower.axhline(0, color=GREY, lw=0.8)
     lower.set(xlabel="temperature (K)", ylabel=r"$F_{vib}$ (kJ mol⁻¹)", xlim=(t.min(), t.max()))
     figure.align_ylabels([upper, lower])
@@ -228,6 +228,7 @@ def _figure(path: Path, size: tuple[float, float]):
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)
         FigureCanvasAgg(figure)
         yield figure
         figure.savefig(path)

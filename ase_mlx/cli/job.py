@@ -194,10 +194,10 @@ def _add_waves(outcome: Outcome, waves, temperature: float) -> None:
     if waves.heat_capacity is None:
         return
     at, here, n = int(np.argmin(np.abs(waves.temperatures - temperature))), f"({temperature:g} K)", waves.natoms
-    outcome.add(f"heat capacity {here}", pick("heat_capacity", at, "J/(K mol)"), n)
-    outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol)"), n)
-    outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/mol"), n)
-    outcome.add("zero-point energy", pick("free_energy", 0, "kJ/mol"), n)
+    outcome.add(f"heat capacity {here}", pick("heat_capacity", at, "J/(K mol atom)"), n)
+    outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol atom)"), n)
+    outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/(mol atom)"), n)
+    outcome.add("zero-point energy", pick("free_energy", 0, "kJ/(mol atom)"), n)
 
 
 def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell):

@@ -6,7 +6,7 @@ Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapt
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 
 PLANCK = 4.135667662e-3
 """h in eV/THz (CODATA 2014): the quantum of a mode of 1 THz."""
@@ -30,7 +30,7 @@ class Thermal:
 
 def thermal_functions(
     frequencies: Float[np.ndarray, "*members q bands"],
-    weights: Float[np.ndarray, " q"],
+    weights: Num[np.ndarray, " q"],
     temperatures: Float[np.ndarray, " t"],
     counted: Bool[np.ndarray, "*members q bands"] | None = None,
 ) -> Thermal:

@@ -61,7 +61,7 @@ def dynamics(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Dynamics:
-    """Langevin dynamics for four fifths of the steps, then Newton's: is the temperature held, is energy conserved?
+    """Langevin dynamics for four fifths of the steps, then constant energy to see whether the model conserves it.
 
     Args:
         atoms: a relaxed structure, Å; a crystal is repeated to at least `length`.
@@ -87,7 +87,8 @@ def dynamics(
     """
     if steps < 50:
         raise ValueError(f"Dynamics needs at least 50 steps for its averages, got {steps}.")
-    work = _start(atoms, temperature, length, seed)
+    rng = np.random.default_rng(seed)
+    work = _start(atoms, temperature, length, rng)
     work.calc = calculator
     timestep = timestep or (0.5 if work.get_masses().min() < 5 else 1.0)
     heated = steps * 4 // 5
@@ -98,7 +99,7 @@ def dynamics(
         temperature_K=temperature,
         friction=friction / units.fs,
         fixcm=False,
-        rng=np.random.default_rng(seed),
+        rng=rng,
     )
     for _ in thermostat.irun(heated):
         trace.record(work)
@@ -109,7 +110,7 @@ def dynamics(
     return trace.summary(heated, temperature)
 
 
-def _start(atoms: Atoms, temperature: float, length: float, seed: int) -> Atoms:
+def _start(atoms: Atoms, temperature: float, length: float, rng: np.random.Generator) -> Atoms:
     sort = kind(atoms)
     if sort == "molecule" and len(atoms) == 1:
         raise ValueError("A single atom has no vibrations to follow: give a crystal, a slab or a molecule.")
@@ -117,7 +118,7 @@ def _start(atoms: Atoms, temperature: float, length: float, seed: int) -> Atoms:
     if sort == "crystal":
         work = make_supercell(work, supercell_matrix(work, length).T)
     # Half of the kinetic energy goes into the springs: from a minimum, twice the temperature is the right start.
-    thermalize_momenta(work, 2 * temperature, rng=np.random.default_rng(seed))
+    thermalize_momenta(work, 2 * temperature, rng=rng)
     Stationary(work)
     if sort == "molecule":
         ZeroRotation(work)

@@ -19,7 +19,7 @@ from ase.optimize import BFGS
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.supercells import Kind, kind
-from ase_mlx.phonons.equation_of_state import BirchMurnaghan, fit_birch_murnaghan
+from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Progress = Callable[[int, int], None]
@@ -55,7 +55,6 @@ class Relaxation:
     largest_force: float
     largest_stress: float | None
     spacegroup: str | None
-    lattice: tuple[Value, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -99,7 +98,7 @@ def spread(members: np.ndarray | None) -> np.ndarray | None:
 
     Source: ours.
     """
-    return None if members is None else np.std(members, axis=0, ddof=1)
+    return None if members is None else np.asarray(np.std(members, axis=0, ddof=1))
 
 
 def snapshot(atoms: Atoms, calculator) -> Atoms:
@@ -146,7 +145,7 @@ def relax(
         progress: called with the step and the most steps.
 
     Returns:
-        The relaxed structure with energy, largest force and notes on what was left out and why.
+        The relaxed structure (Å, eV, eV/Å), with notes on what was left out and why.
 
     Raises:
         ValueError: no atoms, positions that are not finite, or a cell without volume.
@@ -160,31 +159,28 @@ def relax(
     elif sort == "crystal" and symmetry:
         notes.append("Symmetry not imposed: the structure brings its own constraints.")
     work.calc = calculator
-    if sort == "crystal":
-        optimiser = BFGS(FrechetCellFilter(work, constant_volume=constant_volume), logfile=None)
-    else:
-        optimiser = BFGS(work, logfile=None)
+    if sort != "crystal":
         notes.append(f"Cell not relaxed, no stress reported: a {sort} has no bulk volume.")
+    moved = FrechetCellFilter(work, constant_volume=constant_volume) if sort == "crystal" else work
+    optimiser = BFGS(moved, logfile=None)
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
-    forces = work.get_forces()
-    largest = float(np.linalg.norm(forces, axis=1).max())
+    largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
     if not converged:
         notes.append(f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps.")
     stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
-    energy_std = property_or_none(calculator, "energy_std", work)
+    std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
     return Relaxation(
         atoms=done,
         kind=sort,
         converged=converged,
         steps=optimiser.nsteps,
-        energy=Value(float(work.get_potential_energy()), _number(energy_std), "eV", _origin(energy_std)),
+        energy=Value(float(work.get_potential_energy()), None if std is None else float(std), "eV", _origin(std)),
         largest_force=largest,
         largest_stress=None if stress is None else float(np.abs(stress).max()),
         spacegroup=_spacegroup(done) if sort == "crystal" else None,
-        lattice=tuple(Value(float(x), None, "Å") for x in done.cell.lengths()) if sort == "crystal" else (),
         notes=tuple(notes),
     )
 
@@ -236,15 +232,16 @@ def equation_of_state(
 
 def _equation_of_state(atoms, volumes, energies, ensemble, notes) -> EquationOfState:
     fit = fit_birch_murnaghan(volumes, energies)
-    spreads, curve_std = None, None
     grid = np.linspace(volumes.min(), volumes.max(), 101)
+    fits = None
     if ensemble is not None:
-        fits = fit_birch_murnaghan(volumes, ensemble)
-        spreads = BirchMurnaghan(*(spread(x) for x in (fits.volume, fits.energy, fits.bulk_modulus, fits.derivative)))
-        curve_std = spread(fits(grid) - fits.energy[:, None])
+        try:
+            fits = fit_birch_murnaghan(volumes, ensemble)
+        except ValueError as error:
+            notes = (*notes, f"No error bars, for want of a curve for each member: {error}")
 
     def quantity(name: str, unit: str, factor: float = 1.0) -> Value:
-        std = None if spreads is None else float(getattr(spreads, name)) * factor
+        std = None if fits is None else float(spread(getattr(fits, name))) * factor
         return Value(float(getattr(fit, name)) * factor, std, unit, _origin(std))
 
     volume = quantity("volume", "Å³")
@@ -259,7 +256,7 @@ def _equation_of_state(atoms, volumes, energies, ensemble, notes) -> EquationOfS
         derivative=quantity("derivative", "1"),
         curve_volumes=grid,
         curve_energies=fit(grid) - float(fit.energy),
-        curve_std=curve_std,
+        curve_std=None if fits is None else spread(fits(grid) - fits.energy[:, None]),
         notes=notes,
     )
 
@@ -281,10 +278,6 @@ def _symmetry(atoms: Atoms):
 def _spacegroup(atoms: Atoms) -> str | None:
     dataset = _symmetry(atoms)
     return None if dataset is None else f"{dataset.international} ({dataset.number})"
-
-
-def _number(value) -> float | None:
-    return None if value is None else float(value)
 
 
 def _origin(std) -> str | None:

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from ase_mlx.cli.run import _names, with_error_bar
+
+
+@pytest.mark.parametrize(
+    ("value", "std", "text"),
+    [
+        (5.46873, 0.00312, "5.4687 ± 0.0031"),
+        (88.2371, 1.42, "88.2 ± 1.4"),
+        (1234.5, 56.0, "1234 ± 56"),
+        (12345.0, 560.0, "12340 ± 560"),
+        (-0.0021, 0.00099, "-0.00210 ± 0.00099"),
+        (5.46873, None, "5.4687"),
+        (5.46873, 0.0, "5.4687"),
+        (5.46873, float("nan"), "5.4687"),
+        (1.0, 1e-12, "1 ± 1.0e-12"),
+    ],
+)
+def test_error_bars_are_written_to_two_digits(value, std, text):
+    assert with_error_bar(value, std) == text
+
+
+def test_folders_of_files_with_one_name_differ():
+    paths = [Path("a/POSCAR"), Path("b/POSCAR"), Path("si.cif"), Path("si.extxyz.xz"), Path("c/POSCAR")]
+    assert _names(paths) == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
