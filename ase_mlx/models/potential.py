@@ -148,8 +148,8 @@ class Potential(Model):
             energies, features = self._energies(graph, vectors)
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)
         values = {"energies": energies.to(torch.float64) + self.reference[self.species_index[graph.numbers]]}
-        values |= _mechanics(graph, vectors, slope)
-        values["energy"] = _sum_by_graph(graph, values["energies"])
+        values |= mechanics(graph, vectors, slope)
+        values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
@@ -168,8 +168,8 @@ class Potential(Model):
             slopes = [torch.autograd.grad(s, vectors, retain_graph=True)[0] for s in shifts.sum(0)]
         names = [n for n in ("energy", "forces", "stress") if n in mean]
         parts = [
-            _mechanics(graph, vectors.detach(), slope)
-            | {"energy": _sum_by_graph(graph, shift.detach().to(torch.float64))}
+            mechanics(graph, vectors.detach(), slope)
+            | {"energy": sum_by_graph(graph, shift.detach().to(torch.float64))}
             for slope, shift in zip(slopes, shifts.unbind(1), strict=True)
         ]
         deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
@@ -192,12 +192,23 @@ class Potential(Model):
         return torch.sqrt(square.clamp_min(0)) / self.distance_scale
 
 
-def _sum_by_graph(graph: Graph, per_atom: Tensor) -> Tensor:
+def sum_by_graph(graph: Graph, per_atom: Float[Tensor, "atoms *shape"]) -> Float[Tensor, "graphs *shape"]:
+    """Sum atoms' values over each structure (any unit).
+
+    Source: ours.
+    """
     return per_atom.new_zeros(graph.n_graphs, *per_atom.shape[1:]).index_add(0, graph.atom_graph, per_atom)
 
 
-def _mechanics(graph: Graph, vectors: Tensor, slope: Tensor) -> dict[str, Tensor]:
-    """Forces, stress and stresses from ∂E/∂(edge vectors): the virial of each edge is shared by its two atoms."""
+def mechanics(
+    graph: Graph, vectors: Float[Tensor, "edges 3"], slope: Float[Tensor, "edges 3"]
+) -> dict[str, Float[Tensor, "..."]]:
+    """Assemble forces (eV/Å), stress and stresses (eV/Å³) from ∂E/∂(edge vectors) in eV/Å.
+
+    The virial of each edge (edge vectors in Å) is shared by its two atoms. Without a volume there is no stress.
+
+    Source: Thompson et al., J. Chem. Phys. 131, 154107 (2009), for pairs; ours for edges.
+    """
     slope, vectors = slope.to(torch.float64), vectors.to(torch.float64)
     zeros = slope.new_zeros(len(graph.numbers), 3)
     values = {"forces": zeros.index_add(0, graph.center, slope).index_add(0, graph.neighbor, -slope)}
@@ -208,7 +219,7 @@ def _mechanics(graph: Graph, vectors: Tensor, slope: Tensor) -> dict[str, Tensor
         stresses = slope.new_zeros(len(graph.numbers), 6)
         stresses = stresses.index_add(0, graph.center, virial).index_add(0, graph.neighbor, virial)
         values["stresses"] = stresses / volume[graph.atom_graph].unsqueeze(-1)
-        values["stress"] = _sum_by_graph(graph, values["stresses"])
+        values["stress"] = sum_by_graph(graph, values["stresses"])
     return values
 
 

@@ -1,0 +1,46 @@
+"""`ase-mlx evaluate`: errors and calibration of a model on labelled frames.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile, write_json
+from ase_mlx.cli.train import print_errors
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped name or a trained model's folder.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA.extxyz", help="Frames with energy, forces and maybe stress.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go.")] = Path("evaluation"),
+    part: Annotated[str, typer.Option("--part", help='Only frames with this info["part"]; "all" takes every frame.')] = "all",
+    json: JsonFile = None,
+) -> None:
+    """Print errors per quantity and element and the calibration of error bars; draw parity and reliability plots.
+
+    Example: `ase-mlx evaluate sigesn frames.extxyz --json errors.json`
+    """
+    from ase_mlx.cli.parity import write_plots
+    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.samples import name_of, sample
+    from ase_mlx.learn.metrics import collect, errors
+    from ase_mlx.pretrained import load
+
+    with exits.reading("MODEL"):
+        loaded = load(model)
+    with exits.reading("DATA.extxyz"):
+        frames = [a for a in read_frames(data) if part in ("all", str(a.info.get("part")))]
+        if not frames:
+            raise ValueError(f"got no frame of part {part!r} in {data}, expected at least one; try --part all")
+        samples = [sample(a, loaded.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
+    rows = collect(loaded, samples)
+    table = errors(rows)
+    out.mkdir(parents=True, exist_ok=True)
+    files = write_plots(rows, table, out)
+    if not write_json({"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}, json):
+        print_errors(table, f"{model} on {len(frames)} frames of {data.name}")
+        print("wrote " + ", ".join(str(out / f) for f in files))

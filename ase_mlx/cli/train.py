@@ -1,0 +1,73 @@
+"""`ase-mlx train`: a potential from labelled frames.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile, print_table, write_json
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Settings: [data], [model], [fit].")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make.")] = Path("model"),
+    json: JsonFile = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Train a model; the same command goes on after a kill.
+
+    The folder gets model.safetensors and card.json, which `am.load` and `Calculator` take by its path.
+
+    Example: `ase-mlx train silicon.toml -o silicon`
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ase_mlx.learn.config import read_config
+    from ase_mlx.learn.train import prepare
+    from ase_mlx.learn.train import train as run
+
+    with exits.reading("CONFIG.toml"):
+        settings = read_config(config)
+        prepare(settings)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=settings.fit.epochs)
+
+        def show(p) -> None:
+            text = f"loss {p.train_loss:.4f}, held out {p.val_loss:.4f} (best {p.best_val_loss:.4f})"
+            bar.update(task, completed=p.epoch, description=text)
+            if not console.is_terminal and (p.epoch % max(1, p.epochs // 20) == 0):
+                console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
+
+        _, info = run(settings, out, report=show, device=device)
+    if not write_json(info, json):
+        print_errors(info["errors"], f"Errors on {info['errors_on']} frames")
+        print(f"wrote {out}")
+
+
+def print_errors(table: dict, title: str) -> None:
+    """Print errors per quantity and their calibration (units in the table).
+
+    Source: ours.
+    """
+    rows = []
+    for name, e in table.items():
+        row = {"quantity": name, "unit": e["unit"], "count": e["count"], "MAE": e["mae"], "RMSE": e["rmse"]}
+        if "inside_68" in e:
+            row |= {
+                "mean σ": e["mean_std"],
+                "inside 68 %": f"{100 * e['inside_68']:.1f} %",
+                "inside 95 %": f"{100 * e['inside_95']:.1f} %",
+                "rank corr.": e["rank_correlation"],
+            }
+        rows.append(row)
+    print_table(title, rows)
+    elements = {n: e["mae_by_element"] for n, e in table.items() if "mae_by_element" in e}
+    for name, by in elements.items():
+        print_table(f"MAE of {name} by element, {table[name]['unit']}", [{"element": k, "MAE": v} for k, v in by.items()])

@@ -1,0 +1,132 @@
+"""A whole training run: data, model, fit, error bars, model file.
+
+Source: ours.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ase_mlx.data.io import read_frames
+from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
+from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
+
+from .config import TrainConfig, build
+from .files import save_model
+from .fit import Progress, fit
+from .metrics import collect, errors
+from .uncertainty import set_uncertainty
+
+
+def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], list[Any]]:
+    """Read and check the data, and build an untrained model whose scales (eV, eV/Å) come from the training part.
+
+    Raises:
+        FileNotFoundError: no data file.
+        ValueError: frames without labels, mixed units, too few frames, wrong settings.
+
+    Source: ours.
+    """
+    frames = read_frames(config.data.file)
+    parts = split(frames, config.fit.seed, config.data.validation)
+    used = [frames[k] for k in parts["train"]]
+    cutoff = float(config.model.get("cutoff", PotentialConfig.cutoff))
+    samples = {p: [sample(frames[k], cutoff, name_of(frames[k], k)) for k in ks] for p, ks in parts.items()}
+    elements = elements_of(used)
+    unseen = sorted(set(elements_of([frames[k] for ks in parts.values() for k in ks])) - set(elements))
+    if unseen:
+        raise ValueError(f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames")
+    forces = torch.cat([s.targets["forces"] for s in samples["train"]])
+    edges = sum(len(s.graph.center) for s in samples["train"]) / len(forces)
+    model_config = build(
+        PotentialConfig,
+        {
+            "elements": elements,
+            "reference_energies": reference_energies(used, elements),
+            "energy_scale": float(forces.square().mean().sqrt().clamp_min(1e-3)),
+            "neighbors": float(max(edges, 1.0)),
+        }
+        | config.model,
+        "model",
+    )
+    torch.manual_seed(config.fit.seed)
+    return Potential(model_config).to(getattr(torch, config.dtype)), samples, frames
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path,
+    card: dict[str, Any] | None = None,
+    report: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
+) -> tuple[Potential, dict[str, Any]]:
+    """Train a potential (eV, Å) and write it to a folder; run again after a kill, it goes on from the last epoch.
+
+    Args:
+        config: a whole run's settings.
+        folder: gets model.safetensors, card.json and, while training, checkpoint.safetensors.
+        card: more lines for the card, such as a title.
+        report: called after each epoch.
+        device: "cpu" or a torch device for the fit; error bars are set on the CPU.
+
+    Raises:
+        ValueError: unusable data or settings; nothing is written.
+
+    Source: ours.
+    """
+    model, samples, _ = prepare(config)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    f = config.fit
+    loss = functools.partial(
+        potential_loss, energy=f.energy_weight, forces=f.forces_weight, stress=f.stress_weight
+    )
+    moved = {p: [_to(s, device) for s in samples[p]] for p in ("train", "val")}
+    best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report)
+    best = best.to("cpu").eval()
+    calibration = set_uncertainty(best, samples["train"], samples["val"], f.seed)
+    found = {p: errors(collect(best, samples[p])) for p in ("val", "test") if samples[p]}
+    info = describe(config, best, samples) | {
+        "calibration": calibration,
+        "errors": found.get("test", found["val"]),
+        "errors_on": "test" if "test" in found else "val",
+        "epochs": history[-1]["epoch"],
+    }
+    save_model(best, folder, info | (card or {}))
+    return best, info
+
+
+def describe(config: TrainConfig, model: Potential, samples: dict[str, list[Sample]]) -> dict[str, Any]:
+    """List what a model card says of the training (units in the names of its entries).
+
+    Source: ours.
+    """
+    names = {p: [n for s in ss for n in s.names] for p, ss in samples.items()}
+    return {
+        "elements": list(symbols(model.elements)),
+        "units": {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³, Voigt xx yy zz yz xz xy"},
+        "training_data": {
+            "file": Path(config.data.file).name,
+            "origin": config.data.origin,
+            "licence": config.data.licence,
+            "frames": {p: len(n) for p, n in names.items()},
+            "atoms": {p: int(np.sum([len(s.graph.numbers) for s in samples[p]])) for p in names},
+            "test_frames": names["test"],
+            "validation_frames": names["val"],
+        },
+        "fit": asdict(config.fit),
+    }
+
+
+def _to(sample: Sample, device: str) -> Sample:
+    return Sample(
+        sample.graph.to(device),
+        {k: v.to(device) for k, v in sample.targets.items()},
+        {k: v.to(device) for k, v in sample.weight.items()},
+        sample.names,
+    )
