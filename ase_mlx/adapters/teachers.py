@@ -1,0 +1,308 @@
+"""DFT codes, or any ASE calculator, as teachers that label structures.
+
+Source: ours; Quantum ESPRESSO: P. Giannozzi et al., J. Phys. Condens. Matter 29, 465901 (2017).
+"""
+
+import difflib
+import hashlib
+import importlib
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ase_mlx.data.io import read_frames, write_frames
+from ase_mlx.data.label import FAILURE, FRAME, LABELLED, Teacher
+
+__all__ = ["calculator", "espresso", "teacher"]
+
+SETTINGS: dict[str, Any] = {
+    "ecut_Ry": None,
+    "k_mesh": None,
+    "shifted": True,
+    "smearing_Ry": None,
+    "convergence_Ry_per_atom": 1.25e-9,
+    "symmetry": False,
+    "input": {},
+}
+"""Settings of one family of structures with their defaults; None: the config has to give it."""
+
+TOP = ("command", "pseudo_dir", "timeout_s", "pseudopotentials", "settings", "family")
+
+
+def teacher(name: str, config: str | Path | None = None, pseudo_dir: str | Path | None = None) -> Teacher:
+    """Name a teacher: `espresso`, or `module:factory` for a function that gives an ASE calculator.
+
+    Args:
+        name: `espresso`, or the factory's module and name; the module is sought in the working folder too.
+        config: a TOML file: settings of `espresso` (docs/label.md), or the factory's keyword arguments and `timeout_s`.
+        pseudo_dir: the folder of the pseudopotentials, in place of the config's.
+
+    Raises:
+        ValueError: an unknown name, a wrong key or value in the config, a missing pseudopotential.
+        FileNotFoundError: no such config or program.
+
+    Source: ours.
+    """
+    table = {} if config is None else _read_toml(Path(config))
+    if name == "espresso":
+        base = Path(config).parent if config is not None else Path()
+        return espresso(table, pseudo_dir or base / table.get("pseudo_dir", "pseudo"))
+    if ":" in name:
+        return calculator(name, table)
+    raise ValueError(f"got teacher {name!r}, expected 'espresso' or 'module:factory' of an ASE calculator")
+
+
+def espresso(config: Mapping[str, Any], pseudo_dir: str | Path) -> Teacher:
+    """Label with `pw.x` of Quantum ESPRESSO: the Mermin free energy (eV) as energy, forces (eV/Å), stress (eV/Å³).
+
+    Args:
+        config: tables as in examples/espresso_group4.toml; cutoff, smearing and convergence in Ry.
+        pseudo_dir: the folder of the UPF files.
+
+    Raises:
+        ValueError: a wrong key or value, a missing pseudopotential.
+        FileNotFoundError: `pw.x` is not installed.
+
+    Source: ours.
+    """
+    _known(config, TOP, "the config")
+    command = str(config.get("command", "pw.x"))
+    if shutil.which(shlex.split(command)[0]) is None:
+        raise FileNotFoundError(
+            f"got command {command!r}, expected a program on the PATH; install Quantum ESPRESSO (Debian: "
+            "quantum-espresso) or give its path as `command` in the config"
+        )
+    files = dict(config.get("pseudopotentials", {}))
+    folder = Path(pseudo_dir).resolve()
+    lacking = [file for file in files.values() if not (folder / file).is_file()]
+    if lacking or not files:
+        raise ValueError(
+            f"got pseudopotentials {sorted(files.values())}, of which {lacking or 'all'} are not in {str(folder)!r}; "
+            "expected a UPF file per element; give the right folder as `pseudo_dir` in the config or --pseudo-dir"
+        )
+    families = {"": {**SETTINGS, **config.get("settings", {})}}
+    for family, changes in config.get("family", {}).items():
+        families[family] = {**families[""], **changes}
+    for family, settings in families.items():
+        _check(settings, f"family {family!r}" if family else "[settings]")
+    sums = {symbol: _sha256(folder / file) for symbol, file in sorted(files.items())}
+    identity = json.dumps({"espresso": families, "pseudopotentials": sums}, sort_keys=True)
+    spec = {"command": command, "pseudo_dir": str(folder), "pseudopotentials": files, "families": families}
+    return Teacher("espresso", _command({"espresso": spec}), identity, float(config.get("timeout_s", 7200)))
+
+
+def calculator(factory: str, arguments: Mapping[str, Any] | None = None) -> Teacher:
+    """Label with any ASE calculator: `factory` is `module:name` of a function or class called with `arguments`.
+
+    The result is the calculator's force-consistent free energy (eV) where it has one, else its energy; a stress where
+    it has one and the cell a volume.
+
+    Raises:
+        ValueError: there is no such module or name.
+
+    Source: ours.
+    """
+    arguments = dict(arguments or {})
+    timeout = float(arguments.pop("timeout_s", 7200))
+    _factory(factory)
+    identity = json.dumps({factory: arguments}, sort_keys=True)
+    return Teacher(factory, _command({"factory": factory, "arguments": arguments}), identity, timeout)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _command(spec: dict[str, Any]) -> tuple[str, ...]:
+    return (sys.executable, "-m", "ase_mlx.adapters.teachers", json.dumps(spec))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"got config {str(path)!r}, expected an existing TOML file; check the path")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"got {str(path)!r}, expected a TOML file: {error}") from error
+
+
+def _known(table: Mapping[str, Any], names, where: str) -> None:
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"got key {key!r} in {where}, expected one of {', '.join(names)}{hint}")
+
+
+def _check(settings: Mapping[str, Any], where: str) -> None:
+    _known(settings, tuple(SETTINGS), where)
+    for key in ("ecut_Ry", "smearing_Ry", "convergence_Ry_per_atom"):
+        value = settings[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"got {key} = {value!r} in {where}, expected a positive number of Ry")
+    mesh = settings["k_mesh"]
+    if not (isinstance(mesh, list) and len(mesh) == 3 and all(type(n) is int and n > 0 for n in mesh)):
+        raise ValueError(f"got k_mesh = {mesh!r} in {where}, expected three positive integers")
+
+
+def _factory(name: str):
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"got factory {name!r}, expected module:name of a function or class: {error}") from error
+    finally:
+        sys.path.pop(0)
+
+
+def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
+    """Run `pw.x` once in `folder` and read what ASE's reader leaves out."""
+    from ase.calculators.espresso import Espresso, EspressoProfile
+
+    settings = spec["families"].get(str(atoms.info.get("family", "")), spec["families"][""])
+    lacking = sorted(set(atoms.symbols) - set(spec["pseudopotentials"]))
+    if lacking:
+        raise ValueError(f"no pseudopotential for {', '.join(lacking)} in the config")
+    data = {
+        "control": {"calculation": "scf", "tprnfor": True, "tstress": True, "disk_io": "low", "outdir": "."},
+        "system": {
+            **{"ecutwfc": settings["ecut_Ry"], "occupations": "smearing", "smearing": "fd"},
+            **{"degauss": settings["smearing_Ry"], "nosym": not settings["symmetry"]},
+        },
+        "electrons": {"conv_thr": settings["convergence_Ry_per_atom"] * len(atoms), "electron_maxstep": 100},
+    }
+    for namelist, extra in settings["input"].items():
+        data.setdefault(namelist, {}).update(extra)
+    run = Espresso(
+        profile=EspressoProfile(command=spec["command"], pseudo_dir=spec["pseudo_dir"]),
+        directory=folder,
+        pseudopotentials={symbol: spec["pseudopotentials"][symbol] for symbol in set(atoms.symbols)},
+        input_data=data,
+        kpts=settings["k_mesh"],
+        koffset=(int(settings["shifted"]),) * 3,
+    )
+    output = folder / "espresso.pwo"
+    try:
+        results = run.calculate(atoms, ["energy", "forces", "stress"], ()) or run.results
+    except Exception as error:
+        raise RuntimeError(_why(output) or f"{type(error).__name__}: {error}") from error
+    if why := _why(output):
+        raise RuntimeError(why)
+    text = output.read_text(encoding="utf-8", errors="replace")
+    mesh = " ".join(str(n) for n in settings["k_mesh"]) + (" shifted" if settings["shifted"] else "")
+    atoms.info |= {"k_grid": mesh, **{key: settings[key] for key in ("ecut_Ry", "smearing_Ry")}, **_facts(text)}
+    return _labelled(atoms, results["free_energy"], results["forces"], results["stress"])
+
+
+def _why(output: Path) -> str:
+    """Say why a `pw.x` output is no result, or nothing where it is one."""
+    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    if "convergence NOT achieved" in text:
+        return "SCF not converged"
+    if error := re.search(r"Error in routine.*\n.*", text):
+        return f"pw.x: {' '.join(error[0].split())}"
+    if "convergence has been achieved" not in text or "JOB DONE" not in text:
+        return "pw.x stopped before the end of its output"
+    return ""
+
+
+def _facts(text: str) -> dict[str, Any]:
+    """Read TS (eV), electrons, grid and CPU seconds from a `pw.x` output."""
+    from ase.units import Rydberg
+
+    facts: dict[str, Any] = {}
+    if found := re.findall(r"smearing contrib\. \(-TS\)\s*=\s*(\S+) Ry", text):
+        facts["minus_TS"] = float(found[-1]) * Rydberg
+    if found := re.search(r"number of electrons\s*=\s*(\S+)", text):
+        facts["n_electrons"] = float(found[1])
+    if found := re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", text):
+        facts["grid_shape"] = [int(n) for n in found.groups()]
+    if found := re.search(r"PWSCF\s*:\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:([\d.]+)s)? CPU", text):
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        facts["cpu_s"] = round(3600 * hours + 60 * minutes + seconds, 2)
+    return facts
+
+
+def _run_calculator(atoms: Atoms, made) -> Atoms:
+    """Run any ASE calculator once and note the CPU seconds."""
+    before = _cpu_seconds()
+    atoms.calc = made
+    try:
+        energy = made.get_property("free_energy", atoms)
+    except PropertyNotImplementedError:
+        energy = made.get_property("energy", atoms)
+    forces = made.get_property("forces", atoms)
+    stress = None
+    if atoms.cell.rank == 3:
+        try:
+            stress = made.get_property("stress", atoms)
+        except (PropertyNotImplementedError, NotImplementedError):
+            pass
+    atoms.info["cpu_s"] = round(_cpu_seconds() - before, 2)
+    return _labelled(atoms, energy, forces, stress)
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _labelled(atoms: Atoms, energy, forces, stress) -> Atoms:
+    results = {"energy": float(energy), "free_energy": float(energy), "forces": np.asarray(forces)}
+    if stress is not None:
+        results["stress"] = np.asarray(stress)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _serve(spec: Mapping[str, Any]) -> None:
+    """Label folders named on standard input until it ends; when the parent dies, end with all children at once."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    folders: list[str] = []
+    waiting = threading.Semaphore(0)
+
+    def listen() -> None:
+        for line in sys.stdin:
+            folders.append(line.rstrip("\n"))
+            waiting.release()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=listen, daemon=True).start()
+    made = None if "espresso" in spec else _factory(spec["factory"])(**spec["arguments"])
+    while True:
+        waiting.acquire()
+        folder = Path(folders.pop(0))
+        try:
+            atoms = read_frames(folder / FRAME)[0]
+            if made is None:
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    atoms = _run_espresso(atoms, spec["espresso"], Path(scratch))
+            else:
+                atoms = _run_calculator(atoms, made)
+            write_frames(folder / "part.extxyz", [atoms])
+            (folder / "part.extxyz").replace(folder / LABELLED)
+        except Exception as error:
+            (folder / FAILURE).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+        print("answered", file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve(json.loads(sys.argv[1]))

@@ -1,0 +1,71 @@
+"""`ase-mlx label`: energies, forces and stresses from a DFT code.
+
+Source: ours.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ase_mlx.cli.exits import reading
+from ase_mlx.cli.report import JsonFile, print_table, write_json
+
+
+def label(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Structures, in any format of ASE.")],
+    teacher: Annotated[str, typer.Option(help="espresso, or MODULE:FACTORY of an ASE calculator.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Labelled frames; a second call goes on.")],
+    config: Annotated[Path | None, typer.Option(help="TOML settings, as in examples/espresso_group4.toml.")] = None,
+    pseudo_dir: Annotated[Path | None, typer.Option(help="Pseudopotentials; replaces the config's.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Frames at a time, each on one thread.")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed in an earlier call.")] = False,
+    json: JsonFile = None,
+) -> None:
+    """Label structures by DFT: free energy, forces, stress; restartable, parallel over frames.
+
+    Frames appear in the output as they are finished. What did not converge, crashed or took too long stands in
+    OUTPUT.journal.jsonl and makes the exit code 1; the others are kept.
+
+    Example: `ase-mlx label new.extxyz --teacher espresso --config espresso.toml -o labelled.extxyz --workers 2`
+    """
+    from ase_mlx.adapters.teachers import teacher as named
+    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.journal import Journal
+    from ase_mlx.data.label import label as run
+
+    with reading("FILE"):
+        frames = read_frames(file)
+    with reading("--teacher / --config"):
+        chosen = named(teacher, config, pseudo_dir)
+    with reading("--output"):
+        if not output.parent.is_dir():
+            raise FileNotFoundError(f"got {str(output)!r}, expected a file in an existing folder; make it first")
+        with Journal(output, chosen.name, chosen.identity):
+            pass
+    with _progress(len(frames)) as advance:
+        report = run(frames, chosen, output, workers, retry, advance)
+    result = {"output": output, "teacher": chosen.name, "frames": len(frames), **asdict(report)}
+    if not write_json(result, json):
+        counts = {key: value for key, value in result.items() if key != "failed"}
+        print_table("Labelled", [{**counts, "failed": len(report.failed)}])
+        for name, reason in report.failed.items():
+            print(f"{name}: {reason}")
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
+    """Show a bar on a terminal, nothing in a pipe; gives what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name, state: progress.update(task, advance=1, description=f"{name} {state}")

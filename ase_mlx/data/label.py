@@ -1,0 +1,293 @@
+"""Labelling structures with a slow teacher: parallel over frames, restartable, no half frame in the file.
+
+Source: ours.
+"""
+
+import hashlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from ase_mlx.data.io import read_frames, write_frames
+from ase_mlx.data.journal import Journal
+
+__all__ = ["Report", "Teacher", "content_key", "label"]
+
+EXTXYZ_CAN_HOLD = (str, int, float, list, tuple, np.ndarray, np.generic)
+FRAME, LABELLED, FAILURE = "frame.extxyz", "labelled.extxyz", "failure.txt"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What computes labels, as a command that serves one frame after another.
+
+    The command reads folder names, one a line, from standard input. In each it finds `frame.extxyz`, leaves
+    `labelled.extxyz` (eV, eV/Å, eV/Å³) or `failure.txt`, and answers with a line.
+
+    Attributes:
+        name: what calls it, as in `espresso`.
+        command: program and arguments.
+        identity: everything that decides the numbers, as text; one output file holds one identity.
+        timeout: seconds that one frame may take.
+
+    Source: ours.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    identity: str
+    timeout: float = 7200.0
+
+
+@dataclass
+class Report:
+    """What became of the frames of one call.
+
+    Attributes:
+        done: labelled now.
+        kept: in the file from an earlier call.
+        duplicates: the same structure again in the input; labelled once.
+        failed: name → reason.
+        seconds: wall time in seconds.
+
+    Source: ours.
+    """
+
+    done: int = 0
+    kept: int = 0
+    duplicates: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def content_key(atoms: Atoms) -> str:
+    """Hash what a teacher sees: family, elements, boundaries, cell, positions, magnetic moments, charges.
+
+    Source: ours.
+    """
+    digest = hashlib.sha256(str(atoms.info.get("family", "")).encode())
+    digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes() + np.asarray(atoms.pbc, dtype="u1").tobytes())
+    for real in (atoms.cell.array, atoms.positions, atoms.get_initial_magnetic_moments(), atoms.get_initial_charges()):
+        digest.update((np.round(np.asarray(real, dtype="<f8"), 8) + 0.0).tobytes())
+    return digest.hexdigest()[:20]
+
+
+def label(
+    frames: Sequence[Atoms],
+    teacher: Teacher,
+    out: str | Path,
+    workers: int = 1,
+    retry: bool = False,
+    progress: Callable[[str, str], None] | None = None,
+) -> Report:
+    """Append labelled frames to the extxyz file `out` as they are finished, and say in a journal what failed.
+
+    A frame is known by its content, so a second call goes on where the first one ended, however that was. Labels:
+    energy and free_energy (both the force-consistent one, eV), forces (eV/Å), stress (eV/Å³).
+
+    Args:
+        frames: the structures, in Å; their `info` is kept.
+        teacher: what labels them.
+        out: the file to append to; the journal lies beside it, as `OUT.journal.jsonl`.
+        workers: how many frames at a time, each on one thread.
+        retry: whether to try again what failed in an earlier call.
+        progress: called with the name and "done" or "failed" after each frame.
+
+    Raises:
+        ValueError: no frames; fewer than one worker; `out` comes from another teacher or is no file of this function.
+        BlockingIOError: another process is labelling into `out`.
+        OSError: `out` cannot be written.
+
+    Source: ours.
+    """
+    if not frames or workers < 1:
+        raise ValueError(f"got {len(frames)} frames and {workers} workers, expected at least one of each")
+    start = time.monotonic()
+    report = Report()
+    with Journal(Path(out), teacher.name, teacher.identity) as journal:
+        todo: dict[str, Atoms] = {}
+        for key, atoms in {content_key(atoms): atoms for atoms in reversed(frames)}.items():
+            if key in journal.done:
+                report.kept += 1
+            elif key in journal.failed and not retry:
+                name, reason = journal.failed[key]
+                report.failed[name] = reason
+            else:
+                todo[key] = atoms
+        report.duplicates = len(frames) - report.kept - len(report.failed) - len(todo)
+        _Run(teacher, journal, report, progress, todo).work(workers)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+class _Run:
+    """Worker threads that feed one process of the teacher each; all stop on the first error of our own."""
+
+    def __init__(self, teacher, journal, report, progress, todo: dict[str, Atoms]):
+        self.teacher, self.journal, self.report, self.progress = teacher, journal, report, progress
+        self.queue: queue.SimpleQueue[tuple[str, Atoms]] = queue.SimpleQueue()
+        for item in reversed(todo.items()):
+            self.queue.put(item)
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.errors: list[BaseException] = []
+
+    def work(self, workers: int) -> None:
+        processes = [_Process(self.teacher) for _ in range(min(workers, self.queue.qsize()))]
+        threads = [threading.Thread(target=self._serve, args=(process,), daemon=True) for process in processes]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.2)
+                    if self.errors:
+                        raise self.errors[0]
+        finally:
+            self.stop.set()
+            for process in processes:
+                process.end()
+        if self.errors:
+            raise self.errors[0]
+
+    def _serve(self, process: "_Process") -> None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="ase-mlx-label-") as scratch:
+                while not self.stop.is_set():
+                    try:
+                        key, atoms = self.queue.get_nowait()
+                    except queue.Empty:
+                        return
+                    self._one(process, Path(scratch) / key, key, atoms)
+        except BaseException as error:
+            self.errors.append(error)
+
+    def _one(self, process: "_Process", folder: Path, key: str, atoms: Atoms) -> None:
+        began = time.monotonic()
+        name = str(atoms.info.get("config_name", f"frame-{key}"))
+        block, reason = _labelled(process, folder, key, name, atoms)
+        with self.lock:
+            if self.stop.is_set():
+                return
+            self.journal.add(key, name, block, reason, time.monotonic() - began)
+            if block is None:
+                self.report.failed[name] = reason
+            else:
+                self.report.done += 1
+            if self.progress is not None:
+                self.progress(name, "failed" if block is None else "done")
+
+
+def _labelled(process: "_Process", folder: Path, key: str, name: str, atoms: Atoms) -> tuple[str | None, str]:
+    """Label one frame in its own folder: (extxyz text, ""), or (None, why not)."""
+    folder.mkdir()
+    try:
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        for initial in ("initial_magmoms", "initial_charges"):
+            if initial in atoms.arrays:
+                bare.set_array(initial, atoms.arrays[initial])
+        bare.info = {k: v for k, v in atoms.info.items() if isinstance(v, EXTXYZ_CAN_HOLD)}
+        bare.info |= {"config_name": name, "label_key": key}
+        write_frames(folder / FRAME, [bare])
+        if reason := process.label(folder):
+            return None, reason
+        if (folder / FAILURE).exists():
+            return None, (folder / FAILURE).read_text(encoding="utf-8").strip()
+        if reason := _complaint(read_frames(folder / FRAME)[0], read_frames(folder / LABELLED)):
+            return None, reason
+        return (folder / LABELLED).read_text(encoding="utf-8"), ""
+    except (FileNotFoundError, ValueError) as error:
+        return None, f"{type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _complaint(asked: Atoms, labelled: list[Atoms]) -> str:
+    """Say what is wrong with a teacher's answer, or nothing."""
+    if len(labelled) != 1:
+        return f"the teacher gave {len(labelled)} frames for one"
+    atoms = labelled[0]
+    if len(atoms) != len(asked) or (atoms.numbers != asked.numbers).any():
+        return f"the teacher gave {atoms.get_chemical_formula()} for {asked.get_chemical_formula()}"
+    moved = max(abs(atoms.positions - asked.positions).max(), abs(atoms.cell.array - asked.cell.array).max())
+    if moved > 1e-6:
+        return f"the teacher moved the atoms or the cell by {moved:.2g} Å"
+    results = atoms.calc.results if atoms.calc is not None else {}
+    for quantity in ("energy", "forces"):
+        if quantity not in results:
+            return f"the teacher gave no {quantity}"
+    bad = [quantity for quantity, value in results.items() if not np.isfinite(value).all()]
+    return f"NaN or infinite {', '.join(bad)} from the teacher" if bad else ""
+
+
+class _Process:
+    """One running teacher: started when needed, and again after it died or was killed for being late."""
+
+    def __init__(self, teacher: Teacher):
+        self.teacher = teacher
+        self.process: subprocess.Popen | None = None
+
+    def label(self, folder: Path) -> str:
+        """Have one folder labelled; give the reason of a failure, or nothing."""
+        process = self.process or self._start()
+        late = threading.Event()
+        timer = threading.Timer(self.teacher.timeout, lambda: (late.set(), _kill(process)))
+        timer.start()
+        try:
+            process.stdin.write(f"{folder}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except (OSError, ValueError):
+            answer = ""
+        finally:
+            timer.cancel()
+        if answer:
+            return ""
+        code = self.end()
+        if late.is_set():
+            return f"timeout: not done after {self.teacher.timeout:g} s"
+        return f"crash: the teacher's process ended with code {code}"
+
+    def _start(self) -> subprocess.Popen:
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        pipe, environment = subprocess.PIPE, {**os.environ, **one_thread}
+        self.process = subprocess.Popen(
+            self.teacher.command, stdin=pipe, stdout=pipe, env=environment, text=True, start_new_session=True
+        )
+        return self.process
+
+    def end(self) -> int | None:
+        """Kill it with all its children, and give the exit code that it had before."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        try:
+            code = process.wait(0.5 if process.poll() is None else 0)
+        except subprocess.TimeoutExpired:
+            code = None
+        _kill(process)
+        code = process.wait() if code is None else code
+        for stream in (process.stdin, process.stdout):
+            try:
+                stream.close()
+            except OSError:
+                pass
+        return code
+
+
+def _kill(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass

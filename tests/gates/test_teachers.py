@@ -1,0 +1,274 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
+from typer.testing import CliRunner
+
+from ase_mlx.adapters.teachers import calculator, espresso, teacher
+from ase_mlx.cli.label import label as command
+from ase_mlx.data.io import read_frames, write_frames
+from ase_mlx.data.label import label
+
+ROOT = Path(__file__).resolve().parents[2]
+PSEUDO = Path(os.environ.get("ASE_MLX_PSEUDO_DIR", ROOT.parent / "shared" / "data" / "dft" / "pseudo"))
+NEEDS_QE = pytest.mark.skipif(
+    shutil.which("pw.x") is None or not (PSEUDO / "Si.upf").is_file(),
+    reason="needs pw.x and Si.upf in ASE_MLX_PSEUDO_DIR",
+)
+
+FACTORIES = """
+import time
+from ase.calculators.emt import EMT
+
+class Moody(EMT):
+    def calculate(self, atoms=None, *arguments):
+        if atoms is not None and atoms.cell[0, 1] > 2.1:
+            raise RuntimeError("no convergence after 100 steps")
+        super().calculate(atoms, *arguments)
+
+class Slow(EMT):
+    def calculate(self, *arguments):
+        time.sleep(0.4)
+        print("noise on standard output")
+        super().calculate(*arguments)
+
+def scaled(seconds=0.0):
+    time.sleep(seconds)
+    return EMT()
+"""
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    yield tmp_path
+    sys.modules.pop("factories", None)
+
+
+def aluminium(n):
+    rng = np.random.default_rng(0)
+    frames = [bulk("Al", a=3.9 + 0.05 * i, cubic=True) for i in range(n)]
+    for i, atoms in enumerate(frames):
+        atoms.positions += rng.normal(scale=0.05, size=(4, 3))
+        atoms.info["config_name"] = f"al_{i}"
+    return frames
+
+
+def alive(marker):
+    """Find processes whose command line holds the marker."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode()
+            if marker in line and (process / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                found.append(line)
+        except OSError:
+            pass
+    return found
+
+
+def test_emt_labels_are_emt(tmp_path):
+    frames = aluminium(3)
+    label(frames, calculator("ase.calculators.emt:EMT"), tmp_path / "out.extxyz", workers=2)
+    labelled = {atoms.info["config_name"]: atoms for atoms in read_frames(tmp_path / "out.extxyz")}
+    for atoms in frames:
+        atoms.calc = EMT()
+        ours = labelled[atoms.info["config_name"]]
+        assert ours.calc.results["energy"] == ours.calc.results["free_energy"]
+        assert ours.get_potential_energy() == pytest.approx(atoms.get_potential_energy(force_consistent=True), abs=1e-6)
+        np.testing.assert_allclose(ours.get_forces(), atoms.get_forces(), atol=1e-6)
+        np.testing.assert_allclose(ours.get_stress(), atoms.get_stress(), atol=1e-6)
+
+
+def test_the_free_energy_is_the_energy_that_is_kept(factories):
+    (factories / "smeared.py").write_text(
+        "from ase.calculators.emt import EMT\n"
+        "class Smeared(EMT):\n"
+        "    def calculate(self, *a):\n"
+        "        super().calculate(*a)\n"
+        "        self.results['free_energy'] = self.results['energy'] - 0.5\n"
+    )
+    atoms = aluminium(1)[0]
+    label([atoms], calculator("smeared:Smeared"), factories / "out.extxyz")
+    atoms.calc = EMT()
+    labelled = read_frames(factories / "out.extxyz")[0]
+    assert labelled.get_potential_energy() == pytest.approx(atoms.get_potential_energy() - 0.5, abs=1e-6)
+
+
+def test_no_volume_no_stress(tmp_path):
+    slab = fcc111("Al", (1, 1, 3), vacuum=5.0)
+    water = molecule("H2O")
+    label([slab, water], calculator("ase.calculators.emt:EMT"), tmp_path / "out.extxyz")
+    with_volume, without = read_frames(tmp_path / "out.extxyz")
+    slab.calc = EMT()
+    np.testing.assert_allclose(with_volume.get_stress(), slab.get_stress(), atol=1e-7)
+    assert "stress" not in without.calc.results and "forces" in without.calc.results
+
+
+def test_a_teacher_that_fails_midway(factories):
+    out = factories / "out.extxyz"
+    frames = aluminium(6)
+    for i in (2, 4):
+        frames[i].cell[0, 1] = 2.15
+    report = label(frames, calculator("factories:Moody"), out)
+    assert report.done == 4
+    assert report.failed == dict.fromkeys(("al_2", "al_4"), "RuntimeError: no convergence after 100 steps")
+    assert [atoms.info["config_name"] for atoms in read_frames(out)] == ["al_0", "al_1", "al_3", "al_5"]
+
+
+def test_killed_in_the_middle_and_started_again(factories):
+    out = factories / "out.extxyz"
+    write_frames(factories / "in.extxyz", aluminium(6))
+    script = (
+        "from ase_mlx.adapters.teachers import calculator\n"
+        "from ase_mlx.data.io import read_frames\n"
+        "from ase_mlx.data.label import label\n"
+        "label(read_frames('in.extxyz'), calculator('factories:Slow'), 'out.extxyz', workers=2)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    end = time.time() + 60
+    while time.time() < end and not (out.exists() and out.stat().st_size > 1500):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    end = time.time() + 10
+    while alive('"factories:Slow"') and time.time() < end:
+        time.sleep(0.05)
+    assert not alive('"factories:Slow"')
+    early = [atoms.info["config_name"] for atoms in read_frames(out)]
+    assert 1 <= len(early) < 6
+    before = out.read_bytes()
+    report = label(read_frames("in.extxyz"), calculator("factories:Slow"), out, workers=2)
+    assert (report.kept, report.done) == (len(early), 6 - len(early))
+    assert out.read_bytes().startswith(before)
+    assert sorted(atoms.info["config_name"] for atoms in read_frames(out)) == [f"al_{i}" for i in range(6)]
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_labels_and_tells(factories):
+    write_frames(factories / "in.extxyz", aluminium(2))
+    (factories / "emt.toml").write_text("timeout_s = 60\nseconds = 0.01\n")
+    given = ("in.extxyz", "--teacher", "factories:scaled", "--config", "emt.toml", "-o", "out.extxyz")
+    done = run(*given, "--workers", 2, "--json", "-")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["done"] == 2 and told["failed"] == {} and told["output"] == "out.extxyz"
+    again = run(*given)
+    assert again.exit_code == 0 and len(read_frames("out.extxyz")) == 2
+
+
+def test_the_command_ends_with_1_when_a_frame_failed(factories):
+    frames = aluminium(2)
+    write_frames(factories / "in.extxyz", [frames[0], Atoms("W", cell=[3, 3, 3], pbc=True)])
+    done = run("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "out.extxyz")
+    assert done.exit_code == 1 and "No EMT-potential for W" in done.output
+    assert len(read_frames("out.extxyz")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("none.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "out.extxyz"), "existing structure file"),
+        (("in.extxyz", "--teacher", "oracle", "-o", "out.extxyz"), "oracle"),
+        (("in.extxyz", "--teacher", "no_such_module:EMT", "-o", "out.extxyz"), "no_such_module"),
+        (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "nowhere/out.extxyz"), "existing folder"),
+        (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "in.extxyz"), "no journal"),
+        (("in.extxyz", "--teacher", "espresso", "--config", "none.toml", "-o", "out.extxyz"), "none.toml"),
+    ],
+)
+def test_a_wrong_call_ends_with_2(factories, given, said):
+    write_frames(factories / "in.extxyz", aluminium(1))
+    done = run(*given)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
+
+
+def settings(**changes):
+    table = {"ecut_Ry": 24.0, "k_mesh": [8, 8, 8], "smearing_Ry": 0.005, **changes}
+    return {"command": sys.executable, "pseudopotentials": {"Si": "Si.upf"}, "settings": table}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ecut_Ry": -1}, "positive number of Ry"),
+        ({"smearing_Ry": None}, "positive number of Ry"),
+        ({"k_mesh": [3, 3]}, "three positive integers"),
+        ({"k_mesh": [3, 3, 0]}, "three positive integers"),
+        ({"ecut": 24}, "did you mean 'ecut_Ry'"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, changes, said):
+    (tmp_path / "Si.upf").write_text("a pseudopotential")
+    with pytest.raises(ValueError, match=said):
+        espresso(settings(**changes), tmp_path)
+
+
+def test_a_missing_program_or_pseudopotential_is_named(tmp_path):
+    with pytest.raises(ValueError, match="pseudo_dir"):
+        espresso(settings(), tmp_path)
+    (tmp_path / "Si.upf").write_text("a pseudopotential")
+    with pytest.raises(FileNotFoundError, match="Quantum ESPRESSO"):
+        espresso({**settings(), "command": "no-such-pw.x"}, tmp_path)
+
+
+def test_another_pseudopotential_is_another_identity(tmp_path):
+    (tmp_path / "Si.upf").write_text("a pseudopotential")
+    one = espresso(settings(), tmp_path).identity
+    assert espresso(settings(), tmp_path).identity == one
+    (tmp_path / "Si.upf").write_text("another one")
+    assert espresso(settings(), tmp_path).identity != one
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("espresso_*.toml")), ids=lambda path: path.stem)
+def test_the_shipped_settings_are_valid(tmp_path, path):
+    for symbol in ("Si", "Ge", "Sn", "Al"):
+        (tmp_path / f"{symbol}.upf").write_text(symbol)
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text(encoding="utf-8").replace('"pw.x"', f'"{sys.executable}"'), encoding="utf-8")
+    assert json.loads(teacher("espresso", copy, tmp_path).identity)["espresso"][""]["ecut_Ry"] == 24.0
+
+
+@NEEDS_QE
+def test_espresso_gives_the_numbers_of_the_data_file(tmp_path):
+    frames = read_frames(ROOT / "data" / "sigesn.extxyz.xz")
+    known = next(atoms for atoms in frames if atoms.info["config_name"] == "si2_eos_3")
+    asked = known.copy()
+    asked.info = {"family": "si2", "config_name": "again"}
+    report = label([asked], espresso({**settings(symmetry=True), "command": "pw.x"}, PSEUDO), tmp_path / "out.extxyz")
+    assert report.failed == {}
+    atoms = read_frames(tmp_path / "out.extxyz")[0]
+    assert atoms.get_potential_energy() == pytest.approx(known.get_potential_energy(), abs=1e-4)
+    np.testing.assert_allclose(atoms.get_forces(), known.get_forces(), atol=1e-4)
+    np.testing.assert_allclose(atoms.get_stress(), known.get_stress(), atol=5e-5)
+    assert atoms.info["k_grid"] == "8 8 8 shifted" and atoms.info["n_electrons"] == 8 and atoms.info["cpu_s"] > 0
+    assert atoms.info["minus_TS"] == pytest.approx(known.info["minus_TS"], abs=1e-6)
+
+
+@NEEDS_QE
+def test_espresso_without_convergence_or_pseudopotential_fails(tmp_path):
+    hasty = settings(ecut_Ry=8.0, k_mesh=[1, 1, 1], input={"electrons": {"electron_maxstep": 2}})
+    silicon, germanium = bulk("Si", a=5.4), bulk("Ge", a=5.7)
+    silicon.info["config_name"], germanium.info["config_name"] = "hasty", "foreign"
+    report = label([silicon, germanium], espresso({**hasty, "command": "pw.x"}, PSEUDO), tmp_path / "out.extxyz")
+    assert report.done == 0 and not (tmp_path / "out.extxyz").exists()
+    assert "SCF not converged" in report.failed["hasty"]
+    assert "no pseudopotential for Ge" in report.failed["foreign"]
