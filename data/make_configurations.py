@@ -29,7 +29,7 @@ def dynamics(ideal: Atoms, calculator, kelvin: float, rng: np.random.Generator) 
     atoms = ideal.copy()
     atoms.calc = calculator
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=rng)
-    Langevin(atoms, 2 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=rng, fixcm=True).run(800)
+    Langevin(atoms, 2 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=rng).run(800)
     return Atoms(ideal.symbols, atoms.positions, cell=ideal.cell, pbc=True)
 
 
@@ -76,7 +76,7 @@ def interleave(*queues):
 
 
 def phonon_reference():
-    """Displace one atom of the perfect 64-atom cell by 0.01 Å along x: phonopy's one displacement, its order of atoms."""
+    """Displace one atom of the perfect 64-atom cell by 0.01 Å along x: phonopy's displacement, its order of atoms."""
     cubic = bulk("Si", "diamond", a=5.470, cubic=True)
     images = [[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
     sites = (cubic.positions[:, None] + 5.470 * np.array(images)).reshape(-1, 3)
