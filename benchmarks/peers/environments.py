@@ -1,0 +1,59 @@
+"""One virtual environment a peer, with pinned versions: `python benchmarks/peers/environments.py [PEER ...]`."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2] / ".venvs"
+TORCH = "torch==2.13.0"
+PEERS = {
+    "nequip": ["nequip==0.19.1", "e3nn==0.6.0"],
+    "chgnet": ["chgnet==0.4.2"],
+    "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
+}
+
+
+def python_of(peer: str) -> Path:
+    """Path of the interpreter of one peer's environment, whether it exists yet or not."""
+    return ROOT / peer / "bin" / "python"
+
+
+def create(peer: str, log=sys.stderr) -> Path:
+    """Builds one peer's environment where it is missing or its pins have changed, and returns its interpreter.
+
+    torch is installed first and then held by a constraint, so that no peer moves it.
+
+    Raises:
+        ValueError: the peer is unknown.
+        RuntimeError: pip failed; its last lines are in the message.
+    """
+    if peer not in PEERS:
+        raise ValueError(f"peer {peer!r} is unknown: expected one of {', '.join(PEERS)}")
+    python, stamp = python_of(peer), ROOT / peer / "pins.sha256"
+    digest = hashlib.sha256("\n".join([TORCH, *PEERS[peer]]).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return python
+    print(f"building the environment of {peer} in {ROOT / peer}", file=log, flush=True)
+    venv.create(ROOT / peer, with_pip=True, clear=True)
+    constraint = ROOT / peer / "constraint.txt"
+    constraint.write_text(TORCH + "\n")
+    for requirements in ([TORCH], PEERS[peer]):
+        _pip(python, "install", "--constraint", str(constraint), *requirements)
+    stamp.write_text(digest)
+    return python
+
+
+def _pip(python: Path, *arguments: str) -> None:
+    run = subprocess.run(
+        [python, "-m", "pip", *arguments], capture_output=True, text=True, env={**os.environ, "PIP_NO_INPUT": "1"}
+    )
+    if run.returncode:
+        raise RuntimeError(f"pip {' '.join(arguments)} failed in {python}:\n{(run.stdout + run.stderr)[-2000:]}")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PEERS:
+        print(name, create(name))
