@@ -7,9 +7,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from ase_mlx.models import Model
-
 from ase_mlx.learn.files import CARD, load_model, read_card
+from ase_mlx.models import Model
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 

@@ -38,6 +38,4 @@ stresses = Quantity("stresses", "atom", (6,), 1, "eV/Å³")
 distance = Quantity("distance", "atom", (), 1, "dimensionless")
 features = Quantity("features", "atom", (-1,), 1, "dimensionless")
 
-ALL: dict[str, Quantity] = {
-    q.name: q for q in (energy, energies, forces, stress, stresses, distance, features)
-}
+ALL: dict[str, Quantity] = {q.name: q for q in (energy, energies, forces, stress, stresses, distance, features)}

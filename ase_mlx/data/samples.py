@@ -81,7 +81,9 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     if stress.shape == (3, 3):
         stress = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        raise ValueError(f"got NaN or infinite labels in {name}, expected finite eV, eV/Å, eV/Å³; the teacher failed there")
+        raise ValueError(
+            f"got NaN or infinite labels in {name}, expected finite eV, eV/Å, eV/Å³; the teacher failed there"
+        )
     as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))  # noqa: E731
     weight = {
         "energy": as_tensor([float(atoms.info.get("energy_weight", 1.0))]),

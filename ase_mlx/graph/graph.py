@@ -47,7 +47,9 @@ class Graph:
 
     def vectors(self) -> Float[Tensor, "edges 3"]:
         """Edge vectors in Å, from centre to neighbour."""
-        cell = self.cell[self.atom_graph[self.center]] if self.n_graphs > 1 else self.cell.expand(len(self.center), 3, 3)
+        cell = (
+            self.cell[self.atom_graph[self.center]] if self.n_graphs > 1 else self.cell.expand(len(self.center), 3, 3)
+        )
         shift = torch.bmm(self.shift.unsqueeze(1), cell).squeeze(1)
         return self.positions[self.neighbor] - self.positions[self.center] + shift
 
@@ -69,9 +71,7 @@ class Graph:
         center = self.center[keep]
         counts = torch.bincount(center, minlength=len(self.numbers))
         first_edge = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-        return replace(
-            self, center=center, neighbor=self.neighbor[keep], shift=self.shift[keep], first_edge=first_edge
-        )
+        return replace(self, center=center, neighbor=self.neighbor[keep], shift=self.shift[keep], first_edge=first_edge)
 
 
 def batch(graphs: list[Graph]) -> Graph:
@@ -83,7 +83,9 @@ def batch(graphs: list[Graph]) -> Graph:
     Source: ours.
     """
     if not graphs:
-        raise ValueError("got no graphs to batch, expected at least one; check that the list of structures is not empty")
+        raise ValueError(
+            "got no graphs to batch, expected at least one; check that the list of structures is not empty"
+        )
     if len(graphs) == 1:
         return graphs[0]
     atoms = [len(g.numbers) for g in graphs]

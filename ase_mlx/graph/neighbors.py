@@ -49,7 +49,10 @@ def neighbor_pairs(
         points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijS", copy=True
     )
     center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
-    low, span = shift.min(0, initial=0), np.ptp(shift, axis=0).astype(np.int64) + 1 if len(shift) else np.ones(3, np.int64)
+    low, span = (
+        shift.min(0, initial=0),
+        np.ptp(shift, axis=0).astype(np.int64) + 1 if len(shift) else np.ones(3, np.int64),
+    )
     image = np.ravel_multi_index(tuple((shift - low).T), tuple(span))
     order = np.argsort((center * len(positions) + neighbor) * span.prod() + image)
     return center[order], neighbor[order], shift[order]

@@ -107,7 +107,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / CARD
     if not path.is_file():
-        raise FileNotFoundError(f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path")
+        raise FileNotFoundError(
+            f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
+        )
     try:
         card = json.loads(path.read_text())
         version = int(card["schema"])
@@ -134,7 +136,9 @@ def load_model(folder: str | Path) -> Model:
     folder = Path(folder)
     card = read_card(folder)
     if not (folder / WEIGHTS).is_file():
-        raise FileNotFoundError(f"got {str(folder)!r} without {WEIGHTS}, expected it beside {CARD}; copy the folder again")
+        raise FileNotFoundError(
+            f"got {str(folder)!r} without {WEIGHTS}, expected it beside {CARD}; copy the folder again"
+        )
     content = (folder / WEIGHTS).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.get("sha256"):
@@ -147,7 +151,9 @@ def load_model(folder: str | Path) -> Model:
         model = model_class(build(config_class, card["config"], "config"))
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"got {folder}, whose card and weights do not fit together ({error}); copy it again") from error
+        raise ValueError(
+            f"got {folder}, whose card and weights do not fit together ({error}); copy it again"
+        ) from error
     return model.eval()
 
 

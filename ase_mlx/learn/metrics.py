@@ -20,7 +20,9 @@ UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "MPa"}
 FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA}
 
 
-def collect(model: Model, samples: list[Sample], batch_size: int = 16, std: bool = True) -> dict[str, dict[str, np.ndarray]]:
+def collect(
+    model: Model, samples: list[Sample], batch_size: int = 16, std: bool = True
+) -> dict[str, dict[str, np.ndarray]]:
     """Predict samples; per quantity flat arrays reference, predicted, std and the species of each row.
 
     Energies are per atom (eV); forces eV/Å; stress eV/Å³. Targets of zero weight are left out.
@@ -41,7 +43,10 @@ def collect(model: Model, samples: list[Sample], batch_size: int = 16, std: bool
             per_atom = name == "forces"
             keep = weight[joined.graph.atom_graph.numpy()] if per_atom else weight
             scale = 1.0 / n_atoms if name == "energy" else 1.0
-            columns = {"reference": joined.targets[name].numpy() * scale, "predicted": p[name].detach().cpu().numpy() * scale}
+            columns = {
+                "reference": joined.targets[name].numpy() * scale,
+                "predicted": p[name].detach().cpu().numpy() * scale,
+            }
             if name in p.std:
                 columns["std"] = p.std[name].detach().cpu().numpy() * scale
             if per_atom:
@@ -69,7 +74,8 @@ def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
         }
         if "species" in r:
             row["mae_by_element"] = {
-                symbols((int(z),))[0]: float(error[r["species"] == z].mean() * FACTORS[name]) for z in np.unique(r["species"])
+                symbols((int(z),))[0]: float(error[r["species"] == z].mean() * FACTORS[name])
+                for z in np.unique(r["species"])
             }
         if "std" in r:
             row |= calibration(error, r["std"])

@@ -40,7 +40,9 @@ def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], li
     elements = elements_of(used)
     unseen = sorted(set(elements_of([frames[k] for ks in parts.values() for k in ks])) - set(elements))
     if unseen:
-        raise ValueError(f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames")
+        raise ValueError(
+            f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames"
+        )
     forces = torch.cat([s.targets["forces"] for s in samples["train"]])
     edges = sum(len(s.graph.center) for s in samples["train"]) / len(forces)
     model_config = build(
@@ -83,9 +85,7 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     f = config.fit
-    loss = functools.partial(
-        potential_loss, energy=f.energy_weight, forces=f.forces_weight, stress=f.stress_weight
-    )
+    loss = functools.partial(potential_loss, energy=f.energy_weight, forces=f.forces_weight, stress=f.stress_weight)
     moved = {p: [_to(s, device) for s in samples[p]] for p in ("train", "val")}
     best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report)
     best = best.to("cpu").eval()

@@ -44,7 +44,8 @@ def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> 
         for name, row in _batch_rows(model, join(samples[k : k + batch_size])).items():
             rows[name].append(row)
     return {
-        name: Response(torch.cat([r[0] for r in parts]), torch.cat([r[1] for r in parts])) for name, parts in rows.items()
+        name: Response(torch.cat([r[0] for r in parts]), torch.cat([r[1] for r in parts]))
+        for name, parts in rows.items()
     }
 
 
@@ -175,7 +176,9 @@ def _features(model: Potential, samples: list[Sample]) -> tuple[Tensor, Tensor]:
     return torch.cat(features), torch.cat(species)
 
 
-def set_uncertainty(model: Potential, train: list[Sample], val: list[Sample], seed: int = 0) -> dict[str, dict[str, float]]:
+def set_uncertainty(
+    model: Potential, train: list[Sample], val: list[Sample], seed: int = 0
+) -> dict[str, dict[str, float]]:
     """Give a fitted potential its members (by likelihood), calibrated scales (on `val`) and distance score.
 
     Returns:
@@ -202,6 +205,4 @@ def _stack(train: Response, val: Response) -> Response:
     if not len(train.residual) or not len(val.residual):
         return train
     ratio = (val.residual.abs().median() / train.residual.abs().median().clamp_min(1e-12)).clamp_min(1.0)
-    return Response(
-        torch.cat([train.residual * ratio, val.residual]), torch.cat([train.by_weight, val.by_weight])
-    )
+    return Response(torch.cat([train.residual * ratio, val.residual]), torch.cat([train.by_weight, val.by_weight]))

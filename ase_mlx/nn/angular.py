@@ -91,7 +91,7 @@ class Paths:
         return len(self.triples)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
     """Tabulate every natural-parity coupling of node features with edge harmonics (dimensionless).
 

@@ -43,7 +43,9 @@ class DegreeLinear(nn.Module):
         for s in range(weight.shape[0]):
             mine = torch.nonzero(species == s).squeeze(-1)
             if len(mine):
-                out = out.index_add(0, mine, torch.bmm(x[mine].transpose(0, 1), weight[s][self.degrees]).transpose(0, 1))
+                out = out.index_add(
+                    0, mine, torch.bmm(x[mine].transpose(0, 1), weight[s][self.degrees]).transpose(0, 1)
+                )
         return out
 
 

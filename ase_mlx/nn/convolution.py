@@ -54,9 +54,12 @@ def _forward(kernel, y: Tensor, radial: tuple[Tensor, ...], x: Tensor, graph: Gr
     first_edge, neighbor, y_, x_, *radial_ = _numpy(graph.first_edge, graph.neighbor, y, x, *radial)
     out = np.zeros((x_.shape[0], dimension(paths.l_out), x_.shape[2]), dtype=x_.dtype)
     tables = _tables(paths, x_.dtype)
-    _run([
-        lambda a=a, b=b: kernel(a, b, first_edge, neighbor, tables, y_, *radial_, x_, out) for a, b in _ranges(first_edge)
-    ])
+    _run(
+        [
+            lambda a=a, b=b: kernel(a, b, first_edge, neighbor, tables, y_, *radial_, x_, out)
+            for a, b in _ranges(first_edge)
+        ]
+    )
     return torch.from_numpy(out)
 
 
@@ -68,12 +71,14 @@ def _backward(
     tables = _tables(paths, x_.dtype)
     ranges = _ranges(first_edge)
     grad_x = np.zeros((len(ranges), *x_.shape), dtype=x_.dtype)
-    _run([
-        lambda a=a, b=b, k=k: kernel(
-            a, b, first_edge, neighbor, tables, y_, *radial_, x_, grad_, grad_y, grad_r, grad_x[k]
-        )
-        for k, (a, b) in enumerate(ranges)
-    ])
+    _run(
+        [
+            lambda a=a, b=b, k=k: kernel(
+                a, b, first_edge, neighbor, tables, y_, *radial_, x_, grad_, grad_y, grad_r, grad_x[k]
+            )
+            for k, (a, b) in enumerate(ranges)
+        ]
+    )
     total = grad_x[0] if len(ranges) == 1 else grad_x.sum(axis=0)
     return torch.from_numpy(grad_y), torch.from_numpy(grad_r), torch.from_numpy(total)
 
@@ -86,12 +91,14 @@ def _second(
     grad_grad, grad_y, grad_r = np.zeros_like(inputs[3]), np.empty_like(inputs[0]), np.empty_like(inputs[1])
     ranges = _ranges(first_edge)
     grad_x = np.zeros((len(ranges), *inputs[2].shape), dtype=inputs[2].dtype)
-    _run([
-        lambda a=a, b=b, k=k: kernels.edges_second(
-            a, b, first_edge, neighbor, tables, *inputs, grad_grad, grad_y, grad_r, grad_x[k]
-        )
-        for k, (a, b) in enumerate(ranges)
-    ])
+    _run(
+        [
+            lambda a=a, b=b, k=k: kernels.edges_second(
+                a, b, first_edge, neighbor, tables, *inputs, grad_grad, grad_y, grad_r, grad_x[k]
+            )
+            for k, (a, b) in enumerate(ranges)
+        ]
+    )
     return tuple(torch.from_numpy(a) for a in (grad_grad, grad_y, grad_r, grad_x.sum(axis=0)))
 
 

@@ -120,7 +120,12 @@ def _interpolate(knots, position, r):
     a, b, c, d = 2 * t3 - 3 * t2 + 1, t3 - 2 * t2 + t, 3 * t2 - 2 * t3, t3 - t2
     for p in range(r.shape[0]):
         for c_ in range(r.shape[1]):
-            r[p, c_] = a * knots[k, 0, p, c_] + b * knots[k, 1, p, c_] + c * knots[k + 1, 0, p, c_] + d * knots[k + 1, 1, p, c_]
+            r[p, c_] = (
+                a * knots[k, 0, p, c_]
+                + b * knots[k, 1, p, c_]
+                + c * knots[k + 1, 0, p, c_]
+                + d * knots[k + 1, 1, p, c_]
+            )
 
 
 @_jit
@@ -134,7 +139,10 @@ def _slope(knots, position, grad_r):
     for p in range(grad_r.shape[0]):
         for c_ in range(grad_r.shape[1]):
             s += grad_r[p, c_] * (
-                a * knots[k, 0, p, c_] + b * knots[k, 1, p, c_] + c * knots[k + 1, 0, p, c_] + d * knots[k + 1, 1, p, c_]
+                a * knots[k, 0, p, c_]
+                + b * knots[k, 1, p, c_]
+                + c * knots[k + 1, 0, p, c_]
+                + d * knots[k + 1, 1, p, c_]
             )
     return s
 
@@ -153,7 +161,9 @@ def table_forward(first, last, first_edge, neighbor, tables, y, position, knots,
 
 
 @_jit
-def table_backward(first, last, first_edge, neighbor, tables, y, position, knots, x, grad_out, grad_y, grad_position, grad_x):
+def table_backward(
+    first, last, first_edge, neighbor, tables, y, position, knots, x, grad_out, grad_y, grad_position, grad_x
+):
     """Differentiate `table_forward` by Y, position and X (dimensionless arrays). Source: ours."""
     entry_path, entry_out, entry_in, term_entry, term_edge, term_value = tables
     g = np.empty(entry_path.size, dtype=x.dtype)

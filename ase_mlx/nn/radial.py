@@ -31,7 +31,9 @@ class Radial(nn.Module):
         self.cutoff, self.shape = cutoff, (n_paths, channels)
         self.register_buffer("order", torch.arange(1, n_basis + 1), persistent=False)
         widths = (n_basis, *hidden, n_paths * channels)
-        self.layers = nn.ParameterList(nn.Parameter(torch.randn(a, b)) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ParameterList(
+            nn.Parameter(torch.randn(a, b)) for a, b in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, distance: Float[Tensor, " edges"]) -> Float[Tensor, "edges paths channels"]:
         """Evaluate at distances in Å; dimensionless values of unit size."""
