@@ -5,8 +5,9 @@ Phonopy's units are kept: THz, kJ/mol, J/(K mol), all per primitive cell.
 Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 """
 
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,7 @@ from ase import Atoms
 from ase.cell import Cell
 from jaxtyping import Float, Num
 from phonopy import Phonopy
+from phonopy.interface.symfc import SymfcFCSolver
 from phonopy.physical_units import get_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import guess_primitive_matrix
@@ -148,7 +150,7 @@ def phonons(
             stacklevel=2,
         )
     ph.forces = _displacement_forces(ph, calculator, "forces")
-    _produce(ph)
+    _produce(ph, _projector(ph))
     judge(stability(ph), imaginary, tolerance)
     return ph
 
@@ -229,7 +231,7 @@ def harmonic(
     judge(found, imaginary, tolerance)
     path = Cell(ph.primitive.cell).bandpath(npoints=points, eps=1e-3)
     distances, ticks, labels = path.get_linear_kpoint_axis()
-    grid = np.linspace(0, 1.05 * max(1.0, q_mesh.frequencies.max()), 401)
+    grid = np.linspace(0, 1.05 * max(1.0, q_mesh.frequencies.max()), 301)
     stable = found.lowest >= -tolerance
     mean = _spectrum(ph, mesh, path.kpts, grid, temperatures if stable else None)
     members = [_spectrum(member, mesh, path.kpts, grid, None) for member in _members(ph, calculator)]
@@ -293,11 +295,13 @@ def _thermal(qpoints, weights, frequencies, temperatures) -> dict[str, np.ndarra
 
 def _members(ph: Phonopy, calculator):
     sets = None if calculator is None else _displacement_forces(ph, calculator, "forces_members")
-    for forces in () if sets is None else np.moveaxis(sets, 1, 0):
-        member = ph.replicate()
-        member.dataset = ph.dataset
+    if sets is None:
+        return
+    member, project = ph.replicate(), _projector(ph)
+    member.dataset = copy.deepcopy(ph.dataset)
+    for forces in np.moveaxis(sets, 1, 0):
         member.forces = forces
-        _produce(member)
+        _produce(member, project)
         yield member
 
 
@@ -309,9 +313,16 @@ def _displacement_forces(ph: Phonopy, calculator, name: str) -> np.ndarray | Non
     return np.stack([np.asarray(calculator.get_property(name, cell), dtype=float) - rest for cell in cells])
 
 
-def _produce(ph: Phonopy) -> None:
+def _produce(ph: Phonopy, project: Callable[[np.ndarray], np.ndarray]) -> None:
     ph.produce_force_constants(fc_calculator="traditional", show_drift=False)
-    ph.symmetrize_force_constants(use_symfc_projector=True, show_drift=False)
+    ph.force_constants = project(ph.force_constants)
+
+
+def _projector(ph: Phonopy) -> Callable[[np.ndarray], np.ndarray]:
+    # phonopy's own `symmetrize_force_constants` builds this basis anew at each call: 0.5 s a member.
+    basis = SymfcFCSolver(ph.supercell).compute_basis_set(orders=[2])[2]
+    compress, blocks = basis.compression_matrix.tocsc(), basis.blocked_basis_set
+    return lambda fc: (compress @ (blocks @ (blocks.T @ (compress.T @ fc.ravel())))).reshape(fc.shape)
 
 
 def _acoustic(qpoints: np.ndarray, frequencies: np.ndarray) -> np.ndarray:

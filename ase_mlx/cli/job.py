@@ -34,6 +34,7 @@ class Outcome:
     """
 
     name: str
+    model: str = ""
     formula: str = ""
     kind: str = ""
     spacegroup: str | None = None
@@ -81,6 +82,7 @@ def run_job(
     calculator,
     folder: Path,
     name: str,
+    model: str = "",
     fast=None,
     temperature: float = 300.0,
     steps: int = 1000,
@@ -94,6 +96,7 @@ def run_job(
         calculator: any ASE calculator in double precision, eV and Å.
         folder: made if missing.
         name: of the structure in tables and figures.
+        model: name of the model, for the record.
         fast: calculator for the dynamics, `calculator` if not given.
         temperature: of the dynamics and of the thermal functions in the table, K.
         steps: of the dynamics, dimensionless.
@@ -111,7 +114,7 @@ def run_job(
     from ase_mlx.adapters.ase.job import relax
 
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = Outcome(name)
+    outcome = Outcome(name, model)
     tell = _teller(progress)
     relaxed = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation")))
     frames, eos, run, waves = [], None, None, None
@@ -230,7 +233,8 @@ def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: d
     if frames:
         outcome.stage("trajectory", lambda: write_frames(folder / "trajectory.extxyz", frames))
         outcome.files.append("trajectory.extxyz")
-    title = outcome.name + (f": {outcome.formula}" if outcome.formula and outcome.formula != outcome.name else "")
+    parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {outcome.model}")
+    title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
     drawn = outcome.stage("figures", lambda: write_figures(folder, title, eos, run, waves, reference))
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)

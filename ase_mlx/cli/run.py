@@ -23,7 +23,7 @@ Steps = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Of the dynamics: equal seeds give equal runs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 
-DEMO = (("Si", "sigesn"), ("Al", "al"))
+DEMO = (("silicon", "Si", "sigesn"), ("aluminium", "Al", "al"))
 
 
 def demo(
@@ -47,7 +47,7 @@ def demo(
     """
     from ase_mlx.adapters.ase.supercells import element
 
-    jobs = [(symbol, model, lambda symbol=symbol: element(symbol)) for symbol, model in DEMO]
+    jobs = [(name, model, lambda symbol=symbol: element(symbol)) for name, symbol, model in DEMO]
     _run(jobs, out, json, device, temperature=temperature, steps=steps, seed=seed)
 
 
@@ -108,11 +108,11 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
         except (OSError, ValueError) as error:
             if len(jobs) == 1:
                 raise typer.BadParameter(exits.message(error), param_hint="STRUCTURE") from error
-            outcomes.append(Outcome(name, failed={"reading": exits.message(error)}))
+            outcomes.append(Outcome(name, model, failed={"reading": exits.message(error)}))
             continue
         precise, fast = calculators[model]
         with _progress(name) as tell:
-            outcomes.append(run_job(atoms, precise, folder, name, fast=fast, progress=tell, **settings))
+            outcomes.append(run_job(atoms, precise, folder, name, model, fast=fast, progress=tell, **settings))
     finish(outcomes, out, json)
 
 
