@@ -1,4 +1,4 @@
-"""Phonons of silicon in phonopy's own object; heat capacity and free energy with error bars from the model's members."""
+"""Phonons of silicon in phonopy's own object; heat capacity and free energy error bars from the members."""
 
 import numpy as np
 from ase.build import bulk

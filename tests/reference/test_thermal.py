@@ -34,6 +34,4 @@ def test_sums_over_a_mesh(nacl):
 def test_acoustic_modes_at_gamma_stay_out(nacl):
     result = harmonic(nacl, mesh=(5, 5, 5), temperatures=np.array([300.0]))
     assert result.natoms == 2
-    assert result.entropy[0] == pytest.approx(74.268068, rel=1e-3)
-    assert result.entropy[0] < 75
-    assert result.frequencies.max() == pytest.approx(7.37, abs=0.03)
+    assert result.entropy[0] == pytest.approx(74.268068, rel=1e-4)
