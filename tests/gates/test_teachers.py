@@ -15,7 +15,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from typer.testing import CliRunner
 
-from ase_mlx.adapters.teachers import calculator, espresso, teacher
+from ase_mlx.adapters.teachers import _facts, _why, calculator, espresso, teacher
 from ase_mlx.cli.label import label as command
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.label import label
@@ -272,3 +272,31 @@ def test_espresso_without_convergence_or_pseudopotential_fails(tmp_path):
     assert report.done == 0 and not (tmp_path / "out.extxyz").exists()
     assert "SCF not converged" in report.failed["hasty"]
     assert "no pseudopotential for Ge" in report.failed["foreign"]
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("     PWSCF        :     10.08s CPU     11.31s WALL", 10.08),
+        ("     PWSCF        :   5m 9.73s CPU   6m44.11s WALL", 309.73),
+        ("     PWSCF        :   1h 2m CPU   1h30m WALL", 3720.0),
+    ],
+)
+def test_processor_time_of_espresso(line, seconds):
+    assert _facts(line) == {"cpu_s": seconds}
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("", "before the end"),
+        ("convergence has been achieved in 9 iterations\n", "before the end"),
+        ("convergence NOT achieved after 100 iterations: stopping\nJOB DONE.", "SCF not converged"),
+        (" Error in routine cdiaghg (105):\n  eigenvectors failed to converge\n", "cdiaghg"),
+        ("convergence has been achieved in 9 iterations\nJOB DONE.\n", ""),
+    ],
+)
+def test_an_output_that_is_no_result_is_seen(tmp_path, output, said):
+    (tmp_path / "espresso.pwo").write_text(output)
+    why = _why(tmp_path / "espresso.pwo")
+    assert said in why and bool(why) == bool(said)
