@@ -14,7 +14,7 @@ Per = Literal["graph", "atom", "edge", "point"]
 
 @dataclass(frozen=True)
 class Quantity:
-    """One physical quantity: `shape` is that of a single value, `parity` its sign under inversion, `unit` dimensionless or physical.
+    """One physical quantity: `shape` is that of a single value, `parity` its sign under inversion, `unit` may be none.
 
     Source: ours.
     """

@@ -16,8 +16,12 @@ from ase_mlx.cli.train import print_errors
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped name or a trained model's folder.")],
     data: Annotated[Path, typer.Argument(metavar="DATA.extxyz", help="Frames with energy, forces and maybe stress.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go.")] = Path("evaluation"),
-    part: Annotated[str, typer.Option("--part", help='Only frames with this info["part"]; "all" takes every frame.')] = "all",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go.")] = Path(
+        "evaluation"
+    ),
+    part: Annotated[
+        str, typer.Option("--part", help='Only frames with this info["part"]; "all" takes every frame.')
+    ] = "all",
     json: JsonFile = None,
 ) -> None:
     """Print errors per quantity and element and the calibration of error bars; draw parity and reliability plots.
@@ -41,6 +45,8 @@ def evaluate(
     table = errors(rows)
     out.mkdir(parents=True, exist_ok=True)
     files = write_plots(rows, table, out)
-    if not write_json({"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}, json):
+    if not write_json(
+        {"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}, json
+    ):
         print_errors(table, f"{model} on {len(frames)} frames of {data.name}")
         print("wrote " + ", ".join(str(out / f) for f in files))

@@ -24,7 +24,9 @@ def write_plots(rows: dict, table: dict, folder: Path) -> list[str]:
     """
     files = [_draw(folder / "parity.png", rows, table, _parity)]
     if any("std" in r for r in rows.values()):
-        files.append(_draw(folder / "reliability.png", {n: r for n, r in rows.items() if "std" in r}, table, _reliability))
+        files.append(
+            _draw(folder / "reliability.png", {n: r for n, r in rows.items() if "std" in r}, table, _reliability)
+        )
     return files
 
 

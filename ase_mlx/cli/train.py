@@ -14,7 +14,9 @@ from ase_mlx.cli.report import JsonFile, print_table, write_json
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Settings: [data], [model], [fit].")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make.")] = Path("model"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make.")] = Path(
+        "model"
+    ),
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
@@ -70,4 +72,6 @@ def print_errors(table: dict, title: str) -> None:
     print_table(title, rows)
     elements = {n: e["mae_by_element"] for n, e in table.items() if "mae_by_element" in e}
     for name, by in elements.items():
-        print_table(f"MAE of {name} by element, {table[name]['unit']}", [{"element": k, "MAE": v} for k, v in by.items()])
+        print_table(
+            f"MAE of {name} by element, {table[name]['unit']}", [{"element": k, "MAE": v} for k, v in by.items()]
+        )

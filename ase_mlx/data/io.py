@@ -30,8 +30,8 @@ def read_frames(path: str | Path) -> list[Atoms]:
             frames = ase.io.read(path, index=":")
     except Exception as error:
         raise ValueError(
-            f"got {str(path)!r}, which ase.io cannot read ({type(error).__name__}: {error}); expected extxyz, POSCAR, cif or "
-            "another format of ASE with the usual ending"
+            f"got {str(path)!r}, which ase.io cannot read ({type(error).__name__}: {error}); expected extxyz, POSCAR, "
+            "cif or another format of ASE with the usual ending"
         ) from error
     if not frames:
         raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")

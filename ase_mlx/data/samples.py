@@ -16,7 +16,7 @@ from torch import Tensor
 from ase_mlx.graph import Graph, batch, from_atoms
 
 MIXED_UNITS_EV_PER_ATOM = 5.0
-"""A frame whose energy per atom misses the least-squares reference energies by more than this cannot be of the same kind."""
+"""A frame whose energy per atom misses the least-squares reference energies by more is of another kind."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def name_of(atoms: Atoms, index: int) -> str:
 def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     """Turn one labelled structure into tensors, edges up to `cutoff` (Å).
 
-    The energy is the force-consistent `free_energy` (eV) where given; `info["energy_weight"]` (dimensionless, default 1) says
-    whether it counts. A missing stress, or a cell without volume, leaves the stress out.
+    The energy is the force-consistent `free_energy` (eV) where given; `info["energy_weight"]` (dimensionless, default
+    1) says whether it counts. A missing stress, or a cell without volume, leaves the stress out.
 
     Raises:
         ValueError: no energy, no forces, or non-finite ones.
@@ -123,8 +123,9 @@ def reference_energies(frames: list[Atoms], elements: tuple[int, ...]) -> tuple[
     if bad.size:
         worst = ", ".join(f"{name_of(used[k], k)} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
         raise ValueError(
-            f"got {bad.size} of {len(used)} frames far from one reference energy per element: {worst}; expected energies in eV "
-            "from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or split the set"
+            f"got {bad.size} of {len(used)} frames far from one reference energy per element: {worst}; expected "
+            "energies in eV from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or "
+            "split the set"
         )
     return tuple(float(e) for e in fit)
 
@@ -140,8 +141,9 @@ def _robust(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
 
 
 def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[str, list[int]]:
-    """Sort frame indices into train, val and test by `info["part"]`, or, where no frame has one, at random by `seed`, a fraction
-    `validation` (dimensionless) of them for validation.
+    """Sort frame indices into train, val and test by `info["part"]`; at random where no frame has one.
+
+    The random order depends on `seed`; a fraction `validation` (dimensionless) of the frames is held out.
 
     Frames of any other part ("reference", …) are used for nothing.
 
@@ -160,8 +162,8 @@ def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[s
         parts["val"], parts["train"] = sorted(order[:n_val].tolist()), sorted(order[n_val:].tolist())
     if len(parts["train"]) < 2 or not parts["val"]:
         raise ValueError(
-            f"got {len(parts['train'])} training and {len(parts['val'])} validation frames, expected at least two and one; "
-            'add frames, or mark them by info["part"] = "train" | "val" | "test"'
+            f"got {len(parts['train'])} training and {len(parts['val'])} validation frames, expected at least two and "
+            'one; add frames, or mark them by info["part"] = "train" | "val" | "test"'
         )
     return parts
 

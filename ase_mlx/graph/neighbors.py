@@ -31,7 +31,7 @@ def neighbor_pairs(
 ) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " edges"], Int[np.ndarray, "edges 3"]]:
     """Find all directed pairs nearer than `cutoff`, periodic images included.
 
-    The order (centre, neighbour, shift) is unique, so that sums over a longer list that was cut back are the same to the bit.
+    The order (centre, neighbour, shift) is unique, so sums over a longer list, cut back, are the same to the bit.
 
     Args:
         positions: Å, wrapped or not.
@@ -85,8 +85,8 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     scale = float(np.prod(np.linalg.norm(periodic, axis=1))) if pbc.any() else 1.0
     if pbc.any() and spanned <= 1e-8 * max(scale, 1e-8):
         raise ValueError(
-            f"got pbc={pbc.tolist()} with periodic cell vectors that are zero or parallel ({periodic.tolist()} Å), expected "
-            "independent vectors; pass pbc=False for a molecule or set atoms.cell"
+            f"got pbc={pbc.tolist()} with periodic cell vectors that are zero or parallel ({periodic.tolist()} Å), "
+            "expected independent vectors; pass pbc=False for a molecule or set atoms.cell"
         )
     return positions, numbers, cell, pbc
 

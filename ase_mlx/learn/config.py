@@ -14,7 +14,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which labelled structures to learn from; `validation` is the fraction (dimensionless) held out where no part is marked.
+    """Which labelled structures to learn from.
+
+    `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`.
 
     Source: ours.
     """
@@ -27,14 +29,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to fit: all numbers are dimensionless; weights multiply errors of energy per atom, forces and stress per atom.
+    """How to fit: dimensionless numbers; weights multiply errors of energy per atom, forces and stress per atom.
 
     Source: ours.
     """
 
     epochs: int = 300
     batch_size: int = 5
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     warmup_steps: int = 100
     ema_decay: float = 0.99
     clip: float = 10.0
@@ -55,7 +57,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run: `[data]`, `[model]` (settings of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
+    """A whole training run: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
 
     Source: ours.
     """

@@ -50,9 +50,10 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OSError(
-            error.errno, f"could not write {path} ({error.strerror}); the previous file is untouched: free some space or "
-            "choose another folder, and run the same command again"
-        ) from error  # fmt: skip
+            error.errno,
+            f"could not write {path} ({error.strerror}); the previous file is untouched: free some space or choose "
+            "another folder, and run the same command again",
+        ) from error
 
 
 def _kind(name: str) -> tuple[type, type[Model]]:
@@ -62,7 +63,8 @@ def _kind(name: str) -> tuple[type, type[Model]]:
         if entry.name == name:
             return entry.load()
     raise ValueError(
-        f"got a model file of kind {name!r}, but only {', '.join(KINDS)} are known here; install the package that made it"
+        f"got a model file of kind {name!r}, but only {', '.join(KINDS)} are known here; install the package "
+        "that made it"
     )
 
 
@@ -143,8 +145,8 @@ def load_model(folder: str | Path) -> Model:
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.get("sha256"):
         raise ValueError(
-            f"got {folder / WEIGHTS} with sha256 {digest[:12]}…, expected {str(card.get('sha256'))[:12]}… from its card; the file "
-            "is truncated, damaged or was changed: copy the model folder again from where it came"
+            f"got {folder / WEIGHTS} with sha256 {digest[:12]}…, expected {str(card.get('sha256'))[:12]}… from its "
+            "card; the file is truncated, damaged or was changed: copy the model folder again from where it came"
         )
     config_class, model_class = _kind(card["kind"])
     try:

@@ -1,8 +1,8 @@
 """The one training loop.
 
-Epochs are shuffled by seed and number, so a run resumed from a checkpoint passes through the same states as one never stopped.
+Epochs are shuffled by seed and number, so a resumed run passes through the same states as one never stopped.
 
-Source: ours; decoupled weight decay and averaging as in AdamW and Polyak averaging.
+Source: ours; optimisers and averages as the functions say.
 """
 
 import copy
@@ -20,6 +20,7 @@ from ase_mlx.models import Model
 
 from .config import FitConfig
 from .files import load_state, save_state
+from .muon import Muon
 
 Loss = Callable[[Model, Sample], tuple[Tensor, dict[str, float]]]
 CHECKPOINT = "checkpoint.safetensors"
@@ -64,14 +65,27 @@ def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) 
     return total / len(samples), {name: x / len(samples) for name, x in parts.items()}
 
 
+def optimizers(model: Model, rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Give weight matrices to Muon, embeddings, gains and vectors to AdamW, both at the same rate (dimensionless).
+
+    Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon; Loshchilov and Hutter, arXiv 1711.05101.
+    """
+    matrices, others = [], []
+    for name, p in model.named_parameters():
+        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain")
+        (others if single else matrices).append(p)
+    return (
+        Muon(matrices, rate),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0),
+    )
+
+
 class _State:
-    """Everything that a resumed run needs: weights, their running average, the best average, the optimiser's moments."""
+    """Everything that a resumed run needs: weights, their average, the best average, the optimiser's moments."""
 
     def __init__(self, model: Model, config: FitConfig):
         self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0
-        )
+        self.optimizers = optimizers(model, config.learning_rate)
         self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
 
@@ -79,8 +93,9 @@ class _State:
         tensors = {}
         for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
-        for k, entry in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
+        for which, optimizer in enumerate(self.optimizers):
+            for k, entry in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{which}.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
         meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"fit": asdict(config)}
         save_state(path, tensors, meta)
 
@@ -89,7 +104,7 @@ class _State:
         if meta["fit"] != asdict(config):
             changed = [k for k, v in asdict(config).items() if meta["fit"].get(k) != v]
             raise ValueError(
-                f"got a checkpoint of a run with other settings of {', '.join(changed)} in {path}, expected the same settings; "
+                f"got a checkpoint of a run with other settings of {', '.join(changed)} in {path}, expected the same; "
                 "restore them, choose another folder with -o, or delete the checkpoint to start anew"
             )
         try:
@@ -98,12 +113,13 @@ class _State:
                 module.load_state_dict({k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")})
         except RuntimeError as error:
             raise ValueError(f"got a checkpoint of another model in {path}; choose another folder with -o") from error
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        for which, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimizer.{which}."):
+                    _, _, index, name = key.split(".")
+                    state.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         for name in ("epoch", "best_loss", "best_epoch", "history"):
             setattr(self, name, meta[name])
 
@@ -163,10 +179,10 @@ def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, st
     total = 0.0
     for k in range(steps_per_epoch):
         step = state.epoch * steps_per_epoch + k
-        for group in state.optimizer.param_groups:
+        for group in (g for optimizer in state.optimizers for g in optimizer.param_groups):
             group["lr"] = learning_rate(config, step, config.epochs * steps_per_epoch)
         picked = [train[i] for i in order[k * config.batch_size : (k + 1) * config.batch_size]]
-        state.optimizer.zero_grad(set_to_none=True)
+        state.model.zero_grad(set_to_none=True)
         value, _ = loss(state.model, join(picked))
         if not torch.isfinite(value):
             names = ", ".join(name for s in picked for name in s.names)
@@ -176,7 +192,8 @@ def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, st
             )
         value.backward()
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
         total += float(value.detach()) * len(picked)
         decay = min(config.ema_decay, (2 + step) / (11 + step))
         with torch.no_grad():

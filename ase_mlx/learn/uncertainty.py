@@ -1,9 +1,9 @@
 """Error bars: a shallow ensemble by likelihood, its calibration on held-out frames, and the distance score.
 
-The readout is linear in the latent features, so the energy, forces and stress of every member are linear in its weights; their
-responses to each weight are computed once, and the likelihood is then maximised without the network.
+The readout is linear in the latent features, so the energy, forces and stress of every member are linear in its
+weights: the response to each weight is computed once, and the likelihood is then maximised without the network.
 
-Source: Kellner and Ceriotti, arXiv 2402.16621 (shallow ensemble and likelihood); calibration and score as each function says.
+Source: Kellner and Ceriotti, arXiv 2402.16621 (shallow ensemble, likelihood); the rest as each function says.
 """
 
 import math
@@ -81,8 +81,8 @@ def fit_members(
 ) -> Float[Tensor, "members features"]:
     """Fit zero-mean deviations of the readout by the likelihood of residuals of energies (eV/atom) and forces (eV/Å).
 
-    ½ ⟨r²/(s² + s₀²) + ln(s² + s₀²)⟩ over both, s² the members' unbiased variance, s₀ a fitted floor for each quantity; the mean
-    of the members, and with it every prediction, does not change.
+    ½ ⟨r²/(s² + s₀²) + ln(s² + s₀²)⟩ over both, s² the members' unbiased variance, s₀ a fitted floor for each quantity;
+    the mean of the members, and with it every prediction, does not change.
 
     Returns:
         Deviations of the readout weights, dimensionless.
@@ -121,8 +121,8 @@ def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) 
         spread: standard deviation s of the members, same unit.
 
     Returns:
-        Scale (dimensionless) and floor (the quantity's unit): of all pairs on a fine grid, the one whose coverages are nearest to
-        nominal, each floor's scale being set by the 68 % quantile.
+        Scale (dimensionless) and floor (the quantity's unit): of all pairs on a fine grid, the one whose coverages are
+        nearest to nominal, each floor's scale being set by the 68 % quantile.
 
     Source: ours; scaling by held-out errors as in Kellner and Ceriotti, arXiv 2402.16621, sec. 2.3.
     """
@@ -150,7 +150,7 @@ def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) 
 
 
 def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> None:
-    """Store mean and precision of each element's features in the training data; distance 1 holds 99 % of validation atoms.
+    """Store mean and precision of each element's features in the training data; distance 1 holds 99 % of `val`'s atoms.
 
     Source: Mahalanobis, Proc. Natl. Inst. Sci. India 2, 49 (1936); shrinkage and scale (dimensionless) are ours.
     """

@@ -17,8 +17,8 @@ from ase_mlx.quantities import Quantity
 class Prediction(Mapping[str, Any]):
     """A read-only map from quantity names to arrays in the package's units (eV, Å, eV/Å, eV/Å³).
 
-    `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member, member
-    axis first; a name is absent there where nothing is known, never zero.
+    `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member,
+    member axis first; a name is absent there where nothing is known, never zero.
 
     Source: ours.
     """
@@ -53,7 +53,7 @@ class Prediction(Mapping[str, Any]):
 
 
 class Model(nn.Module, abc.ABC):
-    """A learned model: what it gives (`outputs`), how far it sees (`cutoff`, Å), which atomic numbers it knows (`elements`).
+    """A learned model: what it gives (`outputs`), how far it sees (`cutoff`, Å), which atomic numbers (`elements`).
 
     Source: ours.
     """

@@ -1,7 +1,7 @@
-"""Interatomic potential: energy, forces and stress, the last two as exact derivatives, with a shallow ensemble of readouts.
+"""Interatomic potential: energy, forces and stress as its exact derivatives, with a shallow ensemble of readouts.
 
-E = Σ_i [E⁰(Z_i) + s · w·f_i] + E_ZBL, with latent features f_i of an equivariant message-passing trunk, a force scale s in eV/Å
-times 1 Å, and one readout w; the members of the ensemble are readouts w + δ_m on the same features.
+E = Σ_i [E⁰(Z_i) + s · w·f_i] + E_ZBL, with latent features f_i of an equivariant message-passing trunk, a force scale
+s in eV/Å times 1 Å, and one readout w; the members of the ensemble are readouts w + δ_m on the same features.
 
 Source: the trunk follows Batzner et al., Nat. Commun. 13, 2453 (2022); the shallow ensemble Kellner and Ceriotti,
 arXiv 2402.16621.
@@ -51,12 +51,13 @@ class PotentialConfig:
             raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each element once")
         if self.cutoff <= 0 or self.layers < 1 or self.l_max < 0 or self.channels < 1:
             raise ValueError(
-                f"got cutoff={self.cutoff} Å, layers={self.layers}, l_max={self.l_max}, channels={self.channels}; expected "
-                "a positive cutoff, layers and channels, and l_max ≥ 0"
+                f"got cutoff={self.cutoff} Å, layers={self.layers}, l_max={self.l_max}, channels={self.channels}; "
+                "expected a positive cutoff, layers and channels, and l_max ≥ 0"
             )
         if self.reference_energies and len(self.reference_energies) != len(self.elements):
             raise ValueError(
-                f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, expected one each"
+                f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, "
+                "expected one each"
             )
 
 
@@ -75,8 +76,8 @@ class Labelled(Protocol):
 class Potential(Model):
     """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
 
-    In `eval()` mode on a CPU the radial functions are cubic Hermite tables of 512 intervals, and forces are the exact derivatives
-    of that tabulated energy; `train()` evaluates the radial networks and is differentiable to any order.
+    In `eval()` mode on a CPU the radial functions are cubic Hermite tables of 512 intervals, and forces are the exact
+    derivatives of that tabulated energy; `train()` evaluates the radial networks and is differentiable to any order.
 
     Source: see the module.
     """
@@ -112,7 +113,7 @@ class Potential(Model):
         return self
 
     def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
-        """Evaluate the trunk at edge vectors in Å: the dimensionless features that the readouts, and other models, read."""
+        """Evaluate the trunk at edge vectors in Å: the dimensionless features that readouts, and other models, read."""
         layers = self.trunk(graph, vectors, self.species_index[graph.numbers])
         x = torch.cat([h[:, 0] for h in layers], dim=-1) @ self.readout
         return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * 1.6765
@@ -129,8 +130,9 @@ class Potential(Model):
         if (self.species_index[graph.numbers] < 0).any():
             missing = sorted(set(graph.numbers.tolist()) - set(self.elements))
             raise ValueError(
-                f"got atomic numbers {missing}, but this model knows {sorted(self.elements)} only; train a model on data with "
-                "these elements (`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
+                f"got atomic numbers {missing}, but this model knows {sorted(self.elements)} only; train a model on "
+                "data with these elements (`ase-mlx train`), fine-tune this one on such data, or use another "
+                "calculator for them"
             )
 
     def _leaf(self, graph: Graph) -> Tensor:
@@ -185,14 +187,14 @@ class Potential(Model):
         return torch.sqrt(scale**2 * raw + (floor * size) ** 2)
 
     def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
-        """Mahalanobis distance of each atom's features from its species' training data, dimensionless; 1 is the edge."""
+        """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""
         species = self.species_index[graph.numbers]
         d = features - self.feature_mean[species]
         square = torch.einsum("na,nab,nb->n", d, self.feature_precision[species], d)
         return torch.sqrt(square.clamp_min(0)) / self.distance_scale
 
 
-def sum_by_graph(graph: Graph, per_atom: Float[Tensor, "atoms *shape"]) -> Float[Tensor, "graphs *shape"]:
+def sum_by_graph(graph: Graph, per_atom: Float[Tensor, " atoms *shape"]) -> Float[Tensor, " graphs *shape"]:
     """Sum atoms' values over each structure (any unit).
 
     Source: ours.

@@ -22,8 +22,8 @@ def predict(model: Model, atoms: Any, std: bool = True) -> Prediction | list[Pre
     Args:
         model: any model.
         atoms: `ase.Atoms`, or a list of them (Å).
-        std: also the calibrated standard deviations, the members and the distance score, where the model has them; costs one
-            backward pass a member.
+        std: also the calibrated standard deviations, the members and the distance score, where the model has them;
+            costs one backward pass a member.
 
     Returns:
         A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, …), or a list in the order given.

@@ -1,7 +1,7 @@
 """Node-wise equivariant layers on feature arrays (atoms, (l_max + 1)², channels).
 
-Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for gate and self-interaction; Batatia et al., arXiv 2206.07697, for
-the product of messages.
+Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for gate and self-interaction; Batatia et al., arXiv 2206.07697,
+for the product of messages.
 """
 
 import math
@@ -50,7 +50,7 @@ class DegreeLinear(nn.Module):
 
 
 class EquivariantNorm(nn.Module):
-    """Divide features by their root mean square over degrees, components and channels; a learned gain per degree and channel.
+    """Divide features by their rms over degrees, components and channels; a learned gain per degree and channel.
 
     Source: Liao et al., arXiv 2306.12059, sec. 4.3, in the form without centring.
     """
@@ -82,7 +82,7 @@ class Gate(nn.Module):
         self.scalars = channels * (l_max + 1)
 
     def forward(self, scalars: Float[Tensor, "atoms s"], x: Float[Tensor, "atoms m c"]) -> Float[Tensor, "atoms m c"]:
-        """Gate the dimensionless features x (degrees ≥ 1 are used) by `scalars`, whose first channels are the new scalars."""
+        """Gate dimensionless features x (degrees ≥ 1 are used) by `scalars`, the first of which are the new scalars."""
         new = nn.functional.silu(scalars[:, : self.channels]) * 1.6765
         if self.l_max == 0:
             return new[:, None]
@@ -91,7 +91,7 @@ class Gate(nn.Module):
 
 
 class Product(nn.Module):
-    """Couple features with themselves, channel by channel: raises the body order by one at the cost of a node-wise product.
+    """Couple features with themselves, channel by channel: one body order more for a node-wise product.
 
     Source: Batatia et al., arXiv 2206.07697, eq. 10 at correlation order two.
     """

@@ -1,8 +1,8 @@
-"""The equivariant convolution, differentiable to any order on the CPU through two fused kernels, in plain torch elsewhere.
+"""The equivariant convolution, differentiable to any order: two fused kernels on the CPU, plain torch elsewhere.
 
-The convolution A(Y, R, X) is linear in each argument, so the derivative of its own backward pass is made of A and that backward
-pass again: `_Forward` and `_Backward` below call each other. Where no further derivative is wanted (training on forces), one
-fused kernel replaces those six passes.
+The convolution A(Y, R, X) is linear in each argument, so the derivative of its own backward pass is made of A and that
+backward pass again: `_Forward` and `_Backward` below call each other. Where no further derivative is wanted (training
+on forces), one fused kernel replaces those six passes.
 
 Source: ours; the equation stands in `kernels.py`.
 """
@@ -24,8 +24,13 @@ _MIN_EDGES_PER_THREAD = 2000
 
 def _tables(paths: Paths, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     return (
-        paths.entry_path, paths.entry_out, paths.entry_in, paths.term_entry, paths.term_edge, paths.term_value.astype(dtype)
-    )  # fmt: skip
+        paths.entry_path,
+        paths.entry_out,
+        paths.entry_in,
+        paths.term_entry,
+        paths.term_edge,
+        paths.term_value.astype(dtype),
+    )
 
 
 def _numpy(*tensors: Tensor) -> list[np.ndarray]:
@@ -154,7 +159,7 @@ def convolve(
     graph: Graph,
     paths: Paths,
 ) -> Float[Tensor, "atoms m3 channels"]:
-    """Sum over neighbours the coupled product of edge harmonics y, radial values r and node features x (all dimensionless).
+    """Sum the coupled products of edge harmonics y, radial values r and neighbours' features x (all dimensionless).
 
     Differentiable to any order by y, r and x.
 
@@ -173,7 +178,7 @@ def convolve_tabulated(
     graph: Graph,
     paths: Paths,
 ) -> Float[Tensor, "atoms m3 channels"]:
-    """As `convolve`, the radial values interpolated from a table at `position` (distance over knot spacing, dimensionless).
+    """As `convolve`, radial values interpolated from a table at `position` (distance over knot spacing, dimensionless).
 
     CPU only, differentiable once.
 
@@ -189,7 +194,7 @@ def convolve_dense(
     graph: Graph,
     paths: Paths,
 ) -> Float[Tensor, "atoms m3 channels"]:
-    """As `convolve`, in plain torch operations (dimensionless): the road on accelerators and the reference of the kernels.
+    """As `convolve`, in plain torch operations (dimensionless): the road on accelerators, the reference of the kernels.
 
     Source: ours.
     """

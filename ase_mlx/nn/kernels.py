@@ -1,12 +1,13 @@
 """Fused CPU loops of the equivariant convolution: one pass over the edges, nothing of size edges × channels in memory.
 
-Variables of the equations below: atom i, its neighbour j along edge e, path p, components m1 (of X), m2 (of Y), m3 (of A), channel c.
+For atom i, its neighbour j along edge e, path p, components m1 (of X), m2 (of Y), m3 (of A) and channel c
 
     A[i, m3, c] = Σ_e Σ_p R[e, p, c] Σ_{m1 m2} C_p[m1, m2, m3] Y[e, m2] X[j, m1, c]
 
-`edges_*` take the radial values R as an array (training); `table_*` interpolate them from a table of cubic Hermite splines
-(evaluation), so that R and its derivative exist for one edge at a time only.
-Every function works on the atoms first…last, so that threads share the work; the gradient of X of a range goes to its own buffer.
+`edges_*` take the radial values R as an array (training); `table_*` interpolate them from a table of cubic Hermite
+splines (evaluation), so that R and its derivative exist for one edge at a time only.
+Every function works on the atoms first…last, so that threads share the work; the gradient of X of a range goes to its
+own buffer.
 
 Source: ours; the equation is that of Batzner et al., Nat. Commun. 13, 2453 (2022).
 """
@@ -86,7 +87,7 @@ def edges_backward(first, last, first_edge, neighbor, tables, y, r, x, grad_out,
 def edges_second(
     first, last, first_edge, neighbor, tables, y, r, x, grad_out, hy, hr, hx, grad_grad, grad_y, grad_r, grad_x
 ):
-    """Differentiate ⟨(hy, hr, hx), gradients of `edges_backward`⟩ by grad_out, Y, R and X (dimensionless). Source: ours."""
+    """Differentiate ⟨(hy, hr, hx), results of `edges_backward`⟩ by grad_out, Y, R, X (dimensionless). Source: ours."""
     entry_path, entry_out, entry_in, term_entry, term_edge, term_value = tables
     g = np.empty(entry_path.size, dtype=x.dtype)
     hg, grad_g, channels = np.empty_like(g), np.empty_like(g), x.shape[2]

@@ -1,4 +1,4 @@
-"""Radial functions: a Bessel basis with a smooth cutoff, mixed by a small network into one function per path and channel.
+"""Radial functions: a Bessel basis with a smooth cutoff, mixed by a network into one function per path and channel.
 
 Source: Gasteiger et al., arXiv 2003.03123, eqs. 7 and 8 (basis and envelope); the network is that of NequIP.
 """
@@ -20,7 +20,7 @@ def envelope(x: Float[Tensor, "*n"], p: int = 6) -> Float[Tensor, "*n"]:
 
 
 class Radial(nn.Module):
-    """R[p, c](r): Bessel functions times an envelope, through a network without biases, so that R vanishes at the cutoff.
+    """R[p, c](r): Bessel functions times an envelope, through a network without biases, so R vanishes at the cutoff.
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 8.
     """
@@ -48,7 +48,7 @@ class Radial(nn.Module):
 
     @torch.no_grad()
     def table(self, n_intervals: int) -> Float[Tensor, "knots 2 paths channels"]:
-        """Tabulate R and its derivative per knot spacing at evenly spaced distances from 0 to the cutoff (dimensionless)."""
+        """Tabulate R and its derivative per knot spacing at even distances from 0 to the cutoff (dimensionless)."""
         spacing = self.cutoff / n_intervals
         weight = self.layers[0]
         r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing

@@ -27,9 +27,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Calculator(_Base):
     """Energy, forces, stress of any ase_mlx model in ASE's units (eV, Å); error bars through `get_property`.
 
-    `results` holds names registered in ASE only. `get_property` also serves energy_std (eV), forces_std (eV/Å), stress_std
-    (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble members
-    energy_members, forces_members and stress_members, member axis first.
+    `results` holds names registered in ASE only. `get_property` also serves energy_std (eV), forces_std (eV/Å),
+    stress_std (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble
+    members energy_members, forces_members and stress_members, member axis first.
 
     Source: ours.
     """
@@ -43,7 +43,7 @@ class Calculator(_Base):
             model: a model, a shipped name such as "sigesn", or a trained model's folder.
             device: "cpu" or a torch device such as "cuda".
             dtype: "float32" or "float64" (wanted for phonons and tight relaxations).
-            skin: Å added to the neighbour list, which is then kept until an atom has moved half of it; results do not change.
+            skin: Å added to the neighbour list, kept until an atom has moved half of it; results do not change.
             **kwargs: passed to ASE's base class (directory, label, atoms).
 
         Raises:
@@ -78,7 +78,9 @@ class Calculator(_Base):
         if self._listed is not None:
             numbers, old_cell, pbc, old, graph = self._listed
             if (
-                np.array_equal(numbers, atoms.numbers) and np.array_equal(old_cell, cell) and np.array_equal(pbc, atoms.pbc)
+                np.array_equal(numbers, atoms.numbers)
+                and np.array_equal(old_cell, cell)
+                and np.array_equal(pbc, atoms.pbc)
                 and np.square(positions - old).sum(1).max() < (0.5 * self.skin) ** 2
             ):  # fmt: skip
                 moved = torch.as_tensor(positions, dtype=torch.float64, device=self.device)
@@ -121,13 +123,13 @@ class Calculator(_Base):
         """Return a property (eV, eV/Å, eV/Å³) or an extra of the class's docstring for `atoms`.
 
         Raises:
-            PropertyNotImplementedError: the model does not give it, or the structure has no volume and stress was asked for.
+            PropertyNotImplementedError: the model does not give it, or stress was asked without a volume.
         """
         if name not in EXTRAS + MEMBERS:
             if name in ("stress", "stresses") and self._without_volume(atoms):
                 raise PropertyNotImplementedError(
-                    "got a structure without a volume (a cell vector is zero), expected a cell of three independent vectors for "
-                    "stress, which divides by the volume; set atoms.cell, or ask for energy and forces only"
+                    "got a structure without a volume (a cell vector is zero), expected a cell of three independent "
+                    "vectors for stress, which divides by the volume; set atoms.cell, or ask for energy and forces only"
                 )
             return super().get_property(name, atoms, allow_calculation)
         atoms = self.atoms if atoms is None else atoms
@@ -140,8 +142,8 @@ class Calculator(_Base):
         if name not in self._extras:
             raise PropertyNotImplementedError(
                 f"got a request for {name!r}, which this model does not give for this structure; it gives "
-                f"{', '.join((*self.implemented_properties, *self._extras))} (stress_std needs a volume; error bars need a model "
-                "trained with members)"
+                f"{', '.join((*self.implemented_properties, *self._extras))} (stress_std needs a volume; error bars "
+                "need a model trained with members)"
             )
         value = self._extras[name]
         return value.copy() if isinstance(value, np.ndarray) else value
@@ -151,7 +153,7 @@ class Calculator(_Base):
         return atoms is not None and abs(np.linalg.det(np.array(atoms.cell))) < 1e-6
 
     def save_extras(self, atoms: Atoms, prefix: str = "") -> None:
-        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`, so that traj and extxyz keep them.
+        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`, for traj and extxyz to keep.
 
         Args:
             atoms: the structure; computed if it is not the last one (units: eV, eV/Å, eV/Å³, dimensionless).
