@@ -23,6 +23,9 @@ COLUMNS = (
     "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
 )  # fmt: skip
 
+LENGTHS = (10.0, 15.0)
+"""Å: least heights of the phonons' supercell; the second where interpolation in the first makes modes imaginary."""
+
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
 
 
@@ -159,7 +162,8 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
 def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: Path):
     import numpy as np
 
-    from ase_mlx.adapters.phonopy import harmonic, judge, phonons
+    from ase_mlx.adapters.ase.supercells import supercell_matrix
+    from ase_mlx.adapters.phonopy import ImaginaryModesWarning, harmonic, judge, phonons, stability
 
     if relaxed.kind != "crystal":
         outcome.skipped["phonons"] = CRYSTAL_ONLY.format(relaxed.kind)
@@ -167,7 +171,12 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
     temperatures = np.union1d(np.arange(0.0, max(1000.0, temperature) + 1, 10.0), temperature)
 
     def work():
-        ph = phonons(relaxed.atoms, calculator, relax=False, imaginary="report")
+        warnings.simplefilter("ignore", ImaginaryModesWarning)  # `judge` says it below, once
+        for length in LENGTHS:
+            matrix = supercell_matrix(relaxed.atoms, length, symprec=1e-5)
+            ph = phonons(relaxed.atoms, calculator, matrix, relax=False, imaginary="report")
+            if not stability(ph).is_interpolation():
+                break
         ph.save(folder / "phonopy.yaml", settings={"force_constants": True})
         outcome.files.append("phonopy.yaml")
         return harmonic(ph, calculator, temperatures, imaginary="report")

@@ -8,7 +8,15 @@ from ase.phonons import Phonons
 from ensemble_emt import EnsembleEMT
 
 from ase_mlx.adapters.ase.job import relax
-from ase_mlx.adapters.phonopy import ImaginaryModesError, ImaginaryModesWarning, harmonic, phonons, stability
+from ase_mlx.adapters.phonopy import (
+    ImaginaryModesError,
+    ImaginaryModesWarning,
+    Stability,
+    harmonic,
+    judge,
+    phonons,
+    stability,
+)
 
 GAS_CONSTANT = 8.3144598
 
@@ -80,6 +88,21 @@ def test_imaginary_modes_raise_with_frequency_place_and_weight():
     assert result.free_energy is None
     assert result.stability.lowest < -0.05
     assert 0 < result.stability.weight <= 1
+    assert result.stability.exact < -0.05
+    assert not result.stability.is_interpolation()
+
+
+def test_modes_that_only_interpolation_makes_imaginary_are_told_apart():
+    found = Stability(lowest=-0.3, qpoint=(0.05, 0.05, 0.0), weight=0.001, exact=3.1)
+    assert found.is_interpolation()
+    with pytest.raises(ImaginaryModesError, match="exact frequencies the lowest is 3.100 THz.* larger supercell"):
+        judge(found)
+    judge(found, tolerance=0.5)
+
+
+def test_exact_frequencies_are_those_of_the_supercells_own_waves(copper):
+    fitting = np.array([[h, k, l] for h in range(4) for k in range(4) for l in range(4) if h or k or l]) / 4
+    assert stability(copper).exact == pytest.approx(copper.run_qpoints(fitting).frequencies.min(), abs=1e-6)
 
 
 def test_members_give_error_bars_with_known_size():

@@ -1,0 +1,124 @@
+"""Imaginary modes: where they lie, how much they weigh, and whether only interpolation made them.
+
+Source: ours.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from phonopy import Phonopy
+from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
+
+Imaginary = Literal["raise", "report"]
+
+
+class ImaginaryModesError(ValueError):
+    """The crystal is not at a minimum of energy: some of its frequencies are imaginary.
+
+    Source: ours.
+    """
+
+
+class ImaginaryModesWarning(UserWarning):
+    """What `ImaginaryModesError` says, where the caller asked for a report.
+
+    Source: ours.
+    """
+
+
+@dataclass(frozen=True)
+class Stability:
+    """The lowest mode of a mesh, Γ's acoustic ones apart: frequency in THz (negative: imaginary), q dimensionless.
+
+    `weight` is the dimensionless share of all modes that lie below zero. `exact` is the lowest frequency in THz among
+    the wave vectors that fit into the supercell; all other frequencies are interpolated.
+
+    Source: ours.
+    """
+
+    lowest: float
+    qpoint: tuple[float, float, float]
+    weight: float
+    exact: float
+
+    def is_interpolation(self, tolerance: float = 0.05) -> bool:
+        """Tell modes that interpolation alone puts below minus the tolerance (THz) from a true instability.
+
+        Source: ours.
+        """
+        return self.lowest < -tolerance <= self.exact
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        q = ", ".join(f"{x:.3g}" for x in self.qpoint)
+        return f"lowest {self.lowest:.3f} THz at q = ({q}), {100 * self.weight:.2g} % of the modes below zero"
+
+
+def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stability:
+    """Find the lowest mode on a Γ-centred mesh; Γ's acoustic modes, zero by the sum rule, do not count.
+
+    Args:
+        ph: with force constants, eV/Å².
+        mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors).
+
+    Source: ours.
+    """
+    grid = ph.run_mesh(mesh, is_gamma_center=True)
+    counted = ~acoustic_modes(grid.qpoints, grid.frequencies)
+    frequencies = np.where(counted, grid.frequencies, np.inf)
+    q = int(np.argmin(frequencies.min(axis=1)))
+    fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
+    exact = ph.run_qpoints(fitting).frequencies
+    exact = exact[~acoustic_modes(fitting, exact)]
+    below = grid.weights[:, None] * (frequencies < 0)
+    return Stability(
+        lowest=float(frequencies[q].min()),
+        qpoint=tuple(float(x) for x in grid.qpoints[q]),
+        weight=float(below.sum() / (grid.weights.sum() * frequencies.shape[1])),
+        exact=float(exact.min()) if exact.size else np.inf,
+    )
+
+
+def judge(found: Stability, imaginary: Imaginary = "raise", tolerance: float = 0.05) -> None:
+    """Raise, or warn where a report was asked for, when the lowest frequency lies below minus the tolerance (THz).
+
+    Raises:
+        ImaginaryModesError: naming frequency, place and weight.
+
+    Source: ours.
+    """
+    if found.lowest >= -tolerance:
+        return
+    if found.is_interpolation(tolerance):
+        cause = (
+            f"Where the supercell gives exact frequencies the lowest is {found.exact:.3f} THz: interpolation makes "
+            "these modes imaginary, so take a larger supercell"
+        )
+    else:
+        cause = "The structure is no minimum of this potential: relax it in a larger cell along that mode"
+    text = (
+        f"Imaginary modes: {found} (tolerance -{tolerance:g} THz). {cause}, "
+        'or pass imaginary="report" to look at the spectrum.'
+    )
+    if imaginary == "raise":
+        raise ImaginaryModesError(text)
+    warnings.warn(text, ImaginaryModesWarning, stacklevel=3)
+
+
+def acoustic_modes(
+    qpoints: Float[np.ndarray, "q 3"], frequencies: Float[np.ndarray, "q bands"]
+) -> Bool[np.ndarray, "q bands"]:
+    """Mark Γ's three modes of lowest |frequency| (THz) among dimensionless q: zero by the sum rule, noise in any sum.
+
+    Returns:
+        Dimensionless marks.
+
+    Source: ours.
+    """
+    chosen = np.zeros(frequencies.shape, dtype=bool)
+    for q in np.flatnonzero(np.abs(qpoints).max(axis=1) < 1e-8):
+        chosen[q, np.argsort(np.abs(frequencies[q]))[:3]] = True
+    return chosen
