@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor
 
+# e3nn.o3 is imported inside functions: it loads torch._dynamo, which takes a second and writes to os.environ.
 CONVENTION = "e3nn>=0.5 (wigner_3j phases of 0.4.4 differ)"
 
 
@@ -40,7 +40,7 @@ def spherical_harmonics(l_max: int, directions: Float[Tensor, "edges 3"]) -> Flo
     """Evaluate real spherical harmonics, normalised so that each l has a squared norm of 2 l + 1.
 
     Args:
-        l_max: highest l, at most 3 by closed forms, beyond by e3nn.
+        l_max: highest l; up to 2 by closed forms, beyond by e3nn.
         directions: unit vectors, dimensionless.
 
     Returns:
@@ -49,6 +49,8 @@ def spherical_harmonics(l_max: int, directions: Float[Tensor, "edges 3"]) -> Flo
     Source: e3nn's `component` normalisation; closed forms ours, tested against e3nn.
     """
     if l_max > 2:
+        from e3nn import o3
+
         return o3.spherical_harmonics(list(range(l_max + 1)), directions, normalize=False, normalization="component")
     x, y, z = directions.unbind(-1)
     parts = [torch.ones_like(x)]
@@ -100,6 +102,8 @@ def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 6; coefficients from `e3nn.o3.wigner_3j`.
     """
+    from e3nn import o3
+
     triples = tuple(
         (l1, l2, l3)
         for l3 in range(l_out + 1)
