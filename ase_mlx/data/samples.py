@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 from jaxtyping import Float
 from torch import Tensor
 
 from ase_mlx.graph import Graph, batch, from_atoms
+from ase_mlx.quantities import SYMBOLS
 
 MIXED_UNITS_EV_PER_ATOM = 5.0
 """A frame whose energy per atom misses the least-squares reference energies by more is of another kind."""
@@ -179,6 +179,6 @@ def elements_of(frames: list[Atoms]) -> tuple[int, ...]:
 def symbols(elements: tuple[int, ...]) -> tuple[str, ...]:
     """Name elements by their chemical symbols (atomic numbers are dimensionless).
 
-    Source: `ase.data`.
+    Source: ours.
     """
-    return tuple(chemical_symbols[z] for z in elements)
+    return tuple(SYMBOLS[z] for z in elements)

@@ -128,11 +128,11 @@ class Potential(Model):
 
     def _check(self, graph: Graph) -> None:
         if (self.species_index[graph.numbers] < 0).any():
-            missing = sorted(set(graph.numbers.tolist()) - set(self.elements))
+            unknown = set(graph.numbers.tolist()) - set(self.elements)
+            missing, known = (", ".join(quantities.SYMBOLS[z] for z in sorted(zs)) for zs in (unknown, self.elements))
             raise ValueError(
-                f"got atomic numbers {missing}, but this model knows {sorted(self.elements)} only; train a model on "
-                "data with these elements (`ase-mlx train`), fine-tune this one on such data, or use another "
-                "calculator for them"
+                f"got {missing}, but this model knows {known} only; train a model on data with these elements "
+                "(`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
             )
 
     def _leaf(self, graph: Graph) -> Tensor:
