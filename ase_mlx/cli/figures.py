@@ -87,13 +87,13 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     ax = place.get_gridspec().figure.add_subplot(place)
     volumes, energies = eos.curve_volumes / eos.natoms, 1000 * eos.curve_energies / eos.natoms
     std = None if eos.curve_std is None else 1000 * eos.curve_std / eos.natoms
-    _line(ax, volumes, energies, std, MODEL, "model")
+    _line(ax, volumes, energies, std, MODEL, "model" if std is None else "model (shades: 1σ, 2σ)")
     minimum = eos.energies.min() - (eos.energies - np.interp(eos.volumes, eos.curve_volumes, eos.curve_energies)).mean()
     points = 1000 * (eos.energies - eos.energies.min() + minimum) / eos.natoms
     ax.plot(eos.volumes / eos.natoms, points, "o", ms=4, color=MODEL, zorder=4)
     known = reference.get("equation_of_state")
     if known is not None:
-        inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.075
+        inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.1
         x, y = np.array(known["volume"])[inside], 1000 * np.array(known["energy"])[inside]
         ax.plot(x, y, "D", ms=7, mfc="none", mec=DFT, mew=1.6, label=known["label"], zorder=5)
     ax.axvline(eos.volume.value / eos.natoms, ymax=0.4, color=GREY, lw=1, ls=":")
@@ -130,7 +130,8 @@ def draw_phonons(place, harmonic, reference: dict) -> None:
             mfc="none",
             mec=EXPERIMENT,
             mew=1.6,
-            label="experiment",
+            label="experiment (Raman)",
+            clip_on=False,
             zorder=5,
         )
         ax.legend(loc="lower right", facecolor="white", frameon=True, edgecolor="none", framealpha=0.9)

@@ -26,6 +26,9 @@ COLUMNS = (
 LENGTHS = (10.0, 15.0)
 """Å: least heights of the phonons' supercell; the second where interpolation in the first makes modes imaginary."""
 
+MOST_ATOMS = 20
+"""Crystals with more inequivalent atoms get no phonons here: over a hundred supercells are a job of their own."""
+
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
 
 
@@ -162,11 +165,17 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
 def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: Path):
     import numpy as np
 
-    from ase_mlx.adapters.ase.supercells import supercell_matrix
+    from ase_mlx.adapters.ase.supercells import inequivalent_atoms, supercell_matrix
     from ase_mlx.adapters.phonopy import ImaginaryModesWarning, harmonic, judge, phonons, stability
 
     if relaxed.kind != "crystal":
         outcome.skipped["phonons"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return None
+    if (count := inequivalent_atoms(relaxed.atoms)) > MOST_ATOMS:
+        outcome.skipped["phonons"] = (
+            f"{count} inequivalent atoms need up to {6 * count} displaced supercells (limit here: {MOST_ATOMS} atoms); "
+            "call ase_mlx.adapters.phonopy.phonons"
+        )
         return None
     temperatures = np.union1d(np.arange(0.0, max(1000.0, temperature) + 1, 10.0), temperature)
 
@@ -242,7 +251,7 @@ def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: d
     if frames:
         outcome.stage("trajectory", lambda: write_frames(folder / "trajectory.extxyz", frames))
         outcome.files.append("trajectory.extxyz")
-    parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {outcome.model}")
+    parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
     drawn = outcome.stage("figures", lambda: write_figures(folder, title, eos, run, waves, reference))
     outcome.files += [*(drawn or []), "results.csv", "results.json"]

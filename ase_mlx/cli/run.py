@@ -97,7 +97,8 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
     calculators = {}
     with exits.reading("--model"):
         for model in {model for _, model, _ in jobs}:
-            calculators[model] = [Calculator(model, device=device, dtype=dtype) for dtype in ("float64", "float32")]
+            precise = Calculator(model, device=device, dtype="float64")
+            calculators[model] = precise, Calculator(model, device=device, dtype="float32", skin=0.5)
     with exits.reading("--out"):
         out.mkdir(parents=True, exist_ok=True)
     outcomes = []

@@ -198,6 +198,14 @@ def test_a_slab_says_what_it_leaves_out(tmp_path):
     assert not (tmp_path / "summary.png").exists()
 
 
+def test_a_crystal_without_symmetry_is_not_sent_on_a_day_of_phonons(tmp_path):
+    atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+    atoms.numbers[np.random.default_rng(0).choice(32, 12, replace=False)] = 28
+    outcome = run_job(atoms, EMT(), tmp_path, "alloy", steps=50)
+    assert "displaced supercells" in outcome.skipped["phonons"]
+    assert not outcome.failed
+
+
 def test_imaginary_modes_are_named_and_give_no_thermal_functions(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -188,7 +188,7 @@ def relax(
 def equation_of_state(
     atoms: Atoms,
     calculator,
-    strain: float = 0.06,
+    strain: float = 0.09,
     points: int = 9,
     fmax: float = 1e-3,
     progress: Progress | None = None,

@@ -87,6 +87,22 @@ def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) 
     return min(choices, key=lambda matrix: abs(np.linalg.det(matrix)))
 
 
+def inequivalent_atoms(atoms: Atoms, symprec: float = 1e-3) -> int:
+    """Count a crystal's atoms that no symmetry relates: each needs up to six displacements for its phonons.
+
+    Args:
+        atoms: a crystal, Å.
+        symprec: tolerance of the symmetry search in Å.
+
+    Returns:
+        A dimensionless number.
+
+    Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
+    """
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    return len(atoms) if dataset is None else len(np.unique(dataset.equivalent_atoms))
+
+
 def _multiples(cell: np.ndarray, matrix: np.ndarray, length: float) -> np.ndarray:
     h = heights(Atoms(cell=matrix.T @ cell, pbc=True))
     return matrix @ np.diag(np.maximum(1, np.ceil(length / h - 1e-6)).astype(int))
