@@ -23,6 +23,8 @@ class DataConfig:
 
     file: str
     validation: float = 0.1
+    title: str = ""
+    level_of_theory: str = "not stated"
     licence: str = "not stated"
     origin: str = "not stated"
 

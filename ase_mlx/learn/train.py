@@ -108,12 +108,14 @@ def describe(config: TrainConfig, model: Potential, samples: dict[str, list[Samp
     """
     names = {p: [n for s in ss for n in s.names] for p, ss in samples.items()}
     return {
+        "title": config.data.title or Path(config.data.file).name,
+        "level_of_theory": config.data.level_of_theory,
+        "licence": config.data.licence,
         "elements": list(symbols(model.elements)),
         "units": {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³, Voigt xx yy zz yz xz xy"},
         "training_data": {
             "file": Path(config.data.file).name,
             "origin": config.data.origin,
-            "licence": config.data.licence,
             "frames": {p: len(n) for p, n in names.items()},
             "atoms": {p: int(np.sum([len(s.graph.numbers) for s in samples[p]])) for p in names},
             "test_frames": names["test"],

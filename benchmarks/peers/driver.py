@@ -24,7 +24,13 @@ environments = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(environments)
 
 ZERO_SHOT = ("chgnet", "sevenn")
-LABELS = {"nequip": "NequIP 0.19.1", "chgnet": "CHGNet 0.4.2", "sevenn": "SevenNet-0 (sevenn 0.13.0)"}
+TRAINED = ("ase_mlx", "nequip")
+LABELS = {
+    "ase_mlx": "ase_mlx",
+    "nequip": "NequIP 0.19.1",
+    "chgnet": "CHGNet 0.4.2",
+    "sevenn": "SevenNet-0 (sevenn 0.13.0)",
+}
 CALLS = {64: 21, 512: 5, 4096: 2}
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
@@ -51,10 +57,17 @@ def ask(peer: str, request: dict) -> dict:
         return json.loads(answer.read_text())
 
 
-def train_nequip(
-    train: list[Atoms], val: list[Atoms], workdir: str, l_max: int, budget_s: float, seed: int = 0, **settings
+def train(
+    peer: str,
+    train: list[Atoms],
+    val: list[Atoms],
+    workdir: str,
+    l_max: int,
+    budget_s: float,
+    seed: int = 0,
+    **settings,
 ) -> dict:
-    """Trains NequIP for `budget_s` seconds of CPU time on one thread; the dict has the path of its `checkpoint`.
+    """Trains NequIP or ours for `budget_s` seconds of CPU time on one thread; the dict has the path of its `checkpoint`.
 
     Raises:
         RuntimeError: the training failed.
@@ -65,7 +78,7 @@ def train_nequip(
     for name, frames in (("train", train), ("val", val)):
         write(paths[name], [_labelled(atoms) for atoms in frames])
     request = {"task": "train", "workdir": str(folder), "l_max": l_max, "budget_s": budget_s, "seed": seed}
-    return ask("nequip", {**request, **paths, **settings})
+    return ask(peer, {**request, **paths, **settings})
 
 
 def evaluate(peer: str, frames: list[Atoms], shift_from: list[Atoms] | None = None, **model) -> dict:
@@ -164,13 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json")
     options = parser.parse_args(arguments)
     parts, results = split(options.data), {}
-    runs = [(peer, l_max) for peer in options.peers for l_max in (options.l_max if peer == "nequip" else [None])]
+    runs = [(peer, l_max) for peer in options.peers for l_max in (options.l_max if peer in TRAINED else [None])]
     for peer, l_max in runs:
         start, result, model = time.perf_counter(), {}, {}
         label = LABELS[peer] + (f" l_max {l_max}" if l_max is not None else "")
-        if peer == "nequip":
-            folder = str(Path(options.workdir, f"nequip-{l_max}"))
-            result["training"] = train_nequip(parts["train"], parts["val"], folder, l_max, options.budget_seconds)
+        if peer in TRAINED:
+            folder = str(Path(options.workdir, f"{peer}-{l_max}"))
+            result["training"] = train(peer, parts["train"], parts["val"], folder, l_max, options.budget_seconds)
             model = {"checkpoint": result["training"]["checkpoint"]}
         shift_from = parts["train"] if peer in ZERO_SHOT else None
         result["errors"] = errors(parts["test"], evaluate(peer, parts["test"], shift_from, **model))
