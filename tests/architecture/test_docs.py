@@ -1,8 +1,13 @@
+import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from ase_mlx.learn.config import DataConfig, FitConfig, read_config
+from ase_mlx.models.potential import PotentialConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -26,3 +31,23 @@ def test_every_page_is_in_the_contents_and_every_entry_is_a_page():
 def test_links_inside_the_documentation_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [t for t in targets if not re.match(r"[a-z]+:", t) and not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize(("table", "config"), [("data", DataConfig), ("model", PotentialConfig), ("fit", FitConfig)])
+def test_training_page_has_every_key_with_its_default(table, config):
+    page = (DOCS / "training.md").read_text(encoding="utf-8").split(f"**`[{table}]`**")[1].split("**`[")[0]
+    listed = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]+)`)? *\|", page, re.MULTILINE))
+    prose = set(re.findall(r"`(\w+)`", page))
+    for field in dataclasses.fields(config):
+        if field.name in listed and field.default is not dataclasses.MISSING:
+            written = tomllib.loads(f"value = {listed[field.name]}")["value"]
+            assert (tuple(written) if isinstance(written, list) else written) == field.default, field.name
+        assert field.name in listed or field.name in prose, field.name
+    assert set(listed) <= {field.name for field in dataclasses.fields(config)}
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.parent.glob("examples/train_*.toml")), ids=lambda path: path.stem)
+def test_training_examples_are_valid(path):
+    config = read_config(path)
+    assert Path(config.data.file).is_file()
+    assert set(config.model) <= {field.name for field in dataclasses.fields(PotentialConfig)}
