@@ -6,6 +6,7 @@ Source: ours.
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +63,13 @@ def run(
         ),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A shipped name (`ase-mlx models`) or a trained model's folder.")
-    ] = "sigesn",
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A shipped name (`ase-mlx models`) or a trained model's folder; auto: the one with the elements.",
+        ),
+    ] = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
         "ase-mlx-run"
     ),
@@ -91,14 +97,11 @@ def run(
 
 
 def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
-    from ase_mlx.adapters.ase import Calculator
     from ase_mlx.cli.job import Outcome, run_job
 
-    calculators = {}
     with exits.reading("--model"):
-        for model in {model for _, model, _ in jobs}:
-            precise = Calculator(model, device=device, dtype="float64")
-            calculators[model] = precise, Calculator(model, device=device, dtype="float32", skin=0.5)
+        for model in {model for _, model, _ in jobs} - {"auto"}:
+            _calculators(model, device)
     with exits.reading("--out"):
         out.mkdir(parents=True, exist_ok=True)
     outcomes = []
@@ -106,15 +109,47 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
         folder = out if len(jobs) == 1 else out / name
         try:
             atoms = read()
+            model = covering(atoms.get_chemical_symbols()) if model == "auto" else model
+            precise, fast = _calculators(model, device)
         except (OSError, ValueError) as error:
             if len(jobs) == 1:
                 raise typer.BadParameter(exits.message(error), param_hint="STRUCTURE") from error
             outcomes.append(Outcome(name, model, failed={"reading": exits.message(error)}))
             continue
-        precise, fast = calculators[model]
         with _progress(name) as tell:
             outcomes.append(run_job(atoms, precise, folder, name, model, fast=fast, progress=tell, **settings))
     finish(outcomes, out, json)
+
+
+@cache
+def _calculators(model: str, device: str) -> tuple:
+    from ase_mlx.adapters.ase import Calculator
+
+    precise = Calculator(model, device=device, dtype="float64")
+    return precise, Calculator(model, device=device, dtype="float32", skin=0.5)
+
+
+def covering(symbols: list[str]) -> str:
+    """Name the first shipped model that knows all of the elements.
+
+    Raises:
+        ValueError: none does, or no atoms.
+
+    Source: ours.
+    """
+    from ase_mlx.pretrained import available
+
+    if not symbols:
+        raise ValueError("The structure holds no atoms.")
+    known = {card["name"]: tuple(card["elements"]) for card in available()}
+    for name, elements in known.items():
+        if set(symbols) <= set(elements):
+            return name
+    raise ValueError(
+        f"No shipped model knows all of {', '.join(sorted(set(symbols)))}; these ship: "
+        + ", ".join(f"{name} ({' '.join(elements)})" for name, elements in known.items())
+        + ". Train a model on data with these elements (`ase-mlx train`) and name its folder with --model."
+    )
 
 
 def finish(outcomes: list, out: Path, json: Path | None) -> None:

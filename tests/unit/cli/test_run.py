@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlx.cli.run import _names, with_error_bar
+from ase_mlx.cli.run import _names, covering, with_error_bar
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,14 @@ def test_error_bars_are_written_to_two_digits(value, std, text):
 def test_folders_of_files_with_one_name_differ():
     paths = [Path("a/POSCAR"), Path("b/POSCAR"), Path("si.cif"), Path("si.extxyz.xz"), Path("c/POSCAR")]
     assert _names(paths) == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
+
+
+def test_a_model_with_the_elements_is_chosen(monkeypatch):
+    cards = [{"name": "al", "elements": ["Al"]}, {"name": "sigesn", "elements": ["Si", "Ge", "Sn"]}]
+    monkeypatch.setattr("ase_mlx.pretrained.available", lambda: cards)
+    assert covering(["Ge", "Si", "Si"]) == "sigesn"
+    assert covering(["Al"]) == "al"
+    with pytest.raises(ValueError, match=r"knows all of Al, Si; these ship: al \(Al\), sigesn \(Si Ge Sn\).*train"):
+        covering(["Al", "Si"])
+    with pytest.raises(ValueError, match="no atoms"):
+        covering([])
