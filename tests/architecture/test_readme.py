@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import re
 import shlex
@@ -55,3 +56,11 @@ def test_python_of_the_readme_runs_in_one_go(tmp_path):
     command = [sys.executable, "-W", "error", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+def test_table_of_models_is_that_of_their_cards():
+    spec = importlib.util.spec_from_file_location("models_table", ROOT / "scripts" / "models_table.py")
+    models_table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models_table)
+    assert models_table.START in README
+    assert models_table.written(README) == README, "run: python scripts/models_table.py --write"
