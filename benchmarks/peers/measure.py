@@ -44,8 +44,8 @@ def evaluate(calculator, data: str, out: str) -> dict:
 def time_md(calculator, sizes: list[int], calls: list[int], device: str = "cpu") -> dict:
     """Milliseconds per atom of one full calculator call after a small move of all atoms, neighbour list included.
 
-    The median over `calls` calls, on small cells after one that warms up; CPU time of the process on the CPU (one thread is set by the
-    driver, so that a busy machine does not count), wall time elsewhere; wall time is given beside it.
+    The median over `calls` calls, on small cells after one that warms up; CPU time of the process on the CPU (one thread
+    is set by the driver, so that a busy machine counts little), wall time elsewhere; wall time is given beside it.
     """
     rows = []
     for size, repeats in zip(sizes, calls, strict=True):
