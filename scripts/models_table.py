@@ -13,7 +13,7 @@ from ase_mlx.pretrained import FOLDER, available
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- models table -->", "<!-- end of models table -->"
 HEAD = (
-    "name", "elements", "energy (meV/atom)", "forces (meV/Å)", "stress (MPa)", "force errors within 68 % / 95 % bars", "MB",
+    "name", "elements", "energy (meV/atom)", "forces (meV/Å)", "stress (MPa)", "forces within 68 % / 95 % bars", "MB",
 )  # fmt: skip
 
 
