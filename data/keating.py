@@ -35,7 +35,7 @@ class Keating(Calculator):
         closest = neighbor_list("d", ideal, 4.0)
         i, j, s, d = neighbor_list("ijSd", ideal, 1.22 * closest.min())
         if not (np.bincount(i, minlength=len(ideal)) == 4).all():
-            raise ValueError(f"got {ideal.get_chemical_formula()} with other than 4 bonds an atom, expected diamond type")
+            raise ValueError(f"got {ideal.get_chemical_formula()} with not 4 bonds an atom, expected diamond type")
         self.i, self.j, self.shift = i, j, s.astype(float)
         symbols = np.array(ideal.get_chemical_symbols())
         length = np.array([np.sqrt(3) / 4 * LATTICE_CONSTANT[x] for x in symbols])
