@@ -32,27 +32,32 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From schema n to n + 1: one named step a version."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill or a full disk leaves the old one or the new one, never a part (dimensionless bytes).
+def write_whole(contents: dict[Path, bytes]) -> None:
+    """Write files so that a kill or a full disk leaves the old or the new ones, never a part (dimensionless bytes).
+
+    All are written beside their places first, so that files that belong together change together.
 
     Raises:
-        OSError: the disk refused; the old file is untouched.
+        OSError: the disk refused; the old files are untouched.
 
     Source: ours.
     """
-    part = path.with_name(f".{path.name}.part")
+    parts = {path: path.with_name(f".{path.name}.part") for path in contents}
     try:
-        with open(part, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        for path, content in contents.items():
+            with open(parts[path], "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path, part in parts.items():
+            os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
         raise OSError(
             error.errno,
-            f"could not write {path} ({error.strerror}); the previous file is untouched: free some space or choose "
-            "another folder, and run the same command again",
+            f"could not write {', '.join(map(str, contents))} ({error.strerror}); what was there is untouched: free "
+            "some space or choose another folder, and run the same command again",
         ) from error
 
 
@@ -84,17 +89,18 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kind = next(name for name, (_, cls) in KINDS.items() if type(model) is cls)
-    content = save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    made = {"kind": kind, "config": asdict(model.config)}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    content = save(tensors, metadata={"model": json.dumps(made)})
     head = {
         "schema": SCHEMA,
-        "kind": kind,
-        "config": asdict(model.config),
+        **made,
         "outputs": {q.name: q.unit for q in model.outputs},
         "e3nn_convention": CONVENTION,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    write_whole(folder / WEIGHTS, content)
-    write_whole(folder / CARD, (json.dumps(head | card, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(head | card, indent=1, ensure_ascii=False) + "\n"
+    write_whole({folder / WEIGHTS: content, folder / CARD: text.encode()})
     return folder
 
 
@@ -113,7 +119,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
         )
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
         version = int(card["schema"])
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(
@@ -121,6 +127,8 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         ) from error
     if version > SCHEMA:
         raise ValueError(f"got a model file of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
+    if version < 1:
+        raise ValueError(f"got {path} of schema {version}, expected 1 to {SCHEMA}; the card is damaged: copy it again")
     for step in range(version, SCHEMA):
         card = UPGRADES[step](card)
     return card
@@ -148,8 +156,12 @@ def load_model(folder: str | Path) -> Model:
             f"got {folder / WEIGHTS} with sha256 {digest[:12]}…, expected {str(card.get('sha256'))[:12]}… from its "
             "card; the file is truncated, damaged or was changed: copy the model folder again from where it came"
         )
-    config_class, model_class = _kind(card["kind"])
+    config_class, model_class = _kind(str(card.get("kind")))
     try:
+        made = json.loads(_metadata(content).get("model", "{}"))
+        changed = [key for key, value in made.items() if card.get(key) != value]
+        if changed:
+            raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
         model = model_class(build(config_class, card["config"], "config"))
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
@@ -157,6 +169,11 @@ def load_model(folder: str | Path) -> Model:
             f"got {folder}, whose card and weights do not fit together ({error}); copy it again"
         ) from error
     return model.eval()
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]).get("__metadata__", {})
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -168,7 +185,7 @@ def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
     Source: ours.
     """
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_whole(path, save(plain, metadata={"state": json.dumps(meta)}))
+    write_whole({path: save(plain, metadata={"state": json.dumps(meta)})})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -181,9 +198,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     content = path.read_bytes()
     try:
-        size = int.from_bytes(content[:8], "little")
-        meta = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["state"])
-        return load(content), meta
+        return load(content), json.loads(_metadata(content)["state"])
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"got {path}, a damaged checkpoint ({error}); delete it to start anew") from error
 

@@ -89,6 +89,9 @@ class _State:
         self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
         self.history: list[dict[str, float]] = []
 
+    def stale(self, patience: int) -> bool:
+        return patience > 0 and self.epoch - self.best_epoch >= patience
+
     def save(self, path: Path, config: FitConfig) -> None:
         tensors = {}
         for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
@@ -156,7 +159,7 @@ def fit(
     if path is not None and path.exists():
         state.load(path, config)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    while state.epoch < config.epochs:
+    while state.epoch < config.epochs and not state.stale(config.patience):
         train_loss = _epoch(state, loss, train, config, steps_per_epoch)
         state.epoch += 1
         val_loss, parts = mean_loss(state.average, loss, val, 4 * config.batch_size)
@@ -168,8 +171,6 @@ def fit(
             state.save(path, config)
         if report is not None:
             report(Progress(state.epoch, config.epochs, train_loss, val_loss, state.best_loss, parts))
-        if config.patience and state.epoch - state.best_epoch >= config.patience:
-            break
     return state.best.eval(), state.history
 
 
