@@ -95,7 +95,7 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     if known is not None:
         inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.1
         x, y = np.array(known["volume"])[inside], 1000 * np.array(known["energy"])[inside]
-        ax.plot(x, y, "D", ms=7, mfc="none", mec=DFT, mew=1.6, label=known["label"], zorder=5)
+        _diamonds(ax, x, y, DFT, known["label"])
     ax.axvline(eos.volume.value / eos.natoms, ymax=0.4, color=GREY, lw=1, ls=":")
     ax.set(xlabel="volume (Å³/atom)", ylabel=r"energy $E - E_0$ (meV/atom)", title="Equation of state")
     lines = [_said("$V_0$", eos.volume, "Å³/atom", eos.natoms), _said("$B_0$", eos.bulk_modulus, "GPa")]
@@ -120,21 +120,16 @@ def draw_phonons(place, harmonic, reference: dict) -> None:
         _line(ax, harmonic.distances, harmonic.bands[:, band], None if std is None else std[:, band], MODEL, None, 1.4)
     _ticks(ax, harmonic.ticks)
     optical = reference.get("quantities", {}).get("highest frequency at Γ", {}).get("experiment")
+    known = reference.get("phonons", {"points": {}})
+    dft = [(x, y) for x, label in harmonic.ticks for y in known["points"].get(label, ()) if y > 0]
+    if dft:
+        _diamonds(ax, *zip(*dft, strict=True), DFT, known["label"], 5)
     if optical is not None:
-        gammas = [x for x, label in harmonic.ticks if label == "G"]
-        ax.plot(
-            gammas,
-            [optical] * len(gammas),
-            "D",
-            ms=6,
-            mfc="none",
-            mec=EXPERIMENT,
-            mew=1.6,
-            label="experiment (Raman)",
-            clip_on=False,
-            zorder=5,
+        _diamonds(
+            ax, *zip(*[(x, optical) for x, name in harmonic.ticks if name == "G"], strict=True), EXPERIMENT, "Raman"
         )
-        ax.legend(loc="lower right", facecolor="white", frameon=True, edgecolor="none", framealpha=0.9)
+    if dft or optical is not None:
+        ax.legend(loc="center", bbox_to_anchor=(0.78, 0.47), facecolor="white", frameon=True, edgecolor="none")
     top = 1.06 * max(harmonic.bands.max(), optical or 0)
     low = min(0.0, 1.1 * harmonic.bands.min()) if harmonic.bands.min() < -0.05 else 0.0
     ax.set(ylim=(low, top), ylabel="frequency (THz)", title="Phonons")
@@ -172,7 +167,7 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
     upper.text(0.01 * t.max(), 25.3, r"$3R$ (Dulong–Petit)", va="bottom", color="#5a6068", fontsize=9.5)
     known = reference.get("quantities", {}).get("heat capacity (300 K)", {}).get("experiment")
     if known is not None:
-        upper.plot(300, known, "D", ms=6.5, mfc="none", mec=EXPERIMENT, mew=1.6, label=r"experiment ($C_p$)", zorder=5)
+        _diamonds(upper, [300], [known], EXPERIMENT, r"experiment ($C_p$)")
     upper.legend(loc="lower right")
     upper.tick_params(labelbottom=False)
     upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 29), title="Thermal functions, per mole of atoms")
@@ -233,6 +228,10 @@ def _figure(path: Path, size: tuple[float, float]):
         FigureCanvasAgg(figure)
         yield figure
         figure.savefig(path)
+
+
+def _diamonds(ax, x, y, color: str, label: str, size: float = 6.5) -> None:
+    ax.plot(x, y, "D", ms=size, mfc="none", mec=color, mew=1.5, label=label, zorder=5, clip_on=False)
 
 
 def _line(ax, x, y, std, color: str, label: str | None, width: float = 1.8) -> None:

@@ -158,7 +158,7 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
     outcome.add("lattice constant", eos.lattice_constant)
     outcome.add("volume", eos.volume, eos.natoms, "Å³/atom")
     outcome.add("bulk modulus", eos.bulk_modulus)
-    outcome.add("bulk modulus, pressure derivative", eos.derivative)
+    outcome.add("pressure derivative of B", eos.derivative)
     return eos
 
 
@@ -239,8 +239,8 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
     outcome.add("mean square displacement", run.displacement)
     if run.sampled_forces_std is not None:
         rms = float(np.sqrt(np.mean(run.sampled_forces_std**2)))
-        outcome.add("force error bar in the dynamics (rms)", Value(1000 * rms, None, "meV/Å"))
-    outcome.add("largest distance score in the dynamics", run.largest_distance)
+        outcome.add("force error bar (rms, dynamics)", Value(1000 * rms, None, "meV/Å"))
+    outcome.add("largest distance score", run.largest_distance)
     return run
 
 

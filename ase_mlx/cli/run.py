@@ -180,7 +180,7 @@ def _print(outcomes: list, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     for outcome in outcomes:
         if outcome.quantities:
             group = f", {outcome.spacegroup}" if outcome.spacegroup else ""
