@@ -11,10 +11,12 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read
 from ensemble_emt import EnsembleEMT
+from typer.testing import CliRunner
 
 from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.job import equation_of_state, relax
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
+from ase_mlx.cli import app
 from ase_mlx.cli.job import Outcome, run_job
 from ase_mlx.cli.run import finish
 
@@ -232,3 +234,34 @@ def test_one_bad_structure_never_loses_the_others(tmp_path, capsys):
         assert {row["structure"] for row in csv.DictReader(stream)} == {"good"}
     assert len(json.loads((tmp_path / "results.json").read_text())) == 3
     assert json.loads((tmp_path / "bad" / "results.json").read_text())["failed"]
+
+
+def run_command(*arguments):
+    return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+
+def test_command_on_a_file_with_the_shipped_model(tmp_path):
+    bulk("Si").write(tmp_path / "silicon.cif")
+    done = run_command(tmp_path / "silicon.cif", "-o", tmp_path / "out", "--json", "-", "--steps", "60")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["model"] == "sigesn"
+    rows = {row["quantity"]: row for row in result["quantities"]}
+    assert rows["lattice constant"]["value"] == pytest.approx(5.47, abs=0.03)
+    assert rows["lattice constant"]["dft"] == 5.47
+    assert all(row["std"] is None or row["std"] > 0 for row in rows.values())
+    assert rows["heat capacity (300 K)"]["value"] == pytest.approx(20.0, abs=0.5)
+    assert {"summary.png", "phonopy.yaml", "trajectory.extxyz"} <= set(result["files"])
+    assert all((tmp_path / "out" / name).exists() for name in result["files"])
+
+
+def test_command_goes_on_after_a_bad_file_and_refuses_a_wrong_call(tmp_path):
+    bulk("Cu").write(tmp_path / "copper.cif")
+    (tmp_path / "broken.cif").write_text("no crystal\n")
+    done = run_command(tmp_path / "copper.cif", tmp_path / "broken.cif", "-o", tmp_path / "out", "--steps", "60")
+    assert done.exit_code == 1
+    assert "copper: reading failed: No shipped model knows all of Cu" in done.stderr
+    assert "broken: reading failed" in done.stderr
+    for arguments in ((tmp_path / "lost.cif",), (tmp_path / "copper.cif", "-m", "no-such-model"), ("--steps", "1")):
+        assert run_command(*arguments).exit_code == 2
+    assert run_command(tmp_path / "broken.cif").exit_code == 2
