@@ -91,10 +91,15 @@ def espresso(config: Mapping[str, Any], pseudo_dir: str | Path) -> Teacher:
     files = dict(config.get("pseudopotentials", {}))
     folder = Path(pseudo_dir).resolve()
     lacking = [file for file in files.values() if not (folder / file).is_file()]
-    if lacking or not files:
+    if not files:
         raise ValueError(
-            f"got pseudopotentials {sorted(files.values())}, of which {lacking or 'all'} are not in {str(folder)!r}; "
-            "expected a UPF file per element; give the right folder as `pseudo_dir` in the config or --pseudo-dir"
+            "got no pseudopotentials, expected a table [pseudopotentials] with a UPF file per element in the config; "
+            "examples/espresso_group4.toml shows one"
+        )
+    if lacking:
+        raise ValueError(
+            f"got pseudopotentials {', '.join(lacking)} that are not in {str(folder)!r}, expected a UPF file per "
+            "element there; give the right folder as `pseudo_dir` in the config or --pseudo-dir"
         )
     families = {"": {**SETTINGS, **config.get("settings", {})}}
     for family, changes in config.get("family", {}).items():

@@ -30,7 +30,7 @@ def evaluate(
     """
     from ase_mlx.cli.parity import write_plots
     from ase_mlx.data.io import read_frames
-    from ase_mlx.data.samples import name_of, sample
+    from ase_mlx.data.samples import elements_of, name_of, sample, symbols
     from ase_mlx.learn.metrics import collect, errors
     from ase_mlx.pretrained import load
 
@@ -40,6 +40,12 @@ def evaluate(
         frames = [a for a in read_frames(data) if part in ("all", str(a.info.get("part")))]
         if not frames:
             raise ValueError(f"got no frame of part {part!r} in {data}, expected at least one; try --part all")
+        known, found = symbols(loaded.elements), symbols(elements_of(frames))
+        if foreign := [s for s in found if s not in known]:
+            raise ValueError(
+                f"got {', '.join(foreign)} in {data}, but {model} knows {', '.join(known)} only; choose another model "
+                "or leave these frames out"
+            )
         samples = [sample(a, loaded.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
     rows = collect(loaded, samples)
     table = errors(rows)

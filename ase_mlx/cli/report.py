@@ -54,12 +54,15 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    console.print(title, style="italic", markup=False, highlight=False)
+    table = Table()
     for key, value in rows[0].items() if rows else ():
         table.add_column(key, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
+    console.print(table)
 
 
 def _plain(value: Any) -> Any:

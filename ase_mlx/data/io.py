@@ -29,9 +29,10 @@ def read_frames(path: str | Path) -> list[Atoms]:
         else:
             frames = ase.io.read(path, index=":")
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise ValueError(
-            f"got {str(path)!r}, which ase.io cannot read ({type(error).__name__}: {error}); expected extxyz, POSCAR, "
-            "cif or another format of ASE with the usual ending"
+            f"got {str(path)!r}, which ase.io cannot read ({reason}); expected extxyz, POSCAR, cif or another format "
+            "of ASE with the usual ending"
         ) from error
     if not frames:
         raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")

@@ -71,26 +71,31 @@ class TrainConfig:
     dtype: typing.Literal["float32", "float64"] = "float32"
 
 
-def build(cls: type, values: dict[str, Any], where: str) -> Any:
+def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
     """Make a config dataclass (units as its class says) from a table, naming unknown, missing and mistyped keys.
+
+    `where` is the table's name in messages, empty at the top of a file.
 
     Raises:
         ValueError: an unknown key (with the nearest known one), a missing key, or a value of another type.
 
     Source: ours.
     """
+    place = f"in [{where}]" if where else "outside the tables"
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"got unknown key {key!r} in [{where}]{hint} (known: {', '.join(fields)})")
+            raise ValueError(f"got unknown key {key!r} {place}{hint} (known: {', '.join(fields)})")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in values:
-            raise ValueError(f"got no {name!r} in [{where}], expected it; add a line `{name} = …`")
-    return cls(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in values.items()})
+            if dataclasses.is_dataclass(hints[name]):
+                raise ValueError(f"got no table [{name}], expected one; add it")
+            raise ValueError(f"got no {name!r} {place}, expected it; add a line `{name} = …`")
+    return cls(**{k: _convert(hints[k], v, f"{where}.{k}" if where else k) for k, v in values.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -104,7 +109,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
-            raise ValueError(f"got {where} = {value!r}, expected one of {typing.get_args(hint)}")
+            raise ValueError(f"got {where} = {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -130,6 +135,6 @@ def read_config(path: str | Path) -> TrainConfig:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}") from error
-    config = build(TrainConfig, table, path.name)
+    config = build(TrainConfig, table)
     data = dataclasses.replace(config.data, file=str((path.parent / config.data.file).resolve()))
     return dataclasses.replace(config, data=data)
