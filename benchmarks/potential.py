@@ -2,9 +2,9 @@
 
     python benchmarks/potential.py [--quick] [--device cuda] [--json FILE]
 
-Ours and NequIP are trained on the same frames for the same CPU time on one thread; CHGNet and SevenNet-0 are taken as they come,
-their energies shifted by one fitted energy per element. Times are CPU seconds of one thread, neighbour list included, medians;
-all in this one call, one after the other. Exit code 1 where a figure is missed.
+Ours and NequIP are trained on the same frames for the same CPU time on one thread; CHGNet and SevenNet-0 are taken as they
+come, their energies shifted by one fitted energy per element. Times are CPU seconds of one thread, neighbour list
+included, medians; all in this one call, one after the other. Exit code 1 where a figure is missed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ DATA = ROOT / "data" / "sigesn.extxyz.xz"
 
 
 def machine() -> dict:
-    """Machine, threads and versions, and the arithmetic speed of one thread in float32 (GFLOP/s, a large matrix product)."""
+    """Machine, threads and versions, and one thread's arithmetic speed in float32 (GFLOP/s, a large matrix product)."""
     import torch
 
     torch.set_num_threads(1)
@@ -35,7 +35,12 @@ def machine() -> dict:
         a @ a
         best = min(best, time.process_time() - start)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {"cpu": platform.processor() or platform.machine(), "threads": 1, **versions, "GFLOP_s": 2 * 1536**3 / best / 1e9}
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": 1,
+        **versions,
+        "GFLOP_s": 2 * 1536**3 / best / 1e9,
+    }
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict]:
@@ -59,7 +64,9 @@ def measure(options: argparse.Namespace) -> dict[str, dict]:
         elif peer == "ase_mlx":
             model = {"checkpoint": "sigesn"}
         shift = parts["train"] if peer in driver.ZERO_SHOT else None
-        row["errors"] = driver.errors(parts["test"], driver.evaluate(peer, parts["test"], shift, device=device, **model))
+        row["errors"] = driver.errors(
+            parts["test"], driver.evaluate(peer, parts["test"], shift, device=device, **model)
+        )
         row["time"] = driver.time_md(peer, options.sizes, cells=options.cells, device=device, **model)
         rows[label] = row
         print(f"  done: {label}", file=sys.stderr, flush=True)
@@ -79,7 +86,9 @@ def print_rows(rows: dict[str, dict], sizes: list[int], peak: float) -> None:
             cells += f"{e['energy_meV_per_atom']:8.2f}{e['forces_meV_per_A']:8.1f}{e['stress_MPa']:8.0f}"
         print(f"{label:32}{spent:>10}{cells}")
     print("\nCost of one MD step (ms per atom), peak memory, arithmetic of one step")
-    print(f"{'':32}" + "".join(f"{n:>9}" for n in sizes) + f"{'MiB':>8}{'MFLOP/atom':>12}{'ms at peak':>12}{'of peak':>9}")
+    print(
+        f"{'':32}" + "".join(f"{n:>9}" for n in sizes) + f"{'MiB':>8}{'MFLOP/atom':>12}{'ms at peak':>12}{'of peak':>9}"
+    )
     for label, row in rows.items():
         by_size = {r["atoms"]: r for r in row["time"]["sizes"]}
         times = "".join(f"{by_size[n]['ms_per_atom']:9.3f}" for n in sizes)
@@ -87,13 +96,18 @@ def print_rows(rows: dict[str, dict], sizes: list[int], peak: float) -> None:
         flops = row["time"]["flops_per_atom"]
         least = flops / peak / 1e6 if flops else None
         middle = by_size[sizes[min(1, len(sizes) - 1)]]["ms_per_atom"]
-        arithmetic = f"{flops / 1e6:12.2f}{least:12.4f}{100 * least / middle:8.0f}%" if flops else f"{'-':>12}{'-':>12}{'-':>9}"
+        arithmetic = (
+            f"{flops / 1e6:12.2f}{least:12.4f}{100 * least / middle:8.0f}%" if flops else f"{'-':>12}{'-':>12}{'-':>9}"
+        )
         print(f"{label:32}{times}{memory:8.0f}{arithmetic}")
     cells = next(iter(rows.values()))["time"]["loop"]["cells"]
     print(f"\n{cells} cells of 8 atoms, seconds")
     for label, row in rows.items():
         batched = row["time"].get("batched")
-        print(f"{label:32} loop {row['time']['loop']['seconds']:8.2f}" + (f"   batched {batched['seconds']:8.3f}" if batched else ""))
+        print(
+            f"{label:32} loop {row['time']['loop']['seconds']:8.2f}"
+            + (f"   batched {batched['seconds']:8.3f}" if batched else "")
+        )
 
 
 def pareto(rows: dict[str, dict], size: int) -> list[str]:
@@ -145,7 +159,9 @@ def main() -> int:
     parser.add_argument("--l-max", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workdir", default=str(ROOT / "benchmarks" / "work"))
-    parser.add_argument("--reuse", action="store_true", help="take models that an earlier call trained in the work folder")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take models that an earlier call trained in the work folder"
+    )
     parser.add_argument("--quick", action="store_true", help="60 s of training, l_max 1 only, no 4,096 atoms, 50 cells")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -159,7 +175,9 @@ def main() -> int:
     front = pareto(rows, 512)
     good = targets(rows, options.l_max, 512)
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": about, "rows": rows, "front": front, "reached": good}, indent=1))
+        Path(options.json).write_text(
+            json.dumps({"machine": about, "rows": rows, "front": front, "reached": good}, indent=1)
+        )
     return 0 if good else 1
 
 

@@ -1,6 +1,6 @@
 """Muon: momentum whose matrices are orthogonalised, so that every direction of a weight matrix moves at the same pace.
 
-Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon, and Liu et al., arXiv 2502.16982; its use for potentials
+Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon, and Liu et al., arXiv 2502.16982; for potentials
 after Koker et al., arXiv 2508.16067. The batched form over degrees and species is ours.
 """
 

@@ -8,6 +8,7 @@ import measure
 import numpy as np
 import torch
 from ase.io import read
+
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.data.samples import elements_of, name_of, reference_energies, sample
 from ase_mlx.learn.config import FitConfig

@@ -67,7 +67,7 @@ def train(
     seed: int = 0,
     **settings,
 ) -> dict:
-    """Trains NequIP or ours for `budget_s` seconds of CPU time on one thread; the dict has the path of its `checkpoint`.
+    """Trains NequIP or ours for `budget_s` seconds of CPU time on one thread; the dict has the path of `checkpoint`.
 
     Raises:
         RuntimeError: the training failed.
