@@ -2,8 +2,8 @@
 
     python benchmarks/potential.py [--quick] [--device cuda] [--json FILE]
 
-Ours and NequIP are trained on the same frames for the same CPU time on one thread; CHGNet and SevenNet-0 are taken as they
-come, their energies shifted by one fitted energy per element. Times are CPU seconds of one thread, neighbour list
+Ours and NequIP are trained on the same frames for the same CPU time on one thread; CHGNet and SevenNet-0 are taken as
+they come, their energies shifted by one fitted energy per element. Times are CPU seconds of one thread, neighbour list
 included, medians; all in this one call, one after the other. Exit code 1 where a figure is missed.
 """
 
