@@ -8,6 +8,7 @@ import yaml
 
 from ase_mlx.learn.config import DataConfig, FitConfig, read_config
 from ase_mlx.models.potential import PotentialConfig
+from ase_mlx.testing import GEOMETRIES, LAWS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -51,3 +52,11 @@ def test_training_examples_are_valid(path):
     config = read_config(path)
     assert Path(config.data.file).is_file()
     assert set(config.model) <= {field.name for field in dataclasses.fields(PotentialConfig)}
+
+
+def test_page_of_the_laws_has_them_all():
+    page = (DOCS / "laws.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(.+?)`", row)} == set(LAWS)
+    words = " ".join(page.split())
+    assert [name for name in GEOMETRIES if name not in words] == []
