@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import nn
 
 from ase_mlx.graph import Graph
-from ase_mlx.quantities import Quantity
+from ase_mlx.quantities import SYMBOLS, Quantity
 
 
 class Prediction(Mapping[str, Any]):
@@ -61,6 +62,20 @@ class Model(nn.Module, abc.ABC):
     outputs: tuple[Quantity, ...]
     cutoff: float
     elements: tuple[int, ...]
+
+    def check_elements(self, graph: Graph) -> None:
+        """Refuse atoms of elements (dimensionless numbers) that the model was not made for.
+
+        Raises:
+            ValueError: naming them, the elements that the model knows, and the ways on.
+        """
+        unknown = set(torch.unique(graph.numbers).tolist()) - set(self.elements)
+        if unknown:
+            missing, known = (", ".join(SYMBOLS[z] for z in sorted(zs)) for zs in (unknown, self.elements))
+            raise ValueError(
+                f"got {missing}, but this model knows {known} only; train a model on data with these elements "
+                "(`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
+            )
 
     @abc.abstractmethod
     def forward(self, graph: Graph, points: Any = None) -> Prediction:

@@ -126,17 +126,8 @@ class Potential(Model):
         pair = zbl(distance, graph.numbers[graph.center], graph.numbers[graph.neighbor])
         return energies.index_add(0, graph.center, pair), features
 
-    def _check(self, graph: Graph) -> None:
-        if (self.species_index[graph.numbers] < 0).any():
-            unknown = set(graph.numbers.tolist()) - set(self.elements)
-            missing, known = (", ".join(quantities.SYMBOLS[z] for z in sorted(zs)) for zs in (unknown, self.elements))
-            raise ValueError(
-                f"got {missing}, but this model knows {known} only; train a model on data with these elements "
-                "(`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
-            )
-
     def _leaf(self, graph: Graph) -> Tensor:
-        self._check(graph)
+        self.check_elements(graph)
         return graph.vectors().to(self.head.dtype).detach().requires_grad_()
 
     def forward(self, graph: Graph, points: Any = None) -> Prediction:

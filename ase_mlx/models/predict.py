@@ -39,9 +39,11 @@ def predict(model: Model, atoms: Any, std: bool = True) -> Prediction | list[Pre
     graphs = []
     for k, a in enumerate(atoms):
         try:
-            graphs.append(from_atoms(a, model.cutoff))
+            graph = from_atoms(a, model.cutoff)
+            model.check_elements(graph)
         except ValueError as error:
             raise ValueError(f"structure {k}: {error}") from error
+        graphs.append(graph)
     results: list[Prediction] = []
     for group in _groups(graphs):
         joined = batch(group).to(device)
@@ -68,8 +70,8 @@ def _parts(prediction: Prediction, graph: Graph) -> list[Prediction]:
     n_atoms = graph.n_atoms.tolist()
     stop = np.cumsum(n_atoms)
 
-    def cut(values: Any, axis: int) -> list[dict[str, np.ndarray]]:
-        out: list[dict[str, np.ndarray]] = [{} for _ in n_atoms]
+    def cut(values: Any, axis: int) -> list[dict[str, Any]]:
+        out: list[dict[str, Any]] = [{} for _ in n_atoms]
         for name, value in values.items():
             array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             per_atom = array.shape[axis] == len(graph.numbers) and name not in ("energy", "stress")

@@ -150,10 +150,10 @@ class Calculator(_Base):
 
     def _without_volume(self, atoms: Atoms | None) -> bool:
         atoms = self.atoms if atoms is None else atoms
-        return atoms is not None and abs(np.linalg.det(np.array(atoms.cell))) < 1e-6
+        return atoms is not None and bool(atoms.cell.volume < 1e-6)
 
     def save_extras(self, atoms: Atoms, prefix: str = "") -> None:
-        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`, for traj and extxyz to keep.
+        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`: extxyz keeps both, traj info.
 
         Args:
             atoms: the structure; computed if it is not the last one (units: eV, eV/Å, eV/Å³, dimensionless).

@@ -1,0 +1,457 @@
+import copy
+import pickle
+import subprocess
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
+from ase.md.verlet import VelocityVerlet
+from ase.outputs import all_outputs
+from tiny import tiny_potential
+
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.learn.files import save_model
+from ase_mlx.models.predict import predict
+
+NAMES = ["energy", "energies", "free_energy", "forces", "stress", "stresses"]
+EXTRAS = ["energy_std", "forces_std", "stress_std", "energy_members", "forces_members", "stress_members", "distance"]
+
+
+def rattled(atoms, seed=0):
+    atoms.rattle(0.08, seed=seed)
+    atoms.symbols[0] = "Ge"
+    return atoms
+
+
+def slab():
+    atoms = fcc111("Si", (1, 2, 3), a=4.4, vacuum=6.0)
+    assert atoms.pbc.tolist() == [True, True, False]
+    return atoms
+
+
+def wire():
+    return Atoms("Si3", [[0, 0, 0], [1.2, 0.7, 1.9], [-0.7, 1.4, 3.8]], cell=[0, 0, 5.7], pbc=[0, 0, 1])
+
+
+def cluster():
+    return Atoms("SiGeSnSi", [[0, 0, 0], [2.4, 0, 0], [1.0, 2.3, 0], [0.7, 0.5, 2.4]])
+
+
+def transformed(matrix):
+    atoms = bulk("Si")
+    atoms.set_cell(np.array(matrix) @ atoms.cell.array)
+    return atoms
+
+
+def unwrapped():
+    atoms = bulk("Si") * (2, 1, 1)
+    atoms.positions += np.array([[3, 0, -2], [0, 1, 0], [-4, 0, 5], [0, 0, 7]]) @ atoms.cell.array
+    return atoms
+
+
+GEOMETRIES = {
+    "bulk": lambda: bulk("Si", cubic=True),
+    "slab": slab,
+    "wire": wire,
+    "molecule": cluster,
+    "one atom": lambda: Atoms("Si"),
+    "pair": lambda: Atoms("Si2", [[0, 0, 0], [1.3, 1.2, 1.4]]),
+    "one-atom primitive cell": lambda: bulk("Si", "fcc", a=3.9),
+    "left-handed": lambda: transformed([[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    "skewed": lambda: transformed([[1, 0, 0], [4, 1, 0], [-3, 5, 1]]),
+    "unwrapped": unwrapped,
+}
+VOLUME = [n for n in GEOMETRIES if n not in ("wire", "molecule", "one atom", "pair")]
+
+
+@pytest.fixture
+def silicon():
+    return rattled(bulk("Si") * (2, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_potential(l_max=2)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_forces_are_finite_differences_of_the_energy(model, geometry):
+    atoms = rattled(GEOMETRIES[geometry]())
+    atoms.calc = Calculator(model, dtype="float64")
+    numerical = calculate_numerical_forces(atoms, eps=1e-4)
+    assert atoms.get_forces() == pytest.approx(numerical, abs=1e-6)
+    assert atoms.calc.results["forces"].shape == (len(atoms), 3)
+
+
+@pytest.mark.parametrize("geometry", VOLUME)
+def test_stress_is_a_finite_difference_by_the_true_volume(model, geometry):
+    atoms = rattled(GEOMETRIES[geometry]())
+    atoms.calc = Calculator(model, dtype="float64")
+    numerical = calculate_numerical_stress(atoms, eps=1e-5)
+    assert atoms.get_stress() == pytest.approx(numerical, abs=1e-8)
+    assert np.abs(numerical).max() > 1e-4
+
+
+@pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g not in VOLUME])
+@pytest.mark.parametrize("name", ["stress", "stresses", "stress_std", "stress_members"])
+def test_no_stress_without_a_volume(model, geometry, name):
+    atoms = rattled(GEOMETRIES[geometry]())
+    atoms.calc = Calculator(model)
+    with pytest.raises(PropertyNotImplementedError, match="volume"):
+        atoms.calc.get_property(name, atoms)
+    assert np.isfinite(atoms.get_potential_energy())
+    assert "stress" not in atoms.calc.results
+
+
+def test_twice_the_vacuum_gives_half_the_stress_of_a_slab(model):
+    thin = rattled(slab())
+    thick = thin.copy()
+    thick.cell[2] *= 2
+    thin.calc, thick.calc = Calculator(model, dtype="float64"), Calculator(model, dtype="float64")
+    assert thick.get_stress() == pytest.approx(thin.get_stress() / 2, abs=1e-12)
+
+
+def test_only_registered_names_and_every_one_of_them(model, silicon):
+    calculator = silicon.calc = Calculator(model)
+    assert set(NAMES) <= set(silicon.get_properties(NAMES))
+    for extra in EXTRAS:
+        calculator.get_property(extra, silicon)
+    assert set(calculator.results) <= set(calculator.implemented_properties) <= set(all_outputs)
+    assert sorted(calculator.implemented_properties) == sorted(NAMES)
+    assert silicon.get_potential_energy() == silicon.get_potential_energy(force_consistent=True)
+    assert isinstance(silicon.get_potential_energy(), float)
+    properties = calculator.export_properties()
+    assert properties["forces"].shape == (4, 3)
+    SinglePointCalculator(silicon, **calculator.results)
+
+
+def test_sums(model, silicon):
+    silicon.calc = Calculator(model, dtype="float64")
+    assert silicon.get_potential_energies().sum() == pytest.approx(silicon.get_potential_energy(), abs=1e-10)
+    assert silicon.get_stresses().sum(0) == pytest.approx(silicon.get_stress(), abs=1e-14)
+    assert silicon.get_forces().sum(0) == pytest.approx(np.zeros(3), abs=1e-12)
+
+
+def test_each_instance_has_its_own_list_of_properties(model):
+    before = list(BaseCalculator.implemented_properties)
+    first, second = Calculator(model), Calculator(model)
+    first.implemented_properties.append("dipole")
+    assert "dipole" not in second.implemented_properties
+    assert "dipole" not in Calculator(model).implemented_properties
+    assert BaseCalculator.implemented_properties == before == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_skin_changes_nothing_to_the_bit(model, dtype):
+    plain, skinned = rattled(bulk("Si", cubic=True)), rattled(bulk("Si", cubic=True))
+    plain.calc, skinned.calc = Calculator(model, dtype=dtype), Calculator(model, dtype=dtype, skin=0.8)
+    lists = set()
+    runs = []
+    for atoms in (plain, skinned):
+        atoms.info.clear()
+        spread = np.sqrt(units.kB * 2500 / atoms.get_masses())[:, None]
+        atoms.set_velocities(spread * np.random.default_rng(1).standard_normal((len(atoms), 3)))
+        run = []
+        for part in range(2):
+            for _ in VelocityVerlet(atoms, 1.0 * units.fs).irun(25):
+                run.append(
+                    (atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(), atoms.positions.copy())
+                )
+                if atoms is skinned:
+                    lists.add(id(atoms.calc._listed[-1]))
+            if part == 0:
+                atoms.set_cell(atoms.cell * [1.02, 0.99, 1.01], scale_atoms=True)
+        runs.append(run)
+    assert len(runs[0]) == len(runs[1]) == 52
+    for a, b in zip(*runs, strict=True):
+        assert a[0] == b[0]
+        assert all(np.array_equal(x, y) for x, y in zip(a[1:], b[1:], strict=True))
+    assert 2 <= len(lists) < 30
+
+
+def test_skin_notices_numbers_and_periodicity(model):
+    atoms = rattled(bulk("Si", cubic=True))
+    calculator, fresh = Calculator(model, skin=1.0), Calculator(model)
+    calculator.get_potential_energy(atoms)
+    atoms.numbers[3] = 50
+    assert calculator.get_potential_energy(atoms) == fresh.get_potential_energy(atoms)
+    atoms.pbc = [True, True, False]
+    assert calculator.get_potential_energy(atoms) == fresh.get_potential_energy(atoms)
+    assert calculator.get_potential_energy(atoms[:5]) == fresh.get_potential_energy(atoms[:5])
+
+
+@pytest.mark.parametrize(
+    ("change", "recomputed"),
+    [
+        (lambda a: a.positions.__setitem__((0, 0), a.positions[0, 0] + 0.1), True),
+        (lambda a: a.set_cell(a.cell * 1.01), True),
+        (lambda a: a.numbers.__setitem__(1, 50), True),
+        (lambda a: a.set_pbc([True, True, False]), True),
+        (lambda a: a.info.__setitem__("note", 1), False),
+        (lambda a: a.set_momenta(np.ones((4, 3))), False),
+    ],
+    ids=["positions", "cell", "numbers", "pbc", "info", "momenta"],
+)
+def test_system_changes_are_noticed(model, silicon, monkeypatch, change, recomputed):
+    calculator = silicon.calc = Calculator(model, dtype="float64")
+    calls = []
+    calculate = calculator.calculate
+    monkeypatch.setattr(calculator, "calculate", lambda *a, **k: (calls.append(a), calculate(*a, **k)))
+    energy, std = silicon.get_potential_energy(), calculator.get_property("energy_std", silicon)
+    silicon.get_forces(), silicon.get_stress(), calculator.get_property("forces_std", silicon)
+    before = len(calls)
+    assert before == 2
+    change(silicon)
+    assert (silicon.get_potential_energy() != energy) == recomputed
+    assert (calculator.get_property("energy_std", silicon) != std) == recomputed
+    assert (len(calls) > before) == recomputed
+    assert calculator.calculation_required(silicon, ["forces"]) is False or not calculator.check_state(silicon)
+
+
+def test_results_are_copies(model, silicon):
+    calculator = silicon.calc = Calculator(model)
+    silicon.get_forces()[:] = 0
+    calculator.get_property("forces_std", silicon)[:] = 0
+    assert np.abs(silicon.get_forces()).max() > 0
+    assert calculator.get_property("forces_std", silicon).max() > 0
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["deepcopy", "pickle"]
+)
+@pytest.mark.parametrize("skin", [0.0, 0.5])
+def test_copies_of_the_calculator(model, silicon, duplicate, skin):
+    calculator = silicon.calc = Calculator(model, skin=skin)
+    energy = silicon.get_potential_energy()
+    twin = duplicate(calculator)
+    assert twin.get_potential_energy(silicon) == energy
+    moved = rattled(silicon.copy(), seed=4)
+    assert twin.get_potential_energy(moved) == Calculator(model).get_potential_energy(moved)
+    assert calculator.get_potential_energy(silicon) == energy
+    assert duplicate(silicon).get_potential_energy() == energy
+
+
+def test_two_dtypes_in_one_process_and_no_global_one(model, silicon):
+    default = torch.get_default_dtype()
+    single, double = Calculator(model, dtype="float32"), Calculator(model, dtype="float64")
+    for _ in range(2):
+        a, b = single.get_property("energy", silicon), double.get_property("energy", silicon)
+        assert a != b
+        assert a == pytest.approx(b, abs=1e-4)
+        assert single.get_property("forces", silicon) == pytest.approx(double.get_property("forces", silicon), abs=1e-4)
+        silicon.rattle(0.01)
+    assert torch.get_default_dtype() == default
+    assert next(model.parameters()).dtype == torch.float32
+    assert {p.dtype for p in double.model.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize("suffix", ["traj", "extxyz", "db"])
+@pytest.mark.parametrize("extras", [False, True])
+def test_round_trips(model, silicon, tmp_path, suffix, extras):
+    calculator = silicon.calc = Calculator(model)
+    silicon.get_stress()
+    if extras:
+        calculator.save_extras(silicon, prefix="mlx_")
+        assert silicon.info["mlx_energy_std"] == calculator.get_property("energy_std", silicon)
+    path = tmp_path / f"silicon.{suffix}"
+    if suffix == "db":
+        with connect(path) as db:
+            db.write(silicon, data={k: v for k, v in silicon.info.items() if k.startswith("mlx_")})
+        row = next(connect(path).select())
+        back = row.toatoms()
+        back.info.update(row.data)
+    else:
+        ase.io.write(path, silicon)
+        back = ase.io.read(path)
+    assert set(back.calc.results) <= set(all_outputs)
+    for name in ("energy", "free_energy", "forces", "stress"):
+        assert back.calc.results[name] == pytest.approx(calculator.results[name], abs=1e-7)
+    if extras and suffix == "extxyz":
+        assert back.arrays["mlx_forces_std"] == pytest.approx(calculator.get_property("forces_std", silicon), abs=1e-7)
+        assert back.arrays["mlx_distance"] == pytest.approx(calculator.get_property("distance", silicon), abs=1e-7)
+    if extras:
+        assert back.info["mlx_stress_std"] == pytest.approx(calculator.get_property("stress_std", silicon), abs=1e-7)
+    else:
+        assert not [k for k in (*back.info, *back.arrays) if "std" in k or "distance" in k]
+
+
+def test_save_extras_of_a_molecule_and_of_a_model_without_error_bars(model):
+    atoms = cluster()
+    Calculator(model).save_extras(atoms)
+    assert {"energy_std"} == set(atoms.info)
+    assert {"forces_std", "distance"} <= set(atoms.arrays)
+    bare = cluster()
+    Calculator(tiny_potential(members=0)).save_extras(bare)
+    assert not bare.info and set(bare.arrays) == {"numbers", "positions"}
+
+
+def test_sum_calculator(model, silicon):
+    ours, pairs = Calculator(model, dtype="float64"), LennardJones(epsilon=0.01, sigma=2.0, rc=4.0)
+    silicon.calc = SumCalculator([ours, pairs])
+    energy, forces, stress = silicon.get_potential_energy(), silicon.get_forces(), silicon.get_stress()
+    for calculator, sign in ((ours, 1), (pairs, 1)):
+        energy -= sign * calculator.get_potential_energy(silicon)
+        forces = forces - calculator.get_forces(silicon)
+        stress = stress - calculator.get_property("stress", silicon)
+    assert energy == pytest.approx(0, abs=1e-9)
+    assert forces == pytest.approx(np.zeros((4, 3)), abs=1e-12)
+    assert stress == pytest.approx(np.zeros(6), abs=1e-12)
+
+
+def test_ase_lists_us():
+    done = subprocess.run([sys.executable, "-m", "ase", "info", "--plugins"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ase_mlx" in done.stdout
+
+
+def test_the_plugin_names_the_calculator(model):
+    from ase_mlx.adapters.ase.plugin import __ase_plugins__
+
+    (plugin,) = __ase_plugins__
+    assert plugin.implementation is Calculator
+    assert issubclass(Calculator, BaseCalculator)
+
+
+def test_extras_have_the_shapes_of_the_page(model, silicon):
+    calculator = Calculator(model)
+    found = {name: calculator.get_property(name, silicon) for name in EXTRAS}
+    assert isinstance(found.pop("energy_std"), float)
+    shapes = {name: value.shape for name, value in found.items()}
+    assert shapes == {
+        "forces_std": (4, 3), "stress_std": (6,), "distance": (4,),
+        "energy_members": (4,), "forces_members": (4, 4, 3), "stress_members": (4, 6),
+    }  # fmt: skip
+    assert calculator.get_property("features", silicon).shape == (4, model.config.latent)
+    assert found["energy_members"].mean() == pytest.approx(calculator.get_property("energy", silicon), abs=1e-4)
+    assert found["forces_members"].mean(0) == pytest.approx(calculator.get_property("forces", silicon), abs=1e-4)
+
+
+def test_extras_are_computed_for_the_structure_asked(model, silicon):
+    calculator = silicon.calc = Calculator(model)
+    first = calculator.get_property("energy_std") if silicon.get_potential_energy() else None
+    other = rattled(silicon.copy(), seed=7)
+    second = calculator.get_property("energy_std", other)
+    assert first != second
+    assert second == Calculator(model).get_property("energy_std", other)
+    assert calculator.get_property("distance", silicon, allow_calculation=False) is None
+
+
+@pytest.mark.parametrize("name", ["dipole", "charge_std", "nonsense"])
+def test_unknown_properties_are_refused_by_name(model, silicon, name):
+    with pytest.raises(PropertyNotImplementedError, match=name):
+        Calculator(model).get_property(name, silicon)
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_model_without_members_says_so(silicon, name):
+    with pytest.raises(PropertyNotImplementedError, match=f"{name}.*members"):
+        Calculator(tiny_potential(members=0)).get_property(name, silicon)
+
+
+def test_unknown_element_names_what_it_has_and_the_ways_on(model):
+    atoms = bulk("Cu")
+    atoms.calc = Calculator(model)
+    with pytest.raises(ValueError) as caught:
+        atoms.get_potential_energy()
+    for word in ("Cu", "Si", "Ge", "Sn", "train", "fine-tune", "another calculator"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"dtype": "float16"}, "float16.*float32, float64"),
+        ({"skin": -0.1}, "skin=-0.1.*zero or more"),
+    ],
+)
+def test_wrong_arguments(model, wrong, match):
+    with pytest.raises(ValueError, match=match):
+        Calculator(model, **wrong)
+
+
+def test_wrong_name_of_a_model():
+    with pytest.raises(FileNotFoundError, match="sigesm.*expected a shipped model"):
+        Calculator("sigesm")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda a: a.positions.__setitem__((2, 1), np.nan), r"NaN or infinite positions of atoms \[2\]"),
+        (lambda a: a.positions.__setitem__((0, 1), np.inf), "NaN or infinite positions"),
+        (lambda a: a.cell.__setitem__(2, 0.0), "zero or parallel"),
+        (lambda a: a.__delitem__(slice(None)), "without atoms"),
+    ],
+    ids=["NaN", "infinite", "zero volume", "empty"],
+)
+def test_structures_without_meaning_are_refused(model, silicon, spoil, match):
+    calculator = silicon.calc = Calculator(model, skin=0.5)
+    silicon.get_forces()
+    spoil(silicon)
+    with pytest.raises(ValueError, match=match):
+        silicon.get_potential_energy()
+    assert not calculator.results
+
+
+def test_a_folder_serves_as_well_as_a_model(model, silicon, tmp_path):
+    folder = save_model(model, tmp_path / "model", {"title": "tiny"})
+    assert Calculator(folder).get_potential_energy(silicon) == Calculator(model).get_potential_energy(silicon)
+    assert Calculator(str(folder)).get_potential_energy(silicon) == Calculator(model).get_potential_energy(silicon)
+
+
+def test_the_given_model_is_left_alone(silicon):
+    model = tiny_potential()
+    model.train()
+    Calculator(model, dtype="float64").get_potential_energy(silicon)
+    assert model.training
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_predicting_a_list_equals_a_loop(model):
+    frames = [rattled(build()) for build in GEOMETRIES.values()]
+    calculator = Calculator(model)
+    together = predict(model, frames)
+    assert len(together) == len(frames)
+    for atoms, p in zip(frames, together, strict=True):
+        assert ("stress" in p) == (atoms.cell.rank == 3)
+        assert ("stress" in p.std) == ("stress" in p) == ("stress" in p.members)
+        for name in p:
+            assert p[name] == pytest.approx(np.asarray(calculator.get_property(name, atoms)), abs=2e-4)
+            assert p[name] == pytest.approx(predict(model, atoms)[name], abs=2e-4)
+        for name in p.std:
+            assert p.std[name] == pytest.approx(np.asarray(calculator.get_property(f"{name}_std", atoms)), abs=2e-4)
+            assert p.members[name] == pytest.approx(calculator.get_property(f"{name}_members", atoms), abs=2e-4)
+    assert not predict(model, frames[0], std=False).std
+
+
+def test_predicting_more_atoms_than_one_batch_holds(model, monkeypatch):
+    frames = [rattled(bulk("Si"), seed=k) for k in range(7)]
+    whole = [p["energy"] for p in predict(model, frames)]
+    monkeypatch.setattr("ase_mlx.models.predict.ATOMS_PER_BATCH", 3)
+    assert [p["energy"] for p in predict(model, frames)] == pytest.approx(whole, abs=1e-4)
+
+
+def test_predicting_a_list_names_the_bad_structure(model):
+    bad = bulk("Si")
+    bad.positions[1, 2] = np.nan
+    with pytest.raises(ValueError, match="structure 2: .*NaN"):
+        predict(model, [bulk("Si"), cluster(), bad])
+    with pytest.raises(ValueError, match="structure 1: got Cu"):
+        predict(model, [bulk("Si"), bulk("Cu")])
+    assert predict(model, []) == []
+
+
+def test_molecule_from_ases_own_collection(model):
+    atoms = molecule("SiH4")
+    with pytest.raises(ValueError, match="got H, but"):
+        Calculator(model).get_potential_energy(atoms)
