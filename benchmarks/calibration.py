@@ -1,0 +1,156 @@
+"""Do the error bars keep their promise, and does the distance score see what is outside the training data?
+
+    python benchmarks/calibration.py [--model sigesn] [--json FILE] [--plot FILE.png]
+
+Coverage is measured on the labelled test part, which no training or calibration touched. The structures outside (vacancies,
+interstitials, unseen compositions, 2,000 K) need no labels: they are thermalised here by Langevin dynamics with the model itself,
+from fixed seeds, as are perfect crystals at 300 to 1,200 K, the in-distribution frames of the same cell size.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.build import bulk
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import thermalize_momenta
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.data.io import read_frames
+from ase_mlx.data.samples import name_of, sample
+from ase_mlx.learn.metrics import auroc, collect, errors
+from ase_mlx.pretrained import load
+
+ROOT = Path(__file__).resolve().parents[1]
+VEGARD = {"Si": 5.47, "Ge": 5.78, "Sn": 6.65}
+STEPS, FRAMES = 400, 4
+
+
+def crystal(counts: dict[str, int], copies: int, rng: np.random.Generator) -> Atoms:
+    """A random alloy on diamond sites of a cubic supercell at Vegard's lattice constant; counts are those of 8 sites."""
+    a = sum(VEGARD[s] * n for s, n in counts.items()) / 8
+    atoms = bulk("Si", "diamond", a=a, cubic=True).repeat(copies)
+    symbols = [s for s, n in counts.items() for _ in range(n * copies**3)]
+    atoms.symbols = list(rng.permutation(symbols))
+    return atoms
+
+
+def vacancy(rng: np.random.Generator) -> Atoms:
+    """Silicon, 63 atoms."""
+    atoms = crystal({"Si": 8}, 2, rng)
+    del atoms[int(rng.integers(len(atoms)))]
+    return atoms
+
+
+def interstitial(rng: np.random.Generator) -> Atoms:
+    """Silicon with an atom at a tetrahedral hole, 65 atoms."""
+    atoms = crystal({"Si": 8}, 2, rng)
+    atoms.append("Si")
+    atoms.positions[-1] = np.array([0.5, 0.5, 0.5]) * VEGARD["Si"]
+    return atoms
+
+
+def thermalise(atoms: Atoms, kelvin: float, calculator: Calculator, seed: int) -> list[Atoms]:
+    """Snapshots of Langevin dynamics at fixed cell, the second half of the run."""
+    rng = np.random.default_rng(seed)
+    atoms.calc = calculator
+    thermalize_momenta(atoms, 2 * kelvin, rng=rng)
+    motion = Langevin(atoms, 2 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=rng, fixcm=False)
+    motion.run(STEPS // 2)
+    frames = []
+    for _ in range(FRAMES):
+        motion.run(STEPS // 2 // FRAMES)
+        frames.append(Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True))
+    return frames
+
+
+def score(model, frames: list[Atoms]) -> np.ndarray:
+    """Distance score of each frame: that of its most unusual atom."""
+    calculator = Calculator(model)
+    return np.array([calculator.get_property("distance", a).max() for a in frames])
+
+
+def outside(model, quick: bool) -> dict[str, np.ndarray]:
+    """Scores of thermalised structures, by kind; "inside" ones are perfect crystals of trained compositions."""
+    calculator = Calculator(model)
+    makers = {
+        "inside: Si 64": [(lambda rng: crystal({"Si": 8}, 2, rng), t) for t in (300, 600, 900, 1200)],
+        "inside: Si-Ge-Sn 64": [(lambda rng: crystal({"Si": 4, "Ge": 2, "Sn": 2}, 2, rng), t) for t in (300, 600, 900, 1200)],
+        "vacancies": [(vacancy, t) for t in (300, 600, 900)],
+        "interstitials": [(interstitial, t) for t in (300, 600, 900)],
+        "unseen compositions": [
+            (lambda rng, c=c: crystal(c, 1, rng), t)
+            for t in (300, 600)
+            for c in ({"Sn": 8}, {"Ge": 2, "Sn": 6}, {"Si": 1, "Sn": 7}, {"Si": 2, "Sn": 6})
+        ],
+        "2,000 K": [(lambda rng: crystal({"Si": 8}, 2, rng), 2000) for _ in range(3)],
+    }
+    scores = {}
+    for kind, runs in makers.items():
+        frames = []
+        for k, (make, kelvin) in enumerate(runs[:2] if quick else runs):
+            frames += thermalise(make(np.random.default_rng(k)), kelvin, calculator, seed=k)
+        scores[kind] = score(model, frames)
+    return scores
+
+
+def main() -> int:
+    """Run, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="sigesn")
+    parser.add_argument("--quick", action="store_true", help="two runs a kind")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--plot", metavar="FILE.png")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load(options.model)
+    data = read_frames(ROOT / "data" / "sigesn.extxyz.xz")
+    test = [a for a in data if a.info["part"] == "test"]
+    rows = collect(model, [sample(a, model.cutoff, name_of(a, k)) for k, a in enumerate(test)])
+    table = errors(rows)
+    print(f"torch {torch.__version__}, model {options.model}, {len(test)} test frames")
+    print(f"{'':10}{'count':>7}{'MAE':>9}{'unit':>10}{'inside 68 %':>13}{'inside 95 %':>13}{'rank corr.':>12}")
+    good = True
+    for name, e in table.items():
+        print(
+            f"{name:10}{e['count']:7}{e['mae']:9.2f}{e['unit']:>10}{100 * e['inside_68']:12.1f}%{100 * e['inside_95']:12.1f}%"
+            f"{e['rank_correlation']:12.3f}"
+        )
+    lines = []
+    for name in ("energy", "forces"):
+        for level, nominal in (("inside_68", 0.6827), ("inside_95", 0.95)):
+            off = 100 * abs(table[name][level] - nominal)
+            lines.append((f"{name}, {level.replace('_', ' ')} %, points from nominal", off, "≤", 4.0))
+    scores = outside(model, options.quick)
+    thermal = [a for a in test if "MD" in str(a.info.get("config_kind", "")) or "_md_" in a.info["config_name"]]
+    held_out = score(model, thermal)
+    inside = np.concatenate([held_out] + [s for k, s in scores.items() if k.startswith("inside")])
+    print(f"\nDistance score of the most unusual atom (1 = edge of the training data); inside: {len(inside)} frames")
+    print(f"{'':24}{'frames':>8}{'median':>9}{'lowest':>9}{'highest':>9}{'AUROC':>8}")
+    for kind, s in {"inside: held-out thermal": held_out, **scores}.items():
+        area = None if kind.startswith("inside") else auroc(inside, s)
+        text = "" if area is None else f"{area:8.3f}"
+        print(f"{kind:24}{len(s):8}{np.median(s):9.2f}{s.min():9.2f}{s.max():9.2f}{text}")
+        if area is not None:
+            lines.append((f"AUROC, {kind}", area, "≥", 0.95))
+    print("\nFigures to reach")
+    for name, got, sign, want in lines:
+        ok = got <= want if sign == "≤" else got >= want
+        good &= ok
+        print(f"  {'reached' if ok else 'MISSED ':8} {name:48}{got:8.3f} {sign} {want}")
+    if options.json:
+        plain = {k: v.tolist() for k, v in scores.items()}
+        content = {"errors": table, "scores": plain, "inside": inside.tolist(), "reached": good}
+        Path(options.json).write_text(json.dumps(content, indent=1))
+    if options.plot:
+        from ase_mlx.cli.parity import write_plots
+
+        write_plots(rows, table, Path(options.plot).parent)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
