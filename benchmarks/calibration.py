@@ -2,9 +2,10 @@
 
     python benchmarks/calibration.py [--model sigesn] [--json FILE] [--plot FILE.png]
 
-Coverage is measured on the labelled test part, which no training or calibration touched. The structures outside (vacancies,
-interstitials, unseen compositions, 2,000 K) need no labels: they are thermalised here by Langevin dynamics with the model itself,
-from fixed seeds, as are perfect crystals at 300 to 1,200 K, the in-distribution frames of the same cell size.
+Coverage is measured on the labelled test part, which no training or calibration touched. The structures outside
+(vacancies, interstitials, unseen compositions, 2,000 K) need no labels: they are thermalised here by Langevin dynamics
+with the model itself, from fixed seeds, as are perfect crystals at 300 to 1,200 K, the in-distribution frames of the
+same cell size.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
+from verdict import machine, print_machine, verdict
+
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import name_of, sample
@@ -30,7 +33,7 @@ STEPS, FRAMES = 400, 4
 
 
 def crystal(counts: dict[str, int], copies: int, rng: np.random.Generator) -> Atoms:
-    """A random alloy on diamond sites of a cubic supercell at Vegard's lattice constant; counts are those of 8 sites."""
+    """A random alloy on diamond sites of a cubic supercell at Vegard's lattice constant; counts are of 8 sites."""
     a = sum(VEGARD[s] * n for s, n in counts.items()) / 8
     atoms = bulk("Si", "diamond", a=a, cubic=True).repeat(copies)
     symbols = [s for s, n in counts.items() for _ in range(n * copies**3)]
@@ -78,7 +81,9 @@ def outside(model, quick: bool) -> dict[str, np.ndarray]:
     calculator = Calculator(model)
     makers = {
         "inside: Si 64": [(lambda rng: crystal({"Si": 8}, 2, rng), t) for t in (300, 600, 900, 1200)],
-        "inside: Si-Ge-Sn 64": [(lambda rng: crystal({"Si": 4, "Ge": 2, "Sn": 2}, 2, rng), t) for t in (300, 600, 900, 1200)],
+        "inside: Si-Ge-Sn 64": [
+            (lambda rng: crystal({"Si": 4, "Ge": 2, "Sn": 2}, 2, rng), t) for t in (300, 600, 900, 1200)
+        ],
         "vacancies": [(vacancy, t) for t in (300, 600, 900)],
         "interstitials": [(interstitial, t) for t in (300, 600, 900)],
         "unseen compositions": [
@@ -111,14 +116,12 @@ def main() -> int:
     test = [a for a in data if a.info["part"] == "test"]
     rows = collect(model, [sample(a, model.cutoff, name_of(a, k)) for k, a in enumerate(test)])
     table = errors(rows)
-    print(f"torch {torch.__version__}, model {options.model}, {len(test)} test frames")
+    print_machine(machine())
+    print(f"model {options.model}, {len(test)} test frames")
     print(f"{'':10}{'count':>7}{'MAE':>9}{'unit':>10}{'inside 68 %':>13}{'inside 95 %':>13}{'rank corr.':>12}")
-    good = True
     for name, e in table.items():
-        print(
-            f"{name:10}{e['count']:7}{e['mae']:9.2f}{e['unit']:>10}{100 * e['inside_68']:12.1f}%{100 * e['inside_95']:12.1f}%"
-            f"{e['rank_correlation']:12.3f}"
-        )
+        inside = "".join(f"{100 * e[level]:12.1f}%" for level in ("inside_68", "inside_95"))
+        print(f"{name:10}{e['count']:7}{e['mae']:9.2f}{e['unit']:>10}{inside}{e['rank_correlation']:12.3f}")
     lines = []
     for name in ("energy", "forces"):
         for level, nominal in (("inside_68", 0.6827), ("inside_95", 0.95)):
@@ -136,11 +139,7 @@ def main() -> int:
         print(f"{kind:24}{len(s):8}{np.median(s):9.2f}{s.min():9.2f}{s.max():9.2f}{text}")
         if area is not None:
             lines.append((f"AUROC, {kind}", area, "≥", 0.95))
-    print("\nFigures to reach")
-    for name, got, sign, want in lines:
-        ok = got <= want if sign == "≤" else got >= want
-        good &= ok
-        print(f"  {'reached' if ok else 'MISSED ':8} {name:48}{got:8.3f} {sign} {want}")
+    good = verdict(lines)
     if options.json:
         plain = {k: v.tolist() for k, v in scores.items()}
         content = {"errors": table, "scores": plain, "inside": inside.tolist(), "reached": good}

@@ -9,7 +9,6 @@ included, medians; all in this one call, one after the other. Exit code 1 where 
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 import driver  # noqa: E402
+from verdict import machine, print_machine, verdict  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data" / "sigesn.extxyz.xz"
 
 
-def machine() -> dict:
-    """Machine, threads and versions, and one thread's arithmetic speed in float32 (GFLOP/s, a large matrix product)."""
+def arithmetic_speed() -> float:
+    """GFLOP/s of one thread in float32, in a large matrix product."""
     import torch
 
     torch.set_num_threads(1)
@@ -34,13 +34,7 @@ def machine() -> dict:
         start = time.process_time()
         a @ a
         best = min(best, time.process_time() - start)
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "threads": 1,
-        **versions,
-        "GFLOP_s": 2 * 1536**3 / best / 1e9,
-    }
+    return 2 * 1536**3 / best / 1e9
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict]:
@@ -143,13 +137,7 @@ def targets(rows: dict[str, dict], l_values: list[int], size: int) -> bool:
     loop = rows[f"{nequip} l_max {min(l_values)}"]["time"]["loop"]["seconds"]
     batched = rows[shipped]["time"]["batched"]["seconds"]
     lines.append((f"batch over NequIP's loop (l_max {min(l_values)})", loop / batched, "≥", 5.0))
-    print("\nFigures to reach")
-    good = True
-    for name, got, sign, want in lines:
-        ok = got <= want if sign == "≤" else got >= want
-        good &= ok
-        print(f"  {'reached' if ok else 'MISSED ':8} {name:44} {got:9.3f} {sign} {want:.3f}")
-    return good
+    return verdict(lines)
 
 
 def main() -> int:
@@ -168,8 +156,8 @@ def main() -> int:
     options.sizes, options.cells = [64, 512, 4096], 200
     if options.quick:
         options.budget_seconds, options.l_max, options.sizes, options.cells = 60, [1], [64, 512], 50
-    about = machine()
-    print("machine: " + ", ".join(f"{k} {v:.0f}" if isinstance(v, float) else f"{k} {v}" for k, v in about.items()))
+    about = {"GFLOP_s": arithmetic_speed(), **machine()}
+    print_machine(about)
     rows = measure(options)
     print_rows(rows, options.sizes, about["GFLOP_s"])
     front = pareto(rows, 512)
