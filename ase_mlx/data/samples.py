@@ -47,6 +47,17 @@ def join(samples: list[Sample]) -> Sample:
     )
 
 
+def batches(samples: list[Sample], size: int) -> list[Sample]:
+    """Join samples (eV, Å) in groups of at most `size`, crystals apart from structures without a volume and a stress.
+
+    Source: ours.
+    """
+    kinds: dict[bool, list[Sample]] = {}
+    for s in samples:
+        kinds.setdefault(bool((s.graph.volume > 1e-6).all()), []).append(s)
+    return [join(mine[k : k + size]) for mine in kinds.values() for k in range(0, len(mine), size)]
+
+
 def name_of(atoms: Atoms, index: int) -> str:
     """Name a frame by its `config_name`, or by its place (dimensionless) in the file.
 
@@ -121,7 +132,7 @@ def reference_energies(frames: list[Atoms], elements: tuple[int, ...]) -> tuple[
     off = np.abs(energies - counts @ fit) / counts.sum(1)
     bad = np.flatnonzero(off > MIXED_UNITS_EV_PER_ATOM)
     if bad.size:
-        worst = ", ".join(f"{name_of(used[k], k)} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
+        worst = ", ".join(f"{name_of(used[k], int(k))} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
         raise ValueError(
             f"got {bad.size} of {len(used)} frames far from one reference energy per element: {worst}; expected "
             "energies in eV from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or "

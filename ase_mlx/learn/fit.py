@@ -188,8 +188,8 @@ def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, st
         if not torch.isfinite(value):
             names = ", ".join(name for s in picked for name in s.names)
             raise FloatingPointError(
-                f"got a loss of {float(value)} in epoch {state.epoch + 1} on {names}, expected a finite number; lower "
-                "fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
+                f"got a loss of {float(value.detach())} in epoch {state.epoch + 1} on {names}, expected a finite "
+                "number; lower fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
             )
         value.backward()
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)

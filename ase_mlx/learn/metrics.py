@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.stats import rankdata, spearmanr
 
-from ase_mlx.data.samples import Sample, join, symbols
+from ase_mlx.data.samples import Sample, batches, symbols
 from ase_mlx.models import Model
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -31,8 +31,7 @@ def collect(
     """
     rows: dict[str, dict[str, list[np.ndarray]]] = {n: {} for n in UNITS}
     device = next(model.parameters()).device
-    for k in range(0, len(samples), batch_size):
-        joined = join(samples[k : k + batch_size])
+    for joined in batches(samples, batch_size):
         graph = joined.graph.to(device)
         p = model.with_std(graph) if std else model(graph)
         n_atoms = graph.n_atoms.cpu().numpy()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_mlx.data.samples import Sample, join
+from ase_mlx.data.samples import Sample, batches
 from ase_mlx.models.potential import Potential, mechanics, sum_by_graph
 
 QUANTITIES = ("energy", "forces", "stress")
@@ -36,16 +36,19 @@ class Response:
 def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> dict[str, Response]:
     """Compute residuals and responses of energy per atom (eV), forces (eV/Å) and stress (eV/Å³) of samples.
 
+    A quantity that no sample has is absent.
+
     Source: ours.
     """
     rows: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in QUANTITIES}
     model.eval()
-    for k in range(0, len(samples), batch_size):
-        for name, row in _batch_rows(model, join(samples[k : k + batch_size])).items():
+    for joined in batches(samples, batch_size):
+        for name, row in _batch_rows(model, joined).items():
             rows[name].append(row)
     return {
         name: Response(torch.cat([r[0] for r in parts]), torch.cat([r[1] for r in parts]))
         for name, parts in rows.items()
+        if parts
     }
 
 
@@ -161,7 +164,7 @@ def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> No
             continue
         centred = mine - mine.mean(0)
         covariance = centred.T @ centred / (len(mine) - 1)
-        ridge = 1e-4 * covariance.diagonal().mean().clamp_min(1e-12)
+        ridge = 1e-2 * covariance.diagonal().mean().clamp_min(1e-12)
         model.feature_mean[s] = mine.mean(0)
         model.feature_precision[s] = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance)))
     model.distance_scale.fill_(1.0)
@@ -186,17 +189,21 @@ def set_uncertainty(
 
     Source: see the module.
     """
+    set_distance(model, train, val)
+    if not model.config.members:
+        return {}
     held_out = responses(model, val)
-    learned = {n: _stack(r, held_out[n]) for n, r in responses(model, train).items()}
+    learned = {n: _stack(r, held_out[n]) if n in held_out else r for n, r in responses(model, train).items()}
     deviations = fit_members(learned, model.config.members, seed)
     model.deviations.copy_(deviations)
     found = {}
     for k, name in enumerate(QUANTITIES):
+        if name not in held_out:
+            continue
         spread = (held_out[name].by_weight @ deviations.T).square().sum(1).div(len(deviations) - 1).sqrt()
         scale, floor = calibrate(held_out[name].residual, spread)
         model.std_scale[k], model.std_floor[k] = scale, floor
         found[name] = {"scale": scale, "floor": floor, "rows": len(spread)}
-    set_distance(model, train, val)
     return found
 
 

@@ -54,6 +54,8 @@ class PotentialConfig:
                 f"got cutoff={self.cutoff} Å, layers={self.layers}, l_max={self.l_max}, channels={self.channels}; "
                 "expected a positive cutoff, layers and channels, and l_max ≥ 0"
             )
+        if self.members < 0 or self.members == 1:
+            raise ValueError(f"got members={self.members}, expected none or at least two: one member has no spread")
         if self.reference_energies and len(self.reference_energies) != len(self.elements):
             raise ValueError(
                 f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, "
@@ -159,19 +161,20 @@ class Potential(Model):
             features = self.latent(graph, vectors)
             shifts = (features @ self.deviations.T) * self.config.energy_scale
             slopes = [torch.autograd.grad(s, vectors, retain_graph=True)[0] for s in shifts.sum(0)]
-        names = [n for n in ("energy", "forces", "stress") if n in mean]
+        names = [n for n in _CALIBRATED if n in mean]
         parts = [
             mechanics(graph, vectors.detach(), slope)
             | {"energy": sum_by_graph(graph, shift.detach().to(torch.float64))}
             for slope, shift in zip(slopes, shifts.unbind(1), strict=True)
         ]
         deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
-        std = {n: self._calibrated(n, deviation[n], graph) for n in names}
+        known = [n for n in names if self.std_scale[_CALIBRATED.index(n)] > 0]
+        std = {n: self._calibrated(n, deviation[n], graph) for n in known}
         values = {**mean, "distance": self.distance(graph, features.detach())}
         return Prediction(values, std, {n: mean[n] + deviation[n] for n in names})
 
     def _calibrated(self, name: str, deviation: Tensor, graph: Graph) -> Tensor:
-        k = ("energy", "forces", "stress").index(name)
+        k = _CALIBRATED.index(name)
         scale, floor = self.std_scale[k].to(torch.float64), self.std_floor[k].to(torch.float64)
         raw = deviation.square().sum(0) / (len(deviation) - 1)
         size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
@@ -216,6 +219,7 @@ def mechanics(
     return values
 
 
+_CALIBRATED = ("energy", "forces", "stress")
 _VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 
 

@@ -1,0 +1,140 @@
+import dataclasses
+
+import pytest
+import torch
+from tiny import labelled, tiny_potential
+
+from ase_mlx.data.samples import sample
+from ase_mlx.learn.config import FitConfig
+from ase_mlx.learn.files import load_state, parameters_equal
+from ase_mlx.learn.fit import CHECKPOINT, fit, learning_rate, mean_loss
+from ase_mlx.models.potential import potential_loss
+
+CONFIG = FitConfig(epochs=5, batch_size=2, learning_rate=0.01, warmup_steps=3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    frames = labelled(8)
+    made = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(frames)]
+    return made[:6], made[6:]
+
+
+def fresh(**changes):
+    return tiny_potential(l_max=1, elements=(13, 79), members=0, cutoff=4.0, reference_energies=(0.0, 0.0), **changes)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(epoch):
+    def report(progress):
+        if progress.epoch == epoch:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(samples):
+    return fit(fresh(), potential_loss, *samples, CONFIG)
+
+
+def test_training_lowers_the_loss(samples, uninterrupted):
+    model, history = uninterrupted
+    train, val = samples
+    assert [h["epoch"] for h in history] == [1, 2, 3, 4, 5]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert {"energy", "forces", "stress"} <= set(history[0])
+    best = min(h["val_loss"] for h in history)
+    assert mean_loss(model.train(), potential_loss, val, 8)[0] == pytest.approx(best, rel=1e-6)
+
+
+def test_one_seed_gives_one_model(samples, uninterrupted):
+    again, history = fit(fresh(), potential_loss, *samples, CONFIG)
+    assert parameters_equal(again, uninterrupted[0])
+    assert history == uninterrupted[1]
+    other, _ = fit(fresh(), potential_loss, *samples, dataclasses.replace(CONFIG, seed=5))
+    assert not parameters_equal(other, uninterrupted[0])
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_resuming_gives_the_same_weights_to_the_bit(samples, uninterrupted, tmp_path, epoch):
+    with pytest.raises(Killed):
+        fit(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(epoch))
+    resumed, history = fit(fresh(seed=9), potential_loss, *samples, CONFIG, tmp_path)
+    assert parameters_equal(resumed, uninterrupted[0])
+    assert history == uninterrupted[1]
+
+
+def test_killed_while_writing_a_checkpoint(samples, uninterrupted, tmp_path, monkeypatch):
+    saves = []
+
+    def refuse(*args):
+        saves.append(args)
+        if len(saves) == 4:
+            raise Killed
+
+    monkeypatch.setattr("ase_mlx.learn.files.os.fsync", refuse)
+    with pytest.raises(Killed):
+        fit(fresh(), potential_loss, *samples, CONFIG, tmp_path)
+    assert load_state(tmp_path / CHECKPOINT)[1]["epoch"] == 3
+    resumed, _ = fit(fresh(), potential_loss, *samples, CONFIG, tmp_path)
+    assert parameters_equal(resumed, uninterrupted[0])
+
+
+def test_early_stopping_and_no_step_more_after_it(samples, tmp_path):
+    train, val = samples
+    worse = {"calls": 0}
+
+    def loss(model, joined):
+        value, parts = potential_loss(model, joined)
+        if len(joined.names) == len(val) and set(joined.names) == {n for s in val for n in s.names}:
+            worse["calls"] += 1
+            value = value.detach() * 0 + abs(worse["calls"] - 2)
+        return value, parts
+
+    config = dataclasses.replace(CONFIG, epochs=40, patience=3)
+    model, history = fit(fresh(), loss, train, val, config, tmp_path)
+    assert len(history) == 5
+    assert min(history, key=lambda h: h["val_loss"])["epoch"] == 2
+    again, longer = fit(fresh(), loss, train, val, config, tmp_path)
+    assert longer == history
+    assert parameters_equal(again, model)
+
+
+def test_a_loss_that_is_no_number_names_its_frames(samples, tmp_path):
+    train, val = samples
+
+    def loss(model, joined):
+        value, parts = potential_loss(model, joined)
+        return (value * float("nan") if "frame 3" in joined.names else value), parts
+
+    with pytest.raises(FloatingPointError, match="loss of nan in epoch 1 on .*frame 3.*learning_rate"):
+        fit(fresh(), loss, train, val, CONFIG, tmp_path)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(samples, tmp_path):
+    with pytest.raises(Killed):
+        fit(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(1))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match="other settings of learning_rate.*delete the checkpoint"):
+        fit(fresh(), potential_loss, *samples, dataclasses.replace(CONFIG, learning_rate=1e-3), tmp_path)
+    with pytest.raises(ValueError, match="checkpoint of another model"):
+        fit(fresh(layers=3), potential_loss, *samples, CONFIG, tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(CONFIG, step, 100) for step in range(100)]
+    assert rates[0] < rates[1] < rates[2]
+    assert all(a > b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert max(rates) == pytest.approx(CONFIG.learning_rate, rel=0.01)
+    assert 0 < rates[-1] < 0.01 * CONFIG.learning_rate
+
+
+def test_global_random_state_is_not_used(samples, uninterrupted):
+    torch.manual_seed(123)
+    model, _ = fit(fresh(), potential_loss, *samples, CONFIG)
+    assert parameters_equal(model, uninterrupted[0])

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from tiny import labelled, tiny_potential
+
+from ase_mlx.data.samples import sample
+from ase_mlx.learn.metrics import calibration, collect
+from ase_mlx.learn.uncertainty import (
+    NORMAL_68,
+    NORMAL_95,
+    Response,
+    calibrate,
+    fit_members,
+    responses,
+    set_distance,
+    set_uncertainty,
+)
+
+
+def test_quantiles_of_the_normal_distribution():
+    assert norm.cdf(NORMAL_95) - norm.cdf(-NORMAL_95) == pytest.approx(0.95, abs=1e-6)
+    assert norm.cdf(NORMAL_68) - norm.cdf(-NORMAL_68) == pytest.approx(0.68, abs=1e-4)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 7.0])
+def test_calibration_recovers_a_scale(generator, scale):
+    spread = torch.exp(torch.randn(20000, generator=generator, dtype=torch.float64))
+    residual = scale * spread * torch.randn(20000, generator=generator, dtype=torch.float64)
+    a, b = calibrate(residual, spread)
+    assert a == pytest.approx(scale, rel=0.05)
+    assert b <= 0.1 * scale
+
+
+def test_calibration_recovers_a_floor(generator):
+    spread = 0.01 * torch.rand(20000, generator=generator, dtype=torch.float64)
+    residual = 0.5 * torch.randn(20000, generator=generator, dtype=torch.float64)
+    a, b = calibrate(residual, spread)
+    sigma = torch.sqrt(a**2 * spread**2 + b**2)
+    assert float(sigma.mean()) == pytest.approx(0.5, rel=0.05)
+    assert float(sigma.std()) < 0.1
+
+
+def test_calibration_fills_both_intervals_on_new_errors(generator):
+    spread = torch.exp(0.7 * torch.randn(8000, generator=generator, dtype=torch.float64))
+    error = torch.sqrt((0.6 * spread) ** 2 + 0.3**2) * torch.randn(8000, generator=generator, dtype=torch.float64)
+    a, b = calibrate(error[:4000], spread[:4000])
+    sigma = torch.sqrt(a**2 * spread[4000:] ** 2 + b**2)
+    found = calibration(error[4000:].abs().numpy(), sigma.numpy())
+    assert found["inside_68"] == pytest.approx(0.68, abs=0.03)
+    assert found["inside_95"] == pytest.approx(0.95, abs=0.03)
+
+
+def test_calibration_of_nothing_leaves_the_spread():
+    assert calibrate(torch.zeros(0), torch.zeros(0)) == (1.0, 0.0)
+    assert calibrate(torch.zeros(5), torch.ones(5)) == (1.0, 0.0)
+
+
+def test_members_learn_where_errors_are_large(generator):
+    x = torch.randn(4000, 6, generator=generator, dtype=torch.float64)
+    truth = torch.linalg.vector_norm(x * torch.tensor([2.0, 1.0, 0.5, 0.2, 0.1, 0.1]), dim=1)
+    residual = truth * torch.randn(4000, generator=generator, dtype=torch.float64)
+    empty = Response(residual[:0], x[:0])
+    deviations = fit_members({"energy": empty, "forces": Response(residual, x)}, members=24, steps=600)
+    assert deviations.shape == (24, 6)
+    assert deviations.mean(0).abs().max() < 1e-12
+    spread = ((x @ deviations.T).square().sum(1) / 23).sqrt()
+    assert float(torch.corrcoef(torch.stack([spread, truth]))[0, 1]) > 0.97
+    assert float(spread.mean() / truth.mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_members_depend_on_the_seed_alone(generator):
+    x = torch.randn(200, 3, generator=generator, dtype=torch.float64)
+    data = {"energy": Response(x[:50, 0], x[:50]), "forces": Response(x[:, 1], x)}
+    first, again = (fit_members(data, 4, seed=2, steps=20) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, fit_members(data, 4, seed=3, steps=20))
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [sample(a, 4.0, f"frame {k}") for k, a in enumerate(labelled(10))]
+
+
+def untrained(**changes):
+    return tiny_potential(elements=(13, 79), fitted=False, cutoff=4.0, reference_energies=(3.0, 3.0), **changes)
+
+
+def test_responses_are_derivatives_by_the_readout(samples):
+    model = untrained().to(torch.float64)
+    found = responses(model, samples[:3])
+    step = torch.zeros_like(model.head)
+    step[4] = 1e-3
+    with torch.no_grad():
+        model.head += step
+    moved = responses(model, samples[:3])
+    for name, response in found.items():
+        change = (response.residual - moved[name].residual) / 1e-3
+        assert change.numpy() == pytest.approx(response.by_weight[:, 4].numpy(), abs=1e-8)
+    assert [len(found[n].residual) for n in ("energy", "forces", "stress")] == [3, 36, 18]
+
+
+def test_a_potential_gets_members_scales_and_distances(samples):
+    model = untrained(seed=1)
+    before = collect(model, samples)
+    found = set_uncertainty(model, samples[:7], samples[7:])
+    after = collect(model, samples[7:])
+    assert set(found) == {"energy", "forces", "stress"}
+    assert found["forces"]["rows"] == 36
+    for name, rows in after.items():
+        assert np.all(rows["std"] > 0), name
+        assert "std" not in before[name]
+    coverage = calibration(np.abs(after["forces"]["predicted"] - after["forces"]["reference"]), after["forces"]["std"])
+    assert coverage["inside_68"] == pytest.approx(0.68, abs=0.06)
+    assert coverage["rank_correlation"] > 0
+
+
+def test_distance_is_small_inside_and_large_outside(samples):
+    model = untrained(seed=1)
+    set_distance(model, samples[:7], samples[7:])
+    inside = [model.distance(s.graph, model(s.graph)["features"]) for s in samples[7:]]
+    squeezed = [sample(a, 4.0, "far") for a in labelled(3, seed=5, strain=0.0, stdev=0.6)]
+    outside = [model.distance(s.graph, model(s.graph)["features"]) for s in squeezed]
+    assert 0.5 < float(torch.cat(inside).max()) < 2.0
+    assert float(torch.cat(outside).median()) > float(torch.cat(inside).median()) > 0
+
+
+def test_a_potential_without_members_gets_distances_alone(samples):
+    model = tiny_potential(elements=(13, 79), members=0, cutoff=4.0)
+    assert set_uncertainty(model, samples[:7], samples[7:]) == {}
+    assert float(model.distance_scale) > 0
+    assert not model.with_std(samples[0].graph).std
+
+
+def test_one_member_alone_is_refused():
+    with pytest.raises(ValueError, match="members=1, expected none or at least two"):
+        tiny_potential(members=1)
+
+
+def molecules(count=6):
+    frames = labelled(count)
+    for atoms in frames:
+        results = {k: v for k, v in atoms.calc.results.items() if k != "stress"}
+        atoms.set_cell(None)
+        atoms.pbc = False
+        atoms.calc.atoms = atoms.copy()
+        atoms.calc.results = results
+    return [sample(a, 4.0, f"molecule {k}") for k, a in enumerate(frames)]
+
+
+def test_a_set_of_molecules_has_no_stress_and_no_error_bar_of_it():
+    model, made = untrained(), molecules()
+    found = set_uncertainty(model, made[:4], made[4:])
+    assert found["forces"]["rows"] == 24
+    p = model.with_std(made[0].graph)
+    assert set(p.std) == {"energy", "forces"}
+
+
+def test_molecules_beside_crystals_keep_the_crystals_stress(samples):
+    rows = responses(untrained(), [*molecules(2), *samples[:2]])
+    assert len(rows["stress"].residual) == 12
