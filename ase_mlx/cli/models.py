@@ -7,20 +7,26 @@ from ase_mlx.cli.report import JsonFile, print_table, write_json
 
 
 def models(json: JsonFile = None) -> None:
-    """List the shipped models: outputs, elements, level of theory, test errors, licence.
+    """List the shipped models: elements, outputs, test errors, level of theory, licence.
+
+    Errors are mean absolute ones on frames that no training touched. JSON has the whole of it, error bars included.
 
     Example: `ase-mlx models --json models.json`
     """
     from ase_mlx.pretrained import available
 
     cards = available()
-    if not write_json(cards, json):
-        print_table("Shipped models", [{key: _cell(value) for key, value in card.items()} for card in cards])
+    if write_json(cards, json):
+        return
+    if not cards:
+        print("No model ships with this installation; train one: ase-mlx train CONFIG.toml")
+        return
+    print_table("Shipped models: mean absolute errors on test frames", [_row(card) for card in cards])
+    for card in cards:
+        said = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
+        print(f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs'])}. {'; '.join(said)}")
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{key} {_cell(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(_cell(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _row(card: dict) -> dict[str, str]:
+    errors = {f"{name}, {e['unit']}": f"{e['mae']:.3g}" for name, e in card["errors"].items()}
+    return {"name": card["name"], "elements": " ".join(card["elements"]), **errors}
