@@ -81,6 +81,16 @@ def train(
     return ask(peer, {**request, **paths, **settings})
 
 
+def compile_nequip(checkpoint: str) -> dict:
+    """NequIP's checkpoint compiled ahead of time for the CPU, beside it; the dict has the new `checkpoint`. Needs g++.
+
+    Raises:
+        RuntimeError: the compilation failed.
+    """
+    out = str(Path(checkpoint).resolve().with_suffix(".nequip.pt2"))
+    return ask("nequip", {"task": "compile", "checkpoint": checkpoint, "out": out})
+
+
 def evaluate(peer: str, frames: list[Atoms], shift_from: list[Atoms] | None = None, **model) -> dict:
     """Predictions of a peer: energy (F,) in eV, forces (all atoms, 3) in eV/Å, stress (F, 6) in eV/Å³.
 

@@ -87,12 +87,23 @@ def train(workdir: str, budget_s: float, **settings) -> dict:
     }
 
 
+def compile_model(checkpoint: str, out: str) -> dict:
+    """Compiles a checkpoint ahead of time for the CPU by `nequip-compile` into `out` (.nequip.pt2); needs g++."""
+    start = time.perf_counter()
+    program = str(Path(sys.executable).with_name("nequip-compile"))
+    options = ["--mode", "aotinductor", "--target", "ase", "--device", "cpu"]
+    done = subprocess.run([program, checkpoint, out, *options], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"nequip-compile failed (exit code {done.returncode}):\n{done.stderr[-3000:]}")
+    return {"checkpoint": out, "wall_s": time.perf_counter() - start}
+
+
 def load(checkpoint: str, device: str):
-    """NequIP's calculator from a checkpoint (eager), or from a file that `nequip-compile` made (.pth, .pt2)."""
+    """NequIP's calculator from a checkpoint (eager), or from a file that `nequip-compile` made (.nequip.pt2)."""
     if checkpoint.endswith(".ckpt"):
         return NequIPCalculator._from_saved_model(checkpoint, device=device)
     return NequIPCalculator.from_compiled_model(checkpoint, device=device)
 
 
 if __name__ == "__main__":
-    measure.serve({"train": train, **measure.calculator_tasks(load)})
+    measure.serve({"train": train, "compile": compile_model, **measure.calculator_tasks(load)})
