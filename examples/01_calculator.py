@@ -7,7 +7,7 @@ from ase_mlx.adapters.ase import Calculator
 silicon = bulk("Si", cubic=True)
 silicon.calc = Calculator("sigesn", dtype="float64")
 
-print("displacement    energy            std       largest force     std   distance")
+print("displacement    energy            std      force on it     std   distance")
 print("       (Å)   (eV/atom)     (meV/atom)           (eV/Å)  (eV/Å)   (1 = edge)")
 for displacement in (0.0, 0.05, 0.1, 0.2, 0.4, 0.8):
     atoms = silicon.copy()

@@ -208,11 +208,9 @@ def draw_dynamics(place, run) -> None:
         lower.plot(run.sampled_times / 1000, doubt, "o-", ms=3.5, color=DOUBT, lw=1.2)
         lower.set(ylabel="force error bar\n(rms, meV/Å)", ylim=(0, 1.45 * doubt.max()))
     if run.largest_distance is not None:
-        inside = run.largest_distance.value <= 1
-        words = f"distance score up to {run.largest_distance.value:.2f}: " + ("inside" if inside else "OUTSIDE")
-        lower.text(
-            0.015, 0.94, words + " the training data", transform=lower.transAxes, va="top", fontsize=9.5, color=DOUBT
-        )
+        words = f"beyond the training data: {100 * run.outside:.2g} % of environments"
+        words += f" (score up to {run.largest_distance.value:.2f}, edge 1)"
+        lower.text(0.015, 0.94, words, transform=lower.transAxes, va="top", fontsize=9.5, color=DOUBT)
     figure.align_ylabels([upper, lower])
 
 

@@ -241,6 +241,8 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
         rms = float(np.sqrt(np.mean(run.sampled_forces_std**2)))
         outcome.add("force error bar (rms, dynamics)", Value(1000 * rms, None, "meV/Å"))
     outcome.add("largest distance score", run.largest_distance)
+    if run.outside is not None:
+        outcome.add("beyond the training data", Value(100 * run.outside, None, "%"))
     return run
 
 

@@ -265,3 +265,18 @@ def test_command_goes_on_after_a_bad_file_and_refuses_a_wrong_call(tmp_path):
     for arguments in ((tmp_path / "lost.cif",), (tmp_path / "copper.cif", "-m", "no-such-model"), ("--steps", "1")):
         assert run_command(*arguments).exit_code == 2
     assert run_command(tmp_path / "broken.cif").exit_code == 2
+
+
+def test_dynamics_says_when_it_leaves_the_training_data():
+    class Far(EnsembleEMT):
+        def get_property(self, name, atoms=None, allow_calculation=True):
+            far = np.linspace(0, 1.25, len(atoms)) if name == "distance" else None
+            return super().get_property(name, atoms, allow_calculation) if far is None else far
+
+    run = dynamics(bulk("Cu", cubic=True), Far((0.9, 1.1)), steps=50, length=3, samples=2)
+    assert run.largest_distance.value == 1.25
+    assert run.outside == pytest.approx(0.25)
+    assert "25 % of its environments are beyond the edge" in run.notes[0]
+    inside = dynamics(bulk("Cu", cubic=True), EnsembleEMT((0.9, 1.1)), steps=50, length=3, samples=2)
+    assert inside.outside == 0
+    assert not inside.notes

@@ -26,7 +26,8 @@ class Dynamics:
     """A run at constant temperature up to `thermostat_end`, then at constant energy; times in fs, temperatures in K.
 
     `energies` are total energies in eV. `sampled_*` belong to `frames`: the rms `forces_std` in eV/Å and the largest
-    `distance` (dimensionless, 1 = edge of the training data), None where the calculator gives none.
+    `distance` (dimensionless, 1 = edge of the training data), `outside` the dimensionless share of environments beyond
+    that edge; None where the calculator gives none.
 
     Source: ours.
     """
@@ -46,6 +47,7 @@ class Dynamics:
     drift: Value
     displacement: Value
     largest_distance: Value | None
+    outside: float | None
     notes: tuple[str, ...] = ()
 
 
@@ -160,6 +162,7 @@ class _Trace:
         positions = np.array(self.positions[window])
         squares = np.sum((positions - positions.mean(axis=0)) ** 2, axis=(1, 2)) / natoms
         doubts, distances = _of_frames(self.frames, "forces_std"), _of_frames(self.frames, "distance")
+        outside = None if distances is None else float(np.mean(np.concatenate(distances) > 1))
         largest = None if distances is None else Value(float(max(x.max() for x in distances)), None, "1")
         return Dynamics(
             natoms=natoms,
@@ -177,7 +180,8 @@ class _Trace:
             drift=_drift(times[heated:], energies[heated:] / natoms),
             displacement=_average(squares, "Å²"),
             largest_distance=largest,
-            notes=_doubt(largest),
+            outside=outside,
+            notes=_doubt(largest, outside),
         )
 
 
@@ -195,10 +199,11 @@ def _drift(times: np.ndarray, energies: np.ndarray) -> Value:
     return Value(float(slope), float(np.sqrt(covariance[0, 0])), "meV/atom/ps", "sampling")
 
 
-def _doubt(largest: Value | None) -> tuple[str, ...]:
-    if largest is None or largest.value <= 1:
+def _doubt(largest: Value | None, outside: float | None) -> tuple[str, ...]:
+    # The edge holds 99 % of held-out environments: a few of thousands beyond it mean nothing, many or far ones do.
+    if largest is None or (outside <= 0.05 and largest.value <= 2):
         return ()
     return (
-        f"The run left the training data: distance score up to {largest.value:.2f} (1 = edge). "
-        "What the model says out there is extrapolation.",
+        f"The run left the training data: {100 * outside:.2g} % of its environments are beyond the edge, the distance "
+        f"score reaches {largest.value:.2f} (1 = edge). What the model says out there is extrapolation.",
     )
