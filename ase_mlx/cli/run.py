@@ -43,8 +43,6 @@ def demo(
     bar, beside DFT and experiment. Writes results.json, results.csv, a trajectory and figures.
 
     Example: `ase-mlx demo -o silicon-and-aluminium`
-
-    Source: ours.
     """
     from ase_mlx.adapters.ase.supercells import element
 
@@ -84,8 +82,6 @@ def run(
     Several structures get a folder each and a joint results.csv; one that fails is named and never costs the others.
 
     Example: `ase-mlx run silicon.cif germanium.cif -o results --temperature 600`
-
-    Source: ours.
     """
     from ase_mlx.data.io import read_frames
 
