@@ -40,7 +40,6 @@ BASE_TEST = (
     # alloys of compositions that occur in train
     | names("sgs8_md", "3 7 57 49 48 55 8 45")
     | names("si8_eos", "0 6")
-    | {"si64_big_1", "si64_bigvac_1", "sige64_big_1"}
     | names("al4_md", "3 4 7 10")
     | names("al4_rattle", "6 9")
     | names("al4_eos", "0 6")
@@ -56,6 +55,11 @@ BASE_VAL = (
 )
 NO_ENERGY = {"si64", "sige64", "si2_eos", "si2", "si16", "sg16", "si64ph"}
 """Families whose k points shift the energy by meV/atom against the 8-atom cells."""
+TOO_COARSE = {"si64", "sige64"}
+"""One k point a 64-atom cell is 2x2x2 shifted on 8 atoms, 90 meV/Å rms from converged forces (a model of the 8-atom cells
+misses their *training* forces by 40 meV/Å, its own by 7): neither trained nor tested on."""
+HELD_OUT = {(4, 2, 2), (3, 1, 4), (2, 5, 1), (3, 3, 2)}
+"""Compositions (Si, Ge, Sn of 8) of test frames alone."""
 
 
 def base_frames(folder: Path, kind: str) -> list[Atoms]:
@@ -64,12 +68,18 @@ def base_frames(folder: Path, kind: str) -> list[Atoms]:
     for family in BASE_FILES[kind]:
         for atoms in ase.io.read(folder / f"{family}.extxyz", ":"):
             name = atoms.info["config_name"]
-            part = "reference" if family == "si2_eos" else "train"
-            part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else part
+            part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else "train"
+            part = "reference" if family in TOO_COARSE or family == "si2_eos" else part
             weight = int(family not in NO_ENERGY)
             atoms.info |= {"family": family, "part": part, "source": "base", "energy_weight": weight}
             frames.append(atoms)
     return frames
+
+
+def part_of(atoms: Atoms) -> str:
+    """Give every third labelled test frame of a trained composition to validation, which calibrates the error bars."""
+    part, number = atoms.info["part"], int(atoms.info["config_name"].rsplit("_", 1)[-1])
+    return "val" if part == "test" and number % 3 == 0 and composition(atoms) not in HELD_OUT else part
 
 
 def slim(atoms: Atoms) -> Atoms:
@@ -137,6 +147,7 @@ def main(base: str, *labelled: str) -> None:
     new = [atoms for path in labelled for atoms in ase.io.read(path, ":")]
     for atoms in new:
         atoms.info["energy_weight"] = int(atoms.info["family"] not in NO_ENERGY)
+        atoms.info["part"] = part_of(atoms)
     kinds = {
         "sigesn": [a for a in new if set(a.numbers) <= {14, 32, 50} and a.info["family"] != "si64ph"],
         "al": [a for a in new if set(a.numbers) == {13}],

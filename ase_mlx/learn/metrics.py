@@ -14,7 +14,7 @@ from ase_mlx.data.samples import Sample, batches, symbols
 from ase_mlx.models import Model
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
-from .uncertainty import NORMAL_68, NORMAL_95
+from .uncertainty import NORMAL_95
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "MPa"}
 FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA}
@@ -23,7 +23,8 @@ FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA}
 def collect(
     model: Model, samples: list[Sample], batch_size: int = 16, std: bool = True
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Predict samples; per quantity flat arrays reference, predicted, std and the species of each row.
+    """Predict samples; per quantity flat arrays reference, predicted, std and the species of each row, and the
+    tail of its 95 % interval.
 
     Energies are per atom (eV); forces eV/Å; stress eV/Å³. Targets of zero weight are left out.
 
@@ -52,7 +53,11 @@ def collect(
                 columns["species"] = np.repeat(joined.graph.numbers.numpy()[:, None], 3, 1)
             for column, values in columns.items():
                 rows[name].setdefault(column, []).append(values[keep].reshape(-1))
-    return {n: {c: np.concatenate(v) for c, v in columns.items()} for n, columns in rows.items() if columns}
+    table = {n: {c: np.concatenate(v) for c, v in columns.items()} for n, columns in rows.items() if columns}
+    for name, columns in table.items():
+        if "std" in columns:
+            columns["tail"] = np.array([model.tail.get(name, NORMAL_95)])
+    return table
 
 
 def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
@@ -77,18 +82,22 @@ def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
                 for z in np.unique(r["species"])
             }
         if "std" in r:
-            row |= calibration(error, r["std"])
+            row |= calibration(error, r["std"], float(r["tail"][0]))
+            row["tail"] = float(r["tail"][0])
             row["mean_std"] = float(r["std"].mean() * FACTORS[name])
         table[name] = row
     return table
 
 
-def calibration(error: Float[np.ndarray, " rows"], std: Float[np.ndarray, " rows"]) -> dict[str, float]:
-    """Fraction of errors inside one and 1.96 σ (nominal 0.68, 0.95), and the rank correlation of |error| and σ.
+def calibration(
+    error: Float[np.ndarray, " rows"], std: Float[np.ndarray, " rows"], tail: float = NORMAL_95
+) -> dict[str, float]:
+    """Fraction of errors inside σ and tail · σ (nominal 0.683, 0.95), and the rank correlation of |error| and σ.
 
     Args:
         error: absolute errors, any unit.
         std: standard deviations, the same unit.
+        tail: half width of the 95 % interval in units of σ, dimensionless.
 
     Returns:
         Dimensionless numbers; the rank correlation is NaN-free: 0 where σ does not vary.
@@ -96,9 +105,10 @@ def calibration(error: Float[np.ndarray, " rows"], std: Float[np.ndarray, " rows
     Source: ours.
     """
     rank = spearmanr(error, std).statistic if len(error) > 2 and np.ptp(std) > 0 else 0.0
+    rounding = 1e-6 * std.max(initial=0.0)  # where symmetry makes σ and the error zero, rounding decides
     return {
-        "inside_68": float((error <= NORMAL_68 * std).mean()),
-        "inside_95": float((error <= NORMAL_95 * std).mean()),
+        "inside_68": float((error <= std + rounding).mean()),
+        "inside_95": float((error <= tail * std + rounding).mean()),
         "rank_correlation": float(np.nan_to_num(rank)),
     }
 

@@ -102,6 +102,7 @@ class Potential(Model):
         self.register_buffer("distance_scale", torch.ones(()))
         self.register_buffer("std_scale", torch.zeros(3))
         self.register_buffer("std_floor", torch.zeros(3))
+        self.register_buffer("std_tail", torch.full((3,), 1.959964))
         index = torch.full((120,), -1, dtype=torch.int64)
         index[list(config.elements)] = torch.arange(len(config.elements))
         self.register_buffer("species_index", index, persistent=False)
@@ -113,6 +114,11 @@ class Potential(Model):
         super()._apply(fn, recurse)
         self.reference = self.reference.to(torch.float64)
         return self
+
+    @property
+    def tail(self) -> Mapping[str, float]:
+        """Half width of the 95 % interval of energy, forces and stress in units of their std (dimensionless)."""
+        return dict(zip(("energy", "forces", "stress"), self.std_tail.tolist(), strict=True))
 
     def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
         """Evaluate the trunk at edge vectors in Å: the dimensionless features that readouts, and other models, read."""

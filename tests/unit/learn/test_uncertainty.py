@@ -7,7 +7,7 @@ from tiny import labelled, tiny_potential
 from ase_mlx.data.samples import sample
 from ase_mlx.learn.metrics import calibration, collect
 from ase_mlx.learn.uncertainty import (
-    NORMAL_68,
+    NOMINAL_68,
     NORMAL_95,
     Response,
     calibrate,
@@ -20,7 +20,7 @@ from ase_mlx.learn.uncertainty import (
 
 def test_quantiles_of_the_normal_distribution():
     assert norm.cdf(NORMAL_95) - norm.cdf(-NORMAL_95) == pytest.approx(0.95, abs=1e-6)
-    assert norm.cdf(NORMAL_68) - norm.cdf(-NORMAL_68) == pytest.approx(0.68, abs=1e-4)
+    assert norm.cdf(1) - norm.cdf(-1) == pytest.approx(NOMINAL_68, abs=1e-6)
 
 
 @pytest.fixture
@@ -32,15 +32,16 @@ def generator():
 def test_calibration_recovers_a_scale(generator, scale):
     spread = torch.exp(torch.randn(20000, generator=generator, dtype=torch.float64))
     residual = scale * spread * torch.randn(20000, generator=generator, dtype=torch.float64)
-    a, b = calibrate(residual, spread)
+    a, b, tail = calibrate(residual, spread)
     assert a == pytest.approx(scale, rel=0.05)
     assert b <= 0.1 * scale
+    assert tail == pytest.approx(NORMAL_95, rel=0.05)
 
 
 def test_calibration_recovers_a_floor(generator):
     spread = 0.01 * torch.rand(20000, generator=generator, dtype=torch.float64)
     residual = 0.5 * torch.randn(20000, generator=generator, dtype=torch.float64)
-    a, b = calibrate(residual, spread)
+    a, b, _ = calibrate(residual, spread)
     sigma = torch.sqrt(a**2 * spread**2 + b**2)
     assert float(sigma.mean()) == pytest.approx(0.5, rel=0.05)
     assert float(sigma.std()) < 0.1
@@ -49,16 +50,28 @@ def test_calibration_recovers_a_floor(generator):
 def test_calibration_fills_both_intervals_on_new_errors(generator):
     spread = torch.exp(0.7 * torch.randn(8000, generator=generator, dtype=torch.float64))
     error = torch.sqrt((0.6 * spread) ** 2 + 0.3**2) * torch.randn(8000, generator=generator, dtype=torch.float64)
-    a, b = calibrate(error[:4000], spread[:4000])
+    a, b, tail = calibrate(error[:4000], spread[:4000])
     sigma = torch.sqrt(a**2 * spread[4000:] ** 2 + b**2)
-    found = calibration(error[4000:].abs().numpy(), sigma.numpy())
+    found = calibration(error[4000:].abs().numpy(), sigma.numpy(), tail)
     assert found["inside_68"] == pytest.approx(0.68, abs=0.03)
     assert found["inside_95"] == pytest.approx(0.95, abs=0.03)
 
 
+def test_heavy_tails_widen_the_95_percent_interval_alone(generator):
+    spread = torch.ones(20000, dtype=torch.float64)
+    normal = torch.randn(20000, 4, generator=generator, dtype=torch.float64)
+    error = normal[:, 0] / normal[:, 1:].square().mean(1).sqrt()  # Student's t with three degrees of freedom
+    a, b, tail = calibrate(error[:10000], spread[:10000])
+    sigma = torch.sqrt(a**2 * spread[10000:] ** 2 + b**2)
+    found = calibration(error[10000:].abs().numpy(), sigma.numpy(), tail)
+    assert found["inside_68"] == pytest.approx(0.683, abs=0.02)
+    assert found["inside_95"] == pytest.approx(0.95, abs=0.01)
+    assert tail > 2.3
+
+
 def test_calibration_of_nothing_leaves_the_spread():
-    assert calibrate(torch.zeros(0), torch.zeros(0)) == (1.0, 0.0)
-    assert calibrate(torch.zeros(5), torch.ones(5)) == (1.0, 0.0)
+    assert calibrate(torch.zeros(0), torch.zeros(0)) == (1.0, 0.0, NORMAL_95)
+    assert calibrate(torch.zeros(5), torch.ones(5)) == (1.0, 0.0, NORMAL_95)
 
 
 def test_members_learn_where_errors_are_large(generator):
