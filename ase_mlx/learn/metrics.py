@@ -82,8 +82,8 @@ def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
                 for z in np.unique(r["species"])
             }
         if "std" in r:
-            row |= calibration(error, r["std"], float(r["tail"][0]))
-            row["tail"] = float(r["tail"][0])
+            row["tail"] = float(r["tail"][0]) if "tail" in r else NORMAL_95
+            row |= calibration(error, r["std"], row["tail"])
             row["mean_std"] = float(r["std"].mean() * FACTORS[name])
         table[name] = row
     return table
