@@ -7,6 +7,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_mlx.models.potential import Potential, PotentialConfig
+from ase_mlx.nn.angular import spherical_harmonics
 
 
 def tiny_potential(l_max=1, products=False, layers=2, elements=(14, 32, 50), members=4, fitted=True, seed=0, **config):
@@ -41,3 +42,16 @@ def labelled(count=8, seed=0, strain=0.03, stdev=0.1):
         atoms.info["config_name"] = f"alloy {k}"
         frames.append(atoms)
     return frames
+
+
+def turn(improper=False):
+    """Draw a rotation matrix, or a rotation with a reflection."""
+    q, r = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
+    q = q * torch.sign(torch.diagonal(r))
+    return q * torch.linalg.det(q) * (-1 if improper else 1)
+
+
+def rotation_of_features(l_max, matrix):
+    """Find the blocks by which the harmonics of all degrees turn, from the harmonics alone, to machine precision."""
+    d = torch.nn.functional.normalize(torch.randn(100, 3, dtype=torch.float64), dim=1)
+    return torch.linalg.lstsq(spherical_harmonics(l_max, d), spherical_harmonics(l_max, d @ matrix.T)).solution.T

@@ -12,6 +12,9 @@ from vesin import NeighborList
 
 from .graph import Graph
 
+SAME_PLACE = 1e-3
+"""Å; atoms nearer than this are one atom given twice: no physics brings nuclei there."""
+
 
 @runtime_checkable
 class Structure(Protocol):
@@ -42,12 +45,21 @@ def neighbor_pairs(
     Returns:
         Centre, neighbour and lattice shift (dimensionless integers).
 
+    Raises:
+        ValueError: two atoms in the same place.
+
     Source: vesin 0.6.
     """
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    center, neighbor, shift = search.compute(
-        points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijS", copy=True
+    center, neighbor, shift, distance = search.compute(
+        points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijSd", copy=True
     )
+    if len(distance) and distance.min() < SAME_PLACE:
+        i, j = sorted((int(center[distance.argmin()]), int(neighbor[distance.argmin()])))
+        raise ValueError(
+            f"got atoms {i} and {j} in the same place ({distance.min():.1e} Å apart), expected distinct atoms; "
+            "remove one: a structure was probably read or joined twice"
+        )
     center, neighbor = center.astype(np.int64), neighbor.astype(np.int64)
     low, span = (
         shift.min(0, initial=0),
@@ -100,7 +112,7 @@ def from_atoms(atoms: Structure, cutoff: float, dtype: torch.dtype = torch.float
         dtype: of the graph's floating-point arrays; pairs are always searched in float64.
 
     Raises:
-        ValueError: no atoms, non-finite numbers, or a periodic direction without volume.
+        ValueError: no atoms, non-finite numbers, two atoms in one place, or a periodic direction without volume.
 
     Source: ours.
     """

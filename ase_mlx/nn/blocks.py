@@ -104,14 +104,15 @@ class Product(nn.Module):
         rows = sum(2 * coupling.triples[p][2] + 1 for p in keep)
         first, second = np.tril_indices(dimension(l_in))
         pair = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(first, second, strict=True))}
-        table = torch.zeros(rows, len(first))
+        table = torch.zeros(rows, len(first), dtype=torch.float64)
         offset = dict(zip(keep, np.cumsum([0] + [2 * coupling.triples[p][2] + 1 for p in keep]), strict=False))
         for entry, m2, value in zip(coupling.term_entry, coupling.term_edge, coupling.term_value, strict=True):
             p, m3, m1 = coupling.entry_path[entry], int(coupling.entry_out[entry]), int(coupling.entry_in[entry])
             if p in offset:
                 l3 = coupling.triples[p][2]
                 table[offset[p] + m3 - l3 * l3, pair[max(m1, int(m2)), min(m1, int(m2))]] += value
-        self.register_buffer("table", table, persistent=False)
+        self.exact = table
+        self.register_buffer("table", table.to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("first", torch.as_tensor(first), persistent=False)
         self.register_buffer("second", torch.as_tensor(second), persistent=False)
         self.rows = {
@@ -121,6 +122,12 @@ class Product(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(len(self.rows[l3]) * channels, channels)) for l3 in range(l_out + 1)
         )
+
+    def _apply(self, fn, recurse=True):
+        """Round the coefficients anew from float64: what float32 has lost would break rotations in float64."""
+        super()._apply(fn, recurse)
+        self.table = self.exact.to(self.weights[0])
+        return self
 
     def forward(self, x: Float[Tensor, "atoms m c"]) -> Float[Tensor, "atoms m_out c"]:
         """Square dimensionless features and mix the couplings of each degree into one."""

@@ -38,7 +38,8 @@ class Radial(nn.Module):
     def forward(self, distance: Float[Tensor, " edges"]) -> Float[Tensor, "edges paths channels"]:
         """Evaluate at distances in Å; dimensionless values of unit size."""
         x = distance / self.cutoff
-        basis = math.sqrt(2.0) * self.order * torch.sinc(self.order * x.unsqueeze(-1)) * envelope(x).unsqueeze(-1)
+        order = self.order.to(x.dtype)
+        basis = math.sqrt(2.0) * order * torch.sinc(order * x.unsqueeze(-1)) * envelope(x).unsqueeze(-1)
         h = basis / math.sqrt(3.0)
         for k, weight in enumerate(self.layers):
             h = h @ (weight / math.sqrt(weight.shape[0]))
@@ -46,11 +47,17 @@ class Radial(nn.Module):
                 h = nn.functional.silu(h) * 1.6765
         return h.reshape(-1, *self.shape)
 
-    @torch.no_grad()
     def table(self, n_intervals: int) -> Float[Tensor, "knots 2 paths channels"]:
         """Tabulate R and its derivative per knot spacing at even distances from 0 to the cutoff (dimensionless)."""
         spacing = self.cutoff / n_intervals
         weight = self.layers[0]
-        r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing
-        value, slope = torch.func.jvp(self.forward, (r,), (torch.full_like(r, spacing),))
-        return torch.stack([value, slope], dim=1).contiguous()
+        with torch.enable_grad():
+            r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing
+            r.requires_grad_()
+            value = self(r)
+            # Differentiating v·∂R/∂r by v is the derivative along r; torch.func.jvp imports a second's worth of modules.
+            v = torch.zeros_like(value, requires_grad=True)
+            (pulled,) = torch.autograd.grad(value, r, v, create_graph=True)
+            (slope,) = torch.autograd.grad(pulled, v, torch.full_like(r, spacing))
+        slope[0] = 0  # R is even in r
+        return torch.stack([value.detach(), slope], dim=1).contiguous()

@@ -93,6 +93,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.n_species, self.cutoff, self.l_max = n_species, cutoff, l_max
         self.channels, self.neighbors = channels, neighbors
+        self.register_load_state_dict_post_hook(_tabulate_anew)
         self.embedding = nn.Parameter(torch.randn(n_species, channels))
         self.layers = nn.ModuleList(
             Layer(self, 0 if t == 0 else l_max, 0 if t == layers - 1 else l_max, n_basis, hidden, products)
@@ -128,3 +129,7 @@ class Trunk(nn.Module):
         super()._apply(fn, recurse)
         self.refresh()
         return self
+
+
+def _tabulate_anew(trunk: Trunk, _: object) -> None:
+    trunk.refresh()
