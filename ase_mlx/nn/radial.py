@@ -55,7 +55,7 @@ class Radial(nn.Module):
             r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing
             r.requires_grad_()
             value = self(r)
-            # Differentiating v·∂R/∂r by v is the derivative along r; torch.func.jvp imports a second's worth of modules.
+            # Differentiating v·∂R/∂r by v gives the derivative along r; torch.func.jvp imports modules for a second.
             v = torch.zeros_like(value, requires_grad=True)
             (pulled,) = torch.autograd.grad(value, r, v, create_graph=True)
             (slope,) = torch.autograd.grad(pulled, v, torch.full_like(r, spacing))
