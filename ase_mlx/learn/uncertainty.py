@@ -93,7 +93,7 @@ def fit_members(
     Source: Kellner and Ceriotti, arXiv 2402.16621, eq. 6.
     """
     generator = torch.Generator().manual_seed(seed)
-    used = {n: data[n] for n in ("energy", "forces") if len(data[n].residual)}
+    used = {n: data[n] for n in ("energy", "forces") if n in data and len(data[n].residual)}
     n_features = data["forces"].by_weight.shape[1]
     spread = {n: r.by_weight.norm() / math.sqrt(r.by_weight.shape[0]) for n, r in used.items()}
     size = {n: r.residual.square().mean().sqrt().clamp_min(1e-9) for n, r in used.items()}
@@ -189,43 +189,58 @@ def _features(model: Potential, samples: list[Sample]) -> tuple[Tensor, Tensor]:
 def set_uncertainty(model: Potential, train: list[Sample], val: list[Sample], seed: int = 0) -> dict[str, dict[str, float]]:
     """Give a fitted potential its members (by likelihood), calibrated scales (on `val`) and distance score.
 
-    The scales come from cross-fitting: members fitted without one half of `val` are judged on that half.
+    The scales come from cross-fitting: members fitted without one half of `val` are judged on that half. The scale of the
+    forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants) carries it.
 
     Returns:
         Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³) of each quantity, for the model card.
 
     Source: see the module.
     """
+    set_distance(model, train, val)
+    if not model.config.members:
+        return {}
     known = responses(model, train)
     parts = [responses(model, half) for half in (val[0::2], val[1::2]) if half]
-    held_out = {n: _join(parts, n) for n in QUANTITIES}
-    deviations = fit_members({n: _stack(known[n], held_out[n]) for n in QUANTITIES}, model.config.members, seed)
-    model.deviations.copy_(deviations)
-    spreads: dict[str, list[Tensor]] = {n: [] for n in QUANTITIES}
+    held_out = _join(parts)
+    deviations = fit_members(_stack(known, held_out), model.config.members, seed)
+    spreads: dict[str, list[Tensor]] = {name: [] for name in held_out}
     for k, part in enumerate(parts):
         others = [p for q, p in enumerate(parts) if q != k] or parts
-        without = {n: _stack(known[n], _join(others, n)) for n in QUANTITIES}
-        crossed = fit_members(without, model.config.members, seed)
-        for n in QUANTITIES:
-            spreads[n].append((part[n].by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
-    found = {}
-    for k, name in enumerate(QUANTITIES):
-        residual = torch.cat([part[name].residual for part in parts])
-        scale, floor, tail = calibrate(residual, torch.cat(spreads[name]))
-        model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale, floor, tail
-        found[name] = {"scale": scale, "floor": floor, "tail": tail, "rows": len(residual)}
-    set_distance(model, train, val)
-    return found
+        crossed = fit_members(_stack(known, _join(others)), model.config.members, seed)
+        for name, r in part.items():
+            spreads[name].append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
+    found = {name: calibrate(r.residual, torch.cat(spreads[name])) for name, r in held_out.items()}
+    unit = found["forces"][0]
+    model.deviations.copy_(deviations * unit)
+    for name, (scale, floor, tail) in found.items():
+        k = QUANTITIES.index(name)
+        model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale / unit, floor, tail
+    return {
+        name: {"scale": scale / unit, "floor": floor, "tail": tail, "rows": len(held_out[name].residual)}
+        for name, (scale, floor, tail) in found.items()
+    }
 
 
-def _join(parts: list[dict[str, Response]], name: str) -> Response:
-    rows = [part[name] for part in parts]
-    return Response(torch.cat([r.residual for r in rows]), torch.cat([r.by_weight for r in rows]))
+def _join(parts: list[dict[str, Response]]) -> dict[str, Response]:
+    rows = {name: [part[name] for part in parts if name in part] for name in QUANTITIES}
+    return {
+        name: Response(torch.cat([r.residual for r in found]), torch.cat([r.by_weight for r in found]))
+        for name, found in rows.items()
+        if found
+    }
 
 
-def _stack(train: Response, val: Response) -> Response:
+def _stack(train: dict[str, Response], held_out: dict[str, Response]) -> dict[str, Response]:
     """Put held-out rows beside training rows, training residuals blown up to the held-out size."""
-    if not len(train.residual) or not len(val.residual):
-        return train
-    ratio = (val.residual.abs().median() / train.residual.abs().median().clamp_min(1e-12)).clamp_min(1.0)
-    return Response(torch.cat([train.residual * ratio, val.residual]), torch.cat([train.by_weight, val.by_weight]))
+    stacked = dict(train)
+    for name, val in held_out.items():
+        if name not in train:
+            stacked[name] = val
+            continue
+        known = train[name]
+        ratio = val.residual.abs().median() / known.residual.abs().median().clamp_min(1e-12)
+        stacked[name] = Response(
+            torch.cat([known.residual * ratio.clamp_min(1.0), val.residual]), torch.cat([known.by_weight, val.by_weight])
+        )
+    return stacked
