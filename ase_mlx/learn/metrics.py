@@ -23,8 +23,9 @@ FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA}
 def collect(
     model: Model, samples: list[Sample], batch_size: int = 16, std: bool = True
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Predict samples; per quantity flat arrays reference, predicted, std and the species of each row, and the
-    tail of its 95 % interval.
+    """Predict samples; per quantity flat arrays: reference, predicted, std, species of each row.
+
+    `tail` is the half width of the 95 % interval in units of std (dimensionless).
 
     Energies are per atom (eV); forces eV/Å; stress eV/Å³. Targets of zero weight are left out.
 

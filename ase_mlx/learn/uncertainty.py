@@ -116,13 +116,11 @@ def fit_members(
     return ((raw - raw.mean(0)) * start).detach()
 
 
-def calibrate(
-    residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]
-) -> tuple[float, float, float]:
+def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) -> tuple[float, float, float]:
     """Find scale a and floor b of σ² = a² s² + b², and the tail t: held-out errors fill ±σ to 68 % and ±tσ to 95 %.
 
-    The floor is the one of highest Gaussian likelihood, the scale follows from the 68 % quantile, the tail from the 95 %
-    quantile: 1.96 for a normal distribution, more where errors have heavy tails.
+    The floor is the one of highest Gaussian likelihood, the scale follows from the 68 % quantile, the tail from the
+    95 % quantile: 1.96 for a normal distribution, more where errors have heavy tails.
 
     Args:
         residual: held-out errors in the quantity's unit.
@@ -186,11 +184,14 @@ def _features(model: Potential, samples: list[Sample]) -> tuple[Tensor, Tensor]:
     return torch.cat(features), torch.cat(species)
 
 
-def set_uncertainty(model: Potential, train: list[Sample], val: list[Sample], seed: int = 0) -> dict[str, dict[str, float]]:
+def set_uncertainty(
+    model: Potential, train: list[Sample], val: list[Sample], seed: int = 0
+) -> dict[str, dict[str, float]]:
     """Give a fitted potential its members (by likelihood), calibrated scales (on `val`) and distance score.
 
-    The scales come from cross-fitting: members fitted without one half of `val` are judged on that half. The scale of the
-    forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants) carries it.
+    The scales come from cross-fitting: members fitted without one half of `val` are judged on that half. The scale of
+    the forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants)
+    carries it.
 
     Returns:
         Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³) of each quantity, for the model card.
@@ -241,6 +242,7 @@ def _stack(train: dict[str, Response], held_out: dict[str, Response]) -> dict[st
         known = train[name]
         ratio = val.residual.abs().median() / known.residual.abs().median().clamp_min(1e-12)
         stacked[name] = Response(
-            torch.cat([known.residual * ratio.clamp_min(1.0), val.residual]), torch.cat([known.by_weight, val.by_weight])
+            torch.cat([known.residual * ratio.clamp_min(1.0), val.residual]),
+            torch.cat([known.by_weight, val.by_weight]),
         )
     return stacked
