@@ -132,6 +132,19 @@ def longer_cells():
     return interleave(pure, mixed)
 
 
+def primitive_sixteen():
+    """Take 12 Keating snapshots of silicon's 2x2x2 primitive supercell, whose phonons at L no cubic 8-atom cell holds."""
+    frames = []
+    for n in range(12):
+        rng = np.random.default_rng([6, n])
+        kelvin = (300, 600)[n % 2]
+        ideal = bulk("Si", "diamond", a=5.47) * 2
+        ideal = strained(ideal, rng) if n % 4 == 3 else ideal
+        atoms = dynamics(ideal, Keating(ideal), kelvin, rng)
+        frames.append(named(atoms, f"si16p_{n}", "si16p", "train", "Keating Langevin MD", 0, kelvin))
+    return frames
+
+
 def aluminium():
     """Take 45 EMT snapshots of the cubic four-atom cell: every third for the test, five for validation."""
     frames = []
@@ -163,6 +176,7 @@ QUEUES = {
     "q1_test": test_group4,
     "q2_train": train_group4,
     "q3_sixteen": longer_cells,
+    "q6_prim": primitive_sixteen,
     "q4_al4": aluminium,
     "q5_si2": primitive,
 }
