@@ -133,7 +133,8 @@ def main() -> int:
     table = errors(rows)
     print_machine(machine())
     print(f"model {options.model}, {len(test)} test frames")
-    print(f"{'':10}{'count':>7}{'MAE':>9}{'unit':>10}{'inside 68 %':>13}{'inside 95 %':>13}{'95 % is':>10}{'rank corr.':>12}")
+    columns = f"{'inside 68 %':>13}{'inside 95 %':>13}{'95 % is':>10}{'rank corr.':>12}"
+    print(f"{'':10}{'count':>7}{'MAE':>9}{'unit':>10}{columns}")
     print_coverage("", table)
     for kind in ("Si, base (hot)", "alloys, base", "Si, labelled", "alloys, labelled"):
         family, source = ("si8" if kind.startswith("Si") else "sgs8"), ("base" if "base" in kind else "label")
