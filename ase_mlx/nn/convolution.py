@@ -7,6 +7,7 @@ on forces), one fused kernel replaces those six passes.
 Source: ours; the equation stands in `kernels.py`.
 """
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +19,7 @@ from ase_mlx.graph import Graph
 
 from . import kernels
 from .angular import Paths, dimension
+from .angular import paths as coupled_paths
 
 _MIN_EDGES_PER_THREAD = 2000
 
@@ -198,15 +200,22 @@ def convolve_dense(
 
     Source: ours.
     """
-    entry = torch.as_tensor(paths.term_entry, device=y.device)
-    coupled = y.new_zeros(y.shape[0], len(paths.entry_path)).index_add(
-        1, entry, y[:, torch.as_tensor(paths.term_edge, device=y.device)] * torch.as_tensor(paths.term_value).to(y)
-    )
-    entry_path, entry_in, entry_out = (
-        torch.as_tensor(a, device=y.device) for a in (paths.entry_path, paths.entry_in, paths.entry_out)
-    )
-    rows, row = torch.unique(torch.stack([entry_path, entry_out]), dim=1, return_inverse=True)
-    matrix = y.new_zeros(y.shape[0], rows.shape[1] * x.shape[1]).index_add(1, row * x.shape[1] + entry_in, coupled)
-    product = torch.bmm(matrix.reshape(-1, rows.shape[1], x.shape[1]), x[graph.neighbor]) * r[:, rows[0]]
-    message = x.new_zeros(y.shape[0], dimension(paths.l_out), x.shape[2]).index_add(1, rows[1], product)
+    coupling, row_path, row_out = _dense(paths.l_in, paths.l_edge, paths.l_out, y.device, y.dtype)
+    matrix = (y @ coupling).reshape(len(y), len(row_path), x.shape[1])
+    product = torch.bmm(matrix, x[graph.neighbor]) * r[:, row_path]
+    message = x.new_zeros(len(y), dimension(paths.l_out), x.shape[2]).index_add(1, row_out, product)
     return x.new_zeros(x.shape[0], *message.shape[1:]).index_add(0, graph.center, message)
+
+
+@functools.lru_cache(maxsize=64)
+def _dense(
+    l_in: int, l_edge: int, l_out: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coupling (m2, rows · m1) of edge harmonics to one matrix a (path, m3) row, the row's path and its m3."""
+    p = coupled_paths(l_in, l_edge, l_out)
+    rows, row = np.unique(np.stack([p.entry_path, p.entry_out]), axis=1, return_inverse=True)
+    row = row.reshape(-1)
+    coupling = np.zeros((dimension(l_edge), rows.shape[1], dimension(l_in)))
+    np.add.at(coupling, (p.term_edge, row[p.term_entry], p.entry_in[p.term_entry]), p.term_value)
+    flat = torch.as_tensor(coupling.reshape(len(coupling), -1), dtype=dtype, device=device)
+    return flat, torch.as_tensor(rows[0], device=device), torch.as_tensor(rows[1], device=device)
