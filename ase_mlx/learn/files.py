@@ -73,6 +73,19 @@ def _kind(name: str) -> tuple[type, type[Model]]:
     )
 
 
+def _kind_of(model: Model) -> str:
+    for name, (_, cls) in KINDS.items():
+        if type(model) is cls:
+            return name
+    for entry in entry_points(group="ase_mlx.models"):
+        if entry.load()[1] is type(model):
+            return entry.name
+    raise ValueError(
+        f"got a {type(model).__name__}, expected a model of kind {', '.join(KINDS)} or one named in the "
+        "entry-point group ase_mlx.models; register it there as (config class, model class)"
+    )
+
+
 def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
     """Write a model (units: eV, Å) with its card into a folder.
 
@@ -88,7 +101,7 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    kind = next(name for name, (_, cls) in KINDS.items() if type(model) is cls)
+    kind = _kind_of(model)
     made = {"kind": kind, "config": asdict(model.config)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     content = save(tensors, metadata={"model": json.dumps(made)})

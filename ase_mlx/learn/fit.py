@@ -6,6 +6,7 @@ Source: ours; optimisers and averages as the functions say.
 """
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_mlx.data.samples import Sample, join
+from ase_mlx.data.samples import Sample, batches
 from ase_mlx.models import Model
 
 from .config import FitConfig
@@ -56,12 +57,11 @@ def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) 
     Source: ours.
     """
     total, parts = 0.0, {}
-    for k in range(0, len(samples), batch_size):
-        group = samples[k : k + batch_size]
-        value, now = loss(model, join(group))
-        total += float(value.detach()) * len(group)
+    for group in batches(samples, batch_size):
+        value, now = loss(model, group)
+        total += float(value.detach()) * group.graph.n_graphs
         for name, x in now.items():
-            parts[name] = parts.get(name, 0.0) + x * len(group)
+            parts[name] = parts.get(name, 0.0) + x * group.graph.n_graphs
     return total / len(samples), {name: x / len(samples) for name, x in parts.items()}
 
 
@@ -83,7 +83,8 @@ def optimizers(model: Model, rate: float) -> tuple[torch.optim.Optimizer, ...]:
 class _State:
     """Everything that a resumed run needs: weights, their average, the best average, the optimiser's moments."""
 
-    def __init__(self, model: Model, config: FitConfig):
+    def __init__(self, model: Model, config: FitConfig, data: str):
+        self.data = data
         self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
         self.optimizers = optimizers(model, config.learning_rate)
         self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
@@ -100,10 +101,16 @@ class _State:
             for k, entry in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
         meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"fit": asdict(config)}
+        meta["data"] = self.data
         save_state(path, tensors, meta)
 
     def load(self, path: Path, config: FitConfig) -> None:
         tensors, meta = load_state(path)
+        if meta.get("data") != self.data:
+            raise ValueError(
+                f"got a checkpoint of a run on other frames in {path}, expected the same ones in training and "
+                "validation; restore them, choose another folder with -o, or delete the checkpoint to start anew"
+            )
         if meta["fit"] != asdict(config):
             changed = [k for k, v in asdict(config).items() if meta["fit"].get(k) != v]
             raise ValueError(
@@ -153,7 +160,7 @@ def fit(
 
     Source: ours.
     """
-    state = _State(model.train(), config)
+    state = _State(model.train(), config, _digest([*train, *val]))
     state.average.train()
     path = Path(folder) / CHECKPOINT if folder is not None else None
     if path is not None and path.exists():
@@ -174,6 +181,21 @@ def fit(
     return state.best.eval(), state.history
 
 
+def _digest(samples: list[Sample]) -> str:
+    """Fingerprint of positions and targets, by which a checkpoint knows its data."""
+    found = hashlib.sha256()
+    for s in samples:
+        for array in (s.graph.numbers, s.graph.positions, *s.targets.values(), *s.weight.values()):
+            found.update(array.cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _loss(loss: Loss, model: Model, picked: list[Sample]) -> Tensor:
+    """Mean loss of a batch; crystals and structures without a volume go through the model apart."""
+    groups = batches(picked, len(picked))
+    return sum(loss(model, g)[0] * (g.graph.n_graphs / len(picked)) for g in groups)
+
+
 def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, steps_per_epoch: int) -> float:
     """Train one epoch; the order depends on seed and epoch alone. Returns the mean loss (dimensionless)."""
     order = np.random.default_rng([config.seed, state.epoch]).permutation(len(train))
@@ -184,7 +206,7 @@ def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, st
             group["lr"] = learning_rate(config, step, config.epochs * steps_per_epoch)
         picked = [train[i] for i in order[k * config.batch_size : (k + 1) * config.batch_size]]
         state.model.zero_grad(set_to_none=True)
-        value, _ = loss(state.model, join(picked))
+        value = _loss(loss, state.model, picked)
         if not torch.isfinite(value):
             names = ", ".join(name for s in picked for name in s.names)
             raise FloatingPointError(

@@ -165,8 +165,8 @@ def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> No
     features, species = _features(model, train)
     for s in range(len(model.elements)):
         mine = features[species == s]
-        if len(mine) < 2:
-            continue
+        if len(mine) < 2:  # a single atom has no spread of its own: that of all elements stands in
+            mine = features - features.mean(0) + mine.mean(0)
         centred = mine - mine.mean(0)
         covariance = centred.T @ centred / (len(mine) - 1)
         ridge = 1e-2 * covariance.diagonal().mean().clamp_min(1e-12)

@@ -115,6 +115,13 @@ def test_a_loss_that_is_no_number_names_its_frames(samples, tmp_path):
         fit(fresh(), loss, train, val, CONFIG, tmp_path)
 
 
+def test_a_checkpoint_of_other_frames_is_refused(samples, tmp_path):
+    train, val = samples
+    fit(fresh(), potential_loss, train, val, dataclasses.replace(CONFIG, epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="other frames"):
+        fit(fresh(), potential_loss, train[1:], val, dataclasses.replace(CONFIG, epochs=1), tmp_path)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(samples, tmp_path):
     with pytest.raises(Killed):
         fit(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(1))
