@@ -133,7 +133,7 @@ def longer_cells():
 
 
 def primitive_sixteen():
-    """Take 12 Keating snapshots of silicon's 2x2x2 primitive supercell, for phonons at L (no cubic 8-atom cell has L)."""
+    """Take 12 Keating snapshots of silicon's 2x2x2 primitive supercell: phonons at L, which cubic 8-atom cells lack."""
     frames = []
     for n in range(12):
         rng = np.random.default_rng([6, n])
