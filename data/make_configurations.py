@@ -19,6 +19,8 @@ from keating import LATTICE_CONSTANT, Keating
 
 HELD_OUT = {(4, 2, 2), (3, 1, 4), (2, 5, 1), (3, 3, 2)}
 """Compositions (Si, Ge, Sn of 8) that occur in test frames alone; data/build.py has the same set."""
+VALIDATION_ALONE = {(4, 1, 3), (1, 6, 1), (0, 4, 4)}
+"""Compositions that occur in validation frames alone; data/build.py has the same set."""
 
 CUBIC = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 SQRT2_CELL = [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
@@ -120,6 +122,22 @@ def train_group4():
     return interleave(frames, silicon)
 
 
+def held_out_group4():
+    """Take 24 Si and 60 alloy snapshots like `test_group4`'s, half of them to set error bars on, half to judge."""
+    rng = np.random.default_rng(14)
+    kelvin = [TEMPERATURES[(n // 2) % 4] for n in range(60)]
+    parts = [("val", "test")[(n // 2 + n // 8) % 2] for n in range(60)]
+    silicon = [group4(f"si8_held_{n}", "si8", parts[n], n, (8, 0, 0), kelvin[n], salt=3) for n in range(24)]
+    alloys = []
+    for n in range(60):
+        sn = int(rng.integers(0, 5))
+        si = int(rng.integers(1, 9 - sn))
+        counts = (si, 8 - si - sn, sn)
+        part = "test" if counts in HELD_OUT else "val" if counts in VALIDATION_ALONE else parts[n]
+        alloys.append(group4(f"sgs8_held_{n}", "sgs8", part, n, counts, kelvin[n], salt=3))
+    return interleave(silicon, alloys)
+
+
 def longer_cells():
     """Take 12 Si and 12 SiGe snapshots in the 16-atom √2×√2×1 cell."""
     rng = np.random.default_rng(13)
@@ -177,6 +195,7 @@ QUEUES = {
     "q2_train": train_group4,
     "q3_sixteen": longer_cells,
     "q6_prim": primitive_sixteen,
+    "q7_held": held_out_group4,
     "q4_al4": aluminium,
     "q5_si2": primitive,
 }

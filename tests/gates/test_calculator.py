@@ -17,6 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.md.verlet import VelocityVerlet
 from ase.outputs import all_outputs
+from crystals import recelled, unwrapped
 from tiny import tiny_potential
 
 from ase_mlx.adapters.ase import Calculator
@@ -47,18 +48,6 @@ def cluster():
     return Atoms("SiGeSnSi", [[0, 0, 0], [2.4, 0, 0], [1.0, 2.3, 0], [0.7, 0.5, 2.4]])
 
 
-def transformed(matrix):
-    atoms = bulk("Si")
-    atoms.set_cell(np.array(matrix) @ atoms.cell.array)
-    return atoms
-
-
-def unwrapped():
-    atoms = bulk("Si") * (2, 1, 1)
-    atoms.positions += np.array([[3, 0, -2], [0, 1, 0], [-4, 0, 5], [0, 0, 7]]) @ atoms.cell.array
-    return atoms
-
-
 GEOMETRIES = {
     "bulk": lambda: bulk("Si", cubic=True),
     "slab": slab,
@@ -67,8 +56,8 @@ GEOMETRIES = {
     "one atom": lambda: Atoms("Si"),
     "pair": lambda: Atoms("Si2", [[0, 0, 0], [1.3, 1.2, 1.4]]),
     "one-atom primitive cell": lambda: bulk("Si", "fcc", a=3.9),
-    "left-handed": lambda: transformed([[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
-    "skewed": lambda: transformed([[1, 0, 0], [4, 1, 0], [-3, 5, 1]]),
+    "left-handed": lambda: recelled([[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    "skewed": lambda: recelled([[1, 0, 0], [4, 1, 0], [-3, 5, 1]]),
     "unwrapped": unwrapped,
 }
 VOLUME = [n for n in GEOMETRIES if n not in ("wire", "molecule", "one atom", "pair")]

@@ -200,7 +200,7 @@ def _drift(times: np.ndarray, energies: np.ndarray) -> Value:
 
 
 def _doubt(largest: Value | None, outside: float | None) -> tuple[str, ...]:
-    # The edge holds 99 % of held-out environments: a few of thousands beyond it mean nothing, many or far ones do.
+    # 1 in 100 trained environments is beyond the edge: a few of thousands mean nothing, many or far ones do.
     if largest is None or (outside <= 0.05 and largest.value <= 2):
         return ()
     return (

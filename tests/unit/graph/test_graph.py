@@ -6,24 +6,13 @@ import torch
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.neighborlist import neighbor_list
+from crystals import recelled, unwrapped
 
 from ase_mlx.graph import batch, from_atoms, neighbor_pairs
 
 
 def outside(atoms):
     atoms.positions += [0.3, -0.2, 11.0]
-    return atoms
-
-
-def recelled(matrix):
-    atoms = bulk("Si")
-    atoms.set_cell(np.array(matrix) @ atoms.cell.array)
-    return atoms
-
-
-def unwrapped():
-    atoms = bulk("Si") * (2, 1, 1)
-    atoms.positions += np.array([[3, 0, -2], [0, 1, 0], [-4, 0, 5], [0, 0, 7]]) @ atoms.cell.array
     return atoms
 
 

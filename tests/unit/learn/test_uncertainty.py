@@ -136,11 +136,12 @@ def test_a_potential_gets_members_scales_and_distances(samples):
 def test_distance_is_small_inside_and_large_outside(samples):
     model = untrained(seed=1)
     set_distance(model, samples[:7], samples[7:])
+    trained = [model.distance(s.graph, model(s.graph)["features"]) for s in samples[:7]]
+    assert float((torch.cat(trained) <= 1).double().mean()) >= 0.95
     inside = [model.distance(s.graph, model(s.graph)["features"]) for s in samples[7:]]
     squeezed = [sample(a, 4.0, "far") for a in labelled(3, seed=5, strain=0.0, stdev=0.6)]
     outside = [model.distance(s.graph, model(s.graph)["features"]) for s in squeezed]
-    assert 0.5 < float(torch.cat(inside).max()) < 2.0
-    assert float(torch.cat(outside).median()) > float(torch.cat(inside).median()) > 0
+    assert 0 < float(torch.cat(inside).max()) < 1 < float(torch.cat(outside).median())
 
 
 def test_a_potential_without_members_gets_distances_alone(samples):
