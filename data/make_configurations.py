@@ -138,6 +138,20 @@ def held_out_group4():
     return interleave(silicon, alloys)
 
 
+def more_train_group4():
+    """Take 72 alloys for training, compositions drawn as in `test_group4` without those that are held out."""
+    rng = np.random.default_rng(15)
+    frames = []
+    for n in range(72):
+        counts = None
+        while counts is None or counts in HELD_OUT | VALIDATION_ALONE or counts == (8, 0, 0):
+            sn = int(rng.integers(0, 5))
+            si = int(rng.integers(0, 9 - sn))
+            counts = (si, 8 - si - sn, sn)
+        frames.append(group4(f"sgs8_wide_{n}", "sgs8", "train", n, counts, TEMPERATURES[(n // 2) % 4], salt=4))
+    return frames
+
+
 def longer_cells():
     """Take 12 Si and 12 SiGe snapshots in the 16-atom √2×√2×1 cell."""
     rng = np.random.default_rng(13)
@@ -178,6 +192,23 @@ def aluminium():
     return frames
 
 
+def aluminium_32():
+    """Take 20 EMT snapshots of the cubic 32-atom cell, half of them for training, a quarter each for val and test."""
+    frames = []
+    for n in range(20):
+        rng = np.random.default_rng([8, n])
+        kelvin = (300, 500, 700, 900)[(n // 4 + n) % 4]
+        ideal = bulk("Al", "fcc", a=4.045 * (1 + 1.0e-5 * kelvin), cubic=True) * 2
+        if (n // 4) % 2:
+            ideal = strained(ideal, rng)
+        part = ("train", "val", "train", "test")[n % 4]
+        atoms = dynamics(ideal, EMT(), kelvin, rng)
+        frames.append(
+            named(atoms, f"al32_more_{n}", "al32", part, "EMT Langevin MD" + ", strained" * ((n // 4) % 2), 1, kelvin)
+        )
+    return frames
+
+
 def primitive():
     """Strain and shift 20 primitive Si cells: strains of 2 % in each component, the second atom moved by 0.05 Å."""
     frames = []
@@ -198,6 +229,8 @@ QUEUES = {
     "q7_held": held_out_group4,
     "q4_al4": aluminium,
     "q5_si2": primitive,
+    "q8_al32": aluminium_32,
+    "q9_wide": more_train_group4,
 }
 
 
