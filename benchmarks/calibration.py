@@ -1,6 +1,6 @@
 """Do the error bars keep their promise, and does the distance score see what is outside the training data?
 
-    python benchmarks/calibration.py [--model sigesn] [--json FILE] [--plot FILE.png]
+    python benchmarks/calibration.py [--model sigesn] [--json FILE] [--plots FOLDER]
 
 Coverage is measured on the labelled test part, which no training or calibration touched. The structures outside
 (vacancies, interstitials, unseen compositions, 2,000 K) need no labels: they are thermalised here by Langevin dynamics
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VEGARD = {"Si": 5.47, "Ge": 5.78, "Sn": 6.65}
 STEPS, FRAMES = 400, 4
 SHOWN_ALONE = ("larger random alloys", "other mixtures of 8")
-"""Between trained compositions: the bonds of their atoms occur in training, and their error bars hold."""
+"""Between trained compositions: the bonds of their atoms occur in training. The first table has their error bars."""
 
 
 def crystal(counts: dict[str, int], copies: int, rng: np.random.Generator) -> Atoms:
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--model", default="sigesn")
     parser.add_argument("--quick", action="store_true", help="two runs a kind")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--plot", metavar="FILE.png")
+    parser.add_argument("--plots", metavar="FOLDER", help="parity and reliability, PNG")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load(options.model)
@@ -176,10 +176,11 @@ def main() -> int:
         plain = {k: v.tolist() for k, v in scores.items()}
         content = {"errors": table, "scores": plain, "inside": inside.tolist(), "reached": good}
         Path(options.json).write_text(json.dumps(content, indent=1))
-    if options.plot:
+    if options.plots:
         from ase_mlx.cli.parity import write_plots
 
-        write_plots(rows, table, Path(options.plot).parent)
+        Path(options.plots).mkdir(parents=True, exist_ok=True)
+        write_plots(rows, table, Path(options.plots))
     return 0 if good else 1
 
 
