@@ -74,7 +74,7 @@ def plot(path: str, ours, dft, mae: float) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from ase_mlx.cli.figures import DFT, DOUBT, MODEL, STYLE
+    from ase_mlx.cli.figures import DFT, MODEL, STYLE
 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
@@ -89,7 +89,7 @@ def plot(path: str, ours, dft, mae: float) -> None:
             )
         axis.set_xticks([x for x, _ in ours.ticks], [name.replace("G", "Γ") for _, name in ours.ticks])
         axis.set(xlim=(ours.distances[0], ours.distances[-1]), ylim=(0, None), ylabel="frequency (THz)")
-        axis.set_title(f"Silicon phonons: mean error {mae:.3f} THz", color=DOUBT if mae > 0.15 else None)
+        axis.set_title(f"Silicon phonons: mean error {mae:.3f} THz")
         axis.legend(loc="lower right", ncols=2)
         figure.savefig(path)
 

@@ -62,6 +62,8 @@ def _parity(axis, name: str, r: dict, row: dict) -> None:
 
 
 def _reliability(axis, name: str, r: dict, row: dict) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from ase_mlx.learn.metrics import FACTORS, reliability
 
     error = np.abs(r["predicted"] - r["reference"]) * FACTORS[name]
@@ -69,10 +71,14 @@ def _reliability(axis, name: str, r: dict, row: dict) -> None:
     axis.loglog(std, np.maximum(error, 1e-3 * std.min()), ".", color=MODEL, alpha=0.18, markersize=4, markeredgewidth=0)
     x, y, _ = reliability(error, std)
     axis.loglog(x, y, "o-", color=DOUBT, markersize=5, linewidth=1.5, label="rms error in bins of σ")
-    ends = np.array([std.min(), std.max()])
+    low = max(0.8 * std.min(), 0.05 * np.median(std))  # what is zero by symmetry lies outside the picture
+    ends = np.array([low, 1.3 * std.max()])
     axis.loglog(ends, ends, color=GREY, linewidth=1, label="perfect")
     axis.set(xlabel=f"predicted σ ({row['unit']})", ylabel=f"|error| ({row['unit']})", title=LABELS[name].capitalize())
-    axis.set_ylim(max(error[error > 0].min(), 1e-2 * std.min()), 3 * max(error.max(), std.max()))
+    axis.set(xlim=ends, ylim=(1e-2 * ends[0], 6 * max(error.max(), std.max())))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     text = f"inside 68 %: {100 * row['inside_68']:.1f} %\ninside 95 %: {100 * row['inside_95']:.1f} %"
     axis.text(0.04, 0.96, text, transform=axis.transAxes, va="top", fontsize=9.5)
     axis.legend(loc="lower right")
