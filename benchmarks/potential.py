@@ -3,8 +3,9 @@
     python benchmarks/potential.py [--quick] [--device cuda] [--json FILE]
 
 Ours and NequIP are trained on the same frames for the same CPU time on one thread; CHGNet and SevenNet-0 are taken as
-they come, their energies shifted by one fitted energy per element. Times are CPU seconds of one thread, neighbour list
-included, medians; all in this one call, one after the other. Exit code 1 where a figure is missed.
+they come, their energies shifted by one fitted energy per element. NequIP is timed both as its checkpoint runs and as
+`nequip-compile` compiles it. Times are CPU seconds of one thread, neighbour list included, medians; all in this one
+call, one after the other. Exit code 1 where a figure is missed.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from verdict import machine, print_machine, verdict  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data" / "sigesn.extxyz.xz"
+COMPILED = " compiled"
 
 
 def arithmetic_speed() -> float:
@@ -58,12 +60,16 @@ def measure(options: argparse.Namespace) -> dict[str, dict]:
         elif peer == "ase_mlx":
             model = {"checkpoint": "sigesn"}
         shift = parts["train"] if peer in driver.ZERO_SHOT else None
-        row["errors"] = driver.errors(
-            parts["test"], driver.evaluate(peer, parts["test"], shift, device=device, **model)
-        )
-        row["time"] = driver.time_md(peer, options.sizes, cells=options.cells, device=device, **model)
-        rows[label] = row
-        print(f"  done: {label}", file=sys.stderr, flush=True)
+        variants = {label: model}
+        if peer == "nequip" and device == "cpu":
+            variants[label + COMPILED] = {"checkpoint": driver.compile_nequip(model["checkpoint"])["checkpoint"]}
+        for name, which in variants.items():
+            found = driver.evaluate(peer, parts["test"], shift, device=device, **which)
+            timed = driver.time_md(peer, options.sizes, cells=options.cells, device=device, **which)
+            if name.endswith(COMPILED):
+                timed["flops_per_atom"] = None  # not seen from outside
+            rows[name] = row | {"errors": driver.errors(parts["test"], found), "time": timed}
+            print(f"  done: {name}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -127,16 +133,17 @@ def targets(rows: dict[str, dict], l_values: list[int], size: int) -> bool:
         ours, theirs = f"ase_mlx l_max {l_max}", f"{nequip} l_max {l_max}"
         for family in ("hot Si", "alloys"):
             lines.append((f"forces, {family}, l_max {l_max}, meV/Å", force[ours][family], "≤", force[theirs][family]))
-        lines.append((f"ms/atom, l_max {l_max}", cost[ours], "≤", cost[theirs]))
+        for variant in (v for v in (theirs, theirs + COMPILED) if v in rows):
+            suffix = COMPILED if variant.endswith(COMPILED) else ""
+            lines.append((f"ms/atom, l_max {l_max}, NequIP{suffix}", cost[ours], "≤", cost[variant]))
+            ratio = rows[variant]["time"]["loop"]["seconds"] / rows[ours]["time"]["batched"]["seconds"]
+            lines.append((f"batch over loop, l_max {l_max}, NequIP{suffix}", ratio, "≥", 5.0))
     best = f"{nequip} l_max {max(l_values)}"
     for family in ("hot Si", "alloys"):
         lines.append((f"shipped: forces, {family}, meV/Å", force[shipped][family], "≤", force[best][family]))
     lines.append(("shipped: ms/atom", cost[shipped], "≤", 0.25))
     lines.append(("shipped: times faster than CHGNet", cost[driver.LABELS["chgnet"]] / cost[shipped], "≥", 8.0))
     lines.append(("shipped: times faster than SevenNet-0", cost[driver.LABELS["sevenn"]] / cost[shipped], "≥", 35.0))
-    loop = rows[f"{nequip} l_max {min(l_values)}"]["time"]["loop"]["seconds"]
-    batched = rows[shipped]["time"]["batched"]["seconds"]
-    lines.append((f"batch over NequIP's loop (l_max {min(l_values)})", loop / batched, "≥", 5.0))
     return verdict(lines)
 
 
