@@ -13,6 +13,7 @@ from ase.io import read
 from ensemble_emt import EnsembleEMT
 from typer.testing import CliRunner
 
+from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.job import equation_of_state, relax
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
@@ -283,3 +284,9 @@ def test_dynamics_says_when_it_leaves_the_training_data():
     inside = dynamics(bulk("Cu", cubic=True), EnsembleEMT((0.9, 1.1)), steps=50, length=3, samples=2)
     assert inside.outside == 0
     assert not inside.notes
+
+
+def test_relaxation_says_when_the_structure_is_beyond_the_training_data():
+    relaxed = relax(Atoms("Si"), Calculator("sigesn", dtype="float64"))
+    assert "beyond the training data" in relaxed.notes[-1]
+    assert not relax(bulk("Si"), Calculator("sigesn", dtype="float64")).notes

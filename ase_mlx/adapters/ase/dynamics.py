@@ -204,6 +204,6 @@ def _doubt(largest: Value | None, outside: float | None) -> tuple[str, ...]:
     if largest is None or (outside <= 0.05 and largest.value <= 2):
         return ()
     return (
-        f"The run left the training data: {100 * outside:.2g} % of its environments are beyond the edge, the distance "
+        f"The run left the training data: {100 * outside:.3g} % of its environments are beyond the edge, the distance "
         f"score reaches {largest.value:.2f} (1 = edge). What the model says out there is extrapolation.",
     )

@@ -172,6 +172,12 @@ def relax(
     stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
+    far = done.arrays.get("distance")
+    if far is not None and far.max() > 1:
+        notes.append(
+            f"The structure is beyond the training data: its distance score reaches {far.max():.2f} (1 = edge). What "
+            "the model says of it is extrapolation, and error bars are lower bounds."
+        )
     return Relaxation(
         atoms=done,
         kind=sort,
