@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +33,13 @@ def train(
     from ase_mlx.learn.config import read_config
     from ase_mlx.learn.train import prepare
     from ase_mlx.learn.train import train as run
+    from ase_mlx.pretrained import find, names
 
     with exits.reading("CONFIG.toml"):
         settings = read_config(config)
+        if settings.start:
+            known = settings.start in names()
+            settings = replace(settings, start=str(find(settings.start if known else config.parent / settings.start)))
         prepare(settings)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -117,15 +117,20 @@ def composition(numbers: np.ndarray, elements: tuple[int, ...]) -> Float[np.ndar
     return np.array([np.count_nonzero(numbers == z) for z in elements], dtype=np.float64)
 
 
-def reference_energies(frames: list[Atoms], elements: tuple[int, ...]) -> tuple[float, ...]:
+def reference_energies(
+    frames: list[Atoms], elements: tuple[int, ...], interaction: Float[np.ndarray, " frames"] | None = None
+) -> tuple[float, ...]:
     """Fit one energy per element (eV) to total energies by least squares, frames of zero `energy_weight` left out.
+
+    `interaction` (eV) is what a model already explains of each frame.
 
     Raises:
         ValueError: a frame is so far from the fit that units or pseudopotentials must be mixed.
 
     Source: ours.
     """
-    used = [a for a in frames if float(a.info.get("energy_weight", 1.0)) > 0]
+    places = [k for k, a in enumerate(frames) if float(a.info.get("energy_weight", 1.0)) > 0]
+    used = [frames[k] for k in places]
     counts = np.array([composition(a.numbers, elements) for a in used])
     energies = np.array([a.calc.results.get("free_energy", a.calc.results.get("energy")) for a in used], dtype=float)
     fit = _robust(counts, energies)
@@ -138,6 +143,7 @@ def reference_energies(frames: list[Atoms], elements: tuple[int, ...]) -> tuple[
             "energies in eV from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or "
             "split the set"
         )
+    fit = fit if interaction is None else _robust(counts, energies - interaction[places])
     return tuple(float(e) for e in fit)
 
 

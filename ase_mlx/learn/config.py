@@ -61,6 +61,8 @@ class FitConfig:
 class TrainConfig:
     """A whole training run: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
 
+    `start` is a model's folder whose weights the run begins with; sizes and cutoff are then that model's.
+
     Source: ours.
     """
 
@@ -68,6 +70,7 @@ class TrainConfig:
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
     kind: str = "potential"
+    start: str = ""
     dtype: typing.Literal["float32", "float64"] = "float32"
 
 

@@ -108,8 +108,8 @@ class _State:
         tensors, meta = load_state(path)
         if meta.get("data") != self.data:
             raise ValueError(
-                f"got a checkpoint of a run on other frames in {path}, expected the same ones in training and "
-                "validation; restore them, choose another folder with -o, or delete the checkpoint to start anew"
+                f"got a checkpoint of a run on other frames, or from another start, in {path}, expected those of this "
+                "run; restore them, choose another folder with -o, or delete the checkpoint to start anew"
             )
         if meta["fit"] != asdict(config):
             changed = [k for k, v in asdict(config).items() if meta["fit"].get(k) != v]
@@ -142,6 +142,7 @@ def fit(
     config: FitConfig,
     folder: Path | None = None,
     report: Callable[[Progress], None] | None = None,
+    origin: str = "",
 ) -> tuple[Model, list[dict[str, float]]]:
     """Fit any model by any loss; returns the average of weights with the lowest validation loss, and the history.
 
@@ -153,6 +154,7 @@ def fit(
         config: settings, dimensionless.
         folder: where `checkpoint.safetensors` is kept and resumed from; None keeps nothing.
         report: called after each epoch.
+        origin: where the weights come from; a checkpoint of another origin is refused.
 
     Raises:
         ValueError: the checkpoint belongs to another run.
@@ -160,7 +162,7 @@ def fit(
 
     Source: ours.
     """
-    state = _State(model.train(), config, _digest([*train, *val]))
+    state = _State(model.train(), config, _digest([*train, *val], origin))
     state.average.train()
     path = Path(folder) / CHECKPOINT if folder is not None else None
     if path is not None and path.exists():
@@ -181,9 +183,9 @@ def fit(
     return state.best.eval(), state.history
 
 
-def _digest(samples: list[Sample]) -> str:
-    """Fingerprint of positions and targets, by which a checkpoint knows its data."""
-    found = hashlib.sha256()
+def _digest(samples: list[Sample], origin: str) -> str:
+    """Fingerprint of positions, targets and origin, by which a checkpoint knows its run."""
+    found = hashlib.sha256(origin.encode())
     for s in samples:
         for array in (s.graph.numbers, s.graph.positions, *s.targets.values(), *s.weight.values()):
             found.update(array.cpu().numpy().tobytes())

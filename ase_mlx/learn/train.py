@@ -5,7 +5,7 @@ Source: ours.
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energie
 from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
 
 from .config import TrainConfig, build
-from .files import save_model
+from .files import load_model, read_card, save_model
 from .fit import Progress, fit
 from .metrics import collect, errors
 from .uncertainty import set_uncertainty
@@ -32,10 +32,11 @@ def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], li
 
     Source: ours.
     """
+    start = _start(config)
     frames = read_frames(config.data.file)
     parts = split(frames, config.fit.seed, config.data.validation)
     used = [frames[k] for k in parts["train"]]
-    cutoff = float(config.model.get("cutoff", PotentialConfig.cutoff))
+    cutoff = start.cutoff if start else float(config.model.get("cutoff", PotentialConfig.cutoff))
     samples = {p: [sample(frames[k], cutoff, name_of(frames[k], k)) for k in ks] for p, ks in parts.items()}
     elements = elements_of(used)
     unseen = sorted(set(elements_of([frames[k] for ks in parts.values() for k in ks])) - set(elements))
@@ -43,21 +44,49 @@ def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], li
         raise ValueError(
             f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames"
         )
-    forces = torch.cat([s.targets["forces"] for s in samples["train"]])
-    edges = sum(len(s.graph.center) for s in samples["train"]) / len(forces)
-    model_config = build(
-        PotentialConfig,
-        {
+    references = reference_energies(used, elements)
+    torch.manual_seed(config.fit.seed)
+    if start:
+        model = _adapted(start, elements, used, samples["train"])
+    else:
+        forces = torch.cat([s.targets["forces"] for s in samples["train"]])
+        edges = sum(len(s.graph.center) for s in samples["train"]) / len(forces)
+        found = {
             "elements": elements,
-            "reference_energies": reference_energies(used, elements),
+            "reference_energies": references,
             "energy_scale": float(forces.square().mean().sqrt().clamp_min(1e-3)),
             "neighbors": float(max(edges, 1.0)),
         }
-        | config.model,
-        "model",
-    )
-    torch.manual_seed(config.fit.seed)
-    return Potential(model_config).to(getattr(torch, config.dtype)), samples, frames
+        model = Potential(build(PotentialConfig, found | config.model, "model"))
+    return model.to(getattr(torch, config.dtype)), samples, frames
+
+
+def _start(config: TrainConfig) -> Potential | None:
+    """Load the model that a run begins with, where the config names one."""
+    if not config.start:
+        return None
+    start = load_model(config.start)
+    if not isinstance(start, Potential):
+        raise ValueError(f"got start = {config.start!r}, a {type(start).__name__}; expected a potential's folder")
+    given = build(PotentialConfig, asdict(start.config) | config.model, "model")
+    changed = [key for key in config.model if getattr(given, key) != getattr(start.config, key)]
+    if changed:
+        raise ValueError(
+            f"got {', '.join(changed)} in [model], expected those of the model to start from; leave these keys out, "
+            "or leave out start"
+        )
+    return start
+
+
+def _adapted(start: Potential, elements: tuple[int, ...], frames: list[Any], samples: list[Sample]) -> Potential:
+    """Give a trained potential the elements of other frames, and reference energies (eV) that fit it to theirs."""
+    model = Potential(replace(start.config, elements=elements, reference_energies=())).eval()
+    model.adopt(start)
+    interaction = np.array([float(model(s.graph)["energy"][0]) for s in samples])
+    references = reference_energies(frames, elements, interaction)
+    adapted = Potential(replace(model.config, reference_energies=references))
+    adapted.adopt(model)
+    return adapted
 
 
 def train(
@@ -87,7 +116,8 @@ def train(
     f = config.fit
     loss = functools.partial(potential_loss, energy=f.energy_weight, forces=f.forces_weight, stress=f.stress_weight)
     moved = {p: [_to(s, device) for s in samples[p]] for p in ("train", "val")}
-    best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report)
+    origin = {"started_from": {k: read_card(config.start).get(k) for k in ("title", "sha256")}} if config.start else {}
+    best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report, str(origin))
     best = best.to("cpu").eval()
     calibration = set_uncertainty(best, samples["train"], samples["val"], f.seed)
     found = {p: errors(collect(best, samples[p])) for p in ("val", "test") if samples[p]}
@@ -97,7 +127,7 @@ def train(
         "errors_on": "test" if "test" in found else "val",
         "epochs": history[-1]["epoch"],
     }
-    save_model(best, folder, info | (card or {}))
+    save_model(best, folder, info | origin | (card or {}))
     return best, info
 
 

@@ -74,7 +74,8 @@ class Model(nn.Module, abc.ABC):
             missing, known = (", ".join(SYMBOLS[z] for z in sorted(zs)) for zs in (unknown, self.elements))
             raise ValueError(
                 f"got {missing}, but this model knows {known} only; train a model on data with these elements "
-                "(`ase-mlx train`), fine-tune this one on such data, or use another calculator for them"
+                "(`ase-mlx train`), fine-tune this one on such data (`start` in the config), or use another calculator "
+                "for them"
             )
 
     @abc.abstractmethod

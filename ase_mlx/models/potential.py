@@ -115,6 +115,22 @@ class Potential(Model):
         self.reference = self.reference.to(torch.float64)
         return self
 
+    def adopt(self, other: "Potential") -> None:
+        """Take the weights of a potential of the same sizes; elements (dimensionless) that it lacks keep their own.
+
+        Source: ours.
+        """
+        shared = [z for z in self.elements if z in other.elements]
+        mine, theirs = self.species_index[shared], other.species_index[shared]
+        known = dict(other.named_parameters())
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if name == "trunk.embedding" or ".keep" in name:  # one row a species
+                    weight[mine] = known[name][theirs]
+                else:
+                    weight.copy_(known[name])
+        self.trunk.refresh()
+
     @property
     def tail(self) -> Mapping[str, float]:
         """Half width of the 95 % interval of energy, forces and stress in units of their std (dimensionless)."""

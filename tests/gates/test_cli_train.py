@@ -240,3 +240,18 @@ def test_work_that_fails_ends_with_one(tmp_path, frames):
     assert done.returncode == 1, done.stdout + done.stderr
     assert "expected a finite number" in " ".join(done.stderr.split())
     assert not (tmp_path / "model" / "card.json").exists()
+
+
+def test_fine_tuning_a_shipped_model(tmp_path, frames):
+    folder = prepared(tmp_path, frames)
+    text = 'start = "sigesn"\n[data]\nfile = "frames.extxyz"\n[fit]\nepochs = 1\nlearning_rate = 1e-4\n'
+    (folder / "train.toml").write_text(text, encoding="utf-8")
+    done = call(folder, "train", "train.toml")
+    assert done.returncode == 0, done.stderr
+    card = json.loads((folder / "model" / "card.json").read_text(encoding="utf-8"))
+    assert card["elements"] == ["Si"]
+    assert card["errors"]["forces"]["mae"] < 30
+    (folder / "train.toml").write_text(text.replace("sigesn", "sigsen"), encoding="utf-8")
+    wrong = call(folder, "train", "train.toml")
+    assert wrong.returncode == 2
+    assert "sigsen" in wrong.stderr

@@ -172,12 +172,7 @@ def relax(
     stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
-    far = done.arrays.get("distance")
-    if far is not None and far.max() > 1:
-        notes.append(
-            f"The structure is beyond the training data: its distance score reaches {far.max():.2f} (1 = edge). What "
-            "the model says of it is extrapolation, and error bars are lower bounds."
-        )
+    notes += _extrapolation(done)
     return Relaxation(
         atoms=done,
         kind=sort,
@@ -189,6 +184,16 @@ def relax(
         spacegroup=_spacegroup(done) if sort == "crystal" else None,
         notes=tuple(notes),
     )
+
+
+def _extrapolation(atoms: Atoms) -> list[str]:
+    far = atoms.arrays.get("distance")
+    if far is None or far.max() <= 1:
+        return []
+    return [
+        f"The structure is beyond the training data: its distance score reaches {far.max():.2f} (1 = edge). What the "
+        "model says of it is extrapolation, and error bars are lower bounds."
+    ]
 
 
 def equation_of_state(
