@@ -172,7 +172,6 @@ def relax(
     stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
-    notes += _extrapolation(done)
     return Relaxation(
         atoms=done,
         kind=sort,
@@ -182,7 +181,7 @@ def relax(
         largest_force=largest,
         largest_stress=None if stress is None else float(np.abs(stress).max()),
         spacegroup=_spacegroup(done) if sort == "crystal" else None,
-        notes=tuple(notes),
+        notes=(*notes, *_extrapolation(done)),
     )
 
 
