@@ -15,6 +15,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from make_configurations import HELD_OUT, VALIDATION_ALONE
 
 HERE = Path(__file__).resolve().parent
 
@@ -58,10 +59,6 @@ NO_ENERGY = {"si64", "sige64", "si2_eos", "si2", "si16", "si16p", "sg16", "si64p
 TOO_COARSE = {"si64", "sige64"}
 """One k point a 64-atom cell is 2x2x2 shifted on 8 atoms, 90 meV/Å rms from converged forces (a model of 8-atom cells
 misses their *training* forces by 40 meV/Å, its own by 7): neither trained nor tested on."""
-HELD_OUT = {(4, 2, 2), (3, 1, 4), (2, 5, 1), (3, 3, 2)}
-"""Compositions (Si, Ge, Sn of 8) of test frames alone."""
-VALIDATION_ALONE = {(4, 1, 3), (1, 6, 1), (0, 4, 4)}
-"""Compositions of validation frames alone: error bars have to hold for unseen alloys too, so they are set on some."""
 
 
 def base_frames(folder: Path, kind: str) -> list[Atoms]:

@@ -18,9 +18,9 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from keating import LATTICE_CONSTANT, Keating
 
 HELD_OUT = {(4, 2, 2), (3, 1, 4), (2, 5, 1), (3, 3, 2)}
-"""Compositions (Si, Ge, Sn of 8) that occur in test frames alone; data/build.py has the same set."""
+"""Compositions (Si, Ge, Sn of 8) that occur in test frames alone."""
 VALIDATION_ALONE = {(4, 1, 3), (1, 6, 1), (0, 4, 4)}
-"""Compositions that occur in validation frames alone; data/build.py has the same set."""
+"""Compositions of validation frames alone: error bars have to hold for unseen alloys too, so they are set on some."""
 
 CUBIC = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 SQRT2_CELL = [[1, 1, 0], [-1, 1, 0], [0, 0, 1]]
