@@ -120,6 +120,8 @@ def print_coverage(title: str, table: dict) -> None:
     if title:
         print(title)
     for name, e in table.items():
+        if "inside_68" not in e:
+            continue
         inside = "".join(f"{100 * e[level]:12.1f}%" for level in ("inside_68", "inside_95"))
         head = f"{name:10}{e['count']:7}{e['mae']:9.2f}{e['unit']:>10}{inside}"
         print(f"{head}{e['tail']:8.2f} σ{e['rank_correlation']:12.3f}")

@@ -3,7 +3,7 @@
     python benchmarks/phonons_dft.py [--model sigesn] [--json FILE] [--plot FILE.png]
 
 The DFT forces (Quantum ESPRESSO, PBE, 24 Ry, 2×2×2 shifted k-points, a = 5.470 Å) were made by `ase-mlx label` and lie
-in data/si64_phonon_reference.extxyz; no model was trained on them. Both sets of forces go through the same phonopy
+in data/phonon_references.extxyz.xz; no model was trained on them. Both sets of forces go through the same phonopy
 calls.
 """
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from ase.build import bulk
-from ase.io import read
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 from verdict import machine, print_machine, verdict
 
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.phonopy.force_constants import produce, projector
-from ase_mlx.adapters.phonopy.harmonic import harmonic
+from ase_mlx.adapters.phonopy import harmonic, members
+from ase_mlx.adapters.phonopy.symmetry import produce, projector
+from ase_mlx.data.io import read_frames
 
 ROOT = Path(__file__).resolve().parents[1]
 LATTICE = 5.470
@@ -30,7 +30,8 @@ TARGETS = {"mean absolute frequency error, THz": 0.15, "C_V(300 K) error, %": 1.
 
 def reference() -> Phonopy:
     """DFT force constants of silicon from the labelled cell."""
-    labelled = read(ROOT / "data" / "si64_phonon_reference.extxyz", index=0)
+    frames = read_frames(ROOT / "data" / "phonon_references.extxyz.xz")
+    labelled = next(atoms for atoms in frames if atoms.info["config_name"] == "si64ph_0")
     ph = empty()
     ph.generate_displacements(distance=0.01)
     (cell,) = ph.supercells_with_displacements
@@ -106,7 +107,8 @@ def main() -> int:
     calculator = Calculator(options.model, dtype="float64")
     temperatures = np.array([100.0, 300.0, 1000.0])
     dft = harmonic(reference(), temperatures=temperatures, mesh=mesh)
-    ours = harmonic(from_model(calculator), calculator, temperatures=temperatures, mesh=mesh)
+    model = from_model(calculator)
+    ours = harmonic(model, members(model, calculator), temperatures=temperatures, mesh=mesh)
     error = ours.frequencies - dft.frequencies
     weights = dft.weights[:, None] / dft.weights.sum() / error.shape[1]
     mae = float((np.abs(error) * weights).sum())

@@ -1,7 +1,7 @@
 """Merge DFT frames into the data files of this repository: `python data/build.py BASE LABELLED...`.
 
 BASE is the folder of the base set (si8.extxyz, sgs8.extxyz, ...), LABELLED are outputs of `ase-mlx label` on the files
-of make_configurations.py. Written here: sigesn.extxyz.xz, al.extxyz.xz, si64_phonon_reference.extxyz, and the table of
+of make_configurations.py. Written here: sigesn.extxyz.xz, al.extxyz.xz, phonon_references.extxyz.xz, and the table of
 parts in README.md. The same input gives the same bytes.
 """
 
@@ -20,7 +20,7 @@ from make_configurations import HELD_OUT, VALIDATION_ALONE
 HERE = Path(__file__).resolve().parent
 
 DESCRIPTION = ("config_name", "config_kind", "family", "part", "source", "energy_weight", "md_temperature_K", "k_grid")
-KEEP = (*DESCRIPTION, "minus_TS")
+KEEP = (*DESCRIPTION, "minus_TS", "base")
 BASE_FILES = {
     "sigesn": ("si8", "sgs8", "si64", "sige64", "si8_eos", "si2_eos"),
     "al": ("al4", "al32", "al4_eos"),
@@ -54,17 +54,26 @@ BASE_VAL = (
     | names("al4_md", "5 14")
     | names("al4_rattle", "2")
 )
-NO_ENERGY = {"si64", "sige64", "si2_eos", "si2", "si16", "si16p", "sg16", "si64ph"}
+PHONONS = {"si64ph", "ge64ph", "sige64ph", "al32ph"}
+"""Families of displaced perfect supercells: a file of their own, which nothing learns from."""
+NO_ENERGY = {"si64", "sige64", "si2_eos", "ge2_eos", "sige2_eos", "si2", "si16", "si16p", "sg16", *PHONONS}
 """Families whose k points shift the energy by meV/atom against the 8-atom cells."""
 TOO_COARSE = {"si64", "sige64"}
 """One k point a 64-atom cell is 2x2x2 shifted on 8 atoms, 90 meV/Å rms from converged forces (a model of 8-atom cells
 misses their *training* forces by 40 meV/Å, its own by 7): neither trained nor tested on."""
 
+REPEATED = {
+    f"{cell}_perfect_{mine}": f"{cell}_eos_{theirs}"
+    for cell in ("si8", "al4")
+    for mine, theirs in ((0, 3), (1, 2), (2, 4))
+}
+"""Labelled perfect cells that the base set has: its frames stay, and are what columns of the Hessian start from."""
+
 
 def base_frames(folder: Path, kind: str) -> list[Atoms]:
     """Read the base set and give every frame its part."""
     frames = []
-    for family in BASE_FILES[kind]:
+    for family in BASE_FILES.get(kind, ()):
         for atoms in ase.io.read(folder / f"{family}.extxyz", ":"):
             name = atoms.info["config_name"]
             part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else "train"
@@ -73,6 +82,17 @@ def base_frames(folder: Path, kind: str) -> list[Atoms]:
             weight = int(family not in NO_ENERGY)
             atoms.info |= {"family": family, "part": part, "source": "base", "energy_weight": weight}
             frames.append(atoms)
+    return frames
+
+
+def labelled_frames(paths: tuple[str, ...]) -> list[Atoms]:
+    """Read labelled frames without those that the base set has, and give each its part and weight."""
+    found = [atoms for path in paths for atoms in ase.io.read(path, ":")]
+    frames = [atoms for atoms in found if atoms.info["config_name"] not in REPEATED]
+    for atoms in frames:
+        atoms.info |= {"energy_weight": int(atoms.info["family"] not in NO_ENERGY), "part": part_of(atoms)}
+        if "base" in atoms.info:
+            atoms.info["base"] = REPEATED.get(atoms.info["base"], atoms.info["base"])
     return frames
 
 
@@ -97,6 +117,23 @@ def slim(atoms: Atoms) -> Atoms:
     return out
 
 
+def add_columns(frames: list[Atoms]) -> None:
+    """Give frames that name a base their displacement (Å) and change of forces (eV/Å) from it, to 1e-8."""
+    known = {atoms.info["config_name"]: atoms for atoms in frames}
+    for atoms in (a for a in frames if "base" in a.info):
+        name, base = atoms.info["config_name"], known.get(atoms.info["base"])
+        if base is None:
+            raise ValueError(f"got {name} without its base {atoms.info['base']}; expected both in one file")
+        if base.info["part"] != atoms.info["part"]:
+            raise ValueError(f"got {name} in {atoms.info['part']}, its base in {base.info['part']}; expected one part")
+        same = np.array_equal(base.numbers, atoms.numbers) and np.abs(base.cell.array - atoms.cell.array).max() < 1e-8
+        step = atoms.positions - base.positions if same else np.inf
+        if np.abs(step).max() > 0.5:
+            raise ValueError(f"got {name}, which is not {atoms.info['base']} with all atoms displaced a little")
+        atoms.set_array("displacement", np.round(step, 8) + 0.0)
+        atoms.set_array("force_change", np.round(atoms.get_forces() - base.get_forces(), 8) + 0.0)
+
+
 def composition(atoms: Atoms) -> tuple[int, ...]:
     """Count Si, Ge, Sn."""
     return tuple(int((atoms.numbers == z).sum()) for z in (14, 32, 50))
@@ -118,7 +155,8 @@ def check(frames: list[Atoms]) -> None:
     learned = {composition(a) for a in frames if a.info["part"] == "train"}
     for part in ("val", "test"):
         unseen = {composition(a) for a in frames if a.info["part"] == part and len(a) == 8} - learned
-        print(f"compositions (Si, Ge, Sn) of {part} frames that no training frame has:", *sorted(unseen))
+        if unseen:
+            print(f"compositions (Si, Ge, Sn) of {part} frames that no training frame has:", *sorted(unseen))
 
 
 def write(path: Path, frames: list[Atoms]) -> None:
@@ -148,24 +186,20 @@ def table(frames: list[Atoms]) -> str:
 
 def main(base: str, *labelled: str) -> None:
     """Build all files."""
-    new = [atoms for path in labelled for atoms in ase.io.read(path, ":")]
-    for atoms in new:
-        atoms.info["energy_weight"] = int(atoms.info["family"] not in NO_ENERGY)
-        atoms.info["part"] = part_of(atoms)
+    new = labelled_frames(labelled)
     kinds = {
-        "sigesn": [a for a in new if set(a.numbers) <= {14, 32, 50} and a.info["family"] != "si64ph"],
-        "al": [a for a in new if set(a.numbers) == {13}],
+        "sigesn": [a for a in new if set(a.numbers) <= {14, 32, 50} and a.info["family"] not in PHONONS],
+        "al": [a for a in new if set(a.numbers) == {13} and a.info["family"] not in PHONONS],
+        "phonon_references": [a for a in new if a.info["family"] in PHONONS],
     }
     tables = []
     for kind, frames in kinds.items():
         frames = [slim(atoms) for atoms in base_frames(Path(base), kind) + frames]
+        add_columns(frames)
         check(frames)
         write(HERE / f"{kind}.extxyz.xz", frames)
         tables.append(f"### {kind}.extxyz.xz: {len(frames)} frames\n\n{table(frames)}")
         print(f"{kind}: {len(frames)} frames, {(HERE / f'{kind}.extxyz.xz').stat().st_size / 1e3:.0f} kB")
-    phonon = [slim(atoms) for atoms in new if atoms.info["family"] == "si64ph"]
-    if phonon:
-        write(HERE / "si64_phonon_reference.extxyz", phonon)
     readme = HERE / "README.md"
     before = readme.read_text(encoding="utf-8").split("<!-- parts")[0]
     note = "<!-- parts: written by build.py -->"

@@ -4,7 +4,7 @@ import numpy as np
 from ase.build import bulk
 
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.phonopy import harmonic, phonons
+from ase_mlx.adapters.phonopy import harmonic, members, phonons
 
 calculator = Calculator("sigesn", dtype="float64")
 ph = phonons(bulk("Si", cubic=True), calculator, supercell=(2, 2, 2), displacement=0.01, relax=True)
@@ -15,7 +15,7 @@ ph.save("phonopy.yaml", settings={"force_constants": True})
 print("frequencies at X (THz):", np.round(ph.run_qpoints([[0.5, 0.5, 0]]).frequencies[0], 2))
 
 # One more call for each supercell gives the forces of all members, and with them error bars on everything derived.
-result = harmonic(ph, calculator, temperatures=np.array([0.0, 100.0, 300.0, 1000.0]))
+result = harmonic(ph, members(ph, calculator), temperatures=np.array([0.0, 100.0, 300.0, 1000.0]))
 print("stability:", result.stability)
 print(f"Raman frequency: {result.gamma[-1]:.2f} ± {result.std['gamma'][-1]:.2f} THz (experiment 15.60)")
 print("\n T (K)   C_V (J/K/mol atom)   F (kJ/mol atom)")

@@ -5,7 +5,6 @@ Source: ours; Quantum ESPRESSO: P. Giannozzi et al., J. Phys. Condens. Matter 29
 
 import difflib
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ase_mlx.adapters.factories import factory as find_factory
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.label import FAILURE, FRAME, LABELLED, Teacher
 
@@ -125,7 +125,7 @@ def calculator(factory: str, arguments: Mapping[str, Any] | None = None) -> Teac
     """
     arguments = dict(arguments or {})
     timeout = float(arguments.pop("timeout_s", 7200))
-    _factory(factory)
+    find_factory(factory)
     identity = json.dumps({factory: arguments}, sort_keys=True)
     return Teacher(factory, _command({"factory": factory, "arguments": arguments}), identity, timeout)
 
@@ -164,17 +164,6 @@ def _check(settings: Mapping[str, Any], where: str) -> None:
     mesh = settings["k_mesh"]
     if not (isinstance(mesh, list) and len(mesh) == 3 and all(type(n) is int and n > 0 for n in mesh)):
         raise ValueError(f"got k_mesh = {mesh!r} in {where}, expected three positive integers")
-
-
-def _factory(name: str):
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"got factory {name!r}, expected module:name of a function or class: {error}") from error
-    finally:
-        sys.path.pop(0)
 
 
 def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
@@ -291,7 +280,7 @@ def _serve(spec: Mapping[str, Any]) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=listen, daemon=True).start()
-    made = None if "espresso" in spec else _factory(spec["factory"])(**spec["arguments"])
+    made = None if "espresso" in spec else find_factory(spec["factory"])(**spec["arguments"])
     while True:
         waiting.acquire()
         folder = Path(folders.pop(0))

@@ -15,6 +15,7 @@ from ase_mlx.cli import exits
 from ase_mlx.cli.evaluate import evaluate
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
+from ase_mlx.cli.phonons import phonons
 from ase_mlx.cli.run import demo, run
 from ase_mlx.cli.train import train
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: `ase-mlx run silicon.cif -o silicon`. Exit codes: 0 done, 1 the work failed, 2 a wrong call.",
 )
-for command in (demo, run, train, evaluate, label, models):
+for command in (demo, run, phonons, train, evaluate, label, models):
     app.command()(command)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
+PARTS = ("#c2410c", "#0f7b4d", "#8e44ad", "#b8860b", "#2a9d8f", "#b03060")
+"""Colours of the elements' shares of a density of states."""
 
 STYLE = {
     "font.size": 10.5,
@@ -36,7 +38,14 @@ STYLE = {
 
 
 def write_figures(
-    folder: Path, title: str, eos=None, run=None, harmonic=None, reference: dict | None = None
+    folder: Path,
+    title: str,
+    eos=None,
+    run=None,
+    harmonic=None,
+    reference: dict | None = None,
+    expansion=None,
+    projected: dict | None = None,
 ) -> list[str]:
     """Draw what a job produced, one PNG each and `summary.png` with all of it; return the file names.
 
@@ -47,6 +56,8 @@ def write_figures(
         run: a `Dynamics`, fs and K, or None.
         harmonic: a `Harmonic`, THz and J/(K mol), or None.
         reference: the structure's entry of `weights/reference.json`, or None.
+        expansion: a `QuasiHarmonic`, 1/K and J/(K mol), or None.
+        projected: densities of states in 1/THz by element, on the grid of `harmonic`, or None.
 
     Raises:
         OSError: a file cannot be written.
@@ -60,9 +71,11 @@ def write_figures(
             ("equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference))
         )
     if harmonic is not None:
-        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, harmonic, reference)))
+        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, harmonic, reference, projected)))
         if harmonic.heat_capacity is not None:
             panels.append(("thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, harmonic, reference)))
+    if expansion is not None:
+        panels.append(("expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)))
     if run is not None:
         panels.append(("dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)))
     for name, size, draw in panels:
@@ -74,8 +87,9 @@ def write_figures(
     with _figure(folder / "summary.png", (13, 0.5 + 4.6 * rows)) as figure:
         figure.suptitle(title, x=0.012, ha="left", fontsize=15, fontweight="bold")
         grid = figure.add_gridspec(rows, 2)
+        odd = len(panels) % 2  # then the first has a row of its own
         for number, (_, _, draw) in enumerate(panels):
-            draw(grid[divmod(number, 2)])
+            draw(grid[0, :] if odd and number == 0 else grid[divmod(number + odd, 2)])
     return [name for name, _, _ in panels] + ["summary.png"]
 
 
@@ -106,8 +120,10 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.74))
 
 
-def draw_phonons(place, harmonic, reference: dict) -> None:
+def draw_phonons(place, harmonic, reference: dict, projected: dict | None = None) -> None:
     """Bands in THz along the lattice's path, the density of states in states/(THz atom) beside them.
+
+    `projected` has its parts by element, for crystals of several.
 
     Source: ours.
     """
@@ -145,6 +161,11 @@ def draw_phonons(place, harmonic, reference: dict) -> None:
         side.fill_betweenx(
             harmonic.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
         )
+    shares = list((projected or {}).items())
+    for color, (symbol, part) in zip(PARTS, shares if len(shares) > 1 else [], strict=False):
+        side.plot(part / harmonic.natoms, harmonic.dos_frequencies, color=color, lw=1.2, label=symbol)
+    if side.get_legend_handles_labels()[1]:
+        side.legend(loc="center right", handlelength=1.0, borderaxespad=0.1)
     side.tick_params(labelleft=False)
     side.set(xlabel="DOS (1/THz)", xlim=(0, None))
     side.xaxis.get_major_locator().set_params(nbins=3)
@@ -173,6 +194,36 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
     upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 29), title="Thermal functions, per mole of atoms")
     lower.axhline(0, color=GREY, lw=0.8)
     lower.set(xlabel="temperature (K)", ylabel=r"$F_{vib}$ (kJ mol⁻¹)", xlim=(t.min(), t.max()))
+    figure.align_ylabels([upper, lower])
+
+
+def draw_expansion(place, curves, reference: dict) -> None:
+    """Heat capacities in J/(K mol) per mole of atoms, and the volumetric expansion in 1e-6/K, against temperature in K.
+
+    Source: ours.
+    """
+    figure = place.get_gridspec().figure
+    grid = place.subgridspec(2, 1, height_ratios=[1, 1.25], hspace=0.08)
+    upper = figure.add_subplot(grid[0])
+    lower = figure.add_subplot(grid[1], sharex=upper)
+    t, per = curves.temperatures, curves.natoms
+    for name, color, label in (("heat_capacity_v", GREY, r"$C_V$"), ("heat_capacity_p", MODEL, r"$C_p$")):
+        std = curves.std.get(name)
+        _line(upper, t, getattr(curves, name) / per, None if std is None else std / per, color, label)
+    std = curves.std.get("expansion")
+    _line(lower, t, 1e6 * curves.expansion, None if std is None else 1e6 * std, MODEL, None)
+    known = reference.get("quantities", {})
+    for ax, key in ((upper, "heat capacity C_p (300 K)"), (lower, "volumetric expansion (300 K)")):
+        for origin, color, label in (("dft", DFT, "DFT"), ("experiment", EXPERIMENT, "experiment")):
+            if known.get(key, {}).get(origin) is not None:
+                _diamonds(ax, [300], [known[key][origin]], color, label)
+    for ax in (upper, lower):
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(loc="lower right")
+    lower.axhline(0, color=GREY, lw=0.8)
+    upper.tick_params(labelbottom=False)
+    upper.set(ylabel="heat capacity\n(J K⁻¹ mol⁻¹)", ylim=(0, None), title="Quasi-harmonic, per mole of atoms")
+    lower.set(xlabel="temperature (K)", ylabel=r"$\alpha_V$ (10⁻⁶ K⁻¹)", xlim=(t.min(), t.max()))
     figure.align_ylabels([upper, lower])
 
 

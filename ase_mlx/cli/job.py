@@ -23,6 +23,9 @@ COLUMNS = (
     "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
 )  # fmt: skip
 
+YAML = "phonopy_params.yaml"
+"""phonopy's name for it; a plain phonopy.yaml would be overwritten by phonopy's own command."""
+
 LENGTHS = (10.0, 15.0)
 """Å: least heights of the phonons' supercell; the second where interpolation in the first makes modes imaginary."""
 
@@ -82,6 +85,15 @@ class Outcome:
         numbers = {"value": value.value / per, "std": std, "unit": unit or value.unit, "std_from": value.origin}
         self.quantities.append({"quantity": name, **numbers})
 
+    def compare(self, reference: dict) -> None:
+        """Put DFT and experiment, in the same units, beside every number that has them.
+
+        Source: `weights/reference.json`, which names its own.
+        """
+        for row in self.quantities:
+            known = reference.get("quantities", {}).get(row["quantity"], {})
+            row |= {column: known.get(column) for column in COLUMNS[5:]}
+
 
 def run_job(
     atoms,
@@ -136,10 +148,8 @@ def run_job(
         waves = _phonons(outcome, relaxed, calculator, temperature, folder)
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
-    reference = _reference(relaxed)
-    for row in outcome.quantities:
-        known = reference.get("quantities", {}).get(row["quantity"], {})
-        row |= {column: known.get(column) for column in COLUMNS[5:]}
+    reference = {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup)
+    outcome.compare(reference)
     _write(outcome, folder, frames, eos, run, waves, reference)
     return outcome
 
@@ -166,7 +176,15 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
     import numpy as np
 
     from ase_mlx.adapters.ase.supercells import inequivalent_atoms, supercell_matrix
-    from ase_mlx.adapters.phonopy import ImaginaryModesWarning, harmonic, judge, phonons, stability
+    from ase_mlx.adapters.phonopy import (
+        ImaginaryModesWarning,
+        harmonic,
+        judge,
+        members,
+        phonons,
+        save_phonons,
+        stability,
+    )
 
     if relaxed.kind != "crystal":
         outcome.skipped["phonons"] = CRYSTAL_ONLY.format(relaxed.kind)
@@ -183,29 +201,33 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
         warnings.simplefilter("ignore", ImaginaryModesWarning)  # `judge` says it below, once
         for length in LENGTHS:
             matrix = supercell_matrix(relaxed.atoms, length, symprec=1e-5)
-            ph = phonons(relaxed.atoms, calculator, matrix, relax=False, imaginary="report")
+            ph = phonons(relaxed.atoms, calculator, matrix, relax=False, on_imaginary="report")
             if not stability(ph).is_interpolation():
                 break
-        ph.save(folder / "phonopy.yaml", settings={"force_constants": True})
-        outcome.files.append("phonopy.yaml")
-        return harmonic(ph, calculator, temperatures, imaginary="report")
+        save_phonons(ph, folder / YAML)
+        outcome.files.append(YAML)
+        return harmonic(ph, members(ph, calculator), temperatures, on_imaginary="report")
 
     waves = outcome.stage("phonons", work)
     if waves is None:
         return None
     outcome.notes += [f"phonons: {note}" for note in waves.notes]
     outcome.stage("thermal functions", lambda: judge(waves.stability))
-    _add_waves(outcome, waves, temperature)
+    add_harmonic(outcome, waves, temperature)
     return waves
 
 
-def _add_waves(outcome: Outcome, waves, temperature: float) -> None:
+def add_harmonic(outcome: Outcome, waves, temperature: float) -> None:
+    """Append a `Harmonic`'s numbers: frequencies in THz, thermal functions per mole of atoms at a temperature in K.
+
+    Source: ours.
+    """
     import numpy as np
 
     from ase_mlx.adapters.ase.job import Value
 
     def pick(name: str, at, unit: str):
-        value, std = float(getattr(waves, name)[at]), waves.std.get(name)
+        value, std = float(np.asarray(getattr(waves, name))[at]), waves.std.get(name)
         return Value(value, None, unit) if std is None else Value(value, float(std[at]), unit, "members")
 
     if len(waves.gamma) > 3:
@@ -218,7 +240,8 @@ def _add_waves(outcome: Outcome, waves, temperature: float) -> None:
     outcome.add(f"heat capacity {here}", pick("heat_capacity", at, "J/(K mol atom)"), n)
     outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol atom)"), n)
     outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/(mol atom)"), n)
-    outcome.add("zero-point energy", pick("free_energy", 0, "kJ/(mol atom)"), n)
+    outcome.add("zero-point energy", pick("zero_point_energy", (), "kJ/(mol atom)"), n)
+    outcome.add("Debye temperature (T → 0)", pick("debye_temperature", (), "K"))
 
 
 def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell):
@@ -293,13 +316,17 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _reference(relaxed) -> dict:
-    if relaxed is None or relaxed.spacegroup is None:
+def reference_of(atoms, spacegroup: str | None) -> dict:
+    """Look up what DFT and experiment say of a crystal (each number with its unit), by formula and space group.
+
+    Source: `weights/reference.json`, which names its own.
+    """
+    if spacegroup is None:
         return {}
     text = files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8")
-    formula = relaxed.atoms.get_chemical_formula(empirical=True)
+    formula = atoms.get_chemical_formula(empirical=True)
     for entry in json_format.loads(text)["crystals"]:
-        if entry["formula"] == formula and relaxed.spacegroup.endswith(f"({entry['spacegroup']})"):
+        if entry["formula"] == formula and spacegroup.endswith(f"({entry['spacegroup']})"):
             return entry
     return {}
 

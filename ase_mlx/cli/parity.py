@@ -9,14 +9,19 @@ import numpy as np
 
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
 
-LABELS = {"energy": "energy", "forces": "force components", "stress": "stress components"}
+LABELS = {
+    "energy": "energy",
+    "forces": "force components",
+    "stress": "stress components",
+    "hessian": "Hessian columns",
+}
 
 
 def write_plots(rows: dict, table: dict, folder: Path) -> list[str]:
     """Draw `parity.png` and, where there are error bars, `reliability.png`; return the file names.
 
     Args:
-        rows: of `learn.metrics.collect` (eV/atom, eV/Å, eV/Å³).
+        rows: of `learn.metrics.collect` (eV/atom, eV/Å, eV/Å³, eV/Å²).
         table: of `learn.metrics.errors`.
         folder: where the files go.
 
@@ -48,7 +53,7 @@ def _draw(path: Path, rows: dict, table: dict, panel) -> str:
 
 def _parity(axis, name: str, r: dict, row: dict) -> None:
     factor = 160.21766208 if name == "stress" else 1.0
-    unit = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}[name]
+    unit = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa", "hessian": "eV/Å²"}[name]
     x, y = r["reference"] * factor, r["predicted"] * factor
     shift = x.mean() if name == "energy" and np.ptp(x) < 0.05 * abs(x.mean()) else 0.0
     x, y = x - shift, y - shift

@@ -112,7 +112,7 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
                 raise typer.BadParameter(exits.message(error), param_hint="STRUCTURE") from error
             outcomes.append(Outcome(name, model, failed={"reading": exits.message(error)}))
             continue
-        with _progress(name) as tell:
+        with progress_bar(name) as tell:
             outcomes.append(run_job(atoms, precise, folder, name, model, fast=fast, progress=tell, **settings))
     finish(outcomes, out, json)
 
@@ -222,7 +222,11 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 @contextmanager
-def _progress(name: str):
+def progress_bar(name: str):
+    """Show a bar for each stage on a terminal; nothing in a pipe.
+
+    Source: ours.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

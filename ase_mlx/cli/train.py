@@ -75,6 +75,8 @@ def print_errors(table: dict, title: str) -> None:
             }
         rows.append(row)
     print_table(title, rows)
+    if "hessian" in table:
+        print(f"Columns of the Hessian: MAE {100 * table['hessian']['relative']:.1f} % of their mean absolute size")
     elements = {n: e["mae_by_element"] for n, e in table.items() if "mae_by_element" in e}
     for name, by in elements.items():
         print_table(

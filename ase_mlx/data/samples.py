@@ -23,7 +23,8 @@ MIXED_UNITS_EV_PER_ATOM = 5.0
 class Sample:
     """One or several structures with targets: energy (eV), forces (eV/Å), stress (Voigt, eV/Å³).
 
-    `weight` holds one dimensionless weight per structure and target; 0 leaves a target out.
+    `weight` holds one dimensionless weight per structure and target; 0 leaves a target out. Where `weight["hessian"]`
+    is not 0, `displacement` (Å) and `force_change` (eV/Å) lead here from another structure, which is one of `base`.
 
     Source: ours.
     """
@@ -32,6 +33,17 @@ class Sample:
     targets: Mapping[str, Tensor]
     weight: Mapping[str, Tensor]
     names: tuple[str, ...] = field(default=())
+    base: Graph | None = None
+
+    def to(self, device: str | torch.device) -> "Sample":
+        """Move everything (eV, Å) to a device."""
+        return Sample(
+            self.graph.to(device),
+            {k: v.to(device) for k, v in self.targets.items()},
+            {k: v.to(device) for k, v in self.weight.items()},
+            self.names,
+            None if self.base is None else self.base.to(device),
+        )
 
 
 def join(samples: list[Sample]) -> Sample:
@@ -39,11 +51,13 @@ def join(samples: list[Sample]) -> Sample:
 
     Source: ours.
     """
+    bases = [s.base for s in samples if s.base is not None]
     return Sample(
         batch([s.graph for s in samples]),
         {k: torch.cat([s.targets[k] for s in samples]) for k in samples[0].targets},
         {k: torch.cat([s.weight[k] for s in samples]) for k in samples[0].weight},
         tuple(name for s in samples for name in s.names),
+        batch(bases) if bases else None,
     )
 
 
@@ -70,10 +84,11 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     """Turn one labelled structure into tensors, edges up to `cutoff` (Å).
 
     The energy is the force-consistent `free_energy` (eV) where given; `info["energy_weight"]` (dimensionless, default
-    1) says whether it counts. A missing stress, or a cell without volume, leaves the stress out.
+    1) says whether it counts. A missing stress, or a cell without volume, leaves the stress out. The arrays
+    `displacement` (Å) and `force_change` (eV/Å) together make a column of the Hessian.
 
     Raises:
-        ValueError: no energy, no forces, or non-finite ones.
+        ValueError: no energy, no forces, or non-finite ones; a displacement that moves nothing.
 
     Source: ours.
     """
@@ -96,17 +111,42 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
             f"got NaN or infinite labels in {name}, expected finite eV, eV/Å, eV/Å³; the teacher failed there"
         )
     as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))  # noqa: E731
+    moved, change = _column(atoms, name)
+    base = None
+    if moved.any():
+        base = Atoms(atoms.numbers, atoms.positions - moved, cell=atoms.cell, pbc=atoms.pbc)
     weight = {
         "energy": as_tensor([float(atoms.info.get("energy_weight", 1.0))]),
         "forces": as_tensor([1.0]),
         "stress": as_tensor([float(has_stress) * float(atoms.info.get("stress_weight", 1.0))]),
+        "hessian": as_tensor([float(base is not None)]),
     }
     targets = {
         "energy": as_tensor([energy]),
         "forces": as_tensor(forces).reshape(-1, 3),
         "stress": as_tensor(stress).reshape(1, 6),
+        "displacement": as_tensor(moved),
+        "force_change": as_tensor(change),
     }
-    return Sample(from_atoms(atoms, cutoff), targets, weight, (name,))
+    # edges of its own: at a displaced atom, pairs cross the cutoff
+    start = None if base is None else from_atoms(base, cutoff)
+    return Sample(from_atoms(atoms, cutoff), targets, weight, (name,), start)
+
+
+def _column(atoms: Atoms, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement (Å) and change of forces (eV/Å) of the atoms, both zero where the frame lacks one of them."""
+    nothing = np.zeros((len(atoms), 3))
+    if not {"displacement", "force_change"} <= set(atoms.arrays):
+        return nothing, nothing
+    moved, change = (np.asarray(atoms.arrays[k], dtype=np.float64) for k in ("displacement", "force_change"))
+    if moved.shape != nothing.shape or change.shape != nothing.shape or not np.isfinite([moved, change]).all():
+        raise ValueError(
+            f"got arrays displacement of shape {moved.shape} and force_change of shape {change.shape} in {name}, "
+            "expected three finite numbers an atom (Å, eV/Å) in both; leave both out where one is unknown"
+        )
+    if not moved.any():
+        raise ValueError(f"got a displacement of zero in {name}, expected one that moves an atom; leave it out")
+    return moved, change
 
 
 def composition(numbers: np.ndarray, elements: tuple[int, ...]) -> Float[np.ndarray, " elements"]:

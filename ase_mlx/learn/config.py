@@ -33,6 +33,8 @@ class DataConfig:
 class FitConfig:
     """How to fit: dimensionless numbers; weights multiply errors of energy per atom, forces and stress per atom.
 
+    `hessian_weight` multiplies errors of Hessian columns, where frames have a `displacement`.
+
     Source: ours.
     """
 
@@ -47,6 +49,7 @@ class FitConfig:
     energy_weight: float = 4.0
     forces_weight: float = 1.0
     stress_weight: float = 0.1
+    hessian_weight: float = 0.0
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""

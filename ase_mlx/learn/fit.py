@@ -54,15 +54,18 @@ def learning_rate(config: FitConfig, step: int, steps: int) -> float:
 def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) -> tuple[float, dict[str, float]]:
     """Average a loss and its parts over samples, without training (units of the loss).
 
+    A part is averaged over the batches that have it.
+
     Source: ours.
     """
-    total, parts = 0.0, {}
+    total, parts, counts = 0.0, {}, {}
     for group in batches(samples, batch_size):
         value, now = loss(model, group)
         total += float(value.detach()) * group.graph.n_graphs
         for name, x in now.items():
             parts[name] = parts.get(name, 0.0) + x * group.graph.n_graphs
-    return total / len(samples), {name: x / len(samples) for name, x in parts.items()}
+            counts[name] = counts.get(name, 0) + group.graph.n_graphs
+    return total / len(samples), {name: x / counts[name] for name, x in parts.items()}
 
 
 def optimizers(model: Model, rate: float) -> tuple[torch.optim.Optimizer, ...]:

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.stats import rankdata, spearmanr
+from torch import Tensor
 
 from ase_mlx.data.samples import Sample, batches, symbols
 from ase_mlx.models import Model
+from ase_mlx.models.potential import hessian_columns
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 from .uncertainty import NORMAL_95
 
-UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "MPa"}
-FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA}
+UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "MPa", "hessian": "eV/Å²"}
+FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3 * EV_PER_A3_IN_GPA, "hessian": 1.0}
 
 
 def collect(
@@ -27,7 +29,8 @@ def collect(
 
     `tail` is the half width of the 95 % interval in units of std (dimensionless).
 
-    Energies are per atom (eV); forces eV/Å; stress eV/Å³. Targets of zero weight are left out.
+    Energies are per atom (eV); forces eV/Å; stress eV/Å³; columns of the Hessian, where samples have some, eV/Å².
+    Targets of zero weight are left out.
 
     Source: ours.
     """
@@ -37,6 +40,9 @@ def collect(
         graph = joined.graph.to(device)
         p = model.with_std(graph) if std else model(graph)
         n_atoms = graph.n_atoms.cpu().numpy()
+        if joined.base is not None and "forces" in p:
+            for column, values in _hessian_rows(model, joined.to(device), p["forces"]).items():
+                rows["hessian"].setdefault(column, []).append(values)
         for name in UNITS:
             if name not in p:
                 continue
@@ -61,8 +67,20 @@ def collect(
     return table
 
 
+def _hessian_rows(model: Model, sample: Sample, forces: Tensor) -> dict[str, np.ndarray]:
+    predicted, reference, moved = (x.detach().cpu() for x in hessian_columns(model, sample, forces))
+    species = sample.graph.numbers.cpu()[moved].repeat_interleave(3)
+    return {
+        "reference": reference.flatten().numpy(),
+        "predicted": predicted.flatten().numpy(),
+        "species": species.numpy(),
+    }
+
+
 def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
     """Summarise `collect`'s rows: MAE, RMSE (meV/atom, meV/Å, MPa), coverages, rank correlation (dimensionless).
+
+    Of the Hessian's columns, in eV/Å², also `relative`: the MAE in units of the reference's mean absolute size.
 
     Source: ours.
     """
@@ -77,6 +95,8 @@ def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
             "mae": float(error.mean() * FACTORS[name]),
             "rmse": float(np.sqrt(np.square(error).mean()) * FACTORS[name]),
         }
+        if name == "hessian":
+            row["relative"] = float(error.mean() / np.abs(r["reference"]).mean())
         if "species" in r:
             row["mae_by_element"] = {
                 symbols((int(z),))[0]: float(error[r["species"] == z].mean() * FACTORS[name])

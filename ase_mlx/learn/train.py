@@ -44,6 +44,11 @@ def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], li
         raise ValueError(
             f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames"
         )
+    if config.fit.hessian_weight > 0 and not any(s.base for s in samples["train"]):
+        raise ValueError(
+            f"got fit.hessian_weight = {config.fit.hessian_weight}, but no training frame has the arrays displacement "
+            "(Å) and force_change (eV/Å); expected at least one; add them, or leave the weight out"
+        )
     references = reference_energies(used, elements)
     torch.manual_seed(config.fit.seed)
     if start:
@@ -114,8 +119,9 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     f = config.fit
-    loss = functools.partial(potential_loss, energy=f.energy_weight, forces=f.forces_weight, stress=f.stress_weight)
-    moved = {p: [_to(s, device) for s in samples[p]] for p in ("train", "val")}
+    weights = {name: getattr(f, f"{name}_weight") for name in ("energy", "forces", "stress", "hessian")}
+    loss = functools.partial(potential_loss, **weights)
+    moved = {p: [s.to(device) for s in samples[p]] for p in ("train", "val")}
     origin = {"started_from": {k: read_card(config.start).get(k) for k in ("title", "sha256")}} if config.start else {}
     best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report, str(origin))
     best = best.to("cpu").eval()
@@ -153,12 +159,3 @@ def describe(config: TrainConfig, model: Potential, samples: dict[str, list[Samp
         },
         "fit": asdict(config.fit),
     }
-
-
-def _to(sample: Sample, device: str) -> Sample:
-    return Sample(
-        sample.graph.to(device),
-        {k: v.to(device) for k, v in sample.targets.items()},
-        {k: v.to(device) for k, v in sample.weight.items()},
-        sample.names,
-    )

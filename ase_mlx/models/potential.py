@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ase_mlx import quantities
@@ -67,12 +67,15 @@ class PotentialConfig:
 class Labelled(Protocol):
     """What the loss reads of a training sample (eV, eV/Å, eV/Å³; weights dimensionless).
 
+    `base` holds, in order, the undisplaced structures of those whose weight "hessian" is not 0.
+
     Source: ours.
     """
 
     graph: Graph
     targets: Mapping[str, Tensor]
     weight: Mapping[str, Tensor]
+    base: Graph | None
 
 
 class Potential(Model):
@@ -245,13 +248,45 @@ _CALIBRATED = ("energy", "forces", "stress")
 _VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 
 
+def hessian_columns(
+    model: Model, sample: Labelled, forces: Float[Tensor, "atoms 3"]
+) -> tuple[Float[Tensor, "moved 3"], Float[Tensor, "moved 3"], Bool[Tensor, " atoms"]]:
+    """Apply the Hessian to each structure's displacement, by the model and by the reference, as one finite difference.
+
+    Minus the change of forces from the undisplaced structure, divided by the rms component of the displacement: for a
+    random displacement, an error is the rms error of a row of the Hessian.
+
+    Args:
+        model: evaluated at `sample.base`.
+        sample: with `base`, targets `displacement` (Å) and `force_change` (eV/Å).
+        forces: the model's at `sample.graph`, eV/Å.
+
+    Returns:
+        Predicted and reference columns in eV/Å² of the atoms of displaced structures, and which atoms these are.
+
+    Source: ours; Hessian-vector products as labels as in arXiv 2601.07742.
+    """
+    graph, displacement = sample.graph, sample.targets["displacement"]
+    moved = (sample.weight["hessian"] > 0)[graph.atom_graph]
+    size = torch.sqrt(sum_by_graph(graph, displacement.square().mean(-1)) / graph.n_atoms)
+    size = size[graph.atom_graph][moved].unsqueeze(-1)
+    change = forces[moved] - model(sample.base)["forces"]
+    return -change / size, -sample.targets["force_change"][moved] / size, moved
+
+
 def potential_loss(
-    model: Potential, sample: Labelled, energy: float = 4.0, forces: float = 1.0, stress: float = 0.1
+    model: Potential,
+    sample: Labelled,
+    energy: float = 4.0,
+    forces: float = 1.0,
+    stress: float = 0.1,
+    hessian: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Robust loss: smoothed absolute errors of energy per atom, force vectors and stress times volume per atom.
 
     Errors are divided by the model's energy scale (the rms force of the training data times 1 Å), so the weights are
-    dimensionless; a few extreme frames weigh by their error, not its square.
+    dimensionless; a few extreme frames weigh by their error, not its square. Columns of the Hessian, where the sample
+    has some, count times 1 Å².
 
     Args:
         model: the potential.
@@ -259,8 +294,9 @@ def potential_loss(
         energy: weight, dimensionless.
         forces: weight, dimensionless.
         stress: weight, dimensionless.
+        hessian: weight, dimensionless; 0 does not look at displacements.
 
-    Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059.
+    Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059, the Hessian's from arXiv 2601.07742.
     """
     graph, target, weight = sample.graph, sample.targets, sample.weight
     p, n, scale = model(graph), graph.n_atoms.to(torch.float64), model.config.energy_scale
@@ -272,7 +308,11 @@ def potential_loss(
     if "stress" in p:
         d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)
         parts["stress"] = _mean(torch.sqrt(d_stress.square().sum(-1) + 1e-2**2), weight["stress"])
-    weights = {"energy": energy, "forces": forces, "stress": stress}
+    if hessian > 0 and sample.base is not None:
+        ours, reference, moved = hessian_columns(model, sample, p["forces"])
+        norm = torch.sqrt((ours - reference).square().sum(-1) + 1e-1**2)
+        parts["hessian"] = _mean(norm, weight["hessian"][graph.atom_graph][moved])
+    weights = {"energy": energy, "forces": forces, "stress": stress, "hessian": hessian}
     total = sum(weights[k] * v for k, v in parts.items()) / scale
     return total, {k: float(v.detach()) for k, v in parts.items()}
 

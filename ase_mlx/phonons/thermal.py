@@ -67,6 +67,32 @@ def thermal_functions(
     return Thermal(temperatures, free, entropy, capacity)
 
 
+def mode_heat_capacity(frequencies: Float[np.ndarray, "*modes"], temperature: float) -> Float[np.ndarray, "*modes"]:
+    """Heat capacity of single modes of positive frequencies in THz at a temperature in K, in eV/K.
+
+    Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter II.
+    """
+    return _oscillator(PLANCK * np.asarray(frequencies, dtype=float), temperature)[2]
+
+
+def debye_temperature(velocities: Float[np.ndarray, "directions 3"], density: float) -> float:
+    """Debye's temperature of the velocities of sound: its heat capacity is the crystal's in the limit T → 0.
+
+    Args:
+        velocities: of the three acoustic branches in THz Å (100 m/s), along directions of equal solid angle.
+        density: atoms per Å³.
+
+    Returns:
+        Temperature in K; NaN where a branch is unstable.
+
+    Source: O. L. Anderson, J. Phys. Chem. Solids 24, 909 (1963), eqs. 1 and 2.
+    """
+    if np.any(velocities <= 0):
+        return float("nan")
+    mean = np.mean(np.asarray(velocities, dtype=float) ** -3) ** (-1 / 3)
+    return float(PLANCK / BOLTZMANN * (3 * density / (4 * np.pi)) ** (1 / 3) * mean)
+
+
 def _oscillator(quantum: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if temperature == 0:
         return quantum / 2, np.zeros_like(quantum), np.zeros_like(quantum)

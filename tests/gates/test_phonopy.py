@@ -11,9 +11,11 @@ from ase_mlx.adapters.ase.job import relax
 from ase_mlx.adapters.phonopy import (
     ImaginaryModesError,
     ImaginaryModesWarning,
+    ResidualWarning,
     Stability,
     harmonic,
     judge,
+    members,
     phonons,
     stability,
 )
@@ -58,8 +60,8 @@ def test_thermal_functions_are_phonopys_and_reach_dulong_petit(copper):
     assert not result.std
 
 
-def test_automatic_supercell_is_ten_angstrom_high_and_gives_the_same_bands():
-    primitive, cubic = (phonons(bulk("Al", cubic=cubic), EMT()) for cubic in (False, True))
+def test_a_length_makes_the_same_supercell_and_bands_of_any_cell():
+    primitive, cubic = (phonons(bulk("Al", cubic=cubic), EMT(), supercell=10.0) for cubic in (False, True))
     assert len(primitive.supercell) == len(cubic.supercell) == 108
     np.testing.assert_allclose(stability(primitive, (6, 6, 6)).lowest, stability(cubic, (6, 6, 6)).lowest, atol=1e-3)
     for ph in (primitive, cubic):
@@ -69,21 +71,24 @@ def test_automatic_supercell_is_ten_angstrom_high_and_gives_the_same_bands():
 
 def test_masses_are_kept():
     light, heavy = bulk("Al"), bulk("Al")
-    heavy.set_masses(4 * light.get_masses())
+    heavy.set_masses(1.21 * light.get_masses())
     top = [phonons(atoms, EMT(), (3, 3, 3)).run_qpoints([[0.5, 0.5, 0]]).frequencies.max() for atoms in (light, heavy)]
-    assert top[0] == pytest.approx(2 * top[1], rel=1e-6)
+    assert top[0] == pytest.approx(1.1 * top[1], rel=1e-6)
 
 
 def test_imaginary_modes_raise_with_frequency_place_and_weight():
     strained = bulk("Al", a=4.6)
-    with pytest.raises(ImaginaryModesError, match=r"lowest -\d.* THz at q = .* % of the modes below zero"):
+    with (
+        pytest.warns(ResidualWarning, match="up to .* GPa: no minimum"),
+        pytest.raises(ImaginaryModesError, match=r"lowest -\d.* THz at q = .* % of the modes below zero"),
+    ):
         phonons(strained, EMT(), (3, 3, 3), relax=False)
-    with pytest.warns(ImaginaryModesWarning, match="below zero"):
-        ph = phonons(strained, EMT(), (3, 3, 3), relax=False, imaginary="report")
+    with pytest.warns(ImaginaryModesWarning, match="below zero"), pytest.warns(ResidualWarning):
+        ph = phonons(strained, EMT(), (3, 3, 3), relax=False, on_imaginary="report")
     with pytest.raises(ImaginaryModesError):
         harmonic(ph)
     with pytest.warns(ImaginaryModesWarning):
-        result = harmonic(ph, imaginary="report")
+        result = harmonic(ph, on_imaginary="report")
     assert result.heat_capacity is None
     assert result.free_energy is None
     assert result.stability.lowest < -0.05
@@ -110,8 +115,9 @@ def test_members_give_error_bars_with_known_size():
     calculator = EnsembleEMT(strengths)
     ph = phonons(bulk("Cu"), calculator, (3, 3, 3))
     calculator.member_calls = 0
-    result = harmonic(ph, calculator, temperatures=np.array([300.0]))
-    assert calculator.member_calls == 1 + len(ph.supercells_with_displacements)
+    ensemble = members(ph, calculator)
+    assert calculator.member_calls == 2 + len(ph.supercells_with_displacements)  # the first asks whether there are any
+    result = harmonic(ph, ensemble, temperatures=np.array([300.0]))
     expected = np.std(np.sqrt(strengths), ddof=1)
     away = result.frequencies > 0.1
     np.testing.assert_allclose(result.std["frequencies"][away] / result.frequencies[away], expected, rtol=1e-5)
@@ -136,8 +142,8 @@ class _Scaled(EMT):
 def test_a_forced_crystal_is_flagged_and_its_forces_subtracted():
     atoms = relax(bulk("Cu", cubic=True), EMT()).atoms
     atoms.positions[0] += [0.06, 0, 0]
-    with pytest.warns(UserWarning, match="no stationary point"):
-        ph = phonons(atoms, EMT(), (2, 2, 2), relax=False, imaginary="report", tolerance=100.0)
+    with pytest.warns(UserWarning, match="no minimum"):
+        ph = phonons(atoms, EMT(), (2, 2, 2), relax=False, on_imaginary="report", tolerance=100.0)
     still = phonons(relax(bulk("Cu", cubic=True), EMT()).atoms, EMT(), (2, 2, 2), relax=False)
     assert np.abs(ph.force_constants[0, 0] / still.force_constants[0, 0][0, 0]).max() < 1.3
 
@@ -154,8 +160,8 @@ def test_the_yaml_of_phonopy_brings_everything_back(copper, tmp_path):
     [
         (fcc111("Al", (2, 2, 3), vacuum=8), {}, "periodic in three directions, got a slab"),
         (Atoms(), {}, "no atoms"),
-        (bulk("Al"), {"supercell": (2, 2)}, "expected three integers"),
-        (bulk("Al"), {"supercell": "big"}, 'got "big"'),
+        (bulk("Al"), {"supercell": (2, 2)}, "three integers"),
+        (bulk("Al"), {"supercell": "big"}, "got .big.*three integers"),
     ],
 )
 def test_wrong_calls_are_refused(atoms, options, message):

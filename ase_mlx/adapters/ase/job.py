@@ -7,6 +7,7 @@ Source: ours, on ASE (A. Hjorth Larsen et al., J. Phys.: Condens. Matter 29, 273
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import spglib
@@ -129,7 +130,7 @@ def relax(
     calculator,
     fmax: float = 1e-3,
     steps: int = 500,
-    constant_volume: bool = False,
+    cell: Literal["free", "shape", "fixed"] = "free",
     symmetry: bool = True,
     progress: Progress | None = None,
 ) -> Relaxation:
@@ -140,7 +141,7 @@ def relax(
         calculator: any ASE calculator, eV and Å.
         fmax: largest force in eV/Å (of cell degrees of freedom: the same per strain, ASE's convention).
         steps: most steps, dimensionless.
-        constant_volume: relax the cell's shape alone.
+        cell: of a crystal: "free", its "shape" alone at constant volume, or "fixed".
         symmetry: keep a crystal's space group, found within 0.01 Å.
         progress: called with the step and the most steps.
 
@@ -161,15 +162,15 @@ def relax(
     work.calc = calculator
     if sort != "crystal":
         notes.append(f"Cell not relaxed, no stress reported: a {sort} has no bulk volume.")
-    moved = FrechetCellFilter(work, constant_volume=constant_volume) if sort == "crystal" else work
+    bound = sort != "crystal" or cell == "fixed"
+    moved = work if bound else FrechetCellFilter(work, constant_volume=cell == "shape")
     optimiser = BFGS(moved, logfile=None)
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
     largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
-    if not converged:
-        notes.append(f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps.")
-    stress = work.get_stress() * EV_PER_A3_IN_GPA if sort == "crystal" else None
+    notes += [] if converged else [f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps."]
+    stress = float(np.abs(work.get_stress()).max()) * EV_PER_A3_IN_GPA if sort == "crystal" else None
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
     return Relaxation(
@@ -179,8 +180,8 @@ def relax(
         steps=optimiser.nsteps,
         energy=Value(float(work.get_potential_energy()), None if std is None else float(std), "eV", _origin(std)),
         largest_force=largest,
-        largest_stress=None if stress is None else float(np.abs(stress).max()),
-        spacegroup=_spacegroup(done) if sort == "crystal" else None,
+        largest_stress=stress,
+        spacegroup=spacegroup_of(done) if sort == "crystal" else None,
         notes=(*notes, *_extrapolation(done)),
     )
 
@@ -228,7 +229,7 @@ def equation_of_state(
     for number, factor in enumerate(np.linspace(1 - strain, 1 + strain, points)):
         scaled = atoms.copy()
         scaled.set_cell(atoms.cell * factor ** (1 / 3), scale_atoms=True)
-        relaxed = relax(scaled, calculator, fmax=fmax, constant_volume=True)
+        relaxed = relax(scaled, calculator, fmax=fmax, cell="shape")
         notes += [f"Volume {factor:.3f}: {note}" for note in relaxed.notes]
         volumes.append(relaxed.atoms.get_volume())
         energies.append(relaxed.energy.value)
@@ -285,7 +286,11 @@ def _symmetry(atoms: Atoms):
     return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-2)
 
 
-def _spacegroup(atoms: Atoms) -> str | None:
+def spacegroup_of(atoms: Atoms) -> str | None:
+    """Name a crystal's space group, found within 0.01 Å; None where there is none.
+
+    Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
+    """
     dataset = _symmetry(atoms)
     return None if dataset is None else f"{dataset.international} ({dataset.number})"
 

@@ -5,17 +5,42 @@ Phonopy's units are kept: THz, kJ/mol, J/(K mol), all per primitive cell.
 Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 """
 
-from ase_mlx.adapters.phonopy.force_constants import phonons
+from ase_mlx.adapters.phonopy.anisotropic import AxialExpansion, axial_expansion
+from ase_mlx.adapters.phonopy.convergence import change
+from ase_mlx.adapters.phonopy.files import load_phonons, save_phonons
+from ase_mlx.adapters.phonopy.force_constants import ResidualWarning, phonons
+from ase_mlx.adapters.phonopy.forces import ForcesError
+from ase_mlx.adapters.phonopy.gruneisen import Gruneisen, gruneisen, mode_gruneisen
 from ase_mlx.adapters.phonopy.harmonic import Harmonic, harmonic
+from ase_mlx.adapters.phonopy.members import members
+from ase_mlx.adapters.phonopy.quasi_harmonic import QuasiHarmonic, quasi_harmonic
+from ase_mlx.adapters.phonopy.spectra import Property, group_velocities, projected_dos, thermal_displacements
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, Stability, judge, stability
 
 __all__ = [
+    "AxialExpansion",
+    "ForcesError",
+    "Gruneisen",
     "Harmonic",
     "ImaginaryModesError",
     "ImaginaryModesWarning",
+    "Property",
+    "QuasiHarmonic",
+    "ResidualWarning",
     "Stability",
+    "axial_expansion",
+    "change",
+    "group_velocities",
+    "gruneisen",
     "harmonic",
     "judge",
+    "load_phonons",
+    "members",
+    "mode_gruneisen",
     "phonons",
+    "projected_dos",
+    "quasi_harmonic",
+    "save_phonons",
     "stability",
+    "thermal_displacements",
 ]

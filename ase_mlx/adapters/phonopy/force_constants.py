@@ -1,173 +1,213 @@
-"""Force constants from any ASE calculator.
+"""Second-order force constants from any ASE calculator, in phonopy's own object.
 
 Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float, Num
 from phonopy import Phonopy
-from phonopy.interface.symfc import SymfcFCSolver
-from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
-from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
-from ase_mlx.adapters.phonopy.stability import Imaginary, judge, stability
+from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
+from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, change
+from ase_mlx.adapters.phonopy.follow import follow
+from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
+from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
+from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
+from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.adapters.phonopy.symmetry import produce, projector
+from ase_mlx.units import EV_PER_A3_IN_GPA
 
-RESIDUAL_FORCE = 0.02
-"""eV/Å: above this the structure is not at a stationary point and its harmonic expansion is in doubt."""
+Method = Literal["displacements", "random", "hessian"]
+
+RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
+"""eV/Å and GPa: above these the structure is not at a minimum and its harmonic expansion is in doubt."""
+
+RELAXED = 1e-4
+"""eV/Å: forces left by the relaxation."""
+
+
+class ResidualWarning(UserWarning):
+    """Forces or stress act on the crystal whose phonons are asked for.
+
+    Source: ours.
+    """
 
 
 def phonons(
     atoms: Atoms,
     calculator,
-    supercell: str | Sequence[int] | Num[np.ndarray, "3 3"] = "auto",
+    supercell: Supercell = "auto",
     displacement: float = 0.01,
     relax: bool = True,
-    imaginary: Imaginary = "raise",
+    *,
+    method: Method = "displacements",
+    born: str | Path | dict | None = None,
+    on_imaginary: OnImaginary = "error",
     tolerance: float = 0.05,
     symprec: float = 1e-5,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Phonopy:
-    """Second-order force constants by finite displacements, the acoustic sum rule and the space group imposed exactly.
+    """Second-order force constants of a crystal, the acoustic sum rule and the space group imposed exactly.
 
     Args:
         atoms: a crystal periodic in three directions, Å; masses and magnetic moments are kept. It is not changed.
         calculator: any ASE calculator, eV and Å, in double precision.
-        supercell: three multiples, a 3×3 matrix (columns, as in phonopy), or "auto": at least 10 Å in each direction.
-        displacement: of one atom at a time, in Å.
-        relax: bring positions and cell to a minimum first.
-        imaginary: "raise", or "report" for a warning only.
+        supercell: three multiples, a 3×3 matrix (columns, as in phonopy), a least height in Å, or "auto": 15 Å, checked
+            against 10 Å, and 20 Å where the frequencies still move by more than 0.15 THz.
+        displacement: in Å; of one atom at a time, or of all at random.
+        relax: bring positions and cell to a minimum first; otherwise the structure is taken as given, and residual
+            forces and stress are reported.
+        method: "displacements", "random" (as many snapshots as symfc asks for, fitted by symfc), or "hessian" (exact
+            second derivatives of our own models).
+        born: Born charges (e) and dielectric tensor for the non-analytical correction: phonopy's BORN file or its
+            `nac_params`.
+        on_imaginary: "error", "follow" (displace along the lowest mode, relax, repeat), or "report" for a warning only.
         tolerance: frequencies in THz above minus this pass as numerical noise.
         symprec: tolerance of the symmetry search in Å.
+        folder: finished supercells are kept there; the same call after a kill goes on from them.
+        progress: called with the number of supercells done and in all.
 
     Returns:
         The `phonopy.Phonopy` with force constants in eV/Å² and a Γ-centred mesh in THz.
 
     Raises:
-        ValueError: not a crystal, a supercell of another shape, or a calculator in single precision.
+        ValueError: not a crystal, masses without meaning, a supercell of another shape, single precision.
         RuntimeError: the relaxation did not converge.
+        ForcesError: the calculator raised or gave NaN; what was finished is kept.
         ImaginaryModesError: naming the lowest frequency, where it lies, and the share of modes below zero.
 
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 3; K. Parlinski et al.,
         Phys. Rev. Lett. 78, 4063 (1997).
     """
-    _check(atoms, calculator, imaginary)
-    if relax:
-        relaxed = relax_structure(atoms, calculator, fmax=1e-4)
-        if not relaxed.converged:
-            raise RuntimeError(f"{relaxed.notes[-1]} Relax it yourself, then call phonons(..., relax=False).")
-        atoms = relaxed.atoms
-    unitcell = _to_phonopy(atoms)
-    ph = Phonopy(
-        unitcell,
-        _matrix(atoms, supercell, symprec),
-        primitive_matrix=guess_primitive_matrix(unitcell, symprec=symprec),
-        symprec=symprec,
-    )
-    ph.generate_displacements(distance=displacement)
-    residual = np.linalg.norm(calculator.get_property("forces", _to_ase(ph.supercell)), axis=1).max()
-    if residual > RESIDUAL_FORCE:
-        warnings.warn(
-            f"The undisplaced atoms feel up to {residual:.3g} eV/Å: no stationary point, so the frequencies are those "
-            "of a crystal held by force. Use relax=True.",
-            stacklevel=2,
-        )
-    ph.forces = displacement_forces(ph, calculator, "forces")
-    produce(ph, projector(ph))
-    judge(stability(ph), imaginary, tolerance)
+    check_crystal(atoms)
+    _check(calculator, on_imaginary, method)
+    store = Store(folder, calculator)
+    recipe = _Recipe(calculator, supercell, displacement, method, born, symprec, store, progress)
+    ph = recipe.run(relaxed(atoms, calculator, store) if relax else atoms)
+    if on_imaginary == "follow":
+        ph = follow(ph, calculator, recipe.run, tolerance, RELAXED)
+    judge(stability(ph), "error" if on_imaginary == "follow" else on_imaginary, tolerance)
     return ph
 
 
-def displacement_forces(ph: Phonopy, calculator, name: str) -> Float[np.ndarray, "..."] | None:
-    """Forces of the displaced supercells less those at rest, in eV/Å; None where the calculator lacks the property.
+@dataclass(frozen=True)
+class _Recipe:
+    """How the phonons of one structure after another are made."""
 
-    Args:
-        ph: with displacements, Å.
-        calculator: any ASE calculator, eV and Å.
-        name: "forces", or "forces_members" for shape (displacements, members, atoms, 3); dimensionless.
+    calculator: object
+    supercell: Supercell
+    displacement: float
+    method: Method
+    born: str | Path | dict | None
+    symprec: float
+    store: Store
+    progress: Progress | None
 
-    Returns:
-        Forces in eV/Å.
+    def run(self, atoms: Atoms) -> Phonopy:
+        _report_residual(atoms, self.calculator)
+        ph = self.converged(atoms) if _is_auto(self.supercell) else self.compute(atoms, self.supercell)
+        warn_if_small(ph.supercell, self.calculator)
+        return ph
 
-    Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
+    def compute(self, atoms: Atoms, supercell: Supercell) -> Phonopy:
+        unitcell, shape = to_phonopy(atoms), matrix(atoms, supercell, self.symprec)
+        primitive = guess_primitive_matrix(unitcell, symprec=self.symprec)
+        ph = Phonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec)
+        if self.born is not None:
+            given = isinstance(self.born, dict)
+            ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))
+        if self.method == "hessian":
+            ph.force_constants = projector(ph)(hessian_force_constants(ph, self.calculator))
+            return ph
+        snapshots = {"number_of_snapshots": "auto", "random_seed": 0} if self.method == "random" else {}
+        ph.generate_displacements(distance=self.displacement, **snapshots)
+        ph.forces = displacement_forces(ph, self.calculator, store=self.store, progress=self.progress)
+        produce(ph, projector(ph))
+        return ph
+
+    def converged(self, atoms: Atoms) -> Phonopy:
+        """Enlarge the supercell until the frequencies stand, or it grows too large; say what was not checked."""
+        ph = self.compute(atoms, LENGTHS[0])
+        for length in LENGTHS[1:]:
+            count = round(abs(np.linalg.det(matrix(atoms, length, self.symprec)))) * len(atoms)
+            if count > MOST_ATOMS:
+                warnings.warn(
+                    f"The supercell of {len(ph.supercell)} atoms was not checked against a larger one, which has "
+                    f"{count}. Compare with supercell={length:g}.",
+                    stacklevel=4,
+                )
+                return ph
+            larger = self.compute(atoms, length)
+            moved, ph = change(ph, larger), larger
+            if moved <= LIMIT:
+                return ph
+        warnings.warn(
+            f"From the last supercell to this one of {len(ph.supercell)} atoms the frequencies moved by {moved:.2f} "
+            f"THz (rms; limit {LIMIT:g}): give a larger supercell.",
+            stacklevel=4,
+        )
+        return ph
+
+
+def _is_auto(supercell) -> bool:
+    return isinstance(supercell, str) and supercell == "auto"
+
+
+def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape", "fixed"] = "free") -> Atoms:
+    """Relax positions (Å) to 0.1 meV/Å, and the cell or its shape; a finished relaxation is taken from the store.
+
+    The space group is kept.
+
+    Raises:
+        RuntimeError: it did not converge.
+
+    Source: ours.
     """
-    rest = property_or_none(calculator, name, _to_ase(ph.supercell))
-    if rest is None:
-        return None
-    cells = (_to_ase(cell) for cell in ph.supercells_with_displacements)
-    return np.stack([np.asarray(calculator.get_property(name, cell), dtype=float) - rest for cell in cells])
+    options = f"{RELAXED} {cell}"
+    known = store.fetch("relaxed", atoms, options)
+    if known is None:
+        found = relax_structure(atoms, calculator, fmax=RELAXED, cell=cell)
+        if not found.converged:
+            raise RuntimeError(f"{found.notes[-1]} Relax it yourself, then call with relax=False.")
+        known = {"cell": found.atoms.cell.array, "positions": found.atoms.positions}
+        store.keep("relaxed", atoms, known, options)
+    done = atoms.copy()
+    done.set_cell(known["cell"])
+    done.positions = known["positions"]
+    return done
 
 
-def produce(ph: Phonopy, project: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Turn the forces that `ph` holds, eV/Å, into symmetric force constants, eV/Å².
-
-    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 3.
-    """
-    ph.produce_force_constants(fc_calculator="traditional", show_drift=False)
-    ph.force_constants = project(ph.force_constants)
-
-
-def projector(ph: Phonopy) -> Callable[[np.ndarray], np.ndarray]:
-    """Make the map of force constants, eV/Å², onto those with exact sum rule, permutation symmetry and space group.
-
-    Returns:
-        The map; force constants stay in eV/Å².
-
-    Source: A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024) (symfc).
-    """
-    # phonopy's own `symmetrize_force_constants` builds this basis anew at each call: 0.5 s a member.
-    basis = SymfcFCSolver(ph.supercell).compute_basis_set(orders=[2])[2]
-    compress, blocks = basis.compression_matrix.tocsc(), basis.blocked_basis_set
-    return lambda fc: (compress @ (blocks @ (blocks.T @ (compress.T @ fc.ravel())))).reshape(fc.shape)
+def _report_residual(atoms: Atoms, calculator) -> None:
+    cell = to_ase(to_phonopy(atoms))
+    force = np.linalg.norm(calculator.get_property("forces", cell), axis=1).max()
+    stress = property_or_none(calculator, "stress", cell)
+    stress = 0.0 if stress is None else np.abs(stress).max() * EV_PER_A3_IN_GPA
+    if force > RESIDUAL_FORCE or stress > RESIDUAL_STRESS:
+        warnings.warn(
+            f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "
+            "frequencies are those of a crystal held by force. Use relax=True.",
+            ResidualWarning,
+            stacklevel=4,
+        )
 
 
-def _matrix(atoms: Atoms, supercell, symprec: float) -> np.ndarray:
-    if isinstance(supercell, str):
-        if supercell != "auto":
-            raise ValueError(f'supercell: got "{supercell}", expected "auto", three integers or a 3×3 integer matrix.')
-        return supercell_matrix(atoms, symprec=symprec)
-    matrix = np.asarray(supercell)
-    matrix = np.diag(matrix) if matrix.shape == (3,) else matrix
-    if matrix.shape != (3, 3) or not np.array_equal(matrix, np.rint(matrix)) or round(np.linalg.det(matrix)) == 0:
-        raise ValueError(f"supercell: got {supercell}, expected three integers or an integer 3×3 matrix with a volume.")
-    return np.rint(matrix).astype(int)
-
-
-def _check(atoms: Atoms, calculator, imaginary: str) -> None:
-    sort = kind(atoms)
-    if sort != "crystal":
-        raise ValueError(f"Phonons need a crystal periodic in three directions, got a {sort}.")
-    if imaginary not in ("raise", "report"):
-        raise ValueError(f'imaginary: got "{imaginary}", expected "raise" or "report".')
+def _check(calculator, on_imaginary: str, method: str) -> None:
+    if on_imaginary not in ("error", "follow", "report"):
+        raise ValueError(f'on_imaginary: got "{on_imaginary}", expected "error", "follow" or "report".')
+    if method not in ("displacements", "random", "hessian"):
+        raise ValueError(f'method: got "{method}", expected "displacements", "random" or "hessian".')
     if str(getattr(calculator, "dtype", "float64")).endswith("float32"):
         raise ValueError(
             "Finite displacements need forces in double precision, got a float32 calculator; "
             'make it with dtype="float64".'
         )
-
-
-def _to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    moments = atoms.get_initial_magnetic_moments()
-    return PhonopyAtoms(
-        numbers=atoms.numbers,
-        cell=atoms.cell.array,
-        scaled_positions=atoms.get_scaled_positions(),
-        masses=atoms.get_masses(),
-        magnetic_moments=moments if np.any(moments) else None,
-    )
-
-
-def _to_ase(cell: PhonopyAtoms) -> Atoms:
-    return Atoms(
-        numbers=cell.numbers,
-        cell=cell.cell,
-        scaled_positions=cell.scaled_positions,
-        masses=cell.masses,
-        magmoms=cell.magnetic_moments,
-        pbc=True,
-    )

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from phonopy import Phonopy
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
-Imaginary = Literal["raise", "report"]
+OnImaginary = Literal["error", "follow", "report"]
 
 
 class ImaginaryModesError(ValueError):
@@ -34,7 +34,7 @@ class Stability:
     """The lowest mode of a mesh, Γ's acoustic ones apart: frequency in THz (negative: imaginary), q dimensionless.
 
     `weight` is the dimensionless share of all modes that lie below zero. `exact` is the lowest frequency in THz among
-    the wave vectors that fit into the supercell; all other frequencies are interpolated.
+    the wave vectors that fit into the supercell, at `exact_qpoint`; all other frequencies are interpolated.
 
     Source: ours.
     """
@@ -43,6 +43,7 @@ class Stability:
     qpoint: tuple[float, float, float]
     weight: float
     exact: float
+    exact_qpoint: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def is_interpolation(self, tolerance: float = 0.05) -> bool:
         """Tell modes that interpolation alone puts below minus the tolerance (THz) from a true instability.
@@ -72,17 +73,19 @@ def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stabili
     q = int(np.argmin(frequencies.min(axis=1)))
     fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
     exact = ph.run_qpoints(fitting).frequencies
-    exact = exact[~acoustic_modes(fitting, exact)]
+    exact = np.where(acoustic_modes(fitting, exact), np.inf, exact).min(axis=1)
+    fits = int(np.argmin(exact))
     below = grid.weights[:, None] * (frequencies < 0)
     return Stability(
         lowest=float(frequencies[q].min()),
         qpoint=tuple(float(x) for x in grid.qpoints[q]),
         weight=float(below.sum() / (grid.weights.sum() * frequencies.shape[1])),
-        exact=float(exact.min()) if exact.size else np.inf,
+        exact=float(exact[fits]),
+        exact_qpoint=tuple(float(x) for x in fitting[fits]),
     )
 
 
-def judge(found: Stability, imaginary: Imaginary = "raise", tolerance: float = 0.05) -> None:
+def judge(found: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05) -> None:
     """Raise, or warn where a report was asked for, when the lowest frequency lies below minus the tolerance (THz).
 
     Raises:
@@ -95,15 +98,15 @@ def judge(found: Stability, imaginary: Imaginary = "raise", tolerance: float = 0
     if found.is_interpolation(tolerance):
         cause = (
             f"Where the supercell gives exact frequencies the lowest is {found.exact:.3f} THz: interpolation makes "
-            "these modes imaginary, so take a larger supercell"
+            "these modes imaginary: take a larger supercell"
         )
     else:
-        cause = "The structure is no minimum of this potential: relax it in a larger cell along that mode"
+        cause = "The structure is no minimum of this potential"
     text = (
-        f"Imaginary modes: {found} (tolerance -{tolerance:g} THz). {cause}, "
-        'or pass imaginary="report" to look at the spectrum.'
+        f"Imaginary modes: {found} (tolerance -{tolerance:g} THz). {cause}; "
+        'pass on_imaginary="follow" to go down the lowest mode, or "report" to look at the spectrum.'
     )
-    if imaginary == "raise":
+    if on_imaginary == "error":
         raise ImaginaryModesError(text)
     warnings.warn(text, ImaginaryModesWarning, stacklevel=3)
 

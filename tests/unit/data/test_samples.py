@@ -25,7 +25,7 @@ def test_a_sample_holds_the_labels(frames):
     assert float(s.targets["energy"]) == frames[0].calc.results["energy"]
     assert s.targets["forces"].numpy() == pytest.approx(frames[0].calc.results["forces"])
     assert s.targets["stress"].numpy()[0] == pytest.approx(frames[0].calc.results["stress"])
-    assert {k: float(v) for k, v in s.weight.items()} == {"energy": 1, "forces": 1, "stress": 1}
+    assert {k: float(v) for k, v in s.weight.items()} == {"energy": 1, "forces": 1, "stress": 1, "hessian": 0}
     assert {t.dtype for t in s.targets.values()} == {torch.float64}
 
 

@@ -1,0 +1,170 @@
+"""Thermal expansion along the axes of hexagonal, trigonal, tetragonal and orthorhombic crystals, with error bars.
+
+Source: phonopy's `run_anisotropic_qha` (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import spglib
+from ase import Atoms
+from jaxtyping import Float
+from phonopy import run_anisotropic_qha
+
+from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
+from ase_mlx.adapters.phonopy.force_constants import relaxed
+from ase_mlx.adapters.phonopy.forces import Progress
+from ase_mlx.adapters.phonopy.sampled_cells import (
+    SampledCell,
+    lowest_of_members,
+    sample_cell,
+    settled_supercell,
+    vibrations,
+)
+from ase_mlx.adapters.phonopy.store import Store
+
+STRAINS = (-0.01, 0.0, 0.01, 0.02, 0.03)
+"""Relative changes of each free length."""
+
+DEGREE = 3
+"""Total degree of the polynomial of free energy in the lengths."""
+
+
+@dataclass(frozen=True)
+class AxialExpansion:
+    """Lattice constants and expansion along a, b, c against temperature; `std` holds error bars by name.
+
+    Temperatures in K, `lengths` of the conventional cell in Å, `axial` (linear) and `expansion` (volumetric) in 1/K,
+    `volume` in Å³ per primitive cell.
+
+    Source: ours.
+    """
+
+    temperatures: Float[np.ndarray, " t"]
+    lengths: Float[np.ndarray, "t 3"]
+    axial: Float[np.ndarray, "t 3"]
+    volume: Float[np.ndarray, " t"]
+    expansion: Float[np.ndarray, " t"]
+    members: int
+    std: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def axial_expansion(
+    atoms: Atoms,
+    calculator,
+    supercell: Supercell = "auto",
+    displacement: float = 0.01,
+    temperatures: Float[np.ndarray, " t"] | None = None,
+    strains: Sequence[float] = STRAINS,
+    pressure: float = 0.0,
+    *,
+    mesh: float = 60.0,
+    tolerance: float = 0.05,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> AxialExpansion:
+    """Expansion of each lattice constant: the free energy of a grid of cells, minimised at each temperature.
+
+    Args:
+        atoms: a hexagonal, trigonal, tetragonal or orthorhombic crystal, Å; relaxed and made conventional first.
+        calculator: any ASE calculator, eV and Å, in double precision; with members for error bars.
+        supercell: of the conventional cell, as in `phonons`.
+        displacement: in Å.
+        temperatures: at least three, ascending, in K; 0 to 1000 in steps of 10 if not given. The last has no expansion
+            and is left out.
+        strains: relative changes of each free length, dimensionless; all combinations are computed.
+        pressure: in GPa.
+        mesh: length in Å of the Γ-centred mesh, the same numbers for every cell.
+        tolerance: frequencies in THz above minus this pass as noise.
+        folder: finished work is kept there, as in `phonons`.
+        progress: called with the number of cells done and in all.
+
+    Returns:
+        Lengths and expansions against temperature; temperatures whose minimum leaves the grid are cut, with a note.
+
+    Raises:
+        ValueError: a cubic crystal (use `quasi_harmonic`), a monoclinic or triclinic one, or no minimum in the grid.
+        ImaginaryModesError, ForcesError: as `phonons`.
+
+    Source: phonopy's `run_anisotropic_qha` (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+    """
+    check_crystal(atoms)
+    temperatures = np.arange(0.0, 1011.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
+    store = Store(folder, calculator)
+    atoms, free = _conventional(relaxed(atoms, calculator, store))
+    supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
+    grid = list(itertools.product(strains, repeat=len(free)))
+    cells = []
+    for number, point in enumerate(grid):
+        stretch = np.ones(3)
+        for axes, strain in zip(free, point, strict=True):
+            stretch[list(axes)] += strain
+        scaled = atoms.copy()
+        scaled.set_cell(atoms.cell.array * stretch[:, None], scale_atoms=True)
+        scaled = relaxed(scaled, calculator, store, cell="fixed")
+        cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder))
+        if progress is not None:
+            progress(number + 1, len(grid))
+    return _collect(cells, temperatures, pressure, mesh, tolerance)
+
+
+def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
+    """The conventional cell, and its free lengths as groups of axes."""
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    number = spglib.get_symmetry_dataset(cell, 1e-3).number
+    if number < 16 or number > 194:
+        system = "cubic, use quasi_harmonic" if number > 194 else "monoclinic or triclinic"
+        raise ValueError(
+            f"Axial expansion needs a hexagonal, trigonal, tetragonal or orthorhombic crystal, got group {number} "
+            f"({system})."
+        )
+    lattice, positions, numbers = spglib.standardize_cell(cell, symprec=1e-3)
+    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
+    done = Atoms(numbers, cell=lattice, scaled_positions=positions, masses=[masses[z] for z in numbers], pbc=True)
+    return done, [(0,), (1,), (2,)] if number < 75 else [(0, 1), (2,)]
+
+
+def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: float, tolerance: float) -> AxialExpansion:
+    numbers = cells[len(cells) // 2].ph.run_mesh(mesh, is_gamma_center=True).mesh_numbers
+    phs, notes = [cell.ph for cell in cells], []
+
+    def run(members, energies):
+        free = vibrations(members, numbers, temperatures)[0].T
+        return run_anisotropic_qha(
+            phs, temperatures, energies, phonon_free_energies=free, pressure=pressure, polynomial_degree=DEGREE,
+            lattice_smoothing="none",
+        )  # fmt: skip
+
+    mean = run(phs, np.array([cell.energy for cell in cells]))
+    outside = mean.minimum_extrapolated
+    last = len(outside) if not outside.any() else int(np.argmax(outside))
+    if last < 3:
+        raise ValueError("The free energy has no minimum inside the grid of lattice constants; widen the strains.")
+    if last < len(outside):
+        notes.append(f"Cut above {mean.temperatures[last - 1]:g} K, where the minimum leaves the grid of cells.")
+    rows = []
+    if cells[0].ensemble:
+        lowest = lowest_of_members(cells, numbers)
+        if lowest < -tolerance:
+            notes.append(f"No error bars: a member has modes down to {lowest:.3f} THz in one of the cells.")
+        else:
+            each = range(len(cells[0].ensemble))
+            rows = [run([c.ensemble[k] for c in cells], np.array([c.energies[k] for c in cells])) for k in each]
+    rows = [_functions(row, last) for row in rows]
+    functions = _functions(mean, last)
+    std = {name: spread(np.stack([row[name] for row in rows])) for name in functions} if rows else {}
+    return AxialExpansion(mean.temperatures[:last], members=len(rows), std=std, notes=tuple(notes), **functions)
+
+
+def _functions(result, last: int) -> dict[str, np.ndarray]:
+    return {
+        "lengths": result.equilibrium_lattice_parameters[:last],
+        "axial": result.axial_thermal_expansions[:last],
+        "volume": result.equilibrium_volumes[:last],
+        "expansion": result.thermal_expansion[:last],
+    }

@@ -1,0 +1,118 @@
+"""Between ASE's and phonopy's cells; which structures and supercells serve.
+
+Source: ours.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses
+from jaxtyping import Int, Num
+from phonopy.structure.atoms import PhonopyAtoms
+
+from ase_mlx.adapters.ase.supercells import heights, kind, supercell_matrix
+
+Supercell = str | float | Sequence[int] | Num[np.ndarray, "3 3"]
+
+MASS_TOLERANCE = 0.25
+"""Relative: a mass further from the element's standard one is no natural mixture; hydrogen's isotopes are let pass."""
+
+
+def check_crystal(atoms: Atoms) -> None:
+    """Refuse what has no phonons of a crystal: molecules, slabs, masses (amu) without meaning or one element with two.
+
+    Raises:
+        ValueError: naming what was found.
+
+    Source: ours.
+    """
+    sort = kind(atoms)
+    if sort != "crystal":
+        raise ValueError(f"Phonons need a crystal periodic in three directions, got a {sort}.")
+    masses = atoms.get_masses()
+    if not np.all(np.isfinite(masses)) or np.any(masses <= 0):
+        raise ValueError(f"Masses must be positive numbers in amu, got {masses[~(masses > 0)][:3].tolist()}.")
+    for number in np.unique(atoms.numbers):
+        found, symbol = masses[atoms.numbers == number], atoms.symbols[atoms.numbers == number][0]
+        if np.ptp(found) > 1e-6:
+            raise ValueError(
+                f"The atoms of {symbol} have masses from {found.min():g} to {found.max():g} amu; phonopy's symmetry "
+                "takes atoms of one element for equal. Give them their mean mass."
+            )
+        standard = atomic_masses[number]
+        if abs(found[0] / standard - 1) > MASS_TOLERANCE and not (number == 1 and found[0] < 3.1):
+            warnings.warn(
+                f"The mass of {symbol} is {found[0]:g} amu, the element's is {standard:.4g}: frequencies scale as "
+                "1/√mass. Clear it with atoms.set_masses(None) if it was not meant.",
+                stacklevel=3,
+            )
+
+
+def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+    """Turn ASE's atoms (Å, amu) into phonopy's, masses and magnetic moments included.
+
+    Source: ours.
+    """
+    moments = atoms.get_initial_magnetic_moments()
+    return PhonopyAtoms(
+        numbers=atoms.numbers,
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+        magnetic_moments=moments if np.any(moments) else None,
+    )
+
+
+def to_ase(cell: PhonopyAtoms) -> Atoms:
+    """Turn phonopy's atoms (Å, amu) into ASE's, masses and magnetic moments included.
+
+    Source: ours.
+    """
+    return Atoms(
+        numbers=cell.numbers,
+        cell=cell.cell,
+        scaled_positions=cell.scaled_positions,
+        masses=cell.masses,
+        magmoms=cell.magnetic_moments,
+        pbc=True,
+    )
+
+
+def matrix(atoms: Atoms, supercell: Supercell, symprec: float) -> Int[np.ndarray, "3 3"]:
+    """Read a supercell: a least height in Å, three multiples or a 3×3 matrix; symmetry within `symprec` Å.
+
+    Returns:
+        The dimensionless matrix in phonopy's convention (columns).
+
+    Raises:
+        ValueError: anything else.
+
+    Source: ours.
+    """
+    expected = '"auto", a height in Å, three integers or an integer 3×3 matrix with a volume'
+    if isinstance(supercell, str) or (np.ndim(supercell) == 0 and not 0 < supercell < 1e3):
+        raise ValueError(f"supercell: got {supercell!r}, expected {expected}.")
+    if np.ndim(supercell) == 0:
+        return supercell_matrix(atoms, float(supercell), symprec=symprec)
+    given = np.asarray(supercell)
+    given = np.diag(given) if given.shape == (3,) else given
+    if given.shape != (3, 3) or not np.array_equal(given, np.rint(given)) or round(np.linalg.det(given)) == 0:
+        raise ValueError(f"supercell: got {supercell}, expected {expected}.")
+    return np.rint(given).astype(int)
+
+
+def warn_if_small(cell: PhonopyAtoms, calculator) -> None:
+    """Warn of a supercell (Å) lower than twice the cutoff that a calculator states: an atom then feels its own images.
+
+    Source: ours.
+    """
+    reach = getattr(getattr(calculator, "model", calculator), "cutoff", None)
+    lowest = heights(to_ase(cell)).min()
+    if isinstance(reach, int | float) and lowest < 2 * reach - 1e-6:
+        warnings.warn(
+            f"The supercell is {lowest:.2f} Å high, less than twice the potential's cutoff of {reach:g} Å: a displaced "
+            "atom feels its own images, and force constants of several images are added up. Take a larger one.",
+            stacklevel=3,
+        )

@@ -1,0 +1,103 @@
+"""From an unstable crystal to a stable one, down its own imaginary mode.
+
+Source: ours; the modulation is phonopy's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import spglib
+from ase import Atoms
+from phonopy import Phonopy
+
+from ase_mlx.adapters.ase.job import relax
+from ase_mlx.adapters.phonopy.cells import to_ase
+from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, stability
+
+AMPLITUDES = (0.05, 0.1, 0.2, 0.4)
+"""Å: displacements of the most moved atom that are tried along the mode; the lowest in energy is relaxed."""
+
+ROUNDS, SYMPREC = 5, 1e-2
+
+
+def follow(
+    ph: Phonopy, calculator, run: Callable[[Atoms], Phonopy], tolerance: float, fmax: float, symprec: float = SYMPREC
+) -> Phonopy:
+    """Displace along the lowest imaginary mode that the supercell holds exactly, relax, and compute phonons again.
+
+    Degenerate modes are not combined: of several valleys one is found, not always the deepest.
+
+    Args:
+        ph: phonons of the unstable crystal, THz.
+        calculator: any ASE calculator, eV and Å.
+        run: makes the phonons of a relaxed structure.
+        tolerance: frequencies in THz above minus this count as stable.
+        fmax: forces left by the relaxation in eV/Å.
+        symprec: tolerance in Å of the symmetry that the relaxed structure is given.
+
+    Returns:
+        The phonons of the structure that was reached, with a warning that says what it is.
+
+    Raises:
+        ImaginaryModesError: only interpolation makes the modes imaginary, or the energy does not fall.
+        RuntimeError: a relaxation did not converge.
+
+    Source: ours.
+    """
+    for _ in range(ROUNDS):
+        found = stability(ph)
+        if found.lowest >= -tolerance or found.is_interpolation(tolerance):
+            return ph
+        start = to_ase(ph.primitive)
+        moved = _displaced(ph, found.exact_qpoint, calculator)
+        relaxed = relax(moved, calculator, fmax=fmax)
+        if not relaxed.converged:
+            raise RuntimeError(f"Along the mode of {found}: {relaxed.notes[-1]}")
+        start_energy, energy = (_energy(calculator, atoms) for atoms in (start, relaxed.atoms))
+        if energy > start_energy - 1e-6:
+            raise ImaginaryModesError(f"No lower energy was found along the imaginary mode: {found}.")
+        atoms = _standard(relaxed.atoms, symprec)
+        before = _spacegroup(start, symprec)
+        warnings.warn(
+            f"Imaginary mode followed ({found}): {before} became {_spacegroup(atoms, symprec)}, "
+            f"{len(atoms)} atoms, {1000 * (start_energy - energy):.3g} meV/atom lower.",
+            ImaginaryModesWarning,
+            stacklevel=4,
+        )
+        ph = run(atoms)
+    return ph
+
+
+def _displaced(ph: Phonopy, qpoint: tuple[float, ...], calculator) -> Atoms:
+    sizes = [next(n for n in range(1, 97) if abs(n * x - round(n * x)) < 1e-6) for x in qpoint]
+    trial = []
+    for amplitude in AMPLITUDES:
+        wave = ph.run_modulations(sizes, [[list(qpoint), 0, 1.0, 0.0]])
+        atoms, step = to_ase(wave.supercell), np.real(wave.modulations[0])
+        atoms.positions += step * amplitude / np.linalg.norm(step, axis=1).max()
+        trial.append((_energy(calculator, atoms), amplitude, atoms))
+    return min(trial, key=lambda one: one[0])[2]
+
+
+def _energy(calculator, atoms: Atoms) -> float:
+    return float(calculator.get_property("energy", atoms)) / len(atoms)
+
+
+def _standard(atoms: Atoms, symprec: float) -> Atoms:
+    """Symmetrise to machine precision and reduce to the primitive cell; masses follow their elements."""
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    lattice, positions, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=symprec)
+    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
+    return Atoms(
+        numbers=numbers,
+        cell=lattice,
+        scaled_positions=positions,
+        masses=[masses[z] for z in numbers],
+        pbc=True,
+    )
+
+
+def _spacegroup(atoms: Atoms, symprec: float) -> str:
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    return spglib.get_spacegroup(cell, symprec) or "no space group"

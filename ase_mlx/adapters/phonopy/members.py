@@ -1,0 +1,78 @@
+"""The ensemble's members as phonopy objects: what follows from force constants gets its error bar by doing it again.
+
+Source: ours.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from phonopy import Phonopy
+
+from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
+from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
+from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.adapters.phonopy.symmetry import produce, projector
+
+
+def members(
+    ph: Phonopy, calculator, folder: str | Path | None = None, progress: Progress | None = None
+) -> tuple[Phonopy, ...]:
+    """Make the phonons of every ensemble member at the structure that the mean relaxed, each a phonopy object.
+
+    Args:
+        ph: from `phonons`, force constants in eV/Å².
+        calculator: the one used there, eV and Å.
+        folder: finished supercells are kept there, as in `phonons`.
+        progress: called with the number of supercells done and in all.
+
+    Returns:
+        One `phonopy.Phonopy` a member, cells and symmetry shared with `ph`; none where the calculator has no members.
+
+    Raises:
+        ForcesError: as `phonons`.
+
+    Source: Kellner and Ceriotti, arXiv 2402.16621, for the members; force constants as A. Togo, J. Phys. Soc. Jpn. 92,
+        012001 (2023), section 3.
+    """
+    if ph.dataset is None:
+        return _from_hessian(ph, calculator)
+    sets = displacement_forces(ph, calculator, members=True, store=Store(folder, calculator), progress=progress)
+    if sets is None:
+        return ()
+    project, found = projector(ph), []
+    for forces in sets:
+        member = copy.copy(ph)  # cells, symmetry and primitive are never changed in place; what the setters replace is
+        member.dataset = copy.deepcopy(ph.dataset)
+        member.forces = forces
+        produce(member, project)
+        found.append(member)
+    return tuple(found)
+
+
+def _from_hessian(ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
+    constants, project, found = hessian_force_constants(ph, calculator, members=True)[1], projector(ph), []
+    for one in constants:
+        member = copy.copy(ph)
+        member.force_constants = project(one)
+        found.append(member)
+    return tuple(found)
+
+
+def propagate(
+    function: Callable[[Phonopy], dict[str, np.ndarray]], ph: Phonopy, ensemble: Sequence[Phonopy]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Evaluate a function of force constants (eV/Å²) for the mean and every member.
+
+    Returns:
+        The mean's arrays, and the members' standard deviations in the same units (empty without members).
+
+    Source: ours.
+    """
+    mean = function(ph)
+    rows = [function(member) for member in ensemble]
+    if not rows:
+        return mean, {}
+    return mean, {name: spread(np.stack([row[name] for row in rows])) for name in mean}

@@ -1,0 +1,108 @@
+"""Projected densities of states, thermal displacements and group velocities, each with its error bar.
+
+Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+from phonopy import Phonopy
+
+from ase_mlx.adapters.phonopy.members import propagate
+
+Mesh = float | tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Property:
+    """An array with its members' standard deviation in the same unit, which is None, never zero, where unknown.
+
+    Source: ours.
+    """
+
+    value: Float[np.ndarray, "..."]
+    std: Float[np.ndarray, "..."] | None
+    axis: Float[np.ndarray, "..."] = field(default_factory=lambda: np.empty(0))
+
+
+def projected_dos(
+    ph: Phonopy,
+    ensemble: Sequence[Phonopy] = (),
+    frequencies: Float[np.ndarray, " grid"] | None = None,
+    mesh: Mesh = 40.0,
+) -> Property:
+    """Density of states of each atom of the primitive cell, by the tetrahedron method.
+
+    Args:
+        ph: from `phonons`.
+        ensemble: from `members`, force constants in eV/Å².
+        frequencies: an even grid in THz; 201 points from zero to the highest frequency if not given.
+        mesh: three numbers, or a length in Å, of a Γ-centred mesh.
+
+    Returns:
+        States per THz of shape (atoms, grid); `axis` has the frequencies in THz.
+
+    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
+    """
+    if frequencies is None:
+        frequencies = np.linspace(0, 1.05 * ph.run_mesh(mesh, is_gamma_center=True).frequencies.max(), 201)
+    grid = np.asarray(frequencies, dtype=float)
+
+    def function(one: Phonopy) -> dict[str, np.ndarray]:
+        one.run_mesh(mesh, with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
+        dos = one.run_projected_dos(freq_min=grid[0], freq_max=grid[-1] + 1e-9, freq_pitch=grid[1] - grid[0])
+        return {"dos": np.stack([np.interp(grid, dos.frequency_points, row) for row in dos.projected_dos])}
+
+    mean, std = propagate(function, ph, ensemble)
+    return Property(mean["dos"], std.get("dos"), grid)
+
+
+def thermal_displacements(
+    ph: Phonopy, ensemble: Sequence[Phonopy] = (), temperatures: Sequence[float] = (0.0, 300.0), mesh: Mesh = 40.0
+) -> Property:
+    """Mean square displacement matrices of each atom, as X-ray diffraction refines them (Cartesian axes).
+
+    Args:
+        ph: from `phonons`.
+        ensemble: from `members`, force constants in eV/Å².
+        temperatures: in K.
+        mesh: three numbers, or a length in Å, of a Γ-centred mesh.
+
+    Returns:
+        U in Å² of shape (temperatures, atoms, 3, 3); `axis` has the temperatures in K.
+
+    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
+    """
+    kelvin = np.asarray(temperatures, dtype=float)
+
+    def function(one: Phonopy) -> dict[str, np.ndarray]:
+        one.run_mesh(mesh, with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
+        found = one.run_thermal_displacement_matrices(temperatures=kelvin, freq_min=1e-3, exclude_gamma_acoustic=True)
+        return {"u": np.real(found.thermal_displacement_matrices)}
+
+    mean, std = propagate(function, ph, ensemble)
+    return Property(mean["u"], std.get("u"), kelvin)
+
+
+def group_velocities(ph: Phonopy, qpoints: Float[np.ndarray, "q 3"], ensemble: Sequence[Phonopy] = ()) -> Property:
+    """Group velocities ∂ω/∂k of all bands; those of degenerate bands are phonopy's choice among equals.
+
+    Args:
+        ph: from `phonons`.
+        qpoints: in units of the primitive cell's reciprocal vectors, dimensionless.
+        ensemble: from `members`, force constants in eV/Å².
+
+    Returns:
+        Velocities in km/s of shape (q, bands, 3); `axis` has the wave vectors.
+
+    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
+    """
+    waves = np.atleast_2d(np.asarray(qpoints, dtype=float))
+
+    def function(one: Phonopy) -> dict[str, np.ndarray]:
+        return {"v": 0.1 * one.run_qpoints(waves, with_group_velocities=True).group_velocities}  # THz Å = 100 m/s
+
+    mean, std = propagate(function, ph, ensemble)
+    return Property(mean["v"], std.get("v"), waves)

@@ -1,0 +1,131 @@
+"""`ase-mlx phonons`: bands, thermal functions and thermal expansion of a crystal, from any calculator.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile
+from ase_mlx.cli.run import Device, covering, finish, progress_bar
+
+Structure = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STRUCTURE",
+        exists=True,
+        dir_okay=False,
+        help="A file that ASE reads, or a phonopy yaml with forces or force constants.",
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--calculator",
+        "-c",
+        help="A shipped model's name or a model's folder, chgnet, emt, or MODULE:FACTORY of an ASE calculator; "
+        "auto: the shipped model with the elements.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+Supercell = Annotated[
+    str,
+    typer.Option(
+        "--supercell", help='Multiples ("2 2 2"), a least height in Å ("12"), or auto: checked for convergence.'
+    ),
+]
+Displacement = Annotated[float, typer.Option("--displacement", min=1e-4, metavar="Å", help="Of the atoms.")]
+Method = Annotated[
+    Literal["displacements", "random", "hessian"],
+    typer.Option("--method", help="hessian: exact derivatives, of our own models alone."),
+]
+Relax = Annotated[bool, typer.Option(help="Relax positions and cell first.")]
+Born = Annotated[Path | None, typer.Option("--born", metavar="BORN", exists=True, help="Born charges, phonopy's file.")]
+OnImaginary = Annotated[
+    Literal["error", "follow", "report"],
+    typer.Option("--on-imaginary", help="follow: displace along the lowest mode, relax, and start again."),
+]
+Qha = Annotated[bool, typer.Option("--qha", help="Thermal expansion too: phonons at six volumes.")]
+Pressure = Annotated[float, typer.Option("--pressure", metavar="GPa", help="Of the quasi-harmonic curves.")]
+Mesh = Annotated[float, typer.Option("--mesh", min=1, metavar="Å", help="Length of the q mesh, Γ-centred.")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the table.")]
+
+
+def phonons(
+    structure: Structure,
+    calculator: Name = "auto",
+    out: Out = Path("ase-mlx-phonons"),
+    supercell: Supercell = "auto",
+    displacement: Displacement = 0.01,
+    method: Method = "displacements",
+    relax: Relax = True,
+    born: Born = None,
+    on_imaginary: OnImaginary = "error",
+    qha: Qha = False,
+    pressure: Pressure = 0.0,
+    mesh: Mesh = 60.0,
+    temperature: Temperature = 300.0,
+    json: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Phonons of a crystal with error bars: bands, density of states, heat capacity, and with --qha its expansion.
+
+    Writes phonopy_params.yaml (phonopy's own commands read it), CSV tables and figures. Finished supercells are kept
+    in the folder: after a kill the same call goes on from them.
+
+    Example: `ase-mlx phonons silicon.cif --qha -o silicon-phonons`
+    """
+    from ase_mlx.cli.phonons_job import Wanted, run_phonons
+
+    with exits.reading("--supercell"):
+        shape = _supercell(supercell)
+    with exits.reading("STRUCTURE"):
+        crystal, atoms = _read(structure)
+    made = None
+    if crystal is None or calculator != "auto":
+        with exits.reading("--calculator"):
+            from ase_mlx.adapters.factories import named_calculator
+
+            calculator = covering(atoms.get_chemical_symbols()) if calculator == "auto" else calculator
+            made = named_calculator(calculator, device)
+    if made is None and qha:
+        raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
+    with exits.reading("--out"):
+        out.mkdir(parents=True, exist_ok=True)
+    settings = {"supercell": shape, "displacement": displacement, "method": method, "relax": relax, "born": born}
+    wanted = Wanted(settings, on_imaginary, qha, pressure, mesh, temperature)
+    with progress_bar(structure.name) as tell:
+        outcome = run_phonons(structure.name.split(".")[0], atoms, crystal, made, calculator, out, wanted, tell)
+    finish([outcome], out, json)
+
+
+def _supercell(text: str):
+    """Read "auto", a height in Å, three or nine integers."""
+    import numpy as np
+
+    if text.strip() == "auto":
+        return "auto"
+    try:
+        numbers = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise ValueError(f'got --supercell "{text}", expected auto, a height in Å, three or nine integers') from error
+    if len(numbers) == 1:
+        return numbers[0]
+    return np.array(numbers).reshape(3, 3) if len(numbers) == 9 else tuple(numbers)
+
+
+def _read(path: Path):
+    """The phonopy object where the file is one of phonopy's, and the atoms."""
+    from ase_mlx.adapters.phonopy import load_phonons
+    from ase_mlx.adapters.phonopy.cells import check_crystal, to_ase
+    from ase_mlx.data.io import read_frames
+
+    if ".yaml" in path.name or ".yml" in path.name:
+        crystal = load_phonons(path)
+        return crystal, to_ase(crystal.unitcell)
+    atoms = read_frames(path)[-1]
+    check_crystal(atoms)
+    return None, atoms

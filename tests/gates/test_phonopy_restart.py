@@ -1,0 +1,101 @@
+"""A kill in the middle costs what was being computed, and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slow_emt
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from ase_mlx.adapters.phonopy import ForcesError, phonons
+from ase_mlx.adapters.phonopy.store import Store
+
+
+def start_and_kill(work: str, folder: Path, kind: str, number: int) -> None:
+    """Run `work` in a process of its own and kill it as soon as `number` results of a kind are there."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "SLOW_EMT_SECONDS": "0.1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import slow_emt; slow_emt.{work}({str(folder)!r})"], env=environment
+    )
+    deadline = time.time() + 120
+    while len(list(folder.glob(f"{kind}-*.npz"))) < number:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.time() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def counted(work, folder: Path):
+    """Run `work` here; return its result and the number of calculations."""
+    slow_emt.SlowEMT.calls = 0
+    return work(folder), slow_emt.SlowEMT.calls
+
+
+def test_displacement_forces(tmp_path):
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    start_and_kill("displaced", folder, "forces", 6)
+    done = len(list(folder.glob("forces-*.npz")))
+    expected, all_calls = counted(slow_emt.displaced, whole)
+    assert 6 <= done < len(list(whole.glob("forces-*.npz"))) == all_calls - 1  # one call looks for residual forces
+    result, calls = counted(slow_emt.displaced, folder)
+    assert calls == all_calls - done
+    np.testing.assert_array_equal(result.force_constants, expected.force_constants)
+    assert counted(slow_emt.displaced, folder)[1] == 1
+
+
+def test_quasi_harmonic_volumes(tmp_path):
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    start_and_kill("expanded", folder, "energy", 3)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+    expected, all_calls = counted(slow_emt.expanded, whole)
+    result, calls = counted(slow_emt.expanded, folder)
+    assert calls < all_calls
+    for name in ("volume", "expansion", "gibbs_energy", "bulk_modulus"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+    assert {name: after[name] for name in before} == before
+    assert {path.name for path in whole.glob("*.npz")} == set(after)
+
+
+class Failing(EMT):
+    """EMT that raises, or gives NaN, at a given call for forces of 32 atoms."""
+
+    def __init__(self, at, nan=False):
+        super().__init__()
+        self.at, self.nan, self.seen = at, nan, 0
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if len(self.atoms) == 32:
+            self.seen += 1
+            if self.seen == self.at and not self.nan:
+                raise RuntimeError("out of memory")
+            if self.seen == self.at:
+                self.results["forces"][3] = np.nan
+
+
+@pytest.mark.parametrize(("nan", "said"), [(False, "RuntimeError: out of memory"), (True, "3 of them not finite")])
+def test_a_calculator_that_fails_is_named_and_finished_work_stays(tmp_path, nan, said):
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[0] = "Au"
+    with pytest.raises(ForcesError, match=f"displaced supercell 1 of 2: .*{said}.*goes on from there"):
+        phonons(atoms, Failing(2, nan), (2, 2, 2), folder=tmp_path)
+    assert len(list(tmp_path.glob("forces-*.npz"))) == 1
+    with pytest.raises(ForcesError, match="Give folder="):
+        phonons(atoms, Failing(2, nan), (2, 2, 2))
+    healthy = Failing(0)
+    phonons(atoms, healthy, (2, 2, 2), folder=tmp_path)
+    assert healthy.seen == 2
+
+
+def test_the_work_of_another_calculator_is_refused(tmp_path):
+    Store(tmp_path, EMT())
+    with pytest.raises(ValueError, match="another calculator .class.* differ"):
+        Store(tmp_path, slow_emt.SlowEMT())
