@@ -43,6 +43,7 @@ def write_figures(
     eos=None,
     run=None,
     harmonic=None,
+    spectrum=None,
     reference: dict | None = None,
     expansion=None,
     projected: dict | None = None,
@@ -55,9 +56,10 @@ def write_figures(
         eos: an `EquationOfState`, eV and Å³, or None.
         run: a `Dynamics`, fs and K, or None.
         harmonic: a `Harmonic`, THz and J/(K mol), or None.
+        spectrum: its `Spectrum`, THz, or None.
         reference: the structure's entry of `weights/reference.json`, or None.
         expansion: a `QuasiHarmonic`, 1/K and J/(K mol), or None.
-        projected: densities of states in 1/THz by element, on the grid of `harmonic`, or None.
+        projected: densities of states in 1/THz by element, on the grid of `spectrum`, or None.
 
     Raises:
         OSError: a file cannot be written.
@@ -70,10 +72,10 @@ def write_figures(
         panels.append(
             ("equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference))
         )
-    if harmonic is not None:
-        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, harmonic, reference, projected)))
-        if harmonic.heat_capacity is not None:
-            panels.append(("thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, harmonic, reference)))
+    if spectrum is not None:
+        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, spectrum, reference, projected)))
+    if harmonic is not None and harmonic.heat_capacity is not None:
+        panels.append(("thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, harmonic, reference)))
     if expansion is not None:
         panels.append(("expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)))
     if run is not None:
@@ -120,7 +122,7 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.74))
 
 
-def draw_phonons(place, harmonic, reference: dict, projected: dict | None = None) -> None:
+def draw_phonons(place, spectrum, reference: dict, projected: dict | None = None) -> None:
     """Bands in THz along the lattice's path, the density of states in states/(THz atom) beside them.
 
     `projected` has its parts by element, for crystals of several.
@@ -131,39 +133,39 @@ def draw_phonons(place, harmonic, reference: dict, projected: dict | None = None
     grid = place.subgridspec(1, 2, width_ratios=[3.4, 1], wspace=0.04)
     ax = figure.add_subplot(grid[0])
     side = figure.add_subplot(grid[1], sharey=ax)
-    std = harmonic.std.get("bands")
-    for band in range(harmonic.bands.shape[1]):
-        _line(ax, harmonic.distances, harmonic.bands[:, band], None if std is None else std[:, band], MODEL, None, 1.4)
-    _ticks(ax, harmonic.ticks)
+    std = spectrum.std.get("bands")
+    for band in range(spectrum.bands.shape[1]):
+        _line(ax, spectrum.distances, spectrum.bands[:, band], None if std is None else std[:, band], MODEL, None, 1.4)
+    _ticks(ax, spectrum.ticks)
     optical = reference.get("quantities", {}).get("highest frequency at Γ", {}).get("experiment")
     known = reference.get("phonons", {"points": {}})
-    dft = [(x, y) for x, label in harmonic.ticks for y in known["points"].get(label, ()) if y > 0]
+    dft = [(x, y) for x, label in spectrum.ticks for y in known["points"].get(label, ()) if y > 0]
     if dft:
         _diamonds(ax, *zip(*dft, strict=True), DFT, known["label"], 5)
     if optical is not None:
         _diamonds(
-            ax, *zip(*[(x, optical) for x, name in harmonic.ticks if name == "G"], strict=True), EXPERIMENT, "Raman"
+            ax, *zip(*[(x, optical) for x, name in spectrum.ticks if name == "G"], strict=True), EXPERIMENT, "Raman"
         )
     if dft or optical is not None:
         ax.legend(loc="center", bbox_to_anchor=(0.78, 0.47), facecolor="white", frameon=True, edgecolor="none")
-    top = 1.06 * max(harmonic.bands.max(), optical or 0)
-    low = min(0.0, 1.1 * harmonic.bands.min()) if harmonic.bands.min() < -0.05 else 0.0
+    top = 1.06 * max(spectrum.bands.max(), optical or 0)
+    low = min(0.0, 1.1 * spectrum.bands.min()) if spectrum.bands.min() < -0.05 else 0.0
     ax.set(ylim=(low, top), ylabel="frequency (THz)", title="Phonons")
     if low < 0:
         ax.axhspan(low, 0, color=DOUBT, alpha=0.1, lw=0)
         ax.text(0.01, 0.01, "imaginary", transform=ax.transAxes, color=DOUBT)
-    dos, error = harmonic.dos / harmonic.natoms, harmonic.std.get("dos")
-    side.plot(dos, harmonic.dos_frequencies, color=MODEL, lw=1.5)
+    dos, error = spectrum.dos / spectrum.natoms, spectrum.std.get("dos")
+    side.plot(dos, spectrum.dos_frequencies, color=MODEL, lw=1.5)
     if error is None:
-        side.fill_betweenx(harmonic.dos_frequencies, 0, dos, color=MODEL, alpha=0.15, lw=0)
+        side.fill_betweenx(spectrum.dos_frequencies, 0, dos, color=MODEL, alpha=0.15, lw=0)
     else:
-        error = error / harmonic.natoms
+        error = error / spectrum.natoms
         side.fill_betweenx(
-            harmonic.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
+            spectrum.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
         )
     shares = list((projected or {}).items())
     for color, (symbol, part) in zip(PARTS, shares if len(shares) > 1 else [], strict=False):
-        side.plot(part / harmonic.natoms, harmonic.dos_frequencies, color=color, lw=1.2, label=symbol)
+        side.plot(part / spectrum.natoms, spectrum.dos_frequencies, color=color, lw=1.2, label=symbol)
     if side.get_legend_handles_labels()[1]:
         side.legend(loc="center right", handlelength=1.0, borderaxespad=0.1)
     side.tick_params(labelleft=False)

@@ -183,6 +183,7 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
         members,
         phonons,
         save_phonons,
+        spectrum,
         stability,
     )
 
@@ -206,15 +207,17 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
                 break
         save_phonons(ph, folder / YAML)
         outcome.files.append(YAML)
-        return harmonic(ph, members(ph, calculator), temperatures, on_imaginary="report")
+        ensemble = members(ph, calculator)
+        return harmonic(ph, ensemble, temperatures, on_imaginary="report"), spectrum(ph, ensemble)
 
-    waves = outcome.stage("phonons", work)
-    if waves is None:
+    found = outcome.stage("phonons", work)
+    if found is None:
         return None
+    waves = found[0]
     outcome.notes += [f"phonons: {note}" for note in waves.notes]
     outcome.stage("thermal functions", lambda: judge(waves.stability))
     add_harmonic(outcome, waves, temperature)
-    return waves
+    return found
 
 
 def add_harmonic(outcome: Outcome, waves, temperature: float) -> None:
@@ -278,7 +281,9 @@ def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: d
         outcome.files.append("trajectory.extxyz")
     parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
-    drawn = outcome.stage("figures", lambda: write_figures(folder, title, eos, run, waves, reference))
+    drawn = outcome.stage(
+        "figures", lambda: write_figures(folder, title, eos, run, *(waves or (None, None)), reference)
+    )
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(summary(outcome), folder / "results.json")

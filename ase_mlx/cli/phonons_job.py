@@ -83,13 +83,14 @@ def run_phonons(name: str, atoms, crystal, calculator, model: str, folder: Path,
 def _spectra(ph, calculator, work: Path, wanted: Wanted, tell):
     import numpy as np
 
-    from ase_mlx.adapters.phonopy import harmonic, members, projected_dos
+    from ase_mlx.adapters.phonopy import harmonic, members, projected_dos, spectrum
 
     ensemble = () if calculator is None else members(ph, calculator, work, tell("error bars"))
     temperatures = np.union1d(np.arange(0.0, max(1000.0, wanted.temperature) + 1, 10.0), wanted.temperature)
     report = "error" if wanted.on_imaginary == "error" else "report"
     waves = harmonic(ph, ensemble, temperatures, wanted.mesh, on_imaginary=report)
-    return waves, projected_dos(ph, (), waves.dos_frequencies)
+    lines = spectrum(ph, ensemble, mesh=wanted.mesh)
+    return waves, lines, projected_dos(ph, (), lines.dos_frequencies)
 
 
 def _expansion(ph, calculator, work: Path, wanted: Wanted, tell):
@@ -140,32 +141,32 @@ def _write(outcome: Outcome, folder: Path, ph, found, expansion) -> None:
     outcome.compare(reference)
     title = f"{outcome.name}: {outcome.formula}, {outcome.spacegroup}, {outcome.model or 'phonopy.yaml'}"
     if found is not None:
-        waves, projected = found
+        waves, lines, projected = found
         parts: dict[str, float] = {}
         for symbol, row in zip(ph.primitive.symbols, projected.value, strict=True):
             parts[symbol] = parts.get(symbol, 0) + row
         drawn = outcome.stage(
             "figures",
             lambda: write_figures(
-                folder, title, harmonic=waves, reference=reference, expansion=expansion, projected=parts
+                folder, title, harmonic=waves, spectrum=lines, reference=reference, expansion=expansion, projected=parts
             ),
         )
         outcome.files += [*(drawn or []), "bands.csv", "thermal.csv"]
-        _write_bands(folder / "bands.csv", waves)
+        _write_bands(folder / "bands.csv", lines)
         _write_curves(folder / "thermal.csv", waves, expansion)
     outcome.files += ["results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(summary(outcome), folder / "results.json")
 
 
-def _write_bands(path: Path, waves) -> None:
+def _write_bands(path: Path, lines) -> None:
     """Distance along the path in 1/Å, then frequency and std of each band in THz."""
     import numpy as np
 
-    std = waves.std.get("bands", np.full(waves.bands.shape, np.nan))
-    bands = range(waves.bands.shape[1])
+    std = lines.std.get("bands", np.full(lines.bands.shape, np.nan))
+    bands = range(lines.bands.shape[1])
     header = ["distance_1/A", *(f"band{k + 1}{end}_THz" for k in bands for end in ("", "_std"))]
-    rows = ([x, *np.stack([f, s], axis=1).ravel()] for x, f, s in zip(waves.distances, waves.bands, std, strict=True))
+    rows = ([x, *np.stack([f, s], axis=1).ravel()] for x, f, s in zip(lines.distances, lines.bands, std, strict=True))
     _csv(path, header, rows)
 
 

@@ -32,11 +32,13 @@ LABELS = {
     "sevenn": "SevenNet-0 (sevenn 0.13.0)",
 }
 CALLS = {64: 21, 512: 5, 4096: 2}
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")}
 
 
-def ask(peer: str, request: dict) -> dict:
+def ask(peer: str, request: dict, worker: str | None = None) -> dict:
     """Runs one request in a fresh process of the peer's environment, which is built first where it is missing.
+
+    `worker` is the script that answers, `{peer}_worker.py` if not given.
 
     Raises:
         RuntimeError: the worker failed; the end of its output is in the message.
@@ -46,7 +48,7 @@ def ask(peer: str, request: dict) -> dict:
         question, answer = Path(folder, "request.json"), Path(folder, "answer.json")
         question.write_text(json.dumps(request))
         run = subprocess.run(
-            [python, HERE / f"{peer}_worker.py", question, answer],
+            [python, HERE / (worker or f"{peer}_worker.py"), question, answer],
             capture_output=True,
             text=True,
             env={**os.environ, **ONE_THREAD},

@@ -7,13 +7,17 @@ import sys
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2] / ".venvs"
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT = REPOSITORY / ".venvs"
 TORCH = "torch==2.13.0"
 PEERS = {
     "nequip": ["nequip==0.19.1", "e3nn==0.6.0"],
     "chgnet": ["chgnet==0.4.2"],
     "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
+    "matcalc": ["matcalc==0.7.0", "chgnet==0.4.2"],
 }
+WITH_OURS = ("matcalc",)
+"""Peers whose environment also holds this package, with what constraints.txt says: both run on one calculator."""
 
 
 def python_of(peer: str) -> Path:
@@ -35,14 +39,16 @@ def create(peer: str, log=sys.stderr) -> Path:
     if peer not in PEERS:
         raise ValueError(f"peer {peer!r} is unknown: expected one of {', '.join(PEERS)}")
     python, stamp = python_of(peer), ROOT / peer / "pins.sha256"
-    digest = hashlib.sha256("\n".join([TORCH, *PEERS[peer]]).encode()).hexdigest()
+    pins = [TORCH] + ((REPOSITORY / "constraints.txt").read_text().splitlines() if peer in WITH_OURS else [])
+    ours = ["--editable", str(REPOSITORY)] if peer in WITH_OURS else []
+    digest = hashlib.sha256("\n".join([*pins, *PEERS[peer], *ours]).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return python
     print(f"building the environment of {peer} in {ROOT / peer}", file=log, flush=True)
     venv.create(ROOT / peer, with_pip=True, clear=True)
     constraint = ROOT / peer / "constraint.txt"
-    constraint.write_text(TORCH + "\n")
-    for requirements in ([TORCH], PEERS[peer]):
+    constraint.write_text("\n".join(pins) + "\n")
+    for requirements in ([TORCH], [*PEERS[peer], *ours]):
         _pip(python, "install", "--constraint", str(constraint), *requirements)
     stamp.write_text(digest)
     return python

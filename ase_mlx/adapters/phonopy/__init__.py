@@ -14,7 +14,14 @@ from ase_mlx.adapters.phonopy.gruneisen import Gruneisen, gruneisen, mode_grunei
 from ase_mlx.adapters.phonopy.harmonic import Harmonic, harmonic
 from ase_mlx.adapters.phonopy.members import members
 from ase_mlx.adapters.phonopy.quasi_harmonic import QuasiHarmonic, quasi_harmonic
-from ase_mlx.adapters.phonopy.spectra import Property, group_velocities, projected_dos, thermal_displacements
+from ase_mlx.adapters.phonopy.spectra import (
+    Property,
+    Spectrum,
+    group_velocities,
+    projected_dos,
+    spectrum,
+    thermal_displacements,
+)
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, Stability, judge, stability
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "Property",
     "QuasiHarmonic",
     "ResidualWarning",
+    "Spectrum",
     "Stability",
     "axial_expansion",
     "change",
@@ -41,6 +49,7 @@ __all__ = [
     "projected_dos",
     "quasi_harmonic",
     "save_phonons",
+    "spectrum",
     "stability",
     "thermal_displacements",
 ]

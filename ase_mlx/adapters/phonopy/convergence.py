@@ -6,7 +6,7 @@ Source: ours.
 import numpy as np
 from phonopy import Phonopy
 
-LENGTHS, MOST_ATOMS = (10.0, 15.0, 20.0), 400
+LENGTHS, MOST_ATOMS = (10.0, 15.0, 20.0), 600
 """Å: least heights that an automatic supercell tries in turn, as long as it stays below so many atoms."""
 
 LIMIT = 0.15

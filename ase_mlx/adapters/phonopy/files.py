@@ -12,8 +12,10 @@ import numpy as np
 import phonopy
 import yaml
 from phonopy import Phonopy
+from phonopy.file_IO import parse_FORCE_SETS
+from phonopy.structure.cells import PrimitiveMatrixAutoDefaultWarning
 
-from ase_mlx.adapters.phonopy.symmetry import produce, projector
+from ase_mlx.adapters.phonopy.symmetry import produce
 
 FIRST_VERSION = 3
 """Of phonopy: files of earlier ones are read, but flagged."""
@@ -41,7 +43,7 @@ def save_phonons(ph: Phonopy, path: str | Path) -> Path:
 
 
 def load_phonons(path: str | Path) -> Phonopy:
-    """Read a `phonopy.yaml` with forces or force constants (eV, Å), ours or phonopy's, plain or packed.
+    """Read phonopy's yaml with forces or force constants (eV, Å), packed or not, or with a FORCE_SETS beside it.
 
     Returns:
         The `phonopy.Phonopy` with force constants in eV/Å², symmetric if they were made here from forces.
@@ -56,7 +58,12 @@ def load_phonons(path: str | Path) -> Phonopy:
     if not path.exists():
         raise FileNotFoundError(f"got {str(path)!r}, expected an existing phonopy.yaml")
     try:
-        ph = phonopy.load(path, produce_fc=False, log_level=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrimitiveMatrixAutoDefaultWarning)  # told below, where it matters
+            ph = phonopy.load(path, produce_fc=False, log_level=0)
+            beside = path.with_name("FORCE_SETS")
+            if ph.force_constants is None and ph.dataset is not None and _missing(ph) and beside.exists():
+                ph.dataset = parse_FORCE_SETS(natom=len(ph.supercell), filename=beside)
     except (TypeError, KeyError, AttributeError, RuntimeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(
             f"got {str(path)!r}, which phonopy {phonopy.__version__} cannot read ({type(error).__name__}: {error}), "
@@ -73,7 +80,7 @@ def load_phonons(path: str | Path) -> Phonopy:
             f"got {str(path)!r} with {len(ph.supercells_with_displacements)} displacements, of which {missing} have no "
             "finite forces, expected forces for all; set ph.forces, or run phonons again with the same folder"
         )
-    produce(ph, projector(ph))
+    produce(ph)
     return ph
 
 
@@ -92,7 +99,8 @@ def _check_version(path: Path, ph: Phonopy) -> None:
     major = version.split(".")[0]
     if major.isdigit() and int(major) < FIRST_VERSION:
         warnings.warn(
-            f"{path.name} was written by phonopy {version}: its primitive cell and symmetry are taken as they stand, "
-            f"and numbers may differ slightly from phonopy {phonopy.__version__}'s own.",
+            f"{path.name} was written by phonopy {version}: what it leaves open is now phonopy {phonopy.__version__}'s "
+            f"choice (a primitive cell of {len(ph.primitive)} of {len(ph.unitcell)} atoms, symmetric force constants): "
+            "numbers may differ from those of its time.",
             stacklevel=3,
         )

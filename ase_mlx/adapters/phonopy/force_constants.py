@@ -23,7 +23,7 @@ from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
-from ase_mlx.adapters.phonopy.symmetry import produce, projector
+from ase_mlx.adapters.phonopy.symmetry import produce, symmetric
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Method = Literal["displacements", "random", "hessian"]
@@ -127,12 +127,12 @@ class _Recipe:
             given = isinstance(self.born, dict)
             ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))
         if self.method == "hessian":
-            ph.force_constants = projector(ph)(hessian_force_constants(ph, self.calculator))
+            ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator))
             return ph
         snapshots = {"number_of_snapshots": "auto", "random_seed": 0} if self.method == "random" else {}
         ph.generate_displacements(distance=self.displacement, **snapshots)
         ph.forces = displacement_forces(ph, self.calculator, store=self.store, progress=self.progress)
-        produce(ph, projector(ph))
+        produce(ph)
         return ph
 
     def converged(self, atoms: Atoms) -> Phonopy:

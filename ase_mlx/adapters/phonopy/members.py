@@ -14,7 +14,7 @@ from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.store import Store
-from ase_mlx.adapters.phonopy.symmetry import produce, projector
+from ase_mlx.adapters.phonopy.symmetry import produce, symmetric
 
 
 def members(
@@ -42,21 +42,21 @@ def members(
     sets = displacement_forces(ph, calculator, members=True, store=Store(folder, calculator), progress=progress)
     if sets is None:
         return ()
-    project, found = projector(ph), []
+    found = []
     for forces in sets:
         member = copy.copy(ph)  # cells, symmetry and primitive are never changed in place; what the setters replace is
         member.dataset = copy.deepcopy(ph.dataset)
         member.forces = forces
-        produce(member, project)
+        produce(member)
         found.append(member)
     return tuple(found)
 
 
 def _from_hessian(ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
-    constants, project, found = hessian_force_constants(ph, calculator, members=True)[1], projector(ph), []
-    for one in constants:
+    found = []
+    for one in hessian_force_constants(ph, calculator, members=True)[1]:
         member = copy.copy(ph)
-        member.force_constants = project(one)
+        member.force_constants = symmetric(one)
         found.append(member)
     return tuple(found)
 

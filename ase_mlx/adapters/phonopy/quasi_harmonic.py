@@ -138,7 +138,7 @@ def _collect(points: list[SampledCell], temperatures, pressure: float, mesh: flo
     numbers = points[len(points) // 2].ph.run_mesh(mesh, is_gamma_center=True).mesh_numbers
     common = (volumes, temperatures, pressure / EV_PER_A3_IN_GPA)
     mean = _curves([p.ph for p in points], energies, numbers, *common)
-    inside = np.isfinite(mean.volume)
+    inside = np.isfinite(mean.volume) & np.isfinite(mean.expansion)
     if not inside[0] or np.count_nonzero(inside) < 3:
         raise ValueError(
             f"The free energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³; widen the strains."

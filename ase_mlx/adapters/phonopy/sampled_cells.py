@@ -118,4 +118,5 @@ def lowest_of_members(cells: Sequence[SampledCell], numbers: Int[np.ndarray, " 3
 
     Source: ours.
     """
-    return min(stability(ph, tuple(numbers)).lowest for cell in cells for ph in cell.ensemble)
+    mesh = tuple(int(n) for n in numbers)
+    return min(stability(ph, mesh).lowest for cell in cells for ph in cell.ensemble)

@@ -1,16 +1,18 @@
-"""Projected densities of states, thermal displacements and group velocities, each with its error bar.
+"""Bands, densities of states, thermal displacements and group velocities, each with its error bar.
 
 Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase.cell import Cell
 from jaxtyping import Float
 from phonopy import Phonopy
 
 from ase_mlx.adapters.phonopy.members import propagate
+from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
 
 Mesh = float | tuple[int, int, int]
 
@@ -25,6 +27,60 @@ class Property:
     value: Float[np.ndarray, "..."]
     std: Float[np.ndarray, "..."] | None
     axis: Float[np.ndarray, "..."] = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Bands along the lattice's path and the density of states; `std` holds their error bars by name.
+
+    `bands` in THz, `distances` along the path in 1/Å with `ticks` at its named points, `dos` in states/THz per
+    primitive cell of `natoms` atoms, `debye_temperature` of the parabola fitted to it in K.
+
+    Source: ours.
+    """
+
+    natoms: int
+    distances: Float[np.ndarray, " path"]
+    ticks: tuple[tuple[float, str], ...]
+    bands: Float[np.ndarray, "path bands"]
+    dos_frequencies: Float[np.ndarray, " grid"]
+    dos: Float[np.ndarray, " grid"]
+    debye_temperature: float
+    std: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def spectrum(ph: Phonopy, ensemble: Sequence[Phonopy] = (), points: int = 200, mesh: Mesh = 60.0) -> Spectrum:
+    """Bands along the path of the lattice's type, and the density of states by the tetrahedron method.
+
+    Args:
+        ph: from `phonons`.
+        ensemble: from `members`, force constants in eV/Å².
+        points: of the path, dimensionless.
+        mesh: three numbers, or a length in Å, of the Γ-centred mesh of the density of states.
+
+    Returns:
+        Bands in THz and states in 1/THz.
+
+    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6; the path is ASE's (W. Setyawan and S. Curtarolo,
+        Comput. Mater. Sci. 49, 299 (2010)).
+    """
+    path = Cell(ph.primitive.cell).bandpath(npoints=points, eps=1e-3)
+    distances, ticks, labels = path.get_linear_kpoint_axis()
+    grid = np.linspace(0, 1.05 * max(1.0, ph.run_mesh(mesh, is_gamma_center=True).frequencies.max()), 301)
+
+    def function(one: Phonopy) -> dict[str, np.ndarray]:
+        one.run_mesh(mesh, is_gamma_center=True)
+        dos = one.run_total_dos(freq_min=grid[0], freq_max=grid[-1] + 1e-9, freq_pitch=grid[1] - grid[0])
+        dos.run_debye_frequency()
+        return {
+            "bands": one.run_qpoints(path.kpts).frequencies.copy(),
+            "dos": np.interp(grid, dos.frequency_points, dos.dos),
+            "debye_temperature": float(dos.debye_frequency) * PLANCK / BOLTZMANN,
+        }
+
+    mean, std = propagate(function, ph, ensemble)
+    named = tuple((float(x), label) for x, label in zip(ticks, labels, strict=True))
+    return Spectrum(len(ph.primitive), distances, named, dos_frequencies=grid, std=std, **mean)
 
 
 def projected_dos(
