@@ -277,6 +277,34 @@ def primitive_sixteen():
     return frames
 
 
+def primitive_sixteen_alloys():
+    """Take Keating snapshots of the 2x2x2 primitive supercells of Ge and SiGe at three volumes, for their phonons at L."""
+    frames = []
+    for kind in ("ge", "sige"):
+        formula, lattice, a0 = PHONON_CRYSTALS[kind]
+        for n in range(10):
+            rng = np.random.default_rng([7, n, len(kind)])
+            ideal = bulk(formula, lattice, a=a0 * (1.0, 0.985, 1.015)[n % 3]) * 2
+            atoms = dynamics(ideal, Keating(ideal), 300, rng)
+            name = f"{kind}16p"
+            frames.append(named(atoms, f"{name}_{n}", name, "train", "Keating Langevin MD", 0, 300))
+    return interleave(frames[:10], frames[10:])
+
+
+def strained_crystals():
+    """Strain perfect cubic cells of Al, Ge and SiGe at random (sd 2 %, volume up to 4 %): their elastic constants."""
+    frames = []
+    for kind, number in (("al", 20), ("ge", 10), ("sige", 10)):
+        formula, lattice, a0 = PHONON_CRYSTALS[kind]
+        for n in range(number):
+            rng = np.random.default_rng([10, n, len(kind), number])
+            atoms = strained(bulk(formula, lattice, a=a0, cubic=True), rng, shear=0.02, volume=0.04)
+            part = "val" if n % 5 == 4 else "train"
+            family = "al4" if kind == "al" else "sgs8"
+            frames.append(named(atoms, f"{kind}_strain_{n}", family, part, "ideal, strained", 1))
+    return frames
+
+
 def aluminium():
     """Take 45 EMT snapshots of the cubic four-atom cell: every third for the test, five for validation."""
     frames = []
@@ -325,6 +353,8 @@ QUEUES = {
     "q10_phonons": phonon_references,
     "q11_eos": volumes_two,
     "q12_perfect": ideal_bases,
+    "q15_prim": primitive_sixteen_alloys,
+    "q16_strain": strained_crystals,
     "q13_columns_sigesn": columns("sigesn.extxyz.xz", {"train": 60, "val": 20, "test": 20}),
     "q14_columns_al": columns("al.extxyz.xz", {"train": 20, "val": 5, "test": 8}),
     "q1_test": test_group4,

@@ -1,0 +1,15 @@
+"""The gate to matminer: featurizers whose columns carry error bars.
+
+Source: L. Ward et al., Comput. Mater. Sci. 152, 60 (2018).
+"""
+
+try:
+    import matminer  # noqa: F401  asked first, so that the message names the extra and not one of matminer's parts
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "ase_mlx.adapters.matminer needs matminer, which is not installed: pip install 'ase-mlx[matminer]'"
+    ) from error
+
+from ase_mlx.adapters.matminer.thermal import ThermalFeaturizer
+
+__all__ = ["ThermalFeaturizer"]

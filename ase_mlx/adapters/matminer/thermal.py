@@ -1,0 +1,315 @@
+"""Heat capacity, entropy, free energy, Debye temperature and thermal expansion as columns of a dataframe.
+
+Source: ours, on matminer (L. Ward et al., Comput. Mater. Sci. 152, 60 (2018)) and phonopy.
+"""
+
+import json
+import math
+import sys
+import traceback
+import warnings
+from importlib.metadata import version
+from multiprocessing import get_start_method
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from jaxtyping import Shaped
+from matminer.featurizers.base import BaseFeaturizer
+from phonopy import Phonopy
+
+from ase_mlx.adapters.matminer.structures import formula, to_atoms
+from ase_mlx.adapters.phonopy import (
+    Harmonic,
+    ImaginaryModesWarning,
+    harmonic,
+    members,
+    phonons,
+    quasi_harmonic,
+)
+from ase_mlx.adapters.phonopy.cells import Supercell, to_ase
+from ase_mlx.adapters.phonopy.store import Store
+
+TOLERANCE = 0.05
+"""THz: frequencies above minus this pass as numerical noise."""
+
+STEP = 10.0
+"""K: the expansion is a difference over twice this, or over the temperature itself where that is less."""
+
+PHONOPY = """@article{phonopy2023,
+  author = {Togo, Atsushi},
+  title = {First-principles Phonon Calculations with Phonopy and Phono3py},
+  journal = {J. Phys. Soc. Jpn.}, volume = {92}, pages = {012001}, year = {2023}, doi = {10.7566/JPSJ.92.012001}
+}"""
+QUASI_HARMONIC = """@article{baroni2010,
+  author = {Baroni, Stefano and Giannozzi, Paolo and Isaev, Eyvaz},
+  title = {Density-Functional Perturbation Theory for Quasi-Harmonic Calculations},
+  journal = {Rev. Mineral. Geochem.}, volume = {71}, pages = {39--57}, year = {2010}, doi = {10.2138/rmg.2010.71.3}
+}"""
+OURS = """@software{{ase_mlx,
+  author = {{ase_mlx developers}},
+  title = {{ase_mlx: learned energies, forces and stresses with error bars for ASE and phonopy}},
+  version = {{{version}}}
+}}"""
+
+
+class ThermalFeaturizer(BaseFeaturizer):
+    """Thermal properties of crystals from their phonons, by any ASE calculator, each with its error bar.
+
+    Features, per mole of ATOMS (phonopy's own numbers are per primitive cell), their labels with the temperature:
+        C_V_300K: heat capacity at constant volume, J/(K mol).
+        S_300K: vibrational entropy, J/(K mol).
+        F_300K: vibrational free energy, zero-point energy included, kJ/mol.
+        theta_D: Debye temperature of the velocities of sound, K.
+        alpha_300K: volumetric thermal expansion, 1/K.
+        gamma_mean: thermodynamic Grüneisen parameter at the same temperature, dimensionless.
+        min_frequency_THz: the lowest frequency of a mesh, negative where imaginary.
+        stable: whether that lies above -0.05 THz.
+    Each number is followed by its standard deviation over the calculator's members in a column `..._std`, NaN where
+    unknown. Crystals with imaginary modes have `stable` False and NaN in the thermal columns.
+
+    One process works, whatever is asked: a forked network may hang. The calculator uses its own threads or device.
+
+    Args:
+        calculator: any ASE calculator, eV and Å, in double precision; ours has members for the error bars.
+        temperature: in K, above zero.
+        supercell: as in `phonons`: a least height in Å, three multiples, a 3×3 matrix, or "auto".
+        relax: bring each structure to a minimum first. Thermal expansion is that of the minimum in either case.
+        expansion: also alpha and gamma, by phonons at six more volumes; otherwise they are no columns.
+        folder: one for all structures; finished rows, supercells and relaxations are kept there and never done twice.
+        displacement: of the finite differences, in Å; 0.03 for forces in single precision.
+
+    Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023); S. Baroni, P. Giannozzi and E. Isaev, Rev. Mineral. Geochem.
+        71, 39 (2010).
+    """
+
+    def __init__(
+        self,
+        calculator,
+        temperature: float = 300.0,
+        supercell: Supercell = 10.0,
+        relax: bool = True,
+        expansion: bool = True,
+        folder: str | Path | None = None,
+        displacement: float = 0.01,
+    ):
+        """Keep the arguments.
+
+        Raises:
+            ValueError: a temperature or displacement that is not above zero, a calculator in single precision, or a
+                folder with the work of another one.
+        """
+        self.calculator = calculator
+        self.temperature = temperature
+        self.supercell = supercell
+        self.relax = relax
+        self.expansion = expansion
+        self.folder = folder
+        self.displacement = displacement
+        self._check()
+
+    def featurize(self, structure: Any) -> list:
+        """Compute one row: phonons, their thermal functions, and with `expansion` the quasi-harmonic ones.
+
+        Args:
+            structure: a pymatgen Structure or ASE Atoms, Å.
+
+        Returns:
+            Values in the order and units of `feature_labels`; the class says them.
+
+        Raises:
+            TypeError: neither a pymatgen Structure nor ASE Atoms.
+            ValueError: partial occupancy, or no crystal.
+            RuntimeError: a relaxation or the calculator failed. Every message begins with the formula.
+
+        Source: as the class.
+        """
+        try:
+            return self._row(to_atoms(structure))
+        except Exception as error:
+            raise _named(error, formula(structure)) from error
+
+    def feature_labels(self) -> list[str]:
+        """Name the columns; the class says what they are and their units.
+
+        Source: ours.
+        """
+        at = f"{self.temperature:g}K"
+        numbers = [f"C_V_{at}", f"S_{at}", f"F_{at}", "theta_D"]
+        numbers += [f"alpha_{at}", "gamma_mean"] if self.expansion else []
+        numbers += ["min_frequency_THz"]
+        return [label for name in numbers for label in (name, f"{name}_std")] + ["stable"]
+
+    def get_feature_names_out(self, input_features=None) -> Shaped[np.ndarray, " features"]:
+        """Give `feature_labels` (dimensionless text) as scikit-learn asks for it.
+
+        Source: ours.
+        """
+        return np.array(self.feature_labels(), dtype=object)
+
+    def citations(self) -> list[str]:
+        """Cite phonopy, the quasi-harmonic approximation where it is used, and this package, in BibTeX.
+
+        Source: ours.
+        """
+        return [PHONOPY, *([QUASI_HARMONIC] if self.expansion else []), OURS.format(version=version("ase-mlx"))]
+
+    def implementors(self) -> list[str]:
+        """Name who wrote this.
+
+        Source: ours.
+        """
+        return ["ase_mlx developers"]
+
+    @property
+    def n_jobs(self) -> int:
+        """One, always.
+
+        Source: ours.
+        """
+        return 1
+
+    def set_n_jobs(self, n_jobs: int) -> None:
+        """Warn where more than one process is asked for, and stay at one; matminer would fork the network.
+
+        Source: ours.
+        """
+        if n_jobs != 1:
+            warnings.warn(
+                f"ThermalFeaturizer stays at one process, got n_jobs={n_jobs}: a forked network may hang. Give the "
+                "calculator more threads or a GPU instead.",
+                stacklevel=2,
+            )
+
+    def featurize_wrapper(self, x, return_errors: bool = False, ignore_errors: bool = False) -> list:
+        """Compute one row, or NaN where it fails and errors are to be ignored; units as `featurize`.
+
+        Matminer's own ignores Ctrl-C as well, and a calculator that serves no row at all.
+
+        Raises:
+            ValueError: as the class; that is no failure of one row.
+
+        Source: after matminer's `BaseFeaturizer.featurize_wrapper`.
+        """
+        self._check()
+        try:
+            row = self.featurize(*x)
+        except Exception:
+            if not ignore_errors:
+                raise
+            failed = [math.nan] * len(self.feature_labels())
+            return [*failed, "".join(traceback.format_exception(*sys.exc_info()))] if return_errors else failed
+        return [*row, math.nan] if return_errors else row
+
+    def _check(self) -> None:
+        for name in ("temperature", "displacement"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}: got {value!r}, expected a finite number above zero.")
+        if str(getattr(self.calculator, "dtype", "")).endswith("float32"):
+            raise ValueError(
+                'Phonons need forces in double precision, got a float32 calculator; make it with dtype="float64".'
+            )
+        Store(self.folder, self.calculator)
+
+    def _row(self, atoms: Atoms) -> list:
+        store, options = Store(self.folder, self.calculator), self._options()
+        known = store.fetch("thermal", atoms, options)
+        if known is None:
+            known = {"row": np.array(self._compute(atoms), dtype=float)}
+            store.keep("thermal", atoms, known, options)
+        *numbers, stable = known["row"].tolist()
+        return [*numbers, bool(stable)]
+
+    def _options(self) -> str:
+        """Say all that a row depends on beside structure and calculator; another version computes it anew."""
+        supercell = self.supercell if isinstance(self.supercell, str) else np.asarray(self.supercell, float).tolist()
+        numbers = float(self.temperature), float(self.displacement), bool(self.relax), bool(self.expansion)
+        return json.dumps([*numbers, supercell, version("ase-mlx")])
+
+    def _compute(self, atoms: Atoms) -> list[float]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImaginaryModesWarning)  # the column `stable` says it
+            report = {"on_imaginary": "report", "tolerance": TOLERANCE}
+            ph = phonons(
+                atoms, self.calculator, self.supercell, self.displacement, self.relax, folder=self.folder, **report
+            )
+            ensemble = members(ph, self.calculator, self.folder)
+            found = harmonic(ph, ensemble, temperatures=np.array([self.temperature]), **report)
+        modes = found.stability
+        if modes.is_interpolation(TOLERANCE):
+            warnings.warn(
+                f"{formula(atoms)}: {modes}; {modes.exact:.3f} THz where the supercell is exact. Only interpolation "
+                "makes these modes imaginary: take a larger supercell.",
+                stacklevel=2,
+            )
+        stable = modes.lowest >= -TOLERANCE
+        pairs = _thermal(found) if stable else [(math.nan, math.nan)] * 4
+        if self.expansion:
+            pairs += self._expansion(ph) if stable else [(math.nan, math.nan)] * 2
+        pairs.append(_lowest(found))
+        return [number for pair in pairs for number in pair] + [float(stable)]
+
+    def _expansion(self, ph: Phonopy) -> list[tuple[float, float]]:
+        """Thermal expansion and Grüneisen parameter with error bars; NaN, with a warning, where there are none."""
+        step = min(STEP, self.temperature / 2)
+        atoms = to_ase(ph.unitcell)
+        try:
+            found = quasi_harmonic(
+                atoms,
+                self.calculator,
+                ph.supercell_matrix,
+                self.displacement,
+                self.temperature + step * np.array([-1.0, 0.0, 1.0]),
+                on_imaginary="report",
+                tolerance=TOLERANCE,
+                folder=self.folder,
+            )
+            if not found.bulk_modulus.min() > 0:  # a curve through scattered free energies may have a maximum instead
+                raise ValueError(f"The free energy has no minimum: a bulk modulus of {found.bulk_modulus[1]:.3g} GPa.")
+        except ValueError as error:  # too few volumes are stable, or the free energy has no minimum among them
+            warnings.warn(f"{formula(atoms)}: no thermal expansion: {error}", stacklevel=2)
+            return [(math.nan, math.nan)] * 2
+        return [_pair(getattr(found, name)[1], found.std.get(name), 1) for name in ("expansion", "gruneisen")]
+
+
+def _thermal(found: Harmonic) -> list[tuple[float, float]]:
+    per_atom = 1 / found.natoms
+    pairs = []
+    for name in ("heat_capacity", "entropy", "free_energy"):
+        value, std = _pair(getattr(found, name)[0], found.std.get(name), 0)
+        pairs.append((value * per_atom, std * per_atom))
+    return [*pairs, _pair(found.debye_temperature, found.std.get("debye_temperature"))]
+
+
+def _lowest(found: Harmonic) -> tuple[float, float]:
+    q = int(np.argmin(np.abs(found.qpoints - found.stability.qpoint).max(axis=1)))
+    band = int(np.argmin(np.abs(found.frequencies[q] - found.stability.lowest)))
+    return _pair(found.stability.lowest, found.std.get("frequencies"), q, band)
+
+
+def _pair(value: float, std: np.ndarray | None, *place: int) -> tuple[float, float]:
+    return float(value), math.nan if std is None else float(np.asarray(std)[place])
+
+
+def _named(error: Exception, name: str) -> Exception:
+    """Put the formula before an error's message; matminer, too, makes errors anew, from their message alone."""
+    try:
+        return type(error)(f"{name}: {error}")
+    except TypeError:
+        return RuntimeError(f"{name}: {type(error).__name__}: {error}")
+
+
+def _not_across_a_fork(featurizer: ThermalFeaturizer):
+    """Refuse the way into a forked pool, which is where MultipleFeaturizer's own processes would take it."""
+    if get_start_method() == "fork":
+        raise RuntimeError(
+            "ThermalFeaturizer does not run in forked processes, where a network may hang: call set_n_jobs(1) on the "
+            "MultipleFeaturizer, or make it with iterate_over_entries=False."
+        )
+    return featurizer.__reduce_ex__(2)
+
+
+ForkingPickler.register(ThermalFeaturizer, _not_across_a_fork)
