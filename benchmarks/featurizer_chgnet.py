@@ -25,6 +25,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ ORIGIN = "Materials Project (CC BY 4.0), A. Jain et al., APL Mater. 1, 011002 (2
 DISPLACEMENT, SUPERCELL = 0.03, 15.0  # Å
 QUICK = ("covalent", "noble gas", "gap")
 MOST_ATOMS = 8
-ENVIRONMENT = ["chgnet==0.4.2", "matminer==0.10.1"]
 
 ALKALI = {3, 11, 19, 37, 55, 4, 12, 20, 38, 56}
 HALOGEN_OXYGEN = {8, 9, 17, 35, 53}
@@ -210,7 +210,7 @@ def main() -> int:
     frame, calculator = table(options.quick), chgnet()
     noises = [1e6 * noise(atoms, calculator) for atoms in frame["atoms"]]
     done = featurize(frame, options.folder, calculator)
-    print_machine(machine() | {"chgnet": ENVIRONMENT[0].split("==")[1]})
+    print_machine(machine() | {"chgnet": version("chgnet")})
     print(f"supercells of {SUPERCELL} Å, displacements of {DISPLACEMENT} Å; no error bars: CHGNet has no members")
     print(f"rounding of the forces, rms: {np.median(noises):.1f} µeV/Å (median), {max(noises):.1f} at most")
     print("per mole of atoms at 300 K\n")
@@ -228,9 +228,7 @@ def environment() -> str:
     sys.path.insert(0, str(HERE / "peers"))
     import environments
 
-    environments.PEERS.setdefault("featurizer", ENVIRONMENT)
-    environments.WITH_OURS += ("featurizer",)
-    return str(environments.create("featurizer"))
+    return str(environments.create("matcalc"))
 
 
 if __name__ == "__main__":

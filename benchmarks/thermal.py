@@ -123,10 +123,10 @@ def expansion(phs: list[Phonopy], frames: list[Atoms], energies: np.ndarray) -> 
     curve = fit_birch_murnaghan(volumes, energies * natoms)
     sampled = np.array([ph.primitive.volume for ph in phs])
     grid = np.linspace(sampled.min(), sampled.max(), 15)
-    degree = min(len(phs) - 1, 3)
+    degree, found = min(len(phs) - 1, 3), vibrations(phs, np.array(MESH), TEMPERATURES)
     smooth = [
         np.stack([np.polyval(c, grid) for c in np.polyfit(sampled, part, degree).T], axis=1)
-        for part in vibrations(phs, MESH, TEMPERATURES)
+        for part in (found.free_energy, found.entropy, found.heat_capacity)
     ]
     return 1e6 * float(quasi_harmonic_curves(grid, curve(grid), TEMPERATURES, *smooth).expansion[AT])
 

@@ -56,7 +56,20 @@ BASE_VAL = (
 )
 PHONONS = {"si64ph", "ge64ph", "sige64ph", "al32ph"}
 """Families of displaced perfect supercells: a file of their own, which nothing learns from."""
-NO_ENERGY = {"si64", "sige64", "si2_eos", "ge2_eos", "sige2_eos", "si2", "si16", "si16p", "ge16p", "sige16p", "sg16", *PHONONS}
+NO_ENERGY = {
+    "si64",
+    "sige64",
+    "si2_eos",
+    "ge2_eos",
+    "sige2_eos",
+    "si2",
+    "si16",
+    "si16p",
+    "ge16p",
+    "sige16p",
+    "sg16",
+    *PHONONS,
+}
 """Families whose k points shift the energy by meV/atom against the 8-atom cells."""
 TOO_COARSE = {"si64", "sige64"}
 """One k point a 64-atom cell is 2x2x2 shifted on 8 atoms, 90 meV/Å rms from converged forces (a model of 8-atom cells

@@ -278,7 +278,7 @@ def primitive_sixteen():
 
 
 def primitive_sixteen_alloys():
-    """Take Keating snapshots of the 2x2x2 primitive supercells of Ge and SiGe at three volumes, for their phonons at L."""
+    """Take Keating snapshots of Ge's and SiGe's 2x2x2 primitive supercells at three volumes: phonons at L."""
     frames = []
     for kind in ("ge", "sige"):
         formula, lattice, a0 = PHONON_CRYSTALS[kind]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ase_mlx.phonons.equation_of_state import BirchMurnaghan, fit_birch_murnaghan
+from ase_mlx.phonons.equation_of_state import BirchMurnaghan, fit_birch_murnaghan, fit_vinet
 
 SILICON = BirchMurnaghan(np.array(163.9), np.array(-867.3), np.array(0.55), np.array(4.2))
 
@@ -43,3 +43,29 @@ def test_no_minimum_inside_is_an_error():
 def test_too_few_volumes_is_an_error():
     with pytest.raises(ValueError, match="at least five volumes, got 4"):
         fit_birch_murnaghan(np.linspace(150, 180, 4), np.zeros(4))
+
+
+def vinet(volumes, v0, e0, b0, b1):
+    a, x = 1.5 * (b1 - 1), np.cbrt(volumes / v0) - 1
+    return e0 + 9 * b0 * v0 / a**2 * (1 - (1 + a * x) * np.exp(-a * x))
+
+
+def test_vinet_curves_come_back_row_by_row():
+    volumes = np.linspace(36, 46, 9)
+    rows = np.array([vinet(volumes, v0, -8.0 * v0, 0.5 + 0.01 * v0, 4.0 + 0.02 * v0) for v0 in (38.0, 40.0, 44.0)])
+    fit = fit_vinet(volumes, rows.reshape(3, 1, 9))
+    np.testing.assert_allclose(fit.volume.ravel(), [38, 40, 44], rtol=1e-9)
+    np.testing.assert_allclose(fit.energy.ravel(), [-304, -320, -352], rtol=1e-12)
+    np.testing.assert_allclose(fit.bulk_modulus.ravel(), [0.88, 0.9, 0.94], rtol=1e-7)
+    np.testing.assert_allclose(fit.derivative.ravel(), [4.76, 4.8, 4.88], rtol=1e-6)
+
+
+def test_vinet_is_unknown_where_there_is_no_minimum():
+    volumes = np.linspace(36, 46, 9)
+    inside, outside = vinet(volumes, 40.0, 0.0, 0.6, 4.5), vinet(volumes, 30.0, 0.0, 0.6, 4.5)
+    fit = fit_vinet(volumes, np.stack([inside, outside, -inside]))
+    assert np.isfinite(fit.volume[0])
+    assert np.isnan(fit.volume[1:]).all()
+    assert np.isnan(fit.bulk_modulus[1:]).all()
+    with pytest.raises(ValueError, match="at least five volumes, got 4"):
+        fit_vinet(volumes[:4], inside[:4])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK, thermal_functions
+from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK, debye_temperature, mode_heat_capacity, thermal_functions
 
 FREQUENCIES = np.array([[1.0, 5.0, 9.0], [2.0, 6.0, 12.0]])
 WEIGHTS = np.array([1.0, 3.0])
@@ -49,3 +49,18 @@ def test_imaginary_modes_are_refused_unless_left_out():
 def test_negative_temperature_is_an_error():
     with pytest.raises(ValueError, match="got -1 K"):
         thermal_functions(FREQUENCIES, WEIGHTS, np.array([-1.0]))
+
+
+def test_debye_temperature_of_an_isotropic_solid():
+    velocities = np.tile([30.4, 30.4, 64.2], (50, 1))  # aluminium's, in 100 m/s
+    mean = (np.mean(np.array([30.4, 30.4, 64.2]) ** -3.0)) ** (-1 / 3)
+    wanted = 6.62607e-34 / 1.380649e-23 * (3 * 6.02e28 / (4 * np.pi)) ** (1 / 3) * 100 * mean
+    assert debye_temperature(velocities, 0.0602) == pytest.approx(wanted, rel=1e-4)
+    assert 390 < wanted < 410
+    assert np.isnan(debye_temperature(velocities - 31, 0.0602))
+
+
+def test_heat_capacity_of_single_modes_sums_to_that_of_the_crystal():
+    frequencies = np.array([[1.0, 5.0, 12.0]])
+    whole = thermal_functions(frequencies, np.ones(1), np.array([300.0]))
+    assert mode_heat_capacity(frequencies, 300.0).sum() == pytest.approx(whole.heat_capacity[0])

@@ -267,8 +267,6 @@ class ThermalFeaturizer(BaseFeaturizer):
                 tolerance=TOLERANCE,
                 folder=self.folder,
             )
-            if not found.bulk_modulus.min() > 0:  # a curve through scattered free energies may have a maximum instead
-                raise ValueError(f"The free energy has no minimum: a bulk modulus of {found.bulk_modulus[1]:.3g} GPa.")
         except ValueError as error:  # too few volumes are stable, or the free energy has no minimum among them
             warnings.warn(f"{formula(atoms)}: no thermal expansion: {error}", stacklevel=2)
             return [(math.nan, math.nan)] * 2

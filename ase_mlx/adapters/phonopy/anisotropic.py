@@ -20,7 +20,6 @@ from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.forces import Progress
 from ase_mlx.adapters.phonopy.sampled_cells import (
     SampledCell,
-    lowest_of_members,
     sample_cell,
     settled_supercell,
     vibrations,
@@ -134,13 +133,14 @@ def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: floa
     phs, notes = [cell.ph for cell in cells], []
 
     def run(members, energies):
-        free = vibrations(members, numbers, temperatures)[0].T
-        return run_anisotropic_qha(
-            phs, temperatures, energies, phonon_free_energies=free, pressure=pressure, polynomial_degree=DEGREE,
-            lattice_smoothing="none",
+        found = vibrations(members, numbers, temperatures)
+        surface = run_anisotropic_qha(
+            phs, temperatures, energies, phonon_free_energies=found.free_energy.T, pressure=pressure,
+            polynomial_degree=DEGREE, lattice_smoothing="none",
         )  # fmt: skip
+        return surface, found.lowest
 
-    mean = run(phs, np.array([cell.energy for cell in cells]))
+    mean, _ = run(phs, np.array([cell.energy for cell in cells]))
     outside = mean.minimum_extrapolated
     last = len(outside) if not outside.any() else int(np.argmax(outside))
     if last < 3:
@@ -148,14 +148,13 @@ def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: floa
     if last < len(outside):
         notes.append(f"Cut above {mean.temperatures[last - 1]:g} K, where the minimum leaves the grid of cells.")
     rows = []
-    if cells[0].ensemble:
-        lowest = lowest_of_members(cells, numbers)
+    for k in range(len(cells[0].ensemble)):
+        surface, lowest = run([c.ensemble[k] for c in cells], np.array([c.energies[k] for c in cells]))
         if lowest < -tolerance:
             notes.append(f"No error bars: a member has modes down to {lowest:.3f} THz in one of the cells.")
-        else:
-            each = range(len(cells[0].ensemble))
-            rows = [run([c.ensemble[k] for c in cells], np.array([c.energies[k] for c in cells])) for k in each]
-    rows = [_functions(row, last) for row in rows]
+            rows = []
+            break
+        rows.append(_functions(surface, last))
     functions = _functions(mean, last)
     std = {name: spread(np.stack([row[name] for row in rows])) for name in functions} if rows else {}
     return AxialExpansion(mean.temperatures[:last], members=len(rows), std=std, notes=tuple(notes), **functions)

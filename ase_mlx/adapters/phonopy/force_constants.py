@@ -16,6 +16,7 @@ from phonopy.structure.cells import guess_primitive_matrix
 
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
+from ase_mlx.adapters.ase.supercells import kind
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, change
 from ase_mlx.adapters.phonopy.follow import follow
@@ -114,7 +115,7 @@ class _Recipe:
     progress: Progress | None
 
     def run(self, atoms: Atoms) -> Phonopy:
-        _report_residual(atoms, self.calculator)
+        _report_residual(atoms, self.calculator, self.store)
         ph = self.converged(atoms) if _is_auto(self.supercell) else self.compute(atoms, self.supercell)
         warn_if_small(ph.supercell, self.calculator)
         return ph
@@ -184,14 +185,21 @@ def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape
     done = atoms.copy()
     done.set_cell(known["cell"])
     done.positions = known["positions"]
+    if kind(done) != "crystal":
+        raise RuntimeError(f"Relaxed, the crystal of {done.symbols} fell apart into a {kind(done)}.")
     return done
 
 
-def _report_residual(atoms: Atoms, calculator) -> None:
+def _report_residual(atoms: Atoms, calculator, store: Store) -> None:
     cell = to_ase(to_phonopy(atoms))
-    force = np.linalg.norm(calculator.get_property("forces", cell), axis=1).max()
-    stress = property_or_none(calculator, "stress", cell)
-    stress = 0.0 if stress is None else np.abs(stress).max() * EV_PER_A3_IN_GPA
+    known = store.fetch("residual", cell)
+    if known is None:
+        stress = property_or_none(calculator, "stress", cell)
+        known = {"forces": np.asarray(calculator.get_property("forces", cell)), "stress": np.zeros(6)}
+        known |= {} if stress is None else {"stress": stress}
+        store.keep("residual", cell, known)
+    force = np.linalg.norm(known["forces"], axis=1).max()
+    stress = np.abs(known["stress"]).max() * EV_PER_A3_IN_GPA
     if force > RESIDUAL_FORCE or stress > RESIDUAL_STRESS:
         warnings.warn(
             f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "

@@ -19,7 +19,6 @@ from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.forces import Progress
 from ase_mlx.adapters.phonopy.sampled_cells import (
     SampledCell,
-    lowest_of_members,
     sample_cell,
     settled_supercell,
     stretched,
@@ -137,7 +136,7 @@ def _collect(points: list[SampledCell], temperatures, pressure: float, mesh: flo
     energies = np.array([point.energy for point in points])
     numbers = points[len(points) // 2].ph.run_mesh(mesh, is_gamma_center=True).mesh_numbers
     common = (volumes, temperatures, pressure / EV_PER_A3_IN_GPA)
-    mean = _curves([p.ph for p in points], energies, numbers, *common)
+    mean, _ = _curves([p.ph for p in points], energies, numbers, *common)
     inside = np.isfinite(mean.volume) & np.isfinite(mean.expansion)
     if not inside[0] or np.count_nonzero(inside) < 3:
         raise ValueError(
@@ -170,19 +169,22 @@ def _collect(points: list[SampledCell], temperatures, pressure: float, mesh: flo
     )
 
 
-def _curves(phs, energies, numbers, volumes, temperatures, pressure) -> QuasiHarmonicCurves:
-    return quasi_harmonic_curves(volumes, energies, temperatures, *vibrations(phs, numbers, temperatures), pressure)
+def _curves(phs, energies, numbers, volumes, temperatures, pressure) -> tuple[QuasiHarmonicCurves, float]:
+    """The curves, and the lowest frequency of all volumes."""
+    v = vibrations(phs, numbers, temperatures)
+    sums = (v.free_energy, v.entropy, v.heat_capacity)
+    return quasi_harmonic_curves(volumes, energies, temperatures, *sums, pressure), v.lowest
 
 
 def _ensemble(points, numbers, tolerance: float, last: int, *common):
     """The members' curves; members that are unstable, or whose volume leaves the range, forbid error bars."""
-    lowest = lowest_of_members(points, numbers)
-    if lowest < -tolerance:
-        return [], [f"No error bars: a member has modes down to {lowest:.3f} THz at one of the volumes."]
-    curves = [
-        _curves([p.ensemble[k] for p in points], np.array([p.energies[k] for p in points]), numbers, *common)
-        for k in range(len(points[0].ensemble))
-    ]
+    curves = []
+    for k in range(len(points[0].ensemble)):
+        energies = np.array([point.energies[k] for point in points])
+        curve, lowest = _curves([point.ensemble[k] for point in points], energies, numbers, *common)
+        if lowest < -tolerance:
+            return [], [f"No error bars: a member has modes down to {lowest:.3f} THz at one of the volumes."]
+        curves.append(curve)
     lost = sum(not np.isfinite(one.volume[:last]).all() for one in curves)
     if lost:
         return [], [f"No error bars: the volume of {lost} members leaves the computed range; widen the strains."]

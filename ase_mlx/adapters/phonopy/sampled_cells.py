@@ -17,7 +17,7 @@ from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phonopy.cells import Supercell, matrix, to_ase
 from ase_mlx.adapters.phonopy.force_constants import ResidualWarning, phonons
 from ase_mlx.adapters.phonopy.members import members
-from ase_mlx.adapters.phonopy.stability import acoustic_modes, stability
+from ase_mlx.adapters.phonopy.stability import acoustic_modes
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.phonons.thermal import thermal_functions
 
@@ -92,10 +92,23 @@ def settled_supercell(
     return found.supercell_matrix
 
 
+@dataclass(frozen=True)
+class Vibrations:
+    """Free energy (eV), entropy and heat capacity (eV/K) per primitive cell, and the lowest frequency of all (THz).
+
+    Source: ours.
+    """
+
+    free_energy: Float[np.ndarray, "cells t"]
+    entropy: Float[np.ndarray, "cells t"]
+    heat_capacity: Float[np.ndarray, "cells t"]
+    lowest: float
+
+
 def vibrations(
     phs: Sequence[Phonopy], numbers: Int[np.ndarray, " 3"], temperatures: Float[np.ndarray, " t"]
-) -> tuple[Float[np.ndarray, "cells t"], ...]:
-    """Free energy (eV), entropy and heat capacity (eV/K) per primitive cell of each cell's phonons.
+) -> Vibrations:
+    """Sum the modes of each cell's phonons; imaginary ones and Γ's acoustic ones stay out.
 
     Args:
         phs: with force constants, eV/Å².
@@ -104,19 +117,11 @@ def vibrations(
 
     Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter II.
     """
-    parts = []
+    parts, lowest = [], np.inf
     for ph in phs:
         grid = ph.run_mesh(numbers, is_gamma_center=True)
-        counted = ~acoustic_modes(grid.qpoints, grid.frequencies) & (grid.frequencies > 0)
-        parts.append(thermal_functions(grid.frequencies, grid.weights, temperatures, counted))
+        moving = ~acoustic_modes(grid.qpoints, grid.frequencies)
+        lowest = min(lowest, grid.frequencies[moving].min())
+        parts.append(thermal_functions(grid.frequencies, grid.weights, temperatures, moving & (grid.frequencies > 0)))
     names = ("free_energy", "entropy", "heat_capacity")
-    return tuple(np.stack([getattr(part, name) for part in parts]) for name in names)
-
-
-def lowest_of_members(cells: Sequence[SampledCell], numbers: Int[np.ndarray, " 3"]) -> float:
-    """Find the lowest frequency in THz of all members in all cells on a mesh.
-
-    Source: ours.
-    """
-    mesh = tuple(int(n) for n in numbers)
-    return min(stability(ph, mesh).lowest for cell in cells for ph in cell.ensemble)
+    return Vibrations(*(np.stack([getattr(part, name) for part in parts]) for name in names), float(lowest))
