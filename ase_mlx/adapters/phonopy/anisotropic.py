@@ -15,7 +15,7 @@ from jaxtyping import Float
 from phonopy import run_anisotropic_qha
 
 from ase_mlx.adapters.ase.job import spread
-from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
+from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.forces import Progress
 from ase_mlx.adapters.phonopy.sampled_cells import (
@@ -122,10 +122,7 @@ def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
             f"Axial expansion needs a hexagonal, trigonal, tetragonal or orthorhombic crystal, got group {number} "
             f"({system})."
         )
-    lattice, positions, numbers = spglib.standardize_cell(cell, symprec=1e-3)
-    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
-    done = Atoms(numbers, cell=lattice, scaled_positions=positions, masses=[masses[z] for z in numbers], pbc=True)
-    return done, [(0,), (1,), (2,)] if number < 75 else [(0, 1), (2,)]
+    return standardized(atoms, 1e-3), [(0,), (1,), (2,)] if number < 75 else [(0, 1), (2,)]
 
 
 def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: float, tolerance: float) -> AxialExpansion:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import spglib
 from ase import Atoms
 from ase.data import atomic_masses
 from jaxtyping import Int, Num
@@ -78,6 +79,22 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
         magmoms=cell.magnetic_moments,
         pbc=True,
     )
+
+
+def standardized(atoms: Atoms, symprec: float, primitive: bool = False) -> Atoms:
+    """Give a crystal (Å) its standard cell, symmetric to machine precision; masses (amu) follow their elements.
+
+    Args:
+        atoms: a crystal, one mass an element.
+        symprec: tolerance of the symmetry search in Å.
+        primitive: the primitive cell instead of the conventional one.
+
+    Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
+    """
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    lattice, positions, numbers = spglib.standardize_cell(cell, to_primitive=primitive, symprec=symprec)
+    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
+    return Atoms(numbers, cell=lattice, scaled_positions=positions, masses=[masses[z] for z in numbers], pbc=True)
 
 
 def matrix(atoms: Atoms, supercell: Supercell, symprec: float) -> Int[np.ndarray, "3 3"]:

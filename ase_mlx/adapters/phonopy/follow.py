@@ -12,7 +12,7 @@ from ase import Atoms
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import relax
-from ase_mlx.adapters.phonopy.cells import to_ase
+from ase_mlx.adapters.phonopy.cells import standardized, to_ase
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, stability
 
 AMPLITUDES = (0.05, 0.1, 0.2, 0.4)
@@ -57,7 +57,7 @@ def follow(
         start_energy, energy = (_energy(calculator, atoms) for atoms in (start, relaxed.atoms))
         if energy > start_energy - 1e-6:
             raise ImaginaryModesError(f"No lower energy was found along the imaginary mode: {found}.")
-        atoms = _standard(relaxed.atoms, symprec)
+        atoms = standardized(relaxed.atoms, symprec, primitive=True)
         before = _spacegroup(start, symprec)
         warnings.warn(
             f"Imaginary mode followed ({found}): {before} became {_spacegroup(atoms, symprec)}, "
@@ -82,20 +82,6 @@ def _displaced(ph: Phonopy, qpoint: tuple[float, ...], calculator) -> Atoms:
 
 def _energy(calculator, atoms: Atoms) -> float:
     return float(calculator.get_property("energy", atoms)) / len(atoms)
-
-
-def _standard(atoms: Atoms, symprec: float) -> Atoms:
-    """Symmetrise to machine precision and reduce to the primitive cell; masses follow their elements."""
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    lattice, positions, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=symprec)
-    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
-    return Atoms(
-        numbers=numbers,
-        cell=lattice,
-        scaled_positions=positions,
-        masses=[masses[z] for z in numbers],
-        pbc=True,
-    )
 
 
 def _spacegroup(atoms: Atoms, symprec: float) -> str:
