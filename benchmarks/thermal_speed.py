@@ -183,9 +183,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three structures, one pass")
     parser.add_argument("--repeats", type=int, default=3, help="passes over all structures (default 3)")
-    parser.add_argument(
-        "--length", type=float, default=20.0, help="least height of the supercells, Å (20, matcalc's)"
-    )
+    parser.add_argument("--length", type=float, default=20.0, help="least height of the supercells, Å (20, matcalc's)")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     frames = read_frames(STRUCTURES)

@@ -190,6 +190,44 @@ def columns(file, most):
 TEMPERATURES = (300, 600, 900, 1200)
 
 
+WAVE_CELLS = {
+    "w": [[0.5, 1, 0.5], [0, 0, 1], [1, 0, 0]],
+    "d": [[2, 0, 0], [0, 0.5, 0.5], [0, 0.5, -0.5]],
+    "s": [[0.5, -0.5, 0], [0, 0, 1], [1, 1, 0]],
+}
+"""Smallest cells, in lattice constants, that hold a wave at W, half way to X, and half way along [110]: together with X
+and L they are all that a 2x2x2 cubic cell holds (Lloyd-Williams and Monserrat, Phys. Rev. B 92, 184301 (2015))."""
+
+
+def waves(kinds):
+    """Displace all atoms of crystals' wave cells at random (sd 0.02 Å), both ways: a column of the Hessian each."""
+
+    def make():
+        frames = []
+        for number, stretch in enumerate((1.0, 0.985, 1.015)):
+            for kind in kinds:
+                formula, lattice, a0 = PHONON_CRYSTALS[kind]
+                for which, (letter, cell) in enumerate(WAVE_CELLS.items()):
+                    primitive = bulk(formula, lattice, a=a0 * stretch)
+                    shape = np.array(cell) * a0 * stretch @ np.linalg.inv(primitive.cell.array)
+                    ideal = make_supercell(primitive, np.rint(shape).astype(int))
+                    rng = np.random.default_rng([11, number, list(PHONON_CRYSTALS).index(kind), which])
+                    step = rng.normal(scale=0.02, size=(len(ideal), 3))
+                    step -= step.mean(axis=0)
+                    family, part = f"{kind}{len(ideal)}{letter}", "val" if number == 0 else "train"
+                    name = f"{family}_{number}"
+                    for sign, suffix in ((-1, ""), (1, "_hv")):
+                        atoms = Atoms(ideal.numbers, ideal.positions + sign * step, cell=ideal.cell, pbc=True)
+                        what = f"a = {a0 * stretch:.4f} A, displaced by sd 0.02 A, {'minus plus'.split()[sign > 0]}"
+                        named(atoms, name + suffix, family, part, what, 0)
+                        if suffix:
+                            atoms.info["base"] = name
+                        frames.append(atoms)
+        return frames
+
+    return make
+
+
 def test_group4():
     """Take 30 Si and 45 alloy snapshots like those of the base data."""
     rng = np.random.default_rng(11)
@@ -357,6 +395,8 @@ QUEUES = {
     "q16_strain": strained_crystals,
     "q13_columns_sigesn": columns("sigesn.extxyz.xz", {"train": 60, "val": 20, "test": 20}),
     "q14_columns_al": columns("al.extxyz.xz", {"train": 20, "val": 5, "test": 8}),
+    "q19_waves_group4": waves(("si", "ge", "sige")),
+    "q20_waves_al": waves(("al",)),
     "q1_test": test_group4,
     "q2_train": train_group4,
     "q3_sixteen": longer_cells,

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.stats import rankdata, spearmanr
-from torch import Tensor
 
 from ase_mlx.data.samples import Sample, batches, symbols
-from ase_mlx.models import Model
-from ase_mlx.models.potential import hessian_columns
+from ase_mlx.models import Model, Prediction
+from ase_mlx.models.potential import hessian_column, moved_atoms
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 from .uncertainty import NORMAL_95
@@ -41,7 +40,7 @@ def collect(
         p = model.with_std(graph) if std else model(graph)
         n_atoms = graph.n_atoms.cpu().numpy()
         if joined.base is not None and "forces" in p:
-            for column, values in _hessian_rows(model, joined.to(device), p["forces"]).items():
+            for column, values in _hessian_rows(model, joined.to(device), p).items():
                 rows["hessian"].setdefault(column, []).append(values)
         for name in UNITS:
             if name not in p:
@@ -67,14 +66,19 @@ def collect(
     return table
 
 
-def _hessian_rows(model: Model, sample: Sample, forces: Tensor) -> dict[str, np.ndarray]:
-    predicted, reference, moved = (x.detach().cpu() for x in hessian_columns(model, sample, forces))
-    species = sample.graph.numbers.cpu()[moved].repeat_interleave(3)
-    return {
-        "reference": reference.flatten().numpy(),
-        "predicted": predicted.flatten().numpy(),
-        "species": species.numpy(),
+def _hessian_rows(model: Model, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
+    moved, members = moved_atoms(sample), "forces" in p.members
+    base = model.with_std(sample.base) if members else model(sample.base)
+    changes = {
+        "reference": sample.targets["force_change"][moved],
+        "predicted": p["forces"][moved] - base["forces"],
     }
+    rows = {name: hessian_column(sample, change).detach().cpu().flatten().numpy() for name, change in changes.items()}
+    rows["species"] = sample.graph.numbers.cpu()[moved].repeat_interleave(3).numpy()
+    if members:
+        change = p.members["forces"][:, moved] - base.members["forces"]
+        rows["std"] = model.hessian_scale * hessian_column(sample, change).std(dim=0).cpu().flatten().numpy()
+    return rows
 
 
 def errors(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:

@@ -14,10 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_mlx.data.samples import Sample, batches
-from ase_mlx.models.potential import Potential, mechanics, sum_by_graph
+from ase_mlx.graph import Graph
+from ase_mlx.models.potential import CALIBRATED, Potential, hessian_column, mechanics, moved_atoms, sum_by_graph
 
-QUANTITIES = ("energy", "forces", "stress")
 NOMINAL_68, NORMAL_95 = 0.682689, 1.959964
+FORBIDDEN = 1e-4
+"""Dimensionless: a component whose response to the readout is smaller, beside the largest, is zero by symmetry."""
+
 RIDGES, FOLDS = (1.0, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), 5
 
 
@@ -25,7 +28,8 @@ RIDGES, FOLDS = (1.0, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), 5
 class Response:
     """Residuals (reference − prediction) and their linear response to the readout weights.
 
-    Rows are one energy per structure (eV per atom), force components (eV/Å) or stress components (eV/Å³).
+    Rows are one energy per structure (eV per atom), components of forces (eV/Å), of stress (eV/Å³) or of columns of the
+    Hessian (eV/Å²).
 
     Source: ours.
     """
@@ -35,49 +39,58 @@ class Response:
 
 
 def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> dict[str, Response]:
-    """Compute residuals and responses of energy per atom (eV), forces (eV/Å) and stress (eV/Å³) of samples.
+    """Compute residuals and responses of energy per atom (eV), forces (eV/Å), stress (eV/Å³), columns (eV/Å²).
 
-    A quantity that no sample has is absent.
+    A quantity that no sample has is absent, and so are components that no readout weight moves: symmetry makes them
+    zero, prediction and reference alike, and their ratio of error to spread is one of rounding errors.
 
     Source: ours.
     """
-    rows: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in QUANTITIES}
+    rows: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in CALIBRATED}
     model.eval()
     for joined in batches(samples, batch_size):
         for name, row in _batch_rows(model, joined).items():
             rows[name].append(row)
-    return {
-        name: Response(torch.cat([r[0] for r in parts]), torch.cat([r[1] for r in parts]))
-        for name, parts in rows.items()
-        if parts
-    }
+    found = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
+    moved = {name: by_weight.norm(dim=1) for name, (_, by_weight) in found.items()}
+    free = {name: size > FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
+    return {name: Response(*(part[keep] for part in found[name])) for name, keep in free.items()}
 
 
 def _batch_rows(model: Potential, sample: Sample) -> dict[str, tuple[Tensor, Tensor]]:
     graph, target, weight = sample.graph, sample.targets, sample.weight
-    mean = model(graph)
+    mean, by_weight = model(graph), _by_weight(model, graph)
+    n = graph.n_atoms.to(torch.float64)
+    keep = {
+        "energy": weight["energy"] > 0,
+        "forces": (weight["forces"] > 0)[graph.atom_graph],
+        "stress": weight["stress"] > 0,
+    }
+    out = {
+        name: ((target[name] - mean[name])[chosen], by_weight[name][:, chosen])
+        for name, chosen in keep.items()
+        if name in mean
+    }
+    out["energy"] = tuple(part / n[keep["energy"]] for part in out["energy"])
+    if sample.base is not None:
+        moved = moved_atoms(sample)
+        change = mean["forces"][moved] - model(sample.base)["forces"]
+        by_change = by_weight["forces"][:, moved] - _by_weight(model, sample.base)["forces"]
+        parts = (target["force_change"][moved] - change, by_change)
+        out["hessian"] = tuple(hessian_column(sample, part) for part in parts)
+    return {name: (residual.reshape(-1), by.reshape(len(by), -1).T) for name, (residual, by) in out.items()}
+
+
+def _by_weight(model: Potential, graph: Graph) -> dict[str, Tensor]:
+    """Energy, forces and stress as each readout weight alone gives them, weights first (eV, Å)."""
     vectors = graph.vectors().to(model.head.dtype).detach().requires_grad_()
     with torch.enable_grad():
         features = model.latent(graph, vectors)
         slopes = [torch.autograd.grad(f, vectors, retain_graph=True)[0] for f in features.sum(0)]
-    scale = model.config.energy_scale
-    parts = [mechanics(graph, vectors.detach(), s) for s in slopes]
-    n = graph.n_atoms.to(torch.float64).unsqueeze(1)
-    by_energy = sum_by_graph(graph, features.detach().to(torch.float64)) / n
-    by_forces = torch.stack([p["forces"].reshape(-1) for p in parts], 1)
-    keep = {
-        "energy": weight["energy"] > 0,
-        "forces": (weight["forces"] > 0)[graph.atom_graph].repeat_interleave(3),
-        "stress": (weight["stress"] > 0).repeat_interleave(6),
-    }
-    out = {
-        "energy": ((target["energy"] - mean["energy"]) / n[:, 0], by_energy * scale),
-        "forces": ((target["forces"] - mean["forces"]).reshape(-1), by_forces * scale),
-    }
-    if "stress" in mean:
-        by_stress = torch.stack([p["stress"].reshape(-1) for p in parts], 1)
-        out["stress"] = ((target["stress"] - mean["stress"]).reshape(-1), by_stress * scale)
-    return {name: (r[keep[name]], b[keep[name]]) for name, (r, b) in out.items()}
+    parts = [mechanics(graph, vectors.detach(), slope) for slope in slopes]
+    found = {name: torch.stack([p[name] for p in parts]) for name in ("forces", "stress") if name in parts[0]}
+    found["energy"] = sum_by_graph(graph, features.detach().to(torch.float64)).T
+    return {name: model.config.energy_scale * values for name, values in found.items()}
 
 
 def fit_members(
@@ -117,7 +130,9 @@ def fit_members(
     return ((raw - raw.mean(0)) * start).detach()
 
 
-def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) -> tuple[float, float, float]:
+def calibrate(
+    residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"], floors: int = 41
+) -> tuple[float, float, float]:
     """Find scale a and floor b of σ² = a² s² + b², and the tail t: held-out errors fill ±σ to 68 % and ±tσ to 95 %.
 
     The floor is the one of highest Gaussian likelihood, the scale follows from the 68 % quantile, the tail from the
@@ -126,6 +141,7 @@ def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) 
     Args:
         residual: held-out errors in the quantity's unit.
         spread: standard deviation s of the members, same unit.
+        floors: how many to try, from none on (dimensionless).
 
     Returns:
         Scale (dimensionless), floor (the quantity's unit) and tail (dimensionless).
@@ -137,7 +153,7 @@ def calibrate(residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]) 
         return 1.0, 0.0, NORMAL_95
     typical = float(torch.quantile(error, NOMINAL_68))
     best = (math.inf, 1.0, 0.0, NORMAL_95)
-    for share in torch.linspace(0.0, 1.0, 41, dtype=torch.float64).tolist():
+    for share in torch.linspace(0.0, 1.0, floors, dtype=torch.float64).tolist():
         floor = share * typical
         scale = _scale(error, spread, floor)
         sigma = torch.sqrt(scale**2 * spread.square() + floor**2).clamp_min(1e-300)
@@ -228,7 +244,7 @@ def set_uncertainty(
     carries it.
 
     Returns:
-        Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³) of each quantity, for the model card.
+        Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³, eV/Å²) of each quantity, for the model card.
 
     Source: see the module.
     """
@@ -245,11 +261,15 @@ def set_uncertainty(
         crossed = fit_members(_stack(known, _join(others)), model.config.members, seed)
         for name, r in part.items():
             spreads[name].append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
-    found = {name: calibrate(r.residual, torch.cat(spreads[name])) for name, r in held_out.items()}
+    found = {
+        # what follows from members' force constants can have no floor: theirs is a scale alone
+        name: calibrate(r.residual, torch.cat(spreads[name]), floors=1 if name == "hessian" else 41)
+        for name, r in held_out.items()
+    }
     unit = found["forces"][0]
     model.deviations.copy_(deviations * unit)
     for name, (scale, floor, tail) in found.items():
-        k = QUANTITIES.index(name)
+        k = CALIBRATED.index(name)
         model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale / unit, floor, tail
     return {
         name: {"scale": scale / unit, "floor": floor, "tail": tail, "rows": len(held_out[name].residual)}
@@ -258,7 +278,7 @@ def set_uncertainty(
 
 
 def _join(parts: list[dict[str, Response]]) -> dict[str, Response]:
-    rows = {name: [part[name] for part in parts if name in part] for name in QUANTITIES}
+    rows = {name: [part[name] for part in parts if name in part] for name in CALIBRATED}
     return {
         name: Response(torch.cat([r.residual for r in found]), torch.cat([r.by_weight for r in found]))
         for name, found in rows.items()

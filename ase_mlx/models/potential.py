@@ -78,6 +78,10 @@ class Labelled(Protocol):
     base: Graph | None
 
 
+CALIBRATED = ("energy", "forces", "stress", "hessian")
+"""Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
+
+
 class Potential(Model):
     """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
 
@@ -103,9 +107,9 @@ class Potential(Model):
         self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
         self.register_buffer("feature_precision", torch.zeros(len(config.elements), config.latent, config.latent))
         self.register_buffer("distance_scale", torch.ones(()))
-        self.register_buffer("std_scale", torch.zeros(3))
-        self.register_buffer("std_floor", torch.zeros(3))
-        self.register_buffer("std_tail", torch.full((3,), 1.959964))
+        self.register_buffer("std_scale", torch.zeros(len(CALIBRATED)))
+        self.register_buffer("std_floor", torch.zeros(len(CALIBRATED)))
+        self.register_buffer("std_tail", torch.full((len(CALIBRATED),), 1.959964))
         index = torch.full((120,), -1, dtype=torch.int64)
         index[list(config.elements)] = torch.arange(len(config.elements))
         self.register_buffer("species_index", index, persistent=False)
@@ -136,8 +140,13 @@ class Potential(Model):
 
     @property
     def tail(self) -> Mapping[str, float]:
-        """Half width of the 95 % interval of energy, forces and stress in units of their std (dimensionless)."""
-        return dict(zip(("energy", "forces", "stress"), self.std_tail.tolist(), strict=True))
+        """Half width of the 95 % interval of each of `CALIBRATED` in units of its std (dimensionless)."""
+        return dict(zip(CALIBRATED, self.std_tail.tolist(), strict=True))
+
+    @property
+    def hessian_scale(self) -> float:
+        """What to multiply the members' deviations of second derivatives by (dimensionless); 1 where it is unknown."""
+        return float(self.std_scale[CALIBRATED.index("hessian")]) or 1.0
 
     def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
         """Evaluate the trunk at edge vectors in Å: the dimensionless features that readouts, and other models, read."""
@@ -186,20 +195,20 @@ class Potential(Model):
             features = self.latent(graph, vectors)
             shifts = (features @ self.deviations.T) * self.config.energy_scale
             slopes = [torch.autograd.grad(s, vectors, retain_graph=True)[0] for s in shifts.sum(0)]
-        names = [n for n in _CALIBRATED if n in mean]
+        names = [n for n in CALIBRATED if n in mean]
         parts = [
             mechanics(graph, vectors.detach(), slope)
             | {"energy": sum_by_graph(graph, shift.detach().to(torch.float64))}
             for slope, shift in zip(slopes, shifts.unbind(1), strict=True)
         ]
         deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
-        known = [n for n in names if self.std_scale[_CALIBRATED.index(n)] > 0]
+        known = [n for n in names if self.std_scale[CALIBRATED.index(n)] > 0]
         std = {n: self._calibrated(n, deviation[n], graph) for n in known}
         values = {**mean, "distance": self.distance(graph, features.detach())}
         return Prediction(values, std, {n: mean[n] + deviation[n] for n in names})
 
     def _calibrated(self, name: str, deviation: Tensor, graph: Graph) -> Tensor:
-        k = _CALIBRATED.index(name)
+        k = CALIBRATED.index(name)
         scale, floor = self.std_scale[k].to(torch.float64), self.std_floor[k].to(torch.float64)
         raw = deviation.square().sum(0) / (len(deviation) - 1)
         size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
@@ -244,34 +253,34 @@ def mechanics(
     return values
 
 
-_CALIBRATED = ("energy", "forces", "stress")
 _VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 
 
-def hessian_columns(
-    model: Model, sample: Labelled, forces: Float[Tensor, "atoms 3"]
-) -> tuple[Float[Tensor, "moved 3"], Float[Tensor, "moved 3"], Bool[Tensor, " atoms"]]:
-    """Apply the Hessian to each structure's displacement, by the model and by the reference, as one finite difference.
+def moved_atoms(sample: Labelled) -> Bool[Tensor, " atoms"]:
+    """Mark (dimensionless) the atoms of structures that are a small displacement away from one of `sample.base`.
 
-    Minus the change of forces from the undisplaced structure, divided by the rms component of the displacement: for a
-    random displacement, an error is the rms error of a row of the Hessian.
+    Source: ours.
+    """
+    return (sample.weight["hessian"] > 0)[sample.graph.atom_graph]
+
+
+def hessian_column(sample: Labelled, change: Float[Tensor, "*members moved 3"]) -> Float[Tensor, "*members moved 3"]:
+    """Apply the Hessian to each structure's displacement as a finite difference: minus the change of forces over it.
+
+    Divided is by the rms component of the displacement: if it is random, an error is the rms error of a row.
 
     Args:
-        model: evaluated at `sample.base`.
-        sample: with `base`, targets `displacement` (Å) and `force_change` (eV/Å).
-        forces: the model's at `sample.graph`, eV/Å.
+        sample: with `base` and the target `displacement` (Å).
+        change: of the forces from the undisplaced structures, eV/Å, of the atoms of `moved_atoms`.
 
     Returns:
-        Predicted and reference columns in eV/Å² of the atoms of displaced structures, and which atoms these are.
+        Columns in eV/Å².
 
     Source: ours; Hessian-vector products as labels as in arXiv 2601.07742.
     """
     graph, displacement = sample.graph, sample.targets["displacement"]
-    moved = (sample.weight["hessian"] > 0)[graph.atom_graph]
     size = torch.sqrt(sum_by_graph(graph, displacement.square().mean(-1)) / graph.n_atoms)
-    size = size[graph.atom_graph][moved].unsqueeze(-1)
-    change = forces[moved] - model(sample.base)["forces"]
-    return -change / size, -sample.targets["force_change"][moved] / size, moved
+    return -change / size[graph.atom_graph][moved_atoms(sample)].unsqueeze(-1)
 
 
 def potential_loss(
@@ -309,8 +318,9 @@ def potential_loss(
         d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)
         parts["stress"] = _mean(torch.sqrt(d_stress.square().sum(-1) + 1e-2**2), weight["stress"])
     if hessian > 0 and sample.base is not None:
-        ours, reference, moved = hessian_columns(model, sample, p["forces"])
-        norm = torch.sqrt((ours - reference).square().sum(-1) + 1e-1**2)
+        moved = moved_atoms(sample)
+        d_change = p["forces"][moved] - model(sample.base)["forces"] - target["force_change"][moved]
+        norm = torch.sqrt(hessian_column(sample, d_change).square().sum(-1) + 1e-1**2)
         parts["hessian"] = _mean(norm, weight["hessian"][graph.atom_graph][moved])
     weights = {"energy": energy, "forces": forces, "stress": stress, "hessian": hessian}
     total = sum(weights[k] * v for k, v in parts.items()) / scale

@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read
 from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
 torch.set_num_threads(1)
 DISPLACEMENT, SYMPREC = 0.01, 1e-5  # Å
@@ -117,7 +118,9 @@ def describe(ph, flagged: bool, values: dict) -> dict:
     `alike` are phonopy's sums without imaginary and Γ's acoustic modes, `symmetric` the same once phonopy has imposed
     sum rule, permutation symmetry and space group on the force constants.
     """
-    rule = float(max(np.abs(ph.force_constants.sum(axis=axis)).max() for axis in (0, 1)))
+    full = ph.force_constants  # of matcalc; ours are compact
+    full = full if full.shape[0] == full.shape[1] else compact_fc_to_full_fc(ph.primitive, full)
+    rule = float(max(np.abs(full.sum(axis=axis)).max() for axis in (0, 1)))
     alike = spectrum(ph)
     ph.symmetrize_force_constants(use_symfc_projector=True)
     return {

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.spacegroup import crystal
 from ensemble_emt import EnsembleEMT
 
 from ase_mlx.adapters.ase import Calculator
@@ -31,7 +33,7 @@ from ase_mlx.adapters.phonopy import (
     thermal_displacements,
 )
 from ase_mlx.adapters.phonopy.cells import to_phonopy
-from ase_mlx.adapters.phonopy.symmetry import produce
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "data"
 
@@ -249,4 +251,23 @@ def test_symmetric_force_constants_are_those_of_symfcs_projector(lattice):
     ph.produce_force_constants(fc_calculator="traditional", show_drift=False)
     ph.symmetrize_force_constants(use_symfc_projector=True)
     assert np.abs(ours).max() > 1
-    np.testing.assert_allclose(ours, ph.force_constants, atol=1e-11)
+    np.testing.assert_allclose(ours, ph.force_constants[ph.primitive.p2s_map], atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 2), (3, 3, 1), [[-1, 1, 1], [1, -1, 1], [1, 1, -1]], [[2, 1, 0], [0, 2, 0], [0, 0, 2]]]
+)
+@pytest.mark.parametrize("name", ["diamond", "hcp", "rutile"])
+def test_permutations_of_the_supercells_symmetry_are_phonopys(name, shape):
+    cells = {"diamond": bulk("Si"), "hcp": bulk("Cu", "hcp", a=2.55, c=4.2)}
+    cells["rutile"] = crystal(
+        "TiO", [(0, 0, 0), (0.305, 0.305, 0)], spacegroup=136, cellpar=[4.59, 4.59, 2.96, 90, 90, 90]
+    )
+    given = to_phonopy(cells[name]), np.diag(shape) if np.ndim(shape) == 1 else np.array(shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of supercells that are less symmetric than the crystal
+        ours, theirs = (make(*given, primitive_matrix="P").symmetry for make in (FastPhonopy, phonopy.Phonopy))
+    assert len(theirs.atomic_permutations) >= 4
+    np.testing.assert_array_equal(ours.atomic_permutations, theirs.atomic_permutations)
+    np.testing.assert_array_equal(ours.get_map_operations(), theirs.get_map_operations())
+    np.testing.assert_array_equal(ours.get_site_symmetry(1), theirs.get_site_symmetry(1))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from typer.testing import CliRunner
 
-from ase_mlx.adapters.teachers import _facts, _why, calculator, espresso, teacher
+from ase_mlx.adapters.teachers import _check_bands, _facts, _why, calculator, espresso, teacher
 from ase_mlx.cli.label import label as command
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.label import label
@@ -300,3 +301,12 @@ def test_an_output_that_is_no_result_is_seen(tmp_path, output, said):
     (tmp_path / "espresso.pwo").write_text(output)
     why = _why(tmp_path / "espresso.pwo")
     assert said in why and bool(why) == bool(said)
+
+
+@pytest.mark.parametrize(("highest", "refused"), [(1.9e-3, False), (5.4e-3, True)])
+def test_too_few_bands_are_seen(tmp_path, highest, refused):
+    _check_bands(tmp_path)  # an older pw.x writes no such file
+    block = '<occupations size="3">\n 1.0e0 0.5e0\n {} </occupations>'
+    (tmp_path / "pwscf.xml").write_text("<x>" + block.format("1e-9") + block.format(highest) + "</x>")
+    with pytest.raises(RuntimeError, match=r"the highest of 3 bands .* nbnd") if refused else nullcontext():
+        _check_bands(tmp_path)

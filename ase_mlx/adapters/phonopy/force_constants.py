@@ -24,7 +24,7 @@ from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
-from ase_mlx.adapters.phonopy.symmetry import produce, symmetric
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce, symmetric
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Method = Literal["displacements", "random", "hessian"]
@@ -79,7 +79,7 @@ def phonons(
         progress: called with the number of supercells done and in all.
 
     Returns:
-        The `phonopy.Phonopy` with force constants in eV/Å² and a Γ-centred mesh in THz.
+        The `phonopy.Phonopy` with compact force constants in eV/Å² and a Γ-centred mesh in THz.
 
     Raises:
         ValueError: not a crystal, masses without meaning, a supercell of another shape, single precision.
@@ -123,12 +123,12 @@ class _Recipe:
     def compute(self, atoms: Atoms, supercell: Supercell) -> Phonopy:
         unitcell, shape = to_phonopy(atoms), matrix(atoms, supercell, self.symprec)
         primitive = guess_primitive_matrix(unitcell, symprec=self.symprec)
-        ph = Phonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec)
+        ph = FastPhonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec)
         if self.born is not None:
             given = isinstance(self.born, dict)
             ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))
         if self.method == "hessian":
-            ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator))
+            ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator), ph.primitive)
             return ph
         snapshots = {"number_of_snapshots": "auto", "random_seed": 0} if self.method == "random" else {}
         ph.generate_displacements(distance=self.displacement, **snapshots)

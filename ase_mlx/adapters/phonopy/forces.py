@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import property_or_none
@@ -47,10 +48,9 @@ def displacement_forces(
     Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
     """
     name, store = "forces_members" if members else "forces", store or Store(None, calculator)
-    rest = to_ase(ph.supercell)
-    if members and store.fetch(name, rest) is None and property_or_none(calculator, name, rest) is None:
+    cells = [to_ase(_rest(ph, calculator)), *(to_ase(cell) for cell in ph.supercells_with_displacements)]
+    if members and store.fetch(name, cells[0]) is None and property_or_none(calculator, name, cells[0]) is None:
         return None
-    cells = [rest, *(to_ase(cell) for cell in ph.supercells_with_displacements)]
     found: list[np.ndarray | None] = []
     for cell in cells:
         known = store.fetch(name, cell)
@@ -61,13 +61,27 @@ def displacement_forces(
         store.keep(name, cells[k], {name: forces})
         if progress is not None:
             progress(sum(f is not None for f in found) - 1, len(cells) - 1)
-    moved = np.stack(found[1:]) - found[0]
+    rest = found[0] if len(cells[0]) == len(ph.supercell) else found[0][..., _unitcell_atoms(ph), :]
+    moved = np.stack(found[1:]) - rest
     return np.moveaxis(moved, 1, 0) if members else moved
+
+
+def _rest(ph: Phonopy, calculator) -> PhonopyAtoms:
+    """What tells the forces at rest: the unit cell for our models, which repeat them exactly in a supercell.
+
+    Others get the supercell itself: with k points or grids of its own a cell need not feel what its images feel.
+    """
+    return ph.unitcell if isinstance(calculator, Calculator) else ph.supercell
+
+
+def _unitcell_atoms(ph: Phonopy) -> np.ndarray:
+    """Index of each supercell atom in the unit cell."""
+    return np.array([ph.supercell.u2u_map[atom] for atom in ph.supercell.s2u_map])
 
 
 def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and forces of each missing cell; our models take several at a time."""
-    size = max(1, ATOMS_PER_BATCH // len(cells[0])) if isinstance(calculator, Calculator) else 1
+    size = max(1, ATOMS_PER_BATCH // len(cells[-1])) if isinstance(calculator, Calculator) else 1
     for start in range(0, len(missing), size):
         batch = missing[start : start + size]
         try:

@@ -18,6 +18,9 @@ from ase_mlx.phonons.thermal import debye_temperature, thermal_functions
 VELOCITY_Q = 0.005
 """1/Å: length of the wave vectors whose slope is the velocity of sound."""
 
+DIRECTIONS = (8, 16)
+"""Heights and angles of these wave vectors on a half sphere: 0.03 % of the Debye temperature."""
+
 
 @dataclass(frozen=True)
 class Harmonic:
@@ -111,10 +114,11 @@ def _modes(ph: Phonopy, frequencies: np.ndarray) -> dict[str, np.ndarray]:
 
 def _velocities(ph: Phonopy) -> np.ndarray:
     """Velocities of sound (directions, 3) in THz Å on a half sphere, equal weights."""
-    height = (np.arange(12) + 0.5) / 12
-    angle = 2 * np.pi * (np.arange(24) + 0.5) / 24
+    rings, steps = DIRECTIONS
+    height = (np.arange(rings) + 0.5) / rings
+    angle = 2 * np.pi * (np.arange(steps) + 0.5) / steps
     ring = np.sqrt(1 - height**2)[:, None]
-    directions = [ring * np.cos(angle), ring * np.sin(angle), np.broadcast_to(height[:, None], (12, 24))]
+    directions = [ring * np.cos(angle), ring * np.sin(angle), np.broadcast_to(height[:, None], DIRECTIONS)]
     waves = VELOCITY_Q * np.stack(directions, axis=-1).reshape(-1, 3)
     return np.sort(ph.run_qpoints(waves @ ph.primitive.cell.T).frequencies, axis=1)[:, :3] / VELOCITY_Q
 

@@ -15,12 +15,12 @@ from ase_mlx.graph import from_atoms
 from ase_mlx.models.hessian import hessian_products
 from ase_mlx.models.potential import Potential
 
-Constants = Float[np.ndarray, "atoms atoms 3 3"]
+Constants = Float[np.ndarray, "primitive supercell 3 3"]
 
 
 def hessian_force_constants(
     ph: Phonopy, calculator, members: bool = False
-) -> Constants | tuple[Constants, Float[np.ndarray, "members atoms atoms 3 3"]]:
+) -> Constants | tuple[Constants, Float[np.ndarray, "members primitive supercell 3 3"]]:
     """Second derivatives of the supercell's energy, as phonopy's displacements of vanishing size would give them.
 
     One product for each displacement that the space group leaves; phonopy solves and distributes as it does for forces.
@@ -31,7 +31,7 @@ def hessian_force_constants(
         members: also the force constants of every member of the ensemble, none where the model has no members.
 
     Returns:
-        Full force constants in eV/Å², space group and sum rule within rounding, not yet projected; with members also
+        Compact force constants in eV/Å², space group and sum rule within rounding, not yet projected; with members also
         theirs, member axis first.
 
     Raises:
@@ -61,5 +61,5 @@ def hessian_force_constants(
 
 def _distribute(linear: Phonopy, products: np.ndarray) -> np.ndarray:
     linear.forces = -products
-    linear.produce_force_constants(fc_calculator="traditional", show_drift=False)
+    linear.produce_force_constants(calculate_full_force_constants=False, fc_calculator="traditional", show_drift=False)
     return linear.force_constants.copy()

@@ -48,6 +48,7 @@ def members(
         member.dataset = copy.deepcopy(ph.dataset)
         member.forces = forces
         produce(member)
+        member.force_constants = _calibrated(member.force_constants, ph, calculator)
         found.append(member)
     return tuple(found)
 
@@ -56,9 +57,15 @@ def _from_hessian(ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
     found = []
     for one in hessian_force_constants(ph, calculator, members=True)[1]:
         member = copy.copy(ph)
-        member.force_constants = symmetric(one)
+        member.force_constants = _calibrated(symmetric(one, ph.primitive), ph, calculator)
         found.append(member)
     return tuple(found)
+
+
+def _calibrated(constants: np.ndarray, ph: Phonopy, calculator) -> np.ndarray:
+    """Widen a member's distance from the mean as held-out columns of the Hessian ask, where the model knows them."""
+    scale = getattr(getattr(calculator, "model", None), "hessian_scale", 1.0)
+    return ph.force_constants + scale * (constants - ph.force_constants)
 
 
 def propagate(

@@ -17,6 +17,7 @@ from ase_mlx.learn.files import parameters_equal
 from ase_mlx.learn.fit import fit, mean_loss
 from ase_mlx.learn.metrics import collect, errors
 from ase_mlx.learn.train import prepare, train
+from ase_mlx.learn.uncertainty import responses
 from ase_mlx.models.potential import potential_loss
 
 CUTOFF = 4.0
@@ -218,6 +219,15 @@ def test_a_column_is_the_hessian_times_the_displacement():
     assert reference == pytest.approx(hessian @ u / np.sqrt(np.mean(u**2)), abs=0.02 * np.abs(reference).max())
 
 
+def test_columns_of_members_are_the_change_of_their_forces(mixed):
+    model = tiny_potential(elements=(13, 79), cutoff=CUTOFF, reference_energies=(3.0, 3.0)).to(torch.float64)
+    found = responses(model, samples_of(mixed))["hessian"]
+    rows = collect(model, samples_of(mixed))["hessian"]
+    np.testing.assert_allclose(found.residual, rows["reference"] - rows["predicted"], atol=1e-9)
+    spread = (found.by_weight @ model.deviations.T.to(torch.float64)).std(dim=1) * model.hessian_scale
+    np.testing.assert_allclose(rows["std"], spread, rtol=1e-5, atol=1e-9)
+
+
 def test_a_run_with_columns(plain, tmp_path):
     frames = [*plain, *(displaced(a, k) for k, a in enumerate(plain))]
     for k, atoms in enumerate(frames):
@@ -230,7 +240,8 @@ def test_a_run_with_columns(plain, tmp_path):
     _, info = train(config, tmp_path / "model", report=reported.append)
     assert all(p.parts["hessian"] > 0 for p in reported)
     assert info["errors"]["hessian"]["relative"] > 0
-    assert "hessian" not in info["calibration"]
+    assert info["calibration"]["hessian"]["floor"] == 0 < info["calibration"]["hessian"]["scale"]
+    assert 0 < info["errors"]["hessian"]["inside_68"] <= 1
     assert info["fit"]["hessian_weight"] == 0.05
     write_frames(tmp_path / "plain.extxyz", plain)
     with pytest.raises(ValueError, match="no training frame has the arrays displacement"):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from scipy.stats import norm
 from tiny import labelled, tiny_potential
 
@@ -116,6 +118,14 @@ def test_responses_are_derivatives_by_the_readout(samples):
         change = (response.residual - moved[name].residual) / 1e-3
         assert change.numpy() == pytest.approx(response.by_weight[:, 4].numpy(), abs=1e-8)
     assert [len(found[n].residual) for n in ("energy", "forces", "stress")] == [3, 36, 18]
+
+
+def test_what_symmetry_makes_zero_sets_no_error_bar(samples):
+    perfect = bulk("Al", cubic=True)
+    perfect.calc = EMT()
+    perfect.get_potential_energy(), perfect.get_stress()
+    found = responses(untrained(), [*samples[:2], sample(perfect, 4.0, "perfect")])
+    assert [len(found[n].residual) for n in ("energy", "forces", "stress")] == [3, 24, 15]
 
 
 def test_a_potential_gets_members_scales_and_distances(samples):
