@@ -92,7 +92,7 @@ class _Symmetry(Symmetry):
             chosen = np.flatnonzero(coset.ravel() == k)
             self._atomic_permutations[chosen] = translations[found[chosen]][:, representative]
 
-    def get_site_symmetry(self, atom_number: int) -> Int[np.ndarray, "k 3 3"]:
+    def get_site_symmetry(self, atom_number: int | np.integer) -> Int[np.ndarray, "k 3 3"]:
         """Find the (dimensionless) rotations that leave an atom where it is.
 
         Source: ours.
