@@ -18,6 +18,9 @@ from ase_mlx.graph import Graph
 from ase_mlx.models.potential import CALIBRATED, Potential, hessian_column, mechanics, moved_atoms, sum_by_graph
 
 NOMINAL_68, NORMAL_95 = 0.682689, 1.959964
+FITTED = ("energy", "forces", "hessian")
+"""Quantities whose residuals tell the members apart, each with the same weight."""
+
 FORBIDDEN = 1e-4
 """Dimensionless: a component whose response to the readout is smaller, beside the largest, is zero by symmetry."""
 
@@ -96,9 +99,9 @@ def _by_weight(model: Potential, graph: Graph) -> dict[str, Tensor]:
 def fit_members(
     data: dict[str, Response], members: int, seed: int = 0, steps: int = 1500, rate: float = 0.02
 ) -> Float[Tensor, "members features"]:
-    """Fit zero-mean deviations of the readout by the likelihood of residuals of energies (eV/atom) and forces (eV/Å).
+    """Fit zero-mean deviations of the readout by the likelihood of the residuals of what `FITTED` names (eV, Å).
 
-    ½ ⟨r²/(s² + s₀²) + ln(s² + s₀²)⟩ over both, s² the members' unbiased variance, s₀ a fitted floor for each quantity;
+    ½ ⟨r²/(s² + s₀²) + ln(s² + s₀²)⟩ over each, s² the members' unbiased variance, s₀ a fitted floor for each quantity;
     the mean of the members, and with it every prediction, does not change.
 
     Returns:
@@ -107,13 +110,13 @@ def fit_members(
     Source: Kellner and Ceriotti, arXiv 2402.16621, eq. 6.
     """
     generator = torch.Generator().manual_seed(seed)
-    used = {n: data[n] for n in ("energy", "forces") if n in data and len(data[n].residual)}
+    used = {n: data[n] for n in FITTED if n in data and len(data[n].residual)}
     n_features = data["forces"].by_weight.shape[1]
     spread = {n: r.by_weight.norm() / math.sqrt(r.by_weight.shape[0]) for n, r in used.items()}
     size = {n: r.residual.square().mean().sqrt().clamp_min(1e-9) for n, r in used.items()}
     start = float(size["forces"] / spread["forces"].clamp_min(1e-12))
     raw = torch.randn(members, n_features, generator=generator, dtype=torch.float64).requires_grad_()
-    floors = torch.full((2,), -1.0, dtype=torch.float64, requires_grad=True)
+    floors = torch.full((len(used),), -1.0, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([raw, floors], lr=rate)
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -43,7 +43,7 @@ def test_displacement_forces(tmp_path):
     start_and_kill("displaced", folder, "forces", 6)
     done = len(list(folder.glob("forces-*.npz")))
     expected, all_calls = counted(slow_emt.displaced, whole)
-    assert 6 <= done < len(list(whole.glob("forces-*.npz"))) == all_calls - 1  # one call looks for residual forces
+    assert 6 <= done < len(list(whole.glob("forces-*.npz"))) == all_calls - 1  # one call is at rest
     result, calls = counted(slow_emt.displaced, folder)
     assert calls == all_calls - done - 1
     np.testing.assert_array_equal(result.force_constants, expected.force_constants)
@@ -87,7 +87,7 @@ def test_a_calculator_that_fails_is_named_and_finished_work_stays(tmp_path, nan,
     atoms.symbols[0] = "Au"
     with pytest.raises(ForcesError, match=f"displaced supercell 1 of 2: .*{said}.*goes on from there"):
         phonons(atoms, Failing(2, nan), (2, 2, 2), folder=tmp_path)
-    assert len(list(tmp_path.glob("forces-*.npz"))) == 1
+    assert len(list(tmp_path.glob("rest-*.npz"))) == 1
     with pytest.raises(ForcesError, match="Give folder="):
         phonons(atoms, Failing(2, nan), (2, 2, 2))
     healthy = Failing(0)

@@ -30,6 +30,7 @@ from ase_mlx.adapters.phonopy import (
     quasi_harmonic,
 )
 from ase_mlx.adapters.phonopy.cells import Supercell, to_ase
+from ase_mlx.adapters.phonopy.forces import check_precision
 from ase_mlx.adapters.phonopy.store import Store
 
 TOLERANCE = 0.05
@@ -208,10 +209,7 @@ class ThermalFeaturizer(BaseFeaturizer):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value!r}, expected a finite number above zero.")
-        if str(getattr(self.calculator, "dtype", "")).endswith("float32"):
-            raise ValueError(
-                'Phonons need forces in double precision, got a float32 calculator; make it with dtype="float64".'
-            )
+        check_precision(self.calculator)
         Store(self.folder, self.calculator)
 
     def _row(self, atoms: Atoms) -> list:

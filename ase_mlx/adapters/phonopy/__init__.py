@@ -8,8 +8,8 @@ Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 from ase_mlx.adapters.phonopy.anisotropic import AxialExpansion, axial_expansion
 from ase_mlx.adapters.phonopy.convergence import change
 from ase_mlx.adapters.phonopy.files import load_phonons, save_phonons
-from ase_mlx.adapters.phonopy.force_constants import ResidualWarning, phonons
-from ase_mlx.adapters.phonopy.forces import ForcesError
+from ase_mlx.adapters.phonopy.force_constants import phonons
+from ase_mlx.adapters.phonopy.forces import ForcesError, ResidualWarning
 from ase_mlx.adapters.phonopy.gruneisen import Gruneisen, gruneisen, mode_gruneisen
 from ase_mlx.adapters.phonopy.harmonic import Harmonic, harmonic
 from ase_mlx.adapters.phonopy.members import members

@@ -14,33 +14,21 @@ from phonopy import Phonopy
 from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
-from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.supercells import kind
-from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
+from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, change
 from ase_mlx.adapters.phonopy.follow import follow
-from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
+from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces, forces_at_rest
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce, symmetric
-from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Method = Literal["displacements", "random", "hessian"]
 
-RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
-"""eV/Å and GPa: above these the structure is not at a minimum and its harmonic expansion is in doubt."""
-
 RELAXED = 1e-4
 """eV/Å: forces left by the relaxation."""
-
-
-class ResidualWarning(UserWarning):
-    """Forces or stress act on the crystal whose phonons are asked for.
-
-    Source: ours.
-    """
 
 
 def phonons(
@@ -115,7 +103,6 @@ class _Recipe:
     progress: Progress | None
 
     def run(self, atoms: Atoms) -> Phonopy:
-        _report_residual(atoms, self.calculator, self.store)
         ph = self.converged(atoms) if _is_auto(self.supercell) else self.compute(atoms, self.supercell)
         warn_if_small(ph.supercell, self.calculator)
         return ph
@@ -128,6 +115,7 @@ class _Recipe:
             given = isinstance(self.born, dict)
             ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))
         if self.method == "hessian":
+            forces_at_rest(ph, self.calculator, self.store)
             ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator), ph.primitive)
             return ph
         snapshots = {"number_of_snapshots": "auto", "random_seed": 0} if self.method == "random" else {}
@@ -190,32 +178,9 @@ def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape
     return done
 
 
-def _report_residual(atoms: Atoms, calculator, store: Store) -> None:
-    cell = to_ase(to_phonopy(atoms))
-    known = store.fetch("residual", cell)
-    if known is None:
-        stress = property_or_none(calculator, "stress", cell)
-        known = {"forces": np.asarray(calculator.get_property("forces", cell)), "stress": np.zeros(6)}
-        known |= {} if stress is None else {"stress": stress}
-        store.keep("residual", cell, known)
-    force = np.linalg.norm(known["forces"], axis=1).max()
-    stress = np.abs(known["stress"]).max() * EV_PER_A3_IN_GPA
-    if force > RESIDUAL_FORCE or stress > RESIDUAL_STRESS:
-        warnings.warn(
-            f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "
-            "frequencies are those of a crystal held by force. Use relax=True.",
-            ResidualWarning,
-            stacklevel=4,
-        )
-
-
 def _check(calculator, on_imaginary: str, method: str) -> None:
     if on_imaginary not in ("error", "follow", "report"):
         raise ValueError(f'on_imaginary: got "{on_imaginary}", expected "error", "follow" or "report".')
     if method not in ("displacements", "random", "hessian"):
         raise ValueError(f'method: got "{method}", expected "displacements", "random" or "hessian".')
-    if str(getattr(calculator, "dtype", "float64")).endswith("float32"):
-        raise ValueError(
-            "Finite displacements need forces in double precision, got a float32 calculator; "
-            'make it with dtype="float64".'
-        )
+    check_precision(calculator)

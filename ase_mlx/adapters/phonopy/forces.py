@@ -3,21 +3,35 @@
 Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 from phonopy import Phonopy
-from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phonopy.cells import to_ase
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
+from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Progress = Callable[[int, int], None]
+
+
+RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
+"""eV/Å and GPa: above these the structure is not at a minimum and its harmonic expansion is in doubt."""
+
+AT_REST = "the supercell at rest"
+
+
+class ResidualWarning(UserWarning):
+    """Forces or stress act on the crystal whose phonons are asked for.
+
+    Source: ours.
+    """
 
 
 class ForcesError(RuntimeError):
@@ -25,6 +39,21 @@ class ForcesError(RuntimeError):
 
     Source: ours.
     """
+
+
+def check_precision(calculator) -> None:
+    """Refuse a calculator that says it works in single precision: small displacements (Å) drown in its rounding.
+
+    Raises:
+        ValueError: naming what to do.
+
+    Source: ours.
+    """
+    if str(getattr(calculator, "dtype", "float64")).endswith("float32"):
+        raise ValueError(
+            "Finite displacements need forces in double precision, got a float32 calculator; "
+            'make it with dtype="float64".'
+        )
 
 
 def displacement_forces(
@@ -48,9 +77,15 @@ def displacement_forces(
     Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
     """
     name, store = "forces_members" if members else "forces", store or Store(None, calculator)
-    cells = [to_ase(_rest(ph, calculator)), *(to_ase(cell) for cell in ph.supercells_with_displacements)]
-    if members and store.fetch(name, cells[0]) is None and property_or_none(calculator, name, cells[0]) is None:
-        return None
+    cells = [to_ase(cell) for cell in ph.supercells_with_displacements]
+    if members:
+        rest = _members_at_rest(ph, calculator, store)
+        if rest is None:
+            return None
+    else:
+        rest = forces_at_rest(ph, calculator, store)
+        if progress is not None:
+            progress(0, len(cells))
     found: list[np.ndarray | None] = []
     for cell in cells:
         known = store.fetch(name, cell)
@@ -60,18 +95,59 @@ def displacement_forces(
         found[k] = forces
         store.keep(name, cells[k], {name: forces})
         if progress is not None:
-            progress(sum(f is not None for f in found) - 1, len(cells) - 1)
-    rest = found[0] if len(cells[0]) == len(ph.supercell) else found[0][..., _unitcell_atoms(ph), :]
-    moved = np.stack(found[1:]) - rest
+            progress(sum(f is not None for f in found), len(cells))
+    moved = np.stack(found) - (rest if rest.shape[-2] == len(ph.supercell) else rest[..., _unitcell_atoms(ph), :])
     return np.moveaxis(moved, 1, 0) if members else moved
 
 
-def _rest(ph: Phonopy, calculator) -> PhonopyAtoms:
-    """What tells the forces at rest: the unit cell for our models, which repeat them exactly in a supercell.
+def forces_at_rest(ph: Phonopy, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]:
+    """Forces of the undisplaced atoms in eV/Å; with a warning where these, or the stress, say that it is no minimum.
 
-    Others get the supercell itself: with k points or grids of its own a cell need not feel what its images feel.
+    Of our models those of the unit cell, which repeat exactly in a supercell. Other calculators get the supercell
+    itself: with k points or grids of its own a cell need not feel what its images feel.
+
+    Raises:
+        ForcesError: the calculator raised or gave NaN.
+
+    Source: ours.
     """
-    return ph.unitcell if isinstance(calculator, Calculator) else ph.supercell
+    cell = _at_rest(ph, calculator)
+    known = store.fetch("rest", cell)
+    if known is None:
+        try:
+            forces = np.array(calculator.get_property("forces", cell), dtype=float)
+            stress = property_or_none(calculator, "stress", cell)
+        except Exception as error:
+            raise ForcesError(_message(AT_REST, store, f"{type(error).__name__}: {error}")) from error
+        known = {"forces": _checked(forces, cell, AT_REST, store)}
+        known["stress"] = np.zeros(6) if stress is None else stress
+        store.keep("rest", cell, known)
+    force = np.linalg.norm(known["forces"], axis=1).max()
+    stress = np.abs(known["stress"]).max() * EV_PER_A3_IN_GPA
+    if force > RESIDUAL_FORCE or stress > RESIDUAL_STRESS:
+        warnings.warn(
+            f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "
+            "frequencies are those of a crystal held by force. Use relax=True.",
+            ResidualWarning,
+            stacklevel=5,
+        )
+    return known["forces"]
+
+
+def _members_at_rest(ph: Phonopy, calculator, store: Store) -> np.ndarray | None:
+    cell = _at_rest(ph, calculator)
+    known = store.fetch("forces_members", cell)
+    if known is None:
+        forces = property_or_none(calculator, "forces_members", cell)
+        if forces is None:
+            return None
+        known = {"forces_members": _checked(forces, cell, AT_REST, store)}
+        store.keep("forces_members", cell, known)
+    return known["forces_members"]
+
+
+def _at_rest(ph: Phonopy, calculator) -> Atoms:
+    return to_ase(ph.unitcell if isinstance(calculator, Calculator) else ph.supercell)
 
 
 def _unitcell_atoms(ph: Phonopy) -> np.ndarray:
@@ -81,19 +157,16 @@ def _unitcell_atoms(ph: Phonopy) -> np.ndarray:
 
 def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and forces of each missing cell; our models take several at a time."""
-    size = max(1, ATOMS_PER_BATCH // len(cells[-1])) if isinstance(calculator, Calculator) else 1
+    size = max(1, ATOMS_PER_BATCH // len(cells[0])) if isinstance(calculator, Calculator) else 1
     for start in range(0, len(missing), size):
         batch = missing[start : start + size]
+        what = f"displaced supercell {max(batch) + 1} of {len(cells)}"
         try:
             values = _batch([cells[k] for k in batch], calculator, name)
         except Exception as error:
-            raise ForcesError(_message(batch, len(cells), store, f"{type(error).__name__}: {error}")) from error
+            raise ForcesError(_message(what, store, f"{type(error).__name__}: {error}")) from error
         for k, forces in zip(batch, values, strict=True):
-            expected = (*forces.shape[:-2], len(cells[k]), 3)
-            if forces.shape != expected or not np.isfinite(forces).all():
-                said = f"forces of shape {forces.shape}, {np.count_nonzero(~np.isfinite(forces))} of them not finite"
-                raise ForcesError(_message([k], len(cells), store, said))
-            yield k, forces
+            yield k, _checked(forces, cells[k], f"displaced supercell {k + 1} of {len(cells)}", store)
 
 
 def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
@@ -104,11 +177,17 @@ def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
     return [np.asarray(p.members["forces"] if members else p["forces"], dtype=float) for p in found]
 
 
-def _message(numbers: list[int], total: int, store: Store, said: str) -> str:
-    which = "the supercell at rest" if numbers == [0] else f"displaced supercell {max(numbers)} of {total - 1}"
+def _checked(forces: np.ndarray, cell: Atoms, what: str, store: Store) -> np.ndarray:
+    if forces.shape[-2:] != (len(cell), 3) or not np.isfinite(forces).all():
+        said = f"forces of shape {forces.shape}, {np.count_nonzero(~np.isfinite(forces))} of them not finite"
+        raise ForcesError(_message(what, store, said))
+    return forces
+
+
+def _message(what: str, store: Store, said: str) -> str:
     kept = (
         f"What was finished is kept in {str(store.folder)!r}: the same call goes on from there"
         if store.folder
         else "Give folder= to keep what is finished and go on from there"
     )
-    return f"The calculator failed on {which}: {said}. {kept}."
+    return f"The calculator failed on {what}: {said}. {kept}."

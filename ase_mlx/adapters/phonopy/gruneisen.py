@@ -15,7 +15,8 @@ from phonopy import Phonopy, PhonopyGruneisen
 
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
-from ase_mlx.adapters.phonopy.force_constants import ResidualWarning, phonons, relaxed
+from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
+from ase_mlx.adapters.phonopy.forces import ResidualWarning
 from ase_mlx.adapters.phonopy.members import members
 from ase_mlx.adapters.phonopy.sampled_cells import stretched
 from ase_mlx.adapters.phonopy.stability import OnImaginary, acoustic_modes

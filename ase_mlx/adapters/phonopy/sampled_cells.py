@@ -15,7 +15,8 @@ from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phonopy.cells import Supercell, matrix, to_ase
-from ase_mlx.adapters.phonopy.force_constants import ResidualWarning, phonons
+from ase_mlx.adapters.phonopy.force_constants import phonons
+from ase_mlx.adapters.phonopy.forces import ResidualWarning
 from ase_mlx.adapters.phonopy.members import members
 from ase_mlx.adapters.phonopy.stability import acoustic_modes
 from ase_mlx.adapters.phonopy.store import Store
