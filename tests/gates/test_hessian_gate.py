@@ -59,7 +59,7 @@ def test_tables_of_the_radial_functions_move_force_constants_little(silicon, cal
 
 @pytest.mark.filterwarnings("ignore:The supercell of")
 def test_frequencies_of_silicon_are_those_of_finite_displacements(calculator):
-    ph = phonons(bulk("Si", cubic=True, a=5.468), calculator, (2, 2, 2), relax=False)
+    ph = phonons(bulk("Si", cubic=True, a=5.468), calculator, (2, 2, 2), displacement=0.005, relax=False)
     kept, displacements = ph.force_constants.copy(), copy.deepcopy(ph.dataset)
     exact = copy.copy(ph)
     exact.force_constants = hessian_force_constants(ph, calculator)
