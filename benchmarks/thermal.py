@@ -6,13 +6,14 @@ Model and DFT go through the same steps: the same 2×2×2 supercells, displaceme
 volume from an equation of state. DFT forces and energies are those of `data/` (part `reference`: neither trained nor
 chosen by). C_V, S and θ_D hold at the lattice constant that the DFT cells have, the expansion at each side's own
 volume. An error bar is the 95 % interval of the members, ±1.96 σ; the DFT value should be inside in nine of ten cases.
+The DFT values are of the k points that the model was taught by; for Al those of a denser mesh follow ("Al, k").
 """
 
 import argparse
 import json
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,12 @@ CRYSTALS = (
         "C_V": (23.3, CRC), "S": (31.1, CRC), "θ_D": (374, KITTEL),
         "α_V": (17.7, "R. R. Reeber and K. Wang, Mater. Chem. Phys. 46, 259 (1996), 300 K")}),
     Crystal("SiGe", "sigesn", "sige64ph", "sige2_eos", 5.594, {}),
-    Crystal("Al", "al", "al32ph", "al4_eos", 4.045, {
+    Crystal("Al", "al", "al32phk3", "al4_eos", 4.045, {
         "C_V": (24.2, CRC), "S": (28.3, CRC), "θ_D": (428, KITTEL),
         "α_V": (69.3, "CRC Handbook of Chemistry and Physics, 25 °C")}),
 )  # fmt: skip
+DENSER = (replace(CRYSTALS[-1], name="Al, k", phonons="al32ph"),)
+"""The same with the k points of 10×10×10 instead of the 6×6×6 that `al` was taught by: its teacher's own error."""
 
 
 def reference_phonons(crystal: Crystal) -> dict[float, tuple[Phonopy, Phonopy]]:
@@ -189,7 +192,7 @@ def main() -> int:
     replaced = dict(text.split("=", 1) for text in options.model)
     print_machine(machine())
     rows = []
-    for crystal in CRYSTALS:
+    for crystal in CRYSTALS + DENSER:
         if not options.quick or crystal.name in ("Si", "Al"):
             rows += compare(crystal, replaced.get(crystal.model, crystal.model))
     print(f"phonons in 2×2×2 cubic cells, displacement 0.01 Å, mesh {MESH}, 300 K; 16 members")
@@ -201,10 +204,12 @@ def main() -> int:
             f"{row['crystal']:6}{row['quantity']:5}{row['value']:9.3f} {NORMAL_95 * row['std']:8.3f}{row['dft']:9.3f}"
             f"{row['sigmas']:6.2f} σ{'yes' if inside else 'NO':>8}{known:>12}  {row['unit']}; {row['source']}"
         )
-    share = np.mean([row["sigmas"] <= NORMAL_95 for row in rows])
-    one = np.mean([row["sigmas"] <= 1 for row in rows])
+    taught = [row for row in rows if row["crystal"] in {crystal.name for crystal in CRYSTALS}]
+    one = np.mean([row["sigmas"] <= 1 for row in taught])
     print(f"inside one σ: {100 * one:.0f} % (nominal 68 %), phonon volumes: {[row['volumes'] for row in rows[::4]]}")
-    good = verdict([("DFT values inside the 95 % error bar, share", float(share), "≥", 0.9)])
+    shares = [np.mean([row["sigmas"] <= NORMAL_95 for row in some]) for some in (taught, rows)]
+    print(f"inside the 95 % bar: {shares[0]:.3f} at the teacher's k points, {shares[1]:.3f} with the denser mesh of Al")
+    good = verdict([("DFT values inside the 95 % error bar, share", float(shares[0]), "≥", 0.9)])
     if options.json:
         Path(options.json).write_text(json.dumps({"rows": rows, "reached": good}, indent=1))
     return 0 if good else 1

@@ -54,7 +54,7 @@ BASE_VAL = (
     | names("al4_md", "5 14")
     | names("al4_rattle", "2")
 )
-PHONONS = {"si64ph", "ge64ph", "sige64ph", "al32ph"}
+PHONONS = {"si64ph", "ge64ph", "sige64ph", "al32ph", "al32phk3"}
 """Families of displaced perfect supercells: a file of their own, which nothing learns from."""
 NO_ENERGY = {
     "si64",
@@ -161,6 +161,7 @@ def check(frames: list[Atoms]) -> None:
     seen = {}
     for atoms in frames:
         key = (tuple(atoms.numbers), np.round(atoms.cell.array, 5).tobytes(), np.round(atoms.positions, 5).tobytes())
+        key += (atoms.info["family"],) * (atoms.info["family"] in PHONONS)  # two meshes of k points for one structure
         if key in seen:
             raise ValueError(f"got one structure as {seen[key]} and {atoms.info['config_name']}; leave one out")
         seen[key] = atoms.info["config_name"]

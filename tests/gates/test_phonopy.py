@@ -113,6 +113,24 @@ def test_exact_frequencies_are_those_of_the_supercells_own_waves(copper):
     assert stability(copper).exact == pytest.approx(copper.run_qpoints(fitting).frequencies.min(), abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_supercell_at_rest_is_calculated_only_where_symmetry_leaves_forces():
+    seen = []
+
+    class Counting(EMT):
+        def calculate(self, atoms, *args, **kwargs):
+            seen.append(len(atoms))
+            super().calculate(atoms, *args, **kwargs)
+
+    phonons(bulk("Cu"), Counting(), (3, 3, 3), relax=False)
+    assert sorted(seen) == [1, 27]
+    seen.clear()
+    free = bulk("Cu", "hcp", a=2.55, c=4.2) * (2, 1, 1)
+    free.positions[0] += [0.0, 0.0, 0.01]
+    phonons(free, Counting(), (1, 2, 2), relax=False, on_imaginary="report")
+    assert set(seen) == {16} and len(seen) > 2
+
+
 def test_members_give_error_bars_with_known_size():
     strengths = np.array([0.9, 1.0, 1.1, 1.25])
     calculator = EnsembleEMT(strengths)

@@ -103,8 +103,9 @@ def displacement_forces(
 def forces_at_rest(ph: Phonopy, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]:
     """Forces of the undisplaced atoms in eV/Å; with a warning where these, or the stress, say that it is no minimum.
 
-    Of our models those of the unit cell, which repeat exactly in a supercell. Other calculators get the supercell
-    itself: with k points or grids of its own a cell need not feel what its images feel.
+    Of our models those of the unit cell, which repeat exactly in a supercell, and of any calculator where symmetry
+    makes them zero. Otherwise the supercell itself is calculated: with k points or grids of its own, a calculator need
+    not give a cell what its images feel.
 
     Raises:
         ForcesError: the calculator raised or gave NaN.
@@ -147,7 +148,14 @@ def _members_at_rest(ph: Phonopy, calculator, store: Store) -> np.ndarray | None
 
 
 def _at_rest(ph: Phonopy, calculator) -> Atoms:
-    return to_ase(ph.unitcell if isinstance(calculator, Calculator) else ph.supercell)
+    whole = not isinstance(calculator, Calculator) and not _held_by_symmetry(ph)
+    return to_ase(ph.supercell if whole else ph.unitcell)
+
+
+def _held_by_symmetry(ph: Phonopy) -> bool:
+    """Tell whether no atom can feel a force at rest: none of its directions is left alone by all that fixes it."""
+    sites = (ph.symmetry.get_site_symmetry(atom) for atom in ph.symmetry.get_independent_atoms())
+    return all(np.abs(rotations.mean(axis=0)).max() < 1e-8 for rotations in sites)
 
 
 def _unitcell_atoms(ph: Phonopy) -> np.ndarray:
