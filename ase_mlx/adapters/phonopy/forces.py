@@ -130,7 +130,7 @@ def forces_at_rest(ph: Phonopy, calculator, store: Store) -> Float[np.ndarray, "
             f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "
             "frequencies are those of a crystal held by force. Use relax=True.",
             ResidualWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return known["forces"]
 
