@@ -77,7 +77,9 @@ def _hessian_rows(model: Model, sample: Sample, p: Prediction) -> dict[str, np.n
     rows["species"] = sample.graph.numbers.cpu()[moved].repeat_interleave(3).numpy()
     if members:
         change = p.members["forces"][:, moved] - base.members["forces"]
-        rows["std"] = model.hessian_scale * hessian_column(sample, change).std(dim=0).cpu().flatten().numpy()
+        rows["std"] = (
+            getattr(model, "hessian_scale", 1.0) * hessian_column(sample, change).std(dim=0).cpu().flatten().numpy()
+        )
     return rows
 
 
