@@ -1,12 +1,15 @@
-"""Learned energies, forces and stresses with error bars, for ASE and phonopy. Use it as `import ase_mlx as am`."""
+"""Learned energies, forces, stresses and densities with error bars, for ASE and phonopy.
+
+Use it as `import ase_mlx as am`.
+"""
 
 from importlib import import_module
 from importlib.metadata import version
 
-__all__ = ["available", "load", "predict"]
+__all__ = ["available", "grid", "load", "predict"]
 __version__ = version("ase-mlx")
 
-_HOMES = {"available": "pretrained", "load": "pretrained", "predict": "models.predict"}
+_HOMES = {"available": "pretrained", "load": "pretrained", "predict": "models.predict", "grid": "graph"}
 
 
 def __getattr__(name: str):

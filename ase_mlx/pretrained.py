@@ -57,5 +57,5 @@ def available() -> list[dict[str, Any]]:
 
     Source: ours.
     """
-    keys = ("title", "elements", "outputs", "level_of_theory", "errors", "licence")
+    keys = ("title", "elements", "outputs", "level_of_theory", "errors", "density", "licence")
     return [{"name": n} | {k: read_card(FOLDER / n).get(k) for k in keys} for n in names()]

@@ -36,9 +36,12 @@ forces = Quantity("forces", "atom", (3,), -1, "eV/Å")
 stress = Quantity("stress", "graph", (6,), 1, "eV/Å³")
 stresses = Quantity("stresses", "atom", (6,), 1, "eV/Å³")
 distance = Quantity("distance", "atom", (), 1, "dimensionless")
+density = Quantity("density", "point", (), 1, "e/Å³")
 features = Quantity("features", "atom", (-1,), 1, "dimensionless")
 
-ALL: dict[str, Quantity] = {q.name: q for q in (energy, energies, forces, stress, stresses, distance, features)}
+ALL: dict[str, Quantity] = {
+    q.name: q for q in (energy, energies, forces, stress, stresses, density, distance, features)
+}
 
 SYMBOLS: tuple[str, ...] = (
     "X",

@@ -13,7 +13,8 @@ from ase_mlx.pretrained import FOLDER, available
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- models table -->", "<!-- end of models table -->"
 HEAD = (
-    "name", "elements", "energy (meV/atom)", "forces (meV/Å)", "stress (MPa)", "forces within 68 % / 95 % bars", "MB",
+    "name", "elements", "energy (meV/atom)", "forces (meV/Å)", "stress (MPa)", "density (%)",
+    "forces within 68 % / 95 % bars", "density within", "MB",
 )  # fmt: skip
 
 
@@ -22,10 +23,15 @@ def table() -> str:
     rows = [HEAD, tuple("---" if k < 2 else "---:" for k in range(len(HEAD)))]
     for card in available():
         errors = card["errors"]
-        inside = " / ".join(f"{100 * errors['forces'][key]:.0f} %" for key in ("inside_68", "inside_95"))
+        density = card["density"]["errors"]
+        forces_in, density_in = (
+            " / ".join(f"{100 * found[key]:.0f} %" for key in ("inside_68", "inside_95"))
+            for found in (errors["forces"], density)
+        )
         size = (FOLDER / card["name"] / WEIGHTS).stat().st_size / 1e6
         mae = (f"{errors[quantity]['mae']:.3g}" for quantity in ("energy", "forces", "stress"))
-        rows.append((f"`{card['name']}`", ", ".join(card["elements"]), *mae, inside, f"{size:.1f}"))
+        rows.append((f"`{card['name']}`", ", ".join(card["elements"]), *mae, f"{density['nmae']:.2f}",
+                     forces_in, density_in, f"{size:.1f}"))  # fmt: skip
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

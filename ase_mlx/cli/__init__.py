@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.density import density
 from ase_mlx.cli.evaluate import evaluate
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: `ase-mlx run silicon.cif -o silicon`. Exit codes: 0 done, 1 the work failed, 2 a wrong call.",
 )
-for command in (demo, run, phonons, train, evaluate, label, models):
+for command in (demo, run, phonons, density, train, evaluate, label, models):
     app.command()(command)
 
 
@@ -47,7 +48,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Energies, forces and stresses from learned models, each with an error bar."""
+    """Energies, forces, stresses and electron densities from learned models, each with an error bar."""
     exits.debug = debug or exits.debug
 
 

@@ -29,4 +29,6 @@ def models(json: JsonFile = None) -> None:
 
 def _row(card: dict) -> dict[str, str]:
     errors = {f"{name}, {e['unit']}": f"{e['mae']:.3g}" for name, e in card["errors"].items()}
+    if card["density"]:
+        errors["density, %"] = f"{card['density']['errors']['nmae']:.2g}"
     return {"name": card["name"], "elements": " ".join(card["elements"]), **errors}

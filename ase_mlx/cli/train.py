@@ -1,4 +1,4 @@
-"""`ase-mlx train`: a potential from labelled frames.
+"""`ase-mlx train`: a potential from labelled frames, or a density on a potential.
 
 Source: ours.
 """
@@ -31,6 +31,7 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ase_mlx.learn.config import read_config
+    from ase_mlx.learn.density.train import prepare_density, run_density
     from ase_mlx.learn.train import prepare
     from ase_mlx.learn.train import train as run
     from ase_mlx.pretrained import find, names
@@ -40,7 +41,7 @@ def train(
         if settings.start:
             known = settings.start in names()
             settings = replace(settings, start=str(find(settings.start if known else config.parent / settings.start)))
-        prepare(settings)
+        (prepare_density if settings.kind == "density" else prepare)(settings)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -52,10 +53,29 @@ def train(
             if not console.is_terminal and (p.epoch % max(1, p.epochs // 20) == 0):
                 console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
 
-        _, info = run(settings, out, report=show, device=device)
-    if not write_json(info, json):
+        if settings.kind == "density":
+            _, info = run_density(settings, out, report=show)
+        else:
+            _, info = run(settings, out, report=show, device=device)
+    if settings.kind == "density":
+        if not write_json(info, json):
+            print_density_errors(info["errors"], f"Errors on {info['errors_on']} frames")
+            print(f"wrote {out}")
+    elif not write_json(info, json):
         print_errors(info["errors"], f"Errors on {info['errors_on']} frames")
         print(f"wrote {out}")
+
+
+def print_density_errors(table: dict, title: str) -> None:
+    """Print errors of a density and their calibration (units in the table).
+
+    Source: ours.
+    """
+    row = {"frames": table["frames"], "NMAE, %": table["nmae"], "NRMSE, %": table["nrmse"]}
+    row |= {"electrons off": f"{table['electrons']:.0e}", "Hartree of the error, meV/atom": 1e3 * table["hartree"]}
+    if "inside_68" in table:
+        row |= {"inside 68 %": f"{100 * table['inside_68']:.1f} %", "inside 95 %": f"{100 * table['inside_95']:.1f} %"}
+    print_table(title, [row])
 
 
 def print_errors(table: dict, title: str) -> None:

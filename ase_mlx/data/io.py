@@ -4,9 +4,11 @@ Source: ours.
 """
 
 import lzma
+from io import StringIO
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 
 
@@ -50,3 +52,15 @@ def write_frames(path: str | Path, frames: list[Atoms]) -> None:
             ase.io.write(stream, frames, format="extxyz")
     else:
         ase.io.write(path, frames, format="extxyz")
+
+
+def poscar(atoms: Atoms) -> str:
+    """Write the head of VASP's files: lattice (Å), species in order of appearance, scaled positions.
+
+    Source: `ase.io`.
+    """
+    order = np.argsort([list(dict.fromkeys(atoms.numbers)).index(z) for z in atoms.numbers], kind="stable")
+    plain = Atoms(atoms.numbers[order], atoms.positions[order], cell=atoms.cell, pbc=True)
+    text = StringIO()
+    ase.io.write(text, plain, format="vasp", direct=True, vasp5=True)
+    return text.getvalue()

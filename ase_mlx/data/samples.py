@@ -5,6 +5,7 @@ Source: ours.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,31 @@ from ase_mlx.quantities import SYMBOLS
 
 MIXED_UNITS_EV_PER_ATOM = 5.0
 """A frame whose energy per atom misses the least-squares reference energies by more is of another kind."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What the fit reads of training structures: a graph (Å), targets and weights in the units of their loss, names.
+
+    `join` makes one of several.
+
+    Source: ours.
+    """
+
+    graph: Graph
+    names: tuple[str, ...]
+
+    @property
+    def targets(self) -> Mapping[str, Tensor]:
+        """Targets by name, in the loss's units."""
+
+    @property
+    def weight(self) -> Mapping[str, Tensor]:
+        """Weights by name, in the loss's units."""
+
+    @staticmethod
+    def join(samples: list[Any]) -> Any:
+        """Batch samples (the loss's units) into one."""
 
 
 @dataclass(frozen=True)
@@ -45,31 +71,28 @@ class Sample:
             None if self.base is None else self.base.to(device),
         )
 
-
-def join(samples: list[Sample]) -> Sample:
-    """Batch samples (eV, Å) into one.
-
-    Source: ours.
-    """
-    bases = [s.base for s in samples if s.base is not None]
-    return Sample(
-        batch([s.graph for s in samples]),
-        {k: torch.cat([s.targets[k] for s in samples]) for k in samples[0].targets},
-        {k: torch.cat([s.weight[k] for s in samples]) for k in samples[0].weight},
-        tuple(name for s in samples for name in s.names),
-        batch(bases) if bases else None,
-    )
+    @staticmethod
+    def join(samples: list["Sample"]) -> "Sample":
+        """Batch samples (eV, Å) into one."""
+        bases = [s.base for s in samples if s.base is not None]
+        return Sample(
+            batch([s.graph for s in samples]),
+            {k: torch.cat([s.targets[k] for s in samples]) for k in samples[0].targets},
+            {k: torch.cat([s.weight[k] for s in samples]) for k in samples[0].weight},
+            tuple(name for s in samples for name in s.names),
+            batch(bases) if bases else None,
+        )
 
 
-def batches(samples: list[Sample], size: int) -> list[Sample]:
+def batches(samples: list[Trainable], size: int) -> list[Trainable]:
     """Join samples (eV, Å) in groups of at most `size`, crystals apart from structures without a volume and a stress.
 
     Source: ours.
     """
-    kinds: dict[bool, list[Sample]] = {}
+    kinds: dict[bool, list[Trainable]] = {}
     for s in samples:
         kinds.setdefault(bool((s.graph.volume > 1e-6).all()), []).append(s)
-    return [join(mine[k : k + size]) for mine in kinds.values() for k in range(0, len(mine), size)]
+    return [mine[0].join(mine[k : k + size]) for mine in kinds.values() for k in range(0, len(mine), size)]
 
 
 def name_of(atoms: Atoms, index: int) -> str:

@@ -6,6 +6,7 @@ Source: ours.
 import dataclasses
 import difflib
 import tomllib
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,8 @@ class FitConfig:
 class TrainConfig:
     """A whole training run: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
 
-    `start` is a model's folder whose weights the run begins with; sizes and cutoff are then that model's.
+    `start` is a model's folder whose weights the run begins with; sizes and cutoff are then that model's. With the kind
+    "density" a density is trained on that model: `data.file` holds densities, `[model]` keys of `DensityConfig`.
 
     Source: ours.
     """
@@ -72,7 +74,7 @@ class TrainConfig:
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
-    kind: str = "potential"
+    kind: typing.Literal["potential", "density"] = "potential"
     start: str = ""
     dtype: typing.Literal["float32", "float64"] = "float32"
 
@@ -105,6 +107,8 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(hint) is types.UnionType:  # X | None
+        return None if value is None else _convert(typing.get_args(hint)[0], value, where)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ValueError(f"got {where} = {value!r}, expected a table [{where}]")

@@ -11,19 +11,19 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ase_mlx.data.samples import Sample, batches
-from ase_mlx.models import Model
+from ase_mlx.data.samples import Trainable, batches
 
 from .config import FitConfig
 from .files import load_state, save_state
 from .muon import Muon
 
-Loss = Callable[[Model, Sample], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -51,7 +51,9 @@ def learning_rate(config: FitConfig, step: int, steps: int) -> float:
     return config.learning_rate * (warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-4)
 
 
-def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) -> tuple[float, dict[str, float]]:
+def mean_loss(
+    model: nn.Module, loss: Loss, samples: list[Trainable], batch_size: int
+) -> tuple[float, dict[str, float]]:
     """Average a loss and its parts over samples, without training (units of the loss).
 
     A part is averaged over the batches that have it.
@@ -68,14 +70,14 @@ def mean_loss(model: Model, loss: Loss, samples: list[Sample], batch_size: int) 
     return total / len(samples), {name: x / counts[name] for name, x in parts.items()}
 
 
-def optimizers(model: Model, rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Give weight matrices to Muon, embeddings, gains and vectors to AdamW, both at the same rate (dimensionless).
+def optimizers(model: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Give weight matrices to Muon; embeddings, gains, heads, vectors to AdamW, all at one rate (dimensionless).
 
     Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon; Loshchilov and Hutter, arXiv 1711.05101.
     """
     matrices, others = [], []
     for name, p in model.named_parameters():
-        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain")
+        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain", "head")
         (others if single else matrices).append(p)
     return (
         Muon(matrices, rate),
@@ -86,7 +88,7 @@ def optimizers(model: Model, rate: float) -> tuple[torch.optim.Optimizer, ...]:
 class _State:
     """Everything that a resumed run needs: weights, their average, the best average, the optimiser's moments."""
 
-    def __init__(self, model: Model, config: FitConfig, data: str):
+    def __init__(self, model: nn.Module, config: FitConfig, data: str):
         self.data = data
         self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
         self.optimizers = optimizers(model, config.learning_rate)
@@ -138,15 +140,15 @@ class _State:
 
 
 def fit(
-    model: Model,
+    model: nn.Module,
     loss: Loss,
-    train: list[Sample],
-    val: list[Sample],
+    train: list[Trainable],
+    val: list[Trainable],
     config: FitConfig,
     folder: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     origin: str = "",
-) -> tuple[Model, list[dict[str, float]]]:
+) -> tuple[nn.Module, list[dict[str, float]]]:
     """Fit any model by any loss; returns the average of weights with the lowest validation loss, and the history.
 
     Args:
@@ -186,7 +188,7 @@ def fit(
     return state.best.eval(), state.history
 
 
-def _digest(samples: list[Sample], origin: str) -> str:
+def _digest(samples: list[Trainable], origin: str) -> str:
     """Fingerprint of positions, targets and origin, by which a checkpoint knows its run."""
     found = hashlib.sha256(origin.encode())
     for s in samples:
@@ -195,13 +197,13 @@ def _digest(samples: list[Sample], origin: str) -> str:
     return found.hexdigest()
 
 
-def _loss(loss: Loss, model: Model, picked: list[Sample]) -> Tensor:
+def _loss(loss: Loss, model: nn.Module, picked: list[Trainable]) -> Tensor:
     """Mean loss of a batch; crystals and structures without a volume go through the model apart."""
     groups = batches(picked, len(picked))
     return sum(loss(model, g)[0] * (g.graph.n_graphs / len(picked)) for g in groups)
 
 
-def _epoch(state: _State, loss: Loss, train: list[Sample], config: FitConfig, steps_per_epoch: int) -> float:
+def _epoch(state: _State, loss: Loss, train: list[Trainable], config: FitConfig, steps_per_epoch: int) -> float:
     """Train one epoch; the order depends on seed and epoch alone. Returns the mean loss (dimensionless)."""
     order = np.random.default_rng([config.seed, state.epoch]).permutation(len(train))
     total = 0.0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ase_mlx.graph import Graph
+from ase_mlx.graph import Graph, Points
 from ase_mlx.quantities import SYMBOLS, Quantity
 
 
@@ -79,9 +79,12 @@ class Model(nn.Module, abc.ABC):
             )
 
     @abc.abstractmethod
-    def forward(self, graph: Graph, points: Any = None) -> Prediction:
-        """Predict all outputs of a batched graph, in the package's units; arrays are torch tensors."""
+    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
+        """Predict all outputs of a batched graph, in the package's units; arrays are torch tensors.
+
+        Fields are predicted at `points`, of one structure; without points there are none.
+        """
 
     @abc.abstractmethod
-    def with_std(self, graph: Graph) -> Prediction:
+    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict as `forward`, with `std` and `members` where the model knows them, in the package's units."""

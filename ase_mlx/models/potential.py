@@ -10,17 +10,19 @@ arXiv 2402.16621.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ase_mlx import quantities
-from ase_mlx.graph import Graph
+from ase_mlx.graph import Graph, Points
 from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
+from .density import Density, DensityConfig
+from .density_field import Conditioned, at_points, conditioned
 from .model import Model, Prediction
 
 
@@ -44,6 +46,7 @@ class PotentialConfig:
     reference_energies: tuple[float, ...] = field(default=())
     energy_scale: float = 1.0
     neighbors: float = 28.0
+    density: DensityConfig | None = None
 
     def __post_init__(self):
         """Refuse sizes without meaning."""
@@ -60,6 +63,11 @@ class PotentialConfig:
             raise ValueError(
                 f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, "
                 "expected one each"
+            )
+        if self.density and len(self.density.electrons) != len(self.elements):
+            raise ValueError(
+                f"got {len(self.density.electrons)} numbers of electrons for {len(self.elements)} elements, expected "
+                "one each in density.electrons"
             )
 
 
@@ -84,6 +92,8 @@ CALIBRATED = ("energy", "forces", "stress", "hessian")
 
 class Potential(Model):
     """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
+
+    With `config.density`, also the electron density at points, on features of the same trunk.
 
     In `eval()` mode on a CPU the radial functions are cubic Hermite tables of 512 intervals, and forces are the exact
     derivatives of that tabulated energy; `train()` evaluates the radial networks and is differentiable to any order.
@@ -115,6 +125,10 @@ class Potential(Model):
         self.register_buffer("species_index", index, persistent=False)
         e0 = config.reference_energies or (0.0,) * len(config.elements)
         self.register_buffer("reference", torch.tensor(e0, dtype=torch.float64), persistent=False)
+        self.density = None
+        if config.density is not None:
+            self.density = Density(config.density, self.trunk)
+            self.outputs = (*Potential.outputs, quantities.density)
 
     def _apply(self, fn, recurse=True):
         """Keep the reference energies in float64 whatever the model's dtype: their sum is large."""
@@ -166,11 +180,13 @@ class Potential(Model):
         self.check_elements(graph)
         return graph.vectors().to(self.head.dtype).detach().requires_grad_()
 
-    def forward(self, graph: Graph, points: Any = None) -> Prediction:
+    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict energy (eV), energies, forces (eV/Å), stress and stresses (Voigt, eV/Å³; absent without a volume).
 
+        With `points`, also the density of the one structure (e/Å³).
+
         Raises:
-            ValueError: an element that the model was not made for.
+            ValueError: an element that the model was not made for; points for a model without a density.
         """
         vectors = self._leaf(graph)
         with torch.enable_grad():
@@ -180,13 +196,56 @@ class Potential(Model):
         values |= mechanics(graph, vectors, slope)
         values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
+        if points is not None:
+            values |= self.density_at(graph, points)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
-    def with_std(self, graph: Graph) -> Prediction:
+    def first_layer(self, graph: Graph) -> Float[Tensor, "atoms m c"]:
+        """Features of the trunk's first layer (dimensionless), which a density reads.
+
+        Raises:
+            ValueError: an element that the model was not made for.
+        """
+        self.check_elements(graph)
+        vectors = graph.vectors().to(self.head.dtype)
+        return self.trunk(graph, vectors, self.species_index[graph.numbers], 1)[0].detach()
+
+    @torch.no_grad()
+    def conditioned(self, graph: Graph, charge: float = 0.0) -> Conditioned:
+        """The density (e/Å³) of one structure given its electrons, with `charge` in e.
+
+        Raises:
+            ValueError: a model without a density, several structures, an unknown element.
+        """
+        if self.density is None:
+            raise ValueError(
+                "got a request for the density from a model that has none; it gives "
+                f"{', '.join(q.name for q in self.outputs)}; train a density on it (docs/density.md)"
+            )
+        if graph.n_graphs != 1:
+            raise ValueError(f"got {graph.n_graphs} structures, expected one: each has its own grid")
+        first, species = self.first_layer(graph), self.species_index[graph.numbers]
+        features = self.density.features(graph, graph.vectors().to(self.head.dtype), first, species)
+        return conditioned(self.density, graph, features, species, charge)
+
+    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict as `forward`, with members, calibrated `std` and the distance score (1 = edge of the training data).
 
         Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
         """
+        found = self._mechanical_std(graph)
+        if points is None:
+            return found
+        field = self.density_at(graph, points, True)
+        return Prediction({**found, **field}, {**found.std, **field.std}, found.members)
+
+    def density_at(self, graph: Graph, points: Points, std: bool = False) -> Prediction:
+        """The density alone (e/Å³) of one structure, on request with its standard deviation."""
+        mean, deviation = at_points(self.conditioned(graph), points, std)
+        stds = {} if deviation is None else {"density": torch.from_numpy(deviation)}
+        return Prediction({"density": torch.from_numpy(mean)}, stds)
+
+    def _mechanical_std(self, graph: Graph) -> Prediction:
         mean = self(graph)
         if not bool(self.deviations.any()):
             return mean

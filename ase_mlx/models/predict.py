@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ase_mlx.graph import Graph, batch, from_atoms
+from ase_mlx.graph import Graph, Points, batch, from_atoms
+from ase_mlx.quantities import ALL
 
 from .model import Model, Prediction
 
@@ -16,7 +17,9 @@ ATOMS_PER_BATCH = 512
 """Enough to hide the cost of launching operations, few enough to stay in a CPU's cache."""
 
 
-def predict(model: Model, atoms: Any, std: bool = True) -> Prediction | list[Prediction]:
+def predict(
+    model: Model, atoms: Any, std: bool = True, at: Points | list[Points] | None = None
+) -> Prediction | list[Prediction]:
     """Predict all outputs of a model for one structure or a list, batched.
 
     Args:
@@ -24,17 +27,20 @@ def predict(model: Model, atoms: Any, std: bool = True) -> Prediction | list[Pre
         atoms: `ase.Atoms`, or a list of them (Å).
         std: also the calibrated standard deviations, the members and the distance score, where the model has them;
             costs one backward pass a member.
+        at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
 
     Returns:
-        A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, …), or a list in the order given.
+        A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, density e/Å³ …), or a list in the
+        order given.
 
     Raises:
-        ValueError: a structure without physical meaning (named by its place in the list), or an unknown element.
+        ValueError: a structure without physical meaning (named by its place in the list), an unknown element, or
+            points for a model without fields.
 
     Source: ours.
     """
     if hasattr(atoms, "positions"):
-        return predict(model, [atoms], std)[0]
+        return predict(model, [atoms], std, at)[0]
     device = next(model.parameters()).device
     graphs = []
     for k, a in enumerate(atoms):
@@ -45,6 +51,14 @@ def predict(model: Model, atoms: Any, std: bool = True) -> Prediction | list[Pre
             raise ValueError(f"structure {k}: {error}") from error
         graphs.append(graph)
     results: list[Prediction] = []
+    if at is not None:
+        places = list(at) if isinstance(at, list) else [at] * len(graphs)
+        if len(places) != len(graphs):
+            raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")
+        for graph, points in zip(graphs, places, strict=True):
+            one = graph.to(device)
+            results += _parts(model.with_std(one, points) if std else model(one, points), one)
+        return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
         results += _parts(model.with_std(joined) if std else model(joined), joined)
@@ -74,9 +88,10 @@ def _parts(prediction: Prediction, graph: Graph) -> list[Prediction]:
         out: list[dict[str, Any]] = [{} for _ in n_atoms]
         for name, value in values.items():
             array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            per_atom = array.shape[axis] == len(graph.numbers) and name not in ("energy", "stress")
+            known = ALL.get(name)
+            per = known.per if known else "atom" if array.shape[axis] == len(graph.numbers) else "graph"
             for k, n in enumerate(n_atoms):
-                where = slice(stop[k] - n, stop[k]) if per_atom else k
+                where = slice(stop[k] - n, stop[k]) if per == "atom" else slice(None) if per == "point" else k
                 out[k][name] = array[(slice(None),) * axis + (where,)]
         return out
 

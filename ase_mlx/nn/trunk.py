@@ -101,14 +101,14 @@ class Trunk(nn.Module):
         )
 
     def forward(
-        self, graph: Graph, vectors: Float[Tensor, "edges 3"], species: Int[Tensor, " atoms"]
+        self, graph: Graph, vectors: Float[Tensor, "edges 3"], species: Int[Tensor, " atoms"], depth: int | None = None
     ) -> list[Float[Tensor, "atoms _ c"]]:
-        """Return the dimensionless features after each layer, for edge vectors in Å."""
+        """Return the dimensionless features after each of the first `depth` layers, for edge vectors in Å."""
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         y = spherical_harmonics(self.l_max, vectors / distance.unsqueeze(-1))
         h = self.embedding[species].unsqueeze(1)
         features = []
-        for layer in self.layers:
+        for layer in self.layers[:depth]:
             h = layer(h, y, distance, species, graph)
             features.append(h)
         return features

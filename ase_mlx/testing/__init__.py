@@ -18,6 +18,7 @@ import torch
 from ase_mlx.models import Model
 
 from . import derivatives, geometries, laws
+from .density_laws import DENSITY_LAWS, density_geometries
 from .geometries import NAMES as GEOMETRIES
 from .geometries import Crystal, build
 from .laws import TOLERANCES, LawBroken, Tolerance, evaluate
@@ -95,6 +96,7 @@ def check_model(
 
 
 __all__ = [
+    "DENSITY_LAWS",
     "GEOMETRIES",
     "LAWS",
     "TOLERANCES",
@@ -103,6 +105,7 @@ __all__ = [
     "Tolerance",
     "build",
     "check_model",
+    "density_geometries",
     "evaluate",
     "in_dtype",
     "meaningful",

@@ -5,7 +5,7 @@ from pathlib import Path
 import ase_mlx
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ase_mlx"
-PROMISED = {"available", "load", "predict"}
+PROMISED = {"available", "grid", "load", "predict"}
 
 
 def test_root_is_a_short_contents_page():

@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.graph import Graph, from_atoms
+from ase_mlx.graph import Graph, from_atoms, grid
 from ase_mlx.learn.files import load_model
 from ase_mlx.models import Model, Prediction
 from ase_mlx.pretrained import find
@@ -147,6 +147,46 @@ class Calculator(_Base):
             )
         value = self._extras[name]
         return value.copy() if isinstance(value, np.ndarray) else value
+
+    def get_pseudo_density(
+        self, atoms: Atoms | None = None, spacing: float = 0.2, shape: tuple[int, int, int] | None = None
+    ) -> np.ndarray:
+        """Return the valence density (e/Å³) on the grid of the cell, of the last structure or of `atoms`.
+
+        Args:
+            atoms: the structure; the last one where None.
+            spacing: largest distance of neighbouring points, Å.
+            shape: numbers of points, in place of `spacing`.
+
+        Raises:
+            ValueError: a model without a density, a cell without volume, an unknown element.
+        """
+        return self._density(atoms, spacing, shape, std=False)["density"].numpy()
+
+    def get_density_std(
+        self, atoms: Atoms | None = None, spacing: float = 0.2, shape: tuple[int, int, int] | None = None
+    ) -> np.ndarray:
+        """Return the calibrated standard deviation of `get_pseudo_density` on the same grid (e/Å³).
+
+        Raises:
+            ValueError: a model without a density, or without error bars of it.
+        """
+        found = self._density(atoms, spacing, shape, std=True)
+        if "density" not in found.std:
+            raise ValueError("got a model without error bars of its density; train it with validation frames")
+        return found.std["density"].numpy()
+
+    def _density(
+        self, atoms: Atoms | None, spacing: float, shape: tuple[int, int, int] | None, std: bool
+    ) -> Prediction:
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError("got no structure, expected one: compute its energy first, or give atoms")
+        if not hasattr(self.model, "density_at"):
+            names = ", ".join(q.name for q in self.model.outputs)
+            raise ValueError(f"got a request for the density from a model that gives {names} only")
+        points = grid(atoms, spacing if shape is None else None, shape)
+        return self.model.density_at(self._graph(atoms), points, std)
 
     def _without_volume(self, atoms: Atoms | None) -> bool:
         atoms = self.atoms if atoms is None else atoms

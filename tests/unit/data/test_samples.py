@@ -5,7 +5,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from tiny import labelled
 
 from ase_mlx.data.io import read_frames, write_frames
-from ase_mlx.data.samples import elements_of, join, name_of, reference_energies, sample, split, symbols
+from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
 
 
 def relabelled(atoms, **changes):
@@ -75,7 +75,7 @@ def test_a_frame_without_any_label_is_refused(frames):
 
 def test_joined_samples_keep_order(frames):
     parts = [sample(a, 4.0, name_of(a, k)) for k, a in enumerate(frames[:3])]
-    joined = join(parts)
+    joined = Sample.join(parts)
     assert joined.names == ("alloy 0", "alloy 1", "alloy 2")
     assert joined.targets["forces"].shape == (12, 3)
     assert joined.targets["stress"][2].tolist() == parts[2].targets["stress"][0].tolist()

@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.io import read_frames, write_frames
-from ase_mlx.data.samples import batches, join, sample
+from ase_mlx.data.samples import Sample, batches, sample
 from ase_mlx.graph import from_atoms
 from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
 from ase_mlx.learn.files import parameters_equal
@@ -102,14 +102,14 @@ def test_broken_columns_are_refused(plain, name, value, said):
 
 
 def test_batches_of_mixed_frames(mixed):
-    joined = join(samples_of(mixed))
+    joined = Sample.join(samples_of(mixed))
     assert joined.weight["hessian"].tolist() == [0, 1, 0, 1, 0]
     assert joined.targets["displacement"].shape == joined.graph.positions.shape
     assert joined.base.n_atoms.tolist() == [4, 8]
     moved = (joined.weight["hessian"] > 0)[joined.graph.atom_graph]
     expected = (joined.graph.positions - joined.targets["displacement"])[moved]
     assert torch.allclose(joined.base.positions, expected, atol=1e-12)
-    assert join(samples_of(mixed[:1])).base is None
+    assert Sample.join(samples_of(mixed[:1])).base is None
     there = joined.to("cpu")
     assert there.base.n_graphs == 2
     assert there.names == joined.names
@@ -133,7 +133,7 @@ def by_hand(model, frames):
 
 def test_the_term_is_the_finite_difference_made_by_hand(mixed):
     model = fresh().to(torch.float64).train()
-    joined = join(samples_of(mixed))
+    joined = Sample.join(samples_of(mixed))
     without, parts = potential_loss(model, joined)
     total, more = potential_loss(model, joined, hessian=0.3)
     expected = by_hand(model, mixed)[0].mean()
@@ -152,7 +152,7 @@ def test_without_weight_or_without_columns_nothing_changes_by_a_bit(mixed, plain
     results = [fit(fresh(), potential_loss, samples_of(f), samples_of(f[:2]), config) for f in (mixed, bare)]
     assert parameters_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
-    joined = join(samples_of(plain))
+    joined = Sample.join(samples_of(plain))
     with_weight, parts = potential_loss(fresh().train(), joined, hessian=1.0)
     assert torch.equal(with_weight, potential_loss(fresh().train(), joined)[0])
     assert "hessian" not in parts
@@ -160,7 +160,7 @@ def test_without_weight_or_without_columns_nothing_changes_by_a_bit(mixed, plain
 
 def test_the_gradient_lowers_the_error_of_columns(plain):
     model = fresh().train()
-    joined = join(samples_of([displaced(a, k) for k, a in enumerate(plain[:3])]))
+    joined = Sample.join(samples_of([displaced(a, k) for k, a in enumerate(plain[:3])]))
 
     def loss():
         return potential_loss(model, joined, energy=0.0, forces=0.0, stress=0.0, hessian=1.0)[0]

@@ -1,0 +1,89 @@
+"""`ase-mlx density`: the electron density of a structure as a file.
+
+Source: ours.
+"""
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile, write_json
+from ase_mlx.cli.run import covering, progress_bar
+
+Structure = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STRUCTURE", exists=True, dir_okay=False, help="A file that ASE reads; of several frames the last."
+    ),
+]
+Name = Annotated[
+    str, typer.Option("--model", "-m", help="A shipped name or a model's folder; auto: the one with the elements.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FILE", help="CHGCAR (any name with CHG), x.cube, x.npy or x.zarr.")
+]
+Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", help="Of neighbouring grid points.")]
+Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
+Std = Annotated[bool, typer.Option("--std", help="Its standard deviation too, as FILE_std.")]
+Charge = Annotated[float, typer.Option("--charge", help="Of the structure, in e.")]
+Dtype = Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="float32 is faster.")]
+
+
+def density(
+    structure: Structure,
+    model: Name = "auto",
+    out: Out = Path("CHGCAR"),
+    spacing: Spacing = 0.2,
+    shape: Shape = "",
+    std: Std = False,
+    charge: Charge = 0.0,
+    dtype: Dtype = "float64",
+    json: JsonFile = None,
+) -> None:
+    """Predict the valence electron density and write it plane by plane; the electrons are counted exactly.
+
+    CHGCAR holds ρ·V as VASP's do (without augmentation), cube e/bohr³, npy and zarr e/Å³.
+
+    Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
+    """
+    from ase_mlx.adapters.densities import write_density
+    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.volumetric import kind_of
+    from ase_mlx.graph import from_atoms, grid
+    from ase_mlx.pretrained import load
+
+    with exits.reading("--out"):
+        kind_of(out)
+    with exits.reading("--shape"):
+        points = tuple(int(n) for n in shape.split()) if shape else None
+    with exits.reading("STRUCTURE"):
+        atoms = read_frames(structure)[-1]
+        grid(atoms, spacing if points is None else None, points)
+    with exits.reading("--model"):
+        loaded = load(covering(list(atoms.symbols)) if model == "auto" else model)
+        if getattr(loaded, "density", None) is None:
+            raise ValueError(f"got {model!r}, a model without a density; train one on it (docs/density.md)")
+    with exits.reading("STRUCTURE"):
+        loaded.check_elements(from_atoms(atoms, loaded.cutoff))
+    with warnings.catch_warnings(record=True) as caught, progress_bar(structure.name) as tell:
+        warnings.simplefilter("always")
+        result = write_density(
+            loaded, atoms, out, spacing, points, std, charge, dtype, lambda done, total: tell("planes", done, total)
+        )
+    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    if write_json(asdict(result) | {"warnings": said}, json):
+        return
+    volume = " × ".join(str(n) for n in result.shape)
+    print(f"wrote {result.path}: {volume} points, {result.bytes / 1e6:.1f} MB in {result.seconds:.1f} s")
+    print(f"electrons {result.electrons:.10f} (expected {result.expected:g}), between {result.lowest:.4f} and "
+          f"{result.highest:.4f} e/Å³")  # fmt: skip
+    if result.negative < 0:
+        print(f"negative values hold {result.negative:.2e} electrons; they are left as they are")
+    if result.std_path is not None:
+        print(f"wrote {result.std_path}: mean standard deviation {result.mean_std:.2e} e/Å³")
+    for text in said:
+        print(f"warning: {text}")

@@ -1,0 +1,4 @@
+"""Learning an electron density: samples, the closed-form posterior of the head, error bars, the whole run.
+
+Source: ours.
+"""

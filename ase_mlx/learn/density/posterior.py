@@ -1,0 +1,142 @@
+"""The posterior of a density's head in closed form: the density is linear in the head.
+
+With normal equations A = Σ ψψᵀ and b = Σ ψ y over points, noise precision β and a prior N(0, 1/α), the posterior has
+the precision α + β A and the mean β (α + β A)⁻¹ b. New structures are added to A and b: no training is repeated.
+
+Source: MacKay, Neural Comput. 4, 415 (1992), for the evidence; ours for the rest.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ase_mlx.learn.files import write_whole
+from ase_mlx.models.density import Density
+
+from .samples import DensitySample
+
+
+@dataclass
+class NormalEquations:
+    """Sums over points: `matrix` = Σ ψψᵀ, `vector` = Σ ψ y (e/Å³), `square` = Σ y² and the number of points.
+
+    Source: ours.
+    """
+
+    matrix: Float[np.ndarray, "weights weights"]
+    vector: Float[np.ndarray, " weights"]
+    square: float = 0.0
+    points: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file, whole or not at all (e/Å³)."""
+        n = len(self.vector)
+        lower = torch.from_numpy(self.matrix[np.tril_indices(n)])
+        sums = torch.tensor([self.square, float(self.points)], dtype=torch.float64)
+        write_whole({path: save({"lower": lower, "vector": torch.from_numpy(self.vector.copy()), "sums": sums})})
+
+    @classmethod
+    def load(cls, path: Path) -> "NormalEquations":
+        """Read what `save` wrote (e/Å³).
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged one.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"got {str(path)!r}, expected the normal equations of a trained density; train it")
+        try:
+            found = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"got {str(path)!r}, which is damaged ({error}); train the density anew") from error
+        n = len(found["vector"])
+        matrix = np.zeros((n, n))
+        matrix[np.tril_indices(n)] = found["lower"].numpy()
+        matrix += np.tril(matrix, -1).T
+        return cls(matrix, found["vector"].numpy(), float(found["sums"][0]), int(found["sums"][1]))
+
+    def __add__(self, other: "NormalEquations") -> "NormalEquations":
+        """Add the points of both."""
+        return NormalEquations(
+            self.matrix + other.matrix,
+            self.vector + other.vector,
+            self.square + other.square,
+            self.points + other.points,
+        )
+
+
+@torch.no_grad()
+def design(density: Density, sample: DensitySample) -> Float[Tensor, "points weights"]:
+    """Derivatives ψ of the density at points by the flattened head's weights (dimensionless).
+
+    Source: ours.
+    """
+    graph, pairs = sample.graph, sample.pairs
+    h = density.features(graph, graph.vectors().to(density.head.dtype), sample.first, sample.species)
+    n_species, degrees, n_features, n_radial = density.head.shape
+    out = h.new_zeros(n_species, pairs.n_points + 1, degrees, n_features * n_radial)
+    for l in range(degrees):
+        block = slice(l * l, (l + 1) ** 2)
+        by_feature = torch.bmm(pairs.angular[:, :, block], h[:, block])
+        outer = (by_feature.unsqueeze(-1) * pairs.radial[:, :, l].unsqueeze(-2)).flatten(-2)
+        for atom, s in enumerate(sample.species.tolist()):
+            out[s, :, l].index_add_(0, pairs.index[atom], outer[atom])
+    return out[:, : pairs.n_points].transpose(0, 1).reshape(pairs.n_points, -1)
+
+
+def normal_equations(density: Density, samples: list[DensitySample]) -> NormalEquations:
+    """Sum the normal equations over all points of some structures (e/Å³), in float64.
+
+    Source: ours.
+    """
+    size = density.head.numel()
+    total = NormalEquations(np.zeros((size, size)), np.zeros(size))
+    for sample in samples:
+        psi = design(density, sample)
+        y = sample.difference
+        gram = (psi.T @ psi).to(torch.float64).numpy()
+        total.matrix += gram
+        total.vector += (psi.to(torch.float64).T @ y.to(torch.float64)).numpy()
+        total.square += float(y.to(torch.float64).square().sum())
+        total.points += len(y)
+    return total
+
+
+def solve(density: Density, equations: NormalEquations, seed: int = 0) -> dict[str, float]:
+    """Set the head to the posterior's mean, and the members to draws from it; noise and prior by maximal evidence.
+
+    Returns:
+        Noise (e/Å³), prior width, and the number of weights that the data determine.
+
+    Source: MacKay, Neural Comput. 4, 415 (1992), eqs. 4.14 to 4.20.
+    """
+    values, vectors = np.linalg.eigh(equations.matrix)
+    values = np.maximum(values, 0.0)
+    along = vectors.T @ equations.vector
+    alpha, beta = 1.0, equations.points / max(equations.square, 1e-12)
+    for _ in range(200):
+        precision = alpha + beta * values
+        mean = beta * along / precision
+        determined = float((beta * values / precision).sum())
+        residual = float(equations.square - 2 * along @ mean + (values * mean**2).sum())
+        new = determined / float(mean @ mean), (equations.points - determined) / max(residual, 1e-300)
+        change = max(abs(new[0] / alpha - 1), abs(new[1] / beta - 1))
+        alpha, beta = new
+        if change < 1e-6:
+            break
+    precision = alpha + beta * values
+    draws = np.random.default_rng(seed).standard_normal((len(density.deviations), len(values)))
+    _set(density, vectors @ (beta * along / precision), (draws / np.sqrt(precision)) @ vectors.T)
+    return {"noise": beta**-0.5, "prior": alpha**-0.5, "determined": determined, "weights": len(values)}
+
+
+def _set(density: Density, mean: np.ndarray, deviations: np.ndarray) -> None:
+    with torch.no_grad():
+        density.head.copy_(torch.from_numpy(mean).reshape(density.head.shape))
+        density.deviations.copy_(torch.from_numpy(deviations).reshape(density.deviations.shape))

@@ -1,0 +1,252 @@
+"""Electron density on a potential's trunk: superposed atoms plus an equivariant, atom-centred correction.
+
+ρ(r) = Σ_i ρ°_Z(|r − x_i|) + Σ_i Σ_nlm c_i,nlm R_n(|r − x_i|) Y_lm,   c_i,nlm = Σ_k w[Z, l, k, n] h_i,lmk
+
+with features h of one equivariant layer that reads the potential's first layer, and a head w that is linear: its
+posterior is a Gaussian in closed form (`learn.density.posterior`). `deviations` are draws from it; with them every
+structure is conditioned exactly on its number of electrons.
+
+Source: ours; the difference to superposed atoms as a target after arXiv 2410.08294.
+"""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ase_mlx.graph import Graph
+from ase_mlx.nn.angular import block, spherical_harmonics
+from ase_mlx.nn.blocks import DegreeLinear
+from ase_mlx.nn.primitives import INTERVALS, Primitives, integrate, primitives, spline
+from ase_mlx.nn.trunk import TABLE_INTERVALS, Layer, Trunk
+
+HATS = 13
+"""Radial points of the noise's own profile, one per element."""
+
+
+@dataclass(frozen=True)
+class DensityConfig:
+    """Size and range of a density: `electrons` of each element's atom, in the potential's order; `range` in Å.
+
+    Source: ours; defaults are those of `benchmarks/density.py`.
+    """
+
+    electrons: tuple[float, ...]
+    range: float = 3.0
+    l_max: int = 4
+    n_radial: int = 10
+    channels: int = 16
+    n_basis: int = 8
+    radial_hidden: tuple[int, ...] = (64,)
+    members: int = 16
+
+    def __post_init__(self):
+        """Refuse sizes without meaning."""
+        if self.range <= 0 or not 0 <= self.l_max <= 4 or min(self.n_radial, self.channels) < 1:
+            raise ValueError(
+                f"got range={self.range} Å, l_max={self.l_max}, n_radial={self.n_radial}, channels={self.channels}; "
+                "expected a positive range, 0 ≤ l_max ≤ 4, and at least one radial function and channel"
+            )
+        if self.members < 2:
+            raise ValueError(f"got members={self.members}, expected at least two: the electron count needs a spread")
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """What the loss reads: structures with densities at points, as `Pairs` of points and atoms (e/Å³).
+
+    `first` are features of the trunk's first layer, `species` the elements counted from 0, `difference` is the density
+    minus the superposed atoms', `share` one over the sum of squared densities of the structure that a point is of.
+
+    Source: ours.
+    """
+
+    graph: Graph
+    first: Tensor
+    species: Tensor
+    pairs: "Pairs"
+    difference: Tensor
+    share: Tensor
+    point_graph: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Points within range of each atom: index of the point (n_points where there is none), R_ln and Y_lm there.
+
+    Dimensionless; the second axis is padded to the largest number of points of an atom.
+
+    Source: ours.
+    """
+
+    n_points: int
+    index: Int[Tensor, "atoms near"]
+    radial: Float[Tensor, "atoms near degrees n"]
+    angular: Float[Tensor, "atoms near components"]
+
+    def evaluate(self, coefficients: Float[Tensor, "atoms components n"]) -> Float[Tensor, " points"]:
+        """Sum atoms' fields with coefficients in e/Å³ at the points, e/Å³."""
+        value = 0
+        for l in range(self.radial.shape[2]):
+            f = torch.bmm(self.radial[:, :, l], coefficients[:, block(l)].transpose(1, 2))
+            value = value + (f * self.angular[:, :, block(l)]).sum(-1)
+        out = value.new_zeros(self.n_points + 1).index_add(0, self.index.reshape(-1), value.reshape(-1))
+        return out[: self.n_points]
+
+
+class Density(nn.Module):
+    """Coefficients of the density of each atom, their members, and the noise that no member explains.
+
+    Source: see the module.
+    """
+
+    def __init__(self, config: DensityConfig, trunk: Trunk):
+        """Set up on a trunk (cutoff in Å); random weights from torch's generator, a head of zeros (e/Å³)."""
+        super().__init__()
+        self.config = config
+        sizes = SimpleNamespace(
+            channels=trunk.channels, n_species=trunk.n_species, l_max=config.l_max, neighbors=trunk.neighbors,
+            cutoff=trunk.cutoff,
+        )  # fmt: skip
+        self.layer = Layer(sizes, 0, config.l_max, config.n_basis, config.radial_hidden, True)
+        self.mix = DegreeLinear(config.l_max, trunk.channels, config.channels)
+        shape = (trunk.n_species, config.l_max + 1, config.channels + 1, config.n_radial)
+        self.head = nn.Parameter(torch.zeros(shape))
+        self.register_buffer("deviations", torch.zeros(config.members, *shape))
+        self.register_buffer("atoms", torch.zeros(trunk.n_species, INTERVALS, 4, dtype=torch.float64))
+        self.register_buffer("noise", torch.zeros(trunk.n_species, HATS))
+        self.register_buffer("std_scale", torch.zeros(()))
+        self.register_buffer("std_tail", torch.tensor(1.959964))
+        degrees = torch.repeat_interleave(torch.arange(config.l_max + 1), 2 * torch.arange(config.l_max + 1) + 1)
+        self.register_buffer("degrees", degrees, persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module.refresh())
+
+    def _apply(self, fn, recurse=True):
+        """Keep the atoms in float64: their electrons are counted to 1e-10."""
+        super()._apply(fn, recurse)
+        self.atoms = self.atoms.to(torch.float64)
+        self.refresh()
+        return self
+
+    def train(self, mode: bool = True) -> "Density":
+        """Switch between the exact radial network (train) and its table (eval on a CPU)."""
+        super().train(mode)
+        self.refresh()
+        return self
+
+    def refresh(self) -> None:
+        """Tabulate the layer's radial functions, or drop the table, as mode and device ask (knots even in Å)."""
+        tabulated = not self.training and self.head.device.type == "cpu"
+        self.layer.knots = self.layer.radial.table(TABLE_INTERVALS) if tabulated else None
+
+    @property
+    def primitives(self) -> Primitives:
+        """Radial functions (dimensionless) up to the range in Å."""
+        return primitives(self.config.n_radial, self.config.l_max, self.config.range)
+
+    def features(
+        self, graph: Graph, vectors: Float[Tensor, "edges 3"], first: Float[Tensor, "atoms m c"], species: Tensor
+    ) -> Float[Tensor, "atoms components features"]:
+        """Evaluate the layer at edge vectors (Å): what the head is linear in (dimensionless), the last one constant."""
+        distance = torch.linalg.vector_norm(vectors, dim=-1)
+        y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
+        h = self.mix(self.layer(first[:, :1], y, distance, species, graph))
+        constant = h.new_zeros(*h.shape[:2], 1)
+        constant[:, 0] = 1
+        return torch.cat([h, constant], dim=-1)
+
+    def coefficients(
+        self, features: Float[Tensor, "atoms components features"], species: Int[Tensor, " atoms"], head: Tensor
+    ) -> Float[Tensor, "atoms components n"]:
+        """Apply a head of the shape of `self.head` (e/Å³)."""
+        return torch.einsum("amk,amkn->amn", features, head[species][:, self.degrees])
+
+    def electrons(self, coefficients: Float[Tensor, "atoms components n"]) -> Float[Tensor, " atoms"]:
+        """Integrate each atom's correction (e/Å³) over space: electrons (dimensionless), in float64."""
+        q = torch.as_tensor(self.primitives.charges, device=coefficients.device)
+        return coefficients[:, 0].to(torch.float64) @ q
+
+    def conditioned(
+        self, features: Float[Tensor, "atoms components features"], species: Int[Tensor, " atoms"], charge: float = 0.0
+    ) -> tuple[Float[Tensor, "atoms components n"], Float[Tensor, "members atoms components n"]]:
+        """Coefficients of one structure (e/Å³) and the members' deviations, given its electrons exactly.
+
+        The Gaussian posterior is conditioned on the number of electrons: the correction goes where the members
+        disagree about it. A structure on which they agree gets it in proportion to its atoms' electrons.
+
+        Args:
+            features: of all atoms, dimensionless.
+            species: their elements, counted from 0.
+            charge: net charge, dimensionless; −1 is one electron more.
+
+        Returns:
+            Both in e/Å³ and float64.
+
+        Source: ours; conditioning of a Gaussian on a linear function.
+        """
+        features, head = features.to(torch.float64), self.head.to(torch.float64)
+        mean = self.coefficients(features, species, head)
+        spread = torch.stack([self.coefficients(features, species, d.to(torch.float64)) for d in self.deviations])
+        missing = -charge - self.electrons(mean).sum()
+        counts = torch.stack([self.electrons(s).sum() for s in spread])
+        square = counts.square().sum()
+        if float(square) > 1e-16 * len(features) ** 2:
+            pattern = torch.einsum("k,kamn->amn", counts, spread) / square
+            spread = spread - counts[:, None, None, None] * pattern
+        else:
+            pattern = torch.zeros_like(mean)
+            electrons = torch.as_tensor(self.config.electrons, dtype=torch.float64, device=mean.device)[species]
+            pattern[:, 0, 0] = electrons / electrons.sum() / self.primitives.charges[0]
+        mean = mean + missing * pattern
+        return mean, spread
+
+    def tables(
+        self, coefficients: Float[np.ndarray, "atoms components n"], species: Int[np.ndarray, " atoms"] | None
+    ) -> Float[np.ndarray, "atoms components intervals 4"]:
+        """Contract coefficients (e/Å³) with the radial functions; with `species`, add the superposed atoms."""
+        pieces = self.primitives.pieces.reshape(self.config.l_max + 1, self.config.n_radial, -1)
+        out = np.empty((*coefficients.shape[:2], INTERVALS * 4), dtype=coefficients.dtype)
+        for l in range(self.config.l_max + 1):
+            out[:, block(l)] = coefficients[:, block(l)] @ pieces[l].astype(coefficients.dtype)
+        out = out.reshape(*coefficients.shape[:2], INTERVALS, 4)
+        if species is not None:
+            out[:, 0] += self.atoms.cpu().numpy().astype(out.dtype)[species]
+        return out
+
+
+def reference_atom(
+    radius: Float[np.ndarray, " points"], density: Float[np.ndarray, " points"], electrons: float, length: float
+) -> Float[np.ndarray, "intervals 4"]:
+    """Turn a free atom's density (e/Å³ at radii in Å) into splines that end at `length` (Å) and hold its electrons.
+
+    Source: ours.
+    """
+    r = np.linspace(0, length, INTERVALS + 1)
+    fall = np.where(r < length, 1 - (r / length) ** 6 * (10 - 15 * (r / length) ** 2 + 6 * (r / length) ** 4), 0.0)
+    pieces = spline(np.interp(r, radius, density) * fall, 0.0, length)
+    return pieces * (electrons / float(integrate(pieces[None], length)[0]))
+
+
+def density_loss(model: Density, sample: Sampled) -> tuple[Tensor, dict[str, float]]:
+    """Mean over structures of the rms error of the density at points, divided by its rms (dimensionless).
+
+    Args:
+        model: the density of a potential, whose trunk is not trained.
+        sample: densities in e/Å³.
+
+    Source: ours.
+    """
+    graph = sample.graph
+    features = model.features(graph, graph.vectors().to(model.head.dtype), sample.first, sample.species)
+    coefficients = model.coefficients(features, sample.species, model.head)
+    error = sample.pairs.evaluate(coefficients) - sample.difference
+    square = error.new_zeros(graph.n_graphs).index_add(0, sample.point_graph, error.square() * sample.share)
+    loss = torch.sqrt(square + 1e-8).mean()
+    return loss, {"density": float(loss.detach())}
+
+
+__all__ = ["Density", "DensityConfig", "Pairs", "Sampled", "density_loss", "reference_atom"]

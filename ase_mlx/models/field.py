@@ -1,0 +1,113 @@
+"""Atom-centred fields on a grid, plane by plane: no more of the grid in memory than the atoms at hand reach.
+
+Source: ours.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from ase_mlx.nn.collocation import collocate
+
+POINTS_AT_A_TIME = 4_000_000
+"""Points of the planes that are made at a time, at least one plane."""
+
+ATOMS_AT_A_TIME = 2048
+"""Atoms whose splines are tabulated at a time: 16 kB each."""
+
+
+@dataclass(frozen=True)
+class AtomField:
+    """A sum of atom-centred fields in a cell (rows, Å).
+
+    `tables(atoms)` gives the splines of some atoms (components, intervals, 4) in the field's unit, up to `range` (Å);
+    `electrons` is what each atom's points have to sum to (None: whatever they do).
+
+    Source: ours.
+    """
+
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    range: float
+    tables: Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some components intervals 4"]]
+    electrons: Float[np.ndarray, " atoms"] | None = None
+
+    @property
+    def turned(self) -> "AtomField":
+        """The same field with the cell vectors in reverse order: its planes go along the third one."""
+        return replace(self, cell=self.cell[::-1], pbc=self.pbc[::-1])
+
+
+def planes(
+    field: AtomField, shape: tuple[int, int, int], dtype: type = np.float64, threads: int | None = None
+) -> Iterator[tuple[int, Float[np.ndarray, "planes n2 n3"], float]]:
+    """Evaluate a field on a cell's grid, some planes of the first axis at a time, in order.
+
+    Args:
+        field: in any unit.
+        shape: points along each cell vector.
+        dtype: float32 is faster and counts electrons to 1e-7 of their number only.
+        threads: CPU threads; torch's number where None.
+
+    Yields:
+        The first plane's number, the planes, and about what restoring the atoms' electrons has added or taken so far,
+        summed over atoms (field's unit times Å³).
+
+    Source: ours.
+    """
+    axes = field.cell / np.array(shape)[:, None]
+    scaled = field.positions @ np.linalg.inv(axes)
+    wrapped = np.where(field.pbc, scaled % np.array(shape), scaled)
+    reach = field.range / _height(axes)
+    image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]))
+    centers = wrapped[image]
+    centers[:, 0] = center
+    order = np.argsort(centers[:, 0], kind="stable")
+    image, centers = image[order], centers[order]
+    step = max(1, POINTS_AT_A_TIME // (shape[1] * shape[2]))
+    threads = torch.get_num_threads() if threads is None else threads
+    held = np.zeros((0, *shape[1:]), dtype=dtype)
+    done, added = 0, 0.0
+    for start in range(0, shape[0], step):
+        stop = min(start + step, shape[0])
+        last = len(centers) if stop == shape[0] else int(np.searchsorted(centers[:, 0], stop + reach))
+        high = shape[0] if stop == shape[0] else min(shape[0], stop + math.ceil(2 * reach) + 1)
+        window = np.zeros((high - start, *shape[1:]), dtype=dtype)
+        window[: len(held)] = held
+        for a in range(done, last, ATOMS_AT_A_TIME):
+            some = slice(a, min(a + ATOMS_AT_A_TIME, last))
+            tables = np.ascontiguousarray(field.tables(image[some]), dtype=dtype)
+            electrons = None if field.electrons is None else field.electrons[image[some]]
+            added += collocate(
+                window, start, centers[some], tables, electrons, axes, field.range,
+                (bool(field.pbc[1]), bool(field.pbc[2])), threads,
+            )  # fmt: skip
+        done = last
+        held = window[stop - start :]
+        yield start, window[: stop - start], added * len(scaled) / len(image)
+
+
+def whole(field: AtomField, shape: tuple[int, int, int], dtype: type = np.float64) -> Float[np.ndarray, "n1 n2 n3"]:
+    """Evaluate a field on the whole grid of its cell, in its unit.
+
+    Source: ours.
+    """
+    return np.concatenate([values for _, values, _ in planes(field, shape, dtype)])
+
+
+def _images(plane: np.ndarray, n: int, reach: float, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Number the atoms and place their images along the first axis wherever they reach planes 0 … n − 1."""
+    count = math.ceil(reach / n) + 1 if periodic else 0
+    shifts = np.arange(-count, count + 1) * n
+    place = plane[:, None] + shifts[None, :]
+    atom, shift = np.nonzero((place > -reach) & (place < n - 1 + reach))
+    return atom, place[atom, shift]
+
+
+def _height(axes: np.ndarray) -> float:
+    return float(1 / np.linalg.norm(np.linalg.inv(axes)[:, 0]))

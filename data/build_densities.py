@@ -1,0 +1,71 @@
+"""Pack the DFT densities of this repository: `python data/build_densities.py BASE RUNS FRAMES...`.
+
+BASE is the folder of the base set (density/FAMILY/NAME.npz), RUNS one of finished `pw.x` runs (NAME/out and
+NAME/pwscf.save) of the structures in the files FRAMES. Written here: density_sigesn.npz and density_al.npz; parts are
+those of build.py.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from build import BASE_TEST, BASE_VAL, composition
+from make_configurations import VALIDATION_ALONE
+
+from ase_mlx.data.densities import DensityFrame, read_densities, write_densities
+from ase_mlx.data.espresso_density import on_grid, read_charge_density
+from ase_mlx.data.io import read_frames
+
+HERE = Path(__file__).resolve().parent
+FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32")}
+
+
+def base(folder: Path, family: str):
+    """Read the base set's densities of one family."""
+    for path in sorted((folder / "density" / family).glob("*.npz"), key=lambda p: _natural(p.stem)):
+        a = np.load(path)
+        name = path.stem
+        part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else "train"
+        atoms = Atoms(a["numbers"], a["positions"], cell=a["cell"], pbc=True)
+        part = "val" if composition(atoms) in VALIDATION_ALONE else part
+        part = "reference" if family == "al32" else part
+        yield DensityFrame(name, atoms, a["density"], {"family": family, "part": part})
+
+
+def _natural(name: str) -> tuple[str, int]:
+    stem, number = name.rsplit("_", 1)
+    return stem, int(number)
+
+
+def run(folder: Path, frames: Path, kinds: tuple[str, ...]):
+    """Read the densities of finished `pw.x` runs of some frames: those of families that are asked for."""
+    for atoms in read_frames(frames):
+        name, family = atoms.info["config_name"], atoms.info["family"]
+        if family not in kinds or not (folder / name / "done").is_file():
+            continue
+        output = (folder / name / "out").read_text(encoding="utf-8")
+        shape = tuple(int(n) for n in re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", output).groups())
+        density = on_grid(*read_charge_density(folder / name / "pwscf.save" / "charge-density.dat"), shape)
+        plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        yield DensityFrame(name, plain, density, {"family": family, "part": atoms.info["part"]})
+
+
+def main(base_folder: str, run_folder: str, *run_frames: str) -> None:
+    """Build both files and print their sizes and errors."""
+    for kind, families in FAMILIES.items():
+        frames = [frame for family in families for frame in base(Path(base_folder), family)]
+        for path in run_frames:
+            frames += run(Path(run_folder), Path(path), families)
+        path = HERE / f"density_{kind}.npz"
+        write_densities(path, frames)
+        worst = max(
+            float(np.abs(new.density - old.density).sum() / old.density.sum())
+            for new, old in zip(read_densities(path), frames, strict=True)
+        )
+        print(f"{path.name}: {len(frames)} frames, {path.stat().st_size / 1e6:.1f} MB, at most {100 * worst:.4f} % off")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,146 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111
+from ase.io import write
+from ase.io.cube import read_cube_data
+
+import ase_mlx as am
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.densities import CoarseGridWarning, write_density
+from ase_mlx.data.espresso_density import BOHR
+from ase_mlx.data.io import read_frames
+
+PROGRAM = Path(sys.executable).parent / "ase-mlx"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return am.load("al")
+
+
+@pytest.fixture
+def aluminium():
+    atoms = bulk("Al", cubic=True)
+    atoms.rattle(0.08, seed=1)
+    return atoms
+
+
+def test_calculator_gives_the_density_of_its_structure(model, aluminium):
+    calculator = Calculator(model, dtype="float64")
+    aluminium.calc = calculator
+    energy = aluminium.get_potential_energy()
+    density = calculator.get_pseudo_density(spacing=0.3)
+    assert density.shape == am.grid(aluminium, spacing=0.3).shape
+    assert density.mean() * aluminium.cell.volume == pytest.approx(12, abs=1e-9)
+    assert density.min() > -1e-3
+    assert calculator.get_density_std(spacing=0.3).shape == density.shape
+    assert 0 < calculator.get_density_std(spacing=0.3).mean() < 0.01 * density.mean()
+    assert aluminium.get_potential_energy() == energy
+    assert set(calculator.results) <= set(calculator.implemented_properties)
+    other = calculator.get_pseudo_density(bulk("Al"), shape=(12, 12, 12))
+    assert other.mean() * bulk("Al").cell.volume == pytest.approx(3, abs=1e-9)
+    p = am.predict(calculator.model, aluminium, at=am.grid(aluminium, spacing=0.3))
+    assert p["density"] == pytest.approx(density, abs=1e-12)
+
+
+def test_calculator_says_what_it_lacks(model):
+    calculator = Calculator(model)
+    with pytest.raises(ValueError, match="got no structure"):
+        calculator.get_pseudo_density()
+    with pytest.raises(ValueError, match="vacuum"):
+        calculator.get_pseudo_density(Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)]))
+    with pytest.raises(ValueError, match="got Cu"):
+        calculator.get_pseudo_density(bulk("Cu"))
+
+
+def test_slab_and_molecule_keep_their_electrons(model):
+    calculator = Calculator(model, dtype="float64")
+    slab = fcc111("Al", (1, 1, 4), vacuum=5)
+    assert calculator.get_pseudo_density(slab).mean() * slab.cell.volume == pytest.approx(12, abs=1e-9)
+    pair = Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)])
+    pair.center(vacuum=4)
+    assert calculator.get_pseudo_density(pair).mean() * pair.cell.volume == pytest.approx(6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["CHGCAR", "x.cube", "x.npy"])
+def test_files_hold_what_the_model_says(tmp_path, model, aluminium, name):
+    from ase.calculators.vasp import VaspChargeDensity
+
+    found = write_density(model, aluminium, tmp_path / name, shape=(15, 14, 16), std=True)
+    expected = am.predict(model, aluminium, at=am.grid(aluminium, shape=(15, 14, 16)))
+    read = {
+        "CHGCAR": lambda path: VaspChargeDensity(str(path)).chg[0],
+        "x.cube": lambda path: read_cube_data(str(path))[0] / BOHR**3,
+        "x.npy": np.load,
+    }[name]
+    assert read(found.path) == pytest.approx(expected["density"], abs=1e-7)
+    assert read(found.std_path) == pytest.approx(expected.std["density"], abs=1e-6)
+    assert found.electrons == pytest.approx(12, abs=1e-9)
+    assert found.mean_std == pytest.approx(expected.std["density"].mean(), rel=1e-5)
+    assert found.lowest == pytest.approx(expected["density"].min())
+    assert found.bytes == found.path.stat().st_size + found.std_path.stat().st_size
+
+
+def test_coarse_grids_and_lost_tails_are_told(tmp_path, model, aluminium):
+    with pytest.warns(CoarseGridWarning, match="finer spacing"):
+        found = write_density(model, aluminium, tmp_path / "x.npy", spacing=1.4)
+    assert found.electrons == pytest.approx(12, abs=1e-9)
+    pair = Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)])
+    pair.center(vacuum=1.0)
+    with pytest.warns(CoarseGridWarning, match="more vacuum"):
+        found = write_density(model, pair, tmp_path / "y.npy", spacing=0.2)
+    assert found.electrons < 5.99
+
+
+def test_single_precision_is_close(tmp_path, model, aluminium):
+    found = write_density(model, aluminium, tmp_path / "x.npy", spacing=0.25, dtype="float32")
+    values = np.load(tmp_path / "x.npy")
+    assert values.dtype == np.float32
+    assert found.electrons == pytest.approx(12, rel=1e-6)
+    assert values == pytest.approx(am.predict(model, aluminium, at=am.grid(aluminium, 0.25))["density"], abs=1e-5)
+
+
+def command(*words):
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=250)
+
+
+def test_command_writes_density_and_error_bar(tmp_path, aluminium):
+    write(tmp_path / "al.cif", aluminium)
+    done = command(
+        "density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "al.cube"), "--spacing", "0.3", "--std", "--json", "-"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["electrons"] == pytest.approx(12, abs=1e-9)
+    assert result["expected"] == 12
+    assert {p.name for p in tmp_path.iterdir()} == {"al.cif", "al.cube", "al_std.cube"}
+    assert read_frames(tmp_path / "al.cube")[0].cell.volume == pytest.approx(aluminium.cell.volume, rel=1e-4)
+    plain = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "CHGCAR"), "--shape", "12 12 12")
+    assert plain.returncode == 0, plain.stderr
+    assert "12 × 12 × 12 points" in plain.stdout
+    assert "electrons 12.0000000000 (expected 12)" in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-o", "x.txt"], "CHGCAR, or a name that ends"),
+        (["--shape", "3 3"], "three positive integers"),
+        (["--shape", "a b c"], "invalid literal"),
+        (["-m", "sigesn"], "got Al, but this model knows Si, Ge, Sn"),
+        (["-m", "nothing"], "expected a shipped model"),
+    ],
+)
+def test_wrong_calls_are_told(tmp_path, words, says):
+    write(tmp_path / "al.cif", bulk("Al"))
+    done = command("density", str(tmp_path / "al.cif"), *words)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.replace("│", "").split())
+
+

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from tiny_density import tiny_density
+
+from ase_mlx import pretrained
+from ase_mlx.graph import from_atoms
+from ase_mlx.testing import DENSITY_LAWS, LawBroken, build, density_geometries, in_dtype
+
+SHIPPED = [name for name in pretrained.names() if "density" in {q.name for q in pretrained.load(name).outputs}]
+FRESH = {"l_max=4": {}, "l_max=1": {"l_max": 1}}
+
+
+@pytest.fixture(scope="module", params=[*SHIPPED, *FRESH])
+def model(request):
+    return tiny_density(**FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
+
+
+@pytest.mark.parametrize("law", DENSITY_LAWS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_law_holds_on_every_geometry(model, dtype, law):
+    geometries = density_geometries(law)
+    assert len(geometries) >= 7
+    for geometry in geometries:
+        DENSITY_LAWS[law](in_dtype(model, dtype), geometry)
+
+
+def test_laws_see_what_breaks_them(monkeypatch):
+    model = in_dtype(tiny_density(), "float64")
+    sound = type(model).conditioned
+
+    def lopsided(self, graph, charge=0.0):
+        found = sound(self, graph, charge)
+        found.mean[:, 1] += 0.1
+        return found
+
+    def charged(self, graph, charge=0.0):
+        return sound(self, graph, 0.01)
+
+    def by_number(self, graph, charge=0.0):
+        found = sound(self, graph, charge)
+        found.mean[0] *= 1.1
+        return found
+
+    for fault, laws in (
+        (lopsided, ("rotation", "mirror")), (charged, ("electrons",)), (by_number, ("permutation", "extensivity"))
+    ):  # fmt: skip
+        monkeypatch.setattr(type(model), "conditioned", fault)
+        for law in laws:
+            with pytest.raises(LawBroken, match=law):
+                DENSITY_LAWS[law](model, "triclinic")
+
+
+def test_shipped_models_have_a_density():
+    assert {"sigesn", "al"} <= set(SHIPPED)
+
+
+def test_density_of_a_neutral_crystal_is_positive_where_atoms_are():
+    model = pretrained.load("al")
+    (crystal,) = build("fcc", model)
+    values = model.conditioned(from_atoms(crystal, model.cutoff)).electrons
+    assert (values > 1).all()
+    assert np.isfinite(values).all()

@@ -1,0 +1,40 @@
+"""Potentials with a density of random weights, and real densities small enough for a test."""
+
+import numpy as np
+import torch
+from tiny import tiny_potential
+
+from ase_mlx.data.densities import read_densities
+from ase_mlx.learn.density.train import with_density
+
+FILE = "data/density_al.npz"
+
+
+def tiny_density(elements=(13, 14), members=4, seed=0, calibrated=True, **sizes):
+    """Make an untrained potential with an untrained density, and members and noise of random size."""
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    potential = tiny_potential(elements=elements, members=4)
+    small = {"range": 2.5, "n_radial": 4, "channels": 3, "radial_hidden": (8,), "members": members}
+    model = with_density(potential, small | sizes)
+    density = model.density
+    with torch.no_grad():
+        density.head.copy_(0.02 * torch.randn(density.head.shape))
+        density.deviations.copy_(0.002 * torch.randn(density.deviations.shape))
+        if calibrated:
+            density.noise.copy_(1e-6 * torch.rand(density.noise.shape))
+            density.std_scale.fill_(1.5)
+    torch.random.set_rng_state(state)
+    return model.eval()
+
+
+def aluminium(root, part="train", count=3):
+    """Read the first real densities of one part."""
+    frames = []
+    for frame in read_densities(root / FILE):
+        if frame.info["part"] == part and len(frame.atoms) == 4:
+            frames.append(frame)
+        if len(frames) == count:
+            break
+    assert all(np.isfinite(f.density).all() for f in frames)
+    return frames

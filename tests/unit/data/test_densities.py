@@ -1,0 +1,110 @@
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from scipy.io import FortranFile
+from tiny_density import aluminium
+
+from ase_mlx.data.densities import DensityFrame, pack, read_densities, unpack, write_densities
+from ase_mlx.data.espresso_density import BOHR, on_grid, read_charge_density
+from ase_mlx.data.free_atoms import free_atom, superpose
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def smooth(shape=(12, 10, 9), seed=0):
+    waves = np.zeros(shape, dtype=complex)
+    rng = np.random.default_rng(seed)
+    for index in np.ndindex(3, 3, 3):
+        waves[index] = rng.standard_normal() + 1j * rng.standard_normal()
+    waves[0, 0, 0] = 40.0
+    return np.fft.ifftn(waves, norm="forward").real * 0.01
+
+
+def test_packed_density_comes_back_within_its_error():
+    cell = bulk("Si").cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.2], [0, 0, 1.1]])
+    density = smooth()
+    for rms in (1e-5, 1e-7):
+        found = unpack(pack(density, cell, rms), cell)
+        assert np.sqrt(np.square(found - density).mean()) == pytest.approx(rms, rel=0.5)
+        assert found.mean() == pytest.approx(density.mean(), rel=1e-14)
+
+
+def test_file_of_densities_is_whole_or_not_there(tmp_path):
+    atoms, path = bulk("Si"), tmp_path / "some.npz"
+    frames = [DensityFrame(f"si_{k}", atoms, smooth(seed=k), {"part": "train", "T": 300}) for k in range(3)]
+    write_densities(path, frames)
+    found = list(read_densities(path))
+    assert [f.name for f in found] == ["si_0", "si_1", "si_2"]
+    assert found[1].info == {"part": "train", "T": 300}
+    assert found[2].density == pytest.approx(frames[2].density, abs=1e-4)
+    assert np.array_equal(found[0].atoms.positions, atoms.positions)
+    assert found[0].electrons == pytest.approx(0.4 * atoms.cell.volume, rel=1e-4)
+    first = path.read_bytes()
+    write_densities(path, frames)
+    assert path.read_bytes() == first
+    with pytest.raises(ValueError, match="distinct names"):
+        write_densities(path, [frames[0], frames[0]])
+    assert path.read_bytes() == first
+    assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(first[: len(first) // 2])
+    with pytest.raises(ValueError, match="no whole file"):
+        list(read_densities(path))
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        list(read_densities(tmp_path / "none.npz"))
+
+
+@pytest.mark.parametrize("name", ["density_sigesn.npz", "density_al.npz"])
+def test_densities_of_the_repository_hold_their_electrons(name):
+    valence = {13: 3, 14: 4, 32: 4, 50: 4}
+    with zipfile.ZipFile(ROOT / "data" / name) as archive:
+        assert archive.testzip() is None
+    frames = list(read_densities(ROOT / "data" / name))[::10]
+    for frame in frames:
+        assert frame.electrons == pytest.approx(sum(valence[z] for z in frame.atoms.numbers), abs=1e-5)
+        assert frame.density.min() > -1e-3
+
+
+@pytest.mark.parametrize("gamma", [0, 1])
+def test_charge_density_of_espresso(tmp_path, gamma):
+    density, atoms = smooth(), bulk("Si")
+    waves = np.fft.fftn(density, norm="forward")
+    index = np.stack(np.meshgrid(*[np.fft.fftfreq(n, 1 / n) for n in density.shape], indexing="ij"), -1)
+    miller = np.round(index.reshape(-1, 3)).astype(np.int32)
+    kept = (np.abs(miller) <= 2).all(1)
+    if gamma:
+        kept &= (miller @ [10000, 100, 1]) >= 0
+    path = tmp_path / "charge-density.dat"
+    with FortranFile(path, "w") as stream:
+        stream.write_record(np.array([gamma, kept.sum(), 1], dtype=np.int32))
+        stream.write_record(np.eye(3))
+        stream.write_record(miller[kept])
+        stream.write_record(waves.reshape(-1)[kept] * BOHR**3)
+    found = on_grid(*read_charge_density(path), density.shape)
+    assert found == pytest.approx(density, abs=1e-12)
+    assert atoms.cell.volume > 0
+    with pytest.raises(ValueError, match="at least"):
+        on_grid(*read_charge_density(path), (3, 3, 3))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="no whole charge density"):
+        read_charge_density(path)
+    with pytest.raises(FileNotFoundError):
+        read_charge_density(tmp_path / "other.dat")
+
+
+def test_free_atoms_hold_their_valence_and_superpose():
+    for number, electrons in ((13, 3), (14, 4), (32, 4), (50, 4)):
+        r, density, n = free_atom(number)
+        assert n == electrons
+        assert np.trapezoid(4 * np.pi * r**2 * density, r) == pytest.approx(electrons, abs=1e-5)
+    with pytest.raises(ValueError, match="got Fe.*Al, Si"):
+        free_atom(26)
+    (frame,) = aluminium(ROOT, count=1)
+    shape, atoms = frame.density.shape, frame.atoms
+    index = np.stack(np.meshgrid(*[np.arange(n) / n for n in shape], indexing="ij"), -1)
+    points = index.reshape(-1, 3) @ atoms.cell.array
+    values = superpose(points, atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    assert values.mean() * atoms.cell.volume == pytest.approx(12, abs=0.02)
+    assert 0.05 < np.abs(values.reshape(shape) - frame.density).sum() / frame.density.sum() < 0.12

@@ -1,0 +1,113 @@
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io.cube
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.vasp import VaspChargeDensity
+from pymatgen.io.common import VolumetricData
+from pymatgen.io.vasp import Chgcar
+
+from ase_mlx.data import volumetric
+from ase_mlx.data.espresso_density import BOHR
+
+ATOMS = bulk("Si", cubic=True)
+ATOMS.symbols[[1, 4]] = "Ge"
+ATOMS.set_cell(ATOMS.cell @ np.array([[1, 0.05, 0], [0, 1.1, 0], [0, 0.02, 0.9]]), scale_atoms=True)
+SHAPE = (7, 5, 6)
+
+
+@pytest.fixture
+def density():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(-0.1, 2, SHAPE) * 10.0 ** rng.integers(-6, 1, SHAPE)
+    values[0, 0, :4] = 0.0, 9.99999999999999e-3, -1e-120, 1.0
+    return values
+
+
+def pieces(values, size=2):
+    def planes(turned):
+        array = values.transpose() if turned else values
+        for start in range(0, len(array), size):
+            yield start, np.ascontiguousarray(array[start : start + size])
+
+    return planes
+
+
+def test_chgcar_is_read_back_by_ase_and_pymatgen(tmp_path, density):
+    path = tmp_path / "CHGCAR"
+    assert volumetric.write(path, ATOMS, SHAPE, pieces(density)) == path.stat().st_size
+    found = VaspChargeDensity(str(path))
+    assert found.chg[0] == pytest.approx(density, rel=1e-10, abs=1e-13)
+    assert found.atoms[0].cell.array == pytest.approx(ATOMS.cell.array, abs=1e-9)
+    assert sorted(found.atoms[0].numbers) == sorted(ATOMS.numbers)
+    theirs = Chgcar.from_file(path)
+    assert theirs.data["total"] / theirs.structure.volume == pytest.approx(density, rel=1e-10, abs=1e-13)
+
+
+def test_cube_is_read_back_by_ase_and_pymatgen(tmp_path, density):
+    path = tmp_path / "x.cube"
+    volumetric.write(path, ATOMS, SHAPE, pieces(density))
+    with open(path) as stream:
+        found = ase.io.cube.read_cube(stream)
+    assert found["data"] / BOHR**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
+    assert found["atoms"].positions == pytest.approx(ATOMS.positions, abs=1e-5)
+    assert found["atoms"].cell.array == pytest.approx(ATOMS.cell.array, abs=1e-4)
+    theirs = VolumetricData.from_cube(path)
+    assert theirs.data["total"] / BOHR**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
+
+
+def test_arrays_are_read_back(tmp_path, density):
+    zarr = pytest.importorskip("zarr")
+    volumetric.write(tmp_path / "x.npy", ATOMS, SHAPE, pieces(density))
+    assert np.array_equal(np.load(tmp_path / "x.npy"), density)
+    for _ in range(2):
+        volumetric.write(tmp_path / "x.zarr", ATOMS, SHAPE, pieces(density))
+    stored = zarr.open_array(tmp_path / "x.zarr", mode="r")
+    assert np.array_equal(stored[:], density)
+    assert stored.attrs["unit"] == "e/Å³"
+
+
+def test_text_has_the_digits_of_python(tmp_path, density):
+    volumetric.write(tmp_path / "x.cube", ATOMS, SHAPE, pieces(density / BOHR**3))
+    words = (tmp_path / "x.cube").read_text().split("\n", 6 + len(ATOMS))[-1].split()
+    expected = [float(f"{0.0 if abs(v) < 1e-99 else v:.8E}") for v in density.reshape(-1)]
+    assert [float(w) for w in words] == pytest.approx(expected, rel=2e-8)
+
+
+@pytest.mark.parametrize("name", ["density.txt", "x.cub", "POSCAR"])
+def test_unknown_formats_are_refused(name, tmp_path, density):
+    with pytest.raises(ValueError, match="CHGCAR"):
+        volumetric.write(tmp_path / name, ATOMS, SHAPE, pieces(density))
+
+
+FULL = """
+import resource, signal, sys, numpy as np
+from ase.build import bulk
+from ase_mlx.data import volumetric
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+planes = lambda turned: ((k, np.ones((1, 40, 40))) for k in range(40))
+try:
+    volumetric.write(sys.argv[1], bulk("Si"), (40, 40, 40), planes)
+except OSError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("name", ["CHGCAR", "x.cube", "x.npy"])
+def test_full_disk_leaves_nothing_that_looks_whole(tmp_path, name):
+    assert resource.RLIMIT_FSIZE is not None
+    (tmp_path / name).write_text("older")
+    # no fixtures: the limit on the size of files is that of a process
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / name)], capture_output=True, text=True, timeout=200,
+        env={"NUMBA_DISABLE_JIT": "0", "PATH": "", "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "numba")},
+    )  # fmt: skip
+    assert "refused:" in done.stdout, done.stderr
+    assert "nothing half-written" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "older"
