@@ -13,12 +13,13 @@ import numpy as np
 from ase import Atoms
 
 from ase_mlx.data import volumetric
+from ase_mlx.data.espresso_density import least_grid, write_charge_density
 from ase_mlx.graph import from_atoms, grid
 from ase_mlx.models.density_field import Conditioned, known, std_planes
 from ase_mlx.models.field import planes
 from ase_mlx.models.potential import Potential
 
-__all__ = ["CoarseGridWarning", "WrittenDensity", "write_density"]
+__all__ = ["CoarseGridWarning", "WrittenDensity", "write_density", "write_restart"]
 
 TOO_COARSE = 0.01
 """Electrons an atom that a grid may lose before they are restored, above which the user is told."""
@@ -163,3 +164,35 @@ class _Mean:
         for first, values in std_planes(self.found, self.shape, turned):
             self.total += float(values.sum(dtype=np.float64))
             yield first, values
+
+
+def write_restart(
+    model: Potential, atoms: Atoms, folder: str | Path, ecut_Ry: float, charge: float = 0.0, prefix: str = "pwscf"
+) -> Path:
+    """Write the predicted density where Quantum ESPRESSO's pw.x reads it with startingpot = 'file'.
+
+    The run has to have the same cell, atoms and cutoff, pseudopotentials with the model's valence, and no spin.
+
+    Args:
+        model: a potential with a density.
+        atoms: the structure (Å).
+        folder: `outdir` of the run to come.
+        ecut_Ry: its cutoff of the wave functions (ecutwfc), Ry.
+        charge: net charge, dimensionless; −1 is one electron more.
+        prefix: the run's `prefix`.
+
+    Returns:
+        The path of charge-density.dat.
+
+    Raises:
+        ValueError: a cell without volume, an unknown element, a restart file of another cell in the folder.
+
+    Source: ours.
+    """
+    grid(atoms, 1.0)
+    found = model.conditioned(from_atoms(atoms, model.cutoff), charge)
+    shape = least_grid(atoms.cell.array, ecut_Ry)
+    density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
+    path = Path(folder) / f"{prefix}.save" / "charge-density.dat"
+    write_charge_density(path, density, atoms.cell.array, ecut_Ry)
+    return path

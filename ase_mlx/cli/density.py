@@ -30,6 +30,10 @@ Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", hel
 Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
 Std = Annotated[bool, typer.Option("--std", help="Its standard deviation too, as FILE_std.")]
 Charge = Annotated[float, typer.Option("--charge", help="Of the structure, in e.")]
+Ecut = Annotated[
+    float | None,
+    typer.Option("--ecut", min=1, metavar="Ry", help="Write OUT/pwscf.save/charge-density.dat for pw.x instead."),
+]
 Dtype = Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="float32 is faster.")]
 
 
@@ -42,22 +46,25 @@ def density(
     std: Std = False,
     charge: Charge = 0.0,
     dtype: Dtype = "float64",
+    ecut: Ecut = None,
     json: JsonFile = None,
 ) -> None:
     """Predict the valence electron density and write it plane by plane; the electrons are counted exactly.
 
-    CHGCAR holds ρ·V as VASP's do (without augmentation), cube e/bohr³, npy and zarr e/Å³.
+    CHGCAR holds ρ·V as VASP's do (without augmentation), cube e/bohr³, npy and zarr e/Å³. With --ecut, OUT is the
+    outdir of a Quantum ESPRESSO run of that cutoff that starts with startingpot = 'file'.
 
     Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
     """
-    from ase_mlx.adapters.densities import write_density
+    from ase_mlx.adapters.densities import write_density, write_restart
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
     from ase_mlx.pretrained import load
 
     with exits.reading("--out"):
-        kind_of(out)
+        if ecut is None:
+            kind_of(out)
     with exits.reading("--shape"):
         points = tuple(int(n) for n in shape.split()) if shape else None
     with exits.reading("STRUCTURE"):
@@ -69,6 +76,12 @@ def density(
             raise ValueError(f"got {model!r}, a model without a density; train one on it (docs/density.md)")
     with exits.reading("STRUCTURE"):
         loaded.check_elements(from_atoms(atoms, loaded.cutoff))
+    if ecut is not None:
+        with exits.reading("--out"):
+            path = write_restart(loaded, atoms, out, ecut, charge)
+        if not write_json({"path": path}, json):
+            print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
+        return
     with warnings.catch_warnings(record=True) as caught, progress_bar(structure.name) as tell:
         warnings.simplefilter("always")
         result = write_density(

@@ -63,3 +63,81 @@ def on_grid(
     out = np.zeros(shape, dtype=np.complex128)
     out[tuple((miller % np.array(shape)).T)] = waves
     return np.fft.ifftn(out, norm="forward").real
+
+
+def ordered_waves(cell: Float[np.ndarray, "3 3"], ecut_Ry: float) -> Int[np.ndarray, "waves 3"]:
+    """Miller indices of the waves of a density in the order of pw.x, which its files do not say but rely on.
+
+    By length, in units of 2π over the first cell vector; equal ones by index.
+
+    Args:
+        cell: rows, Å.
+        ecut_Ry: cutoff of the wave functions, Ry; that of the density is four times as high.
+
+    Source: ours; the order is that of files which pw.x 6.7 wrote.
+    """
+    first = np.linalg.norm(cell[0])
+    reciprocal = np.linalg.inv(cell).T * first
+    cutoff = 4 * ecut_Ry / (2 * np.pi * BOHR / first) ** 2
+    counts = np.floor(np.sqrt(cutoff) * np.linalg.norm(cell, axis=1) / first).astype(int) + 1
+    index = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), -1).reshape(-1, 3)
+    square = np.square(index @ reciprocal).sum(1)
+    inside = np.flatnonzero(square <= cutoff)
+    return index[inside[np.argsort(np.round(square[inside], 7), kind="stable")]]
+
+
+def least_grid(cell: Float[np.ndarray, "3 3"], ecut_Ry: float) -> tuple[int, int, int]:
+    """Numbers of points that hold all waves of a density with wave functions up to `ecut_Ry` (Ry); cell in Å.
+
+    Source: ours.
+    """
+    longest = 2 * np.sqrt(ecut_Ry) / BOHR / (2 * np.pi) * np.linalg.norm(cell, axis=1)
+    return tuple(int(n) for n in 2 * np.floor(longest).astype(int) + 2)
+
+
+def write_charge_density(
+    path: str | Path, density: Float[np.ndarray, "n1 n2 n3"], cell: Float[np.ndarray, "3 3"], ecut_Ry: float
+) -> None:
+    """Write a density (e/Å³) as the charge-density.dat that pw.x starts from with startingpot = 'file'.
+
+    Args:
+        path: PREFIX.save/charge-density.dat; folders are made.
+        density: e/Å³, on the grid of the cell.
+        cell: rows, Å.
+        ecut_Ry: cutoff of the wave functions of the run to come, Ry.
+
+    Raises:
+        ValueError: a grid too coarse for the cutoff, or a file of another cell in that place.
+
+    Source: ours.
+    """
+    path, cell = Path(path), np.asarray(cell, dtype=np.float64)
+    miller = ordered_waves(cell, ecut_Ry)
+    if (np.array(density.shape) < 2 * np.abs(miller).max(0) + 1).any():
+        raise ValueError(
+            f"got a grid of {density.shape} points, expected at least {least_grid(cell, ecut_Ry)} for {ecut_Ry:g} Ry"
+        )
+    reciprocal = 2 * np.pi * np.linalg.inv(cell).T * BOHR
+    if path.is_file() and np.abs(_reciprocal(path) - reciprocal).max() > 1e-4:
+        raise ValueError(
+            f"got {str(path)!r} of another cell, expected one of this structure or none; choose another folder, or "
+            "remove it"
+        )
+    waves = np.fft.fftn(density, norm="forward")[tuple((miller % np.array(density.shape)).T)] * BOHR**3
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with FortranFile(part, "w") as stream:
+            stream.write_record(np.array([0, len(miller), 1], dtype=np.int32))
+            stream.write_record(reciprocal)
+            stream.write_record(miller.astype(np.int32))
+            stream.write_record(waves)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _reciprocal(path: Path) -> np.ndarray:
+    with FortranFile(path, "r") as stream:
+        stream.read_ints(np.int32)
+        return stream.read_reals(np.float64).reshape(3, 3)

@@ -18,7 +18,7 @@ COUNTS = re.compile(
 )
 UNIT = re.compile(
     r"eV|Å|\bamu\b|\bK\b|\bfs\b|\bps\b|GPa|MPa|THz|cm⁻¹|J/|W/|/mol|%|\bseconds?\b|\bhours?\b|\bminutes?\b|\bbytes?\b"
-    r"|\bMB\b|[Dd]imensionless|\bunits?\b|\bdegrees?\b|\bradians?\b|\bflops?\b"
+    r"|\bMB\b|\bRy\b|[Dd]imensionless|\bunits?\b|\bdegrees?\b|\bradians?\b|\bflops?\b"
 )
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Source|Example|Examples|Note):", re.MULTILINE)
 

@@ -144,3 +144,22 @@ def test_wrong_calls_are_told(tmp_path, words, says):
     assert says in " ".join(done.stderr.replace("│", "").split())
 
 
+
+
+def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
+    from ase_mlx.adapters.densities import write_restart
+    from ase_mlx.data.espresso_density import on_grid, read_charge_density
+
+    path = write_restart(model, aluminium, tmp_path, 24.0)
+    assert path == tmp_path / "pwscf.save" / "charge-density.dat"
+    density = on_grid(*read_charge_density(path), (27, 27, 27))
+    assert density.mean() * aluminium.cell.volume == pytest.approx(12, abs=1e-9)
+    expected = am.predict(model, aluminium, std=False, at=am.grid(aluminium, shape=(27, 27, 27)))["density"]
+    assert np.abs(density - expected).max() < 5e-4
+    write(tmp_path / "al.cif", bulk("Al", cubic=True, a=4.2))
+    done = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path), "--ecut", "24")
+    assert done.returncode == 2
+    assert "of another cell" in " ".join(done.stderr.replace("│", "").split())
+    done = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "new"), "--ecut", "24")
+    assert done.returncode == 0, done.stderr
+    assert "startingpot = 'file'" in done.stdout

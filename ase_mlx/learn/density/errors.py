@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.optimize import nnls
 
 from ase_mlx.data.densities import DensityFrame
+from ase_mlx.fields import hartree_energy
 from ase_mlx.graph import Points, from_atoms
 from ase_mlx.graph.points import near
 from ase_mlx.models.density import HATS
@@ -22,8 +23,6 @@ from ase_mlx.models.potential import Potential
 from .samples import choose, grid_positions
 
 CALIBRATION_POINTS = 4000
-COULOMB = 14.399645
-"""e²/(4π ε0) in eV Å."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +81,6 @@ def calibrate(model: Potential, frames: list[DensityFrame], seed: int = 1) -> di
     return {"scale": math.sqrt(scale) * factor, "tail": tail}
 
 
-def hartree(density: Float[np.ndarray, "n1 n2 n3"], cell: Float[np.ndarray, "3 3"]) -> float:
-    """Electrostatic self-energy (eV) of a periodic charge density (e/Å³; its mean does not count), cell in Å.
-
-    Source: ½ Σ_G 4π |ρ_G|² / G² · V; Ihm, Zunger and Cohen, J. Phys. C 12, 4409 (1979).
-    """
-    n1, n2, n3 = density.shape
-    waves = np.fft.fftn(density, norm="forward")
-    index = np.meshgrid(*[np.fft.fftfreq(n, 1 / n) for n in (n1, n2, n3)], indexing="ij")
-    g = np.stack(index, -1) @ (2 * np.pi * np.linalg.inv(cell).T)
-    square = np.square(g).sum(-1)
-    square[0, 0, 0] = np.inf
-    return float(0.5 * COULOMB * 4 * np.pi * (np.abs(waves) ** 2 / square).sum() * abs(np.linalg.det(cell)))
-
-
 def compare(frame: DensityFrame, density: Float[np.ndarray, "n1 n2 n3"], electrons: float) -> dict[str, float]:
     """Errors of a density (e/Å³) on a frame's grid: NMAE and NRMSE (%), number of electrons, Hartree energy (eV/atom).
 
@@ -109,8 +94,8 @@ def compare(frame: DensityFrame, density: Float[np.ndarray, "n1 n2 n3"], electro
         "nmae": 100 * float(np.abs(difference).sum() / frame.density.sum()),
         "nrmse": 100 * float(np.sqrt(np.square(difference).mean() / np.square(frame.density).mean())),
         "electrons": float(density.mean(dtype=np.float64) * frame.atoms.cell.volume - electrons),
-        "hartree": hartree(difference, cell) / n,
-        "hartree_error": (hartree(density, cell) - hartree(frame.density, cell)) / n,
+        "hartree": hartree_energy(difference, cell) / n,
+        "hartree_error": (hartree_energy(density, cell) - hartree_energy(frame.density, cell)) / n,
     }
 
 

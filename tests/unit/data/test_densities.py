@@ -8,7 +8,14 @@ from scipy.io import FortranFile
 from tiny_density import aluminium
 
 from ase_mlx.data.densities import DensityFrame, pack, read_densities, unpack, write_densities
-from ase_mlx.data.espresso_density import BOHR, on_grid, read_charge_density
+from ase_mlx.data.espresso_density import (
+    BOHR,
+    least_grid,
+    on_grid,
+    ordered_waves,
+    read_charge_density,
+    write_charge_density,
+)
 from ase_mlx.data.free_atoms import free_atom, superpose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,3 +115,22 @@ def test_free_atoms_hold_their_valence_and_superpose():
     values = superpose(points, atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
     assert values.mean() * atoms.cell.volume == pytest.approx(12, abs=0.02)
     assert 0.05 < np.abs(values.reshape(shape) - frame.density).sum() / frame.density.sum() < 0.12
+
+
+def test_waves_are_in_the_order_of_espresso_and_come_back(tmp_path):
+    cell = bulk("Si").cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.2], [0, 0, 1.1]])
+    waves = ordered_waves(cell, 10.0)
+    square = np.square(waves @ (2 * np.pi * np.linalg.inv(cell).T)).sum(1) * BOHR**2
+    assert (np.diff(square) > -1e-6).all()
+    assert square.max() <= 40.0
+    assert (np.array(least_grid(cell, 10.0)) >= 2 * np.abs(waves).max(0) + 1).all()
+    half = np.flatnonzero(np.isclose(square, square[1]))
+    assert [tuple(w) for w in waves[half]] == sorted(tuple(w) for w in waves[half])
+    density, path = smooth(least_grid(cell, 10.0)), tmp_path / "x.save" / "charge-density.dat"
+    write_charge_density(path, density, cell, 10.0)
+    assert on_grid(*read_charge_density(path), density.shape) == pytest.approx(density, abs=1e-12)
+    with pytest.raises(ValueError, match="of another cell"):
+        write_charge_density(path, density, cell * 1.01, 9.5)
+    with pytest.raises(ValueError, match="at least"):
+        write_charge_density(path, density, cell, 30.0)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -11,7 +11,7 @@ import ase_mlx as am
 from ase_mlx.data.densities import DensityFrame
 from ase_mlx.graph import Points, at, from_atoms, grid
 from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
-from ase_mlx.learn.density.errors import calibrate, compare, density_errors, hartree
+from ase_mlx.learn.density.errors import calibrate, compare, density_errors
 from ase_mlx.learn.density.posterior import NormalEquations, design, normal_equations, solve
 from ase_mlx.learn.density.samples import density_sample
 from ase_mlx.learn.density.train import EQUATIONS, prepare_density, run_density, with_density
@@ -142,13 +142,6 @@ def test_error_bars_fit_the_frames_that_set_them(frames):
     assert table["inside_95"] == pytest.approx(0.95, abs=0.02)
     assert found["scale"] > 0
     assert table["electrons"] < 1e-10
-
-
-def test_hartree_energy_of_a_plane_wave():
-    cell, n = np.diag([4.0, 5.0, 6.0]), (16, 12, 10)
-    wave = 0.1 * np.cos(2 * np.pi * np.arange(16) / 16)[:, None, None] * np.ones(n)
-    expected = 0.5 * 4 * np.pi * 14.399645 * 0.5 * 0.1**2 / (2 * np.pi / 4) ** 2 * 120
-    assert hartree(wave + 3.0, cell) == pytest.approx(expected, rel=1e-12)
 
 
 def test_errors_of_a_wrong_density_are_what_they_are():

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from ase_mlx.fields import (
+    bader,
+    hartree_energy,
+    hartree_potential,
+    hirshfeld,
+    macroscopic_average,
+    planar_average,
+    sphere_integrals,
+)
+from ase_mlx.fields.averages import grid_points
+
+CELL = np.array([[5.0, 0.3, 0.0], [0.2, 5.4, 0.1], [0.0, -0.4, 6.0]])
+SHAPE = (40, 42, 45)
+
+
+def gaussians(positions, widths, electrons, cell=CELL, shape=SHAPE):
+    """Normalised periodic Gaussians (e/Å³)."""
+    points, total = grid_points(shape, cell), np.zeros(np.prod(shape))
+    shifts = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3) @ cell
+    for x, s, n in zip(positions, widths, electrons, strict=True):
+        for shift in shifts:
+            square = np.square(points - x - shift).sum(1)
+            total += n * np.exp(-square / (2 * s * s)) / (2 * np.pi * s * s) ** 1.5
+    return total.reshape(shape)
+
+
+def test_hartree_potential_and_energy_of_a_plane_wave():
+    cell = np.diag([4.0, 5.0, 6.0])
+    wave = 0.1 * np.cos(2 * np.pi * np.arange(16) / 16)[:, None, None] * np.ones((16, 12, 10))
+    k = 2 * np.pi / 4
+    assert hartree_potential(wave + 3, cell) == pytest.approx(4 * np.pi * 14.399645 / k**2 * wave, abs=1e-12)
+    assert hartree_energy(wave + 3, cell) == pytest.approx(np.pi * 14.399645 * 0.1**2 / k**2 * 120, rel=1e-12)
+
+
+def test_hartree_energy_of_two_gaussians_is_that_of_point_charges():
+    cell, s, shape = np.eye(3) * 20.0, 0.5, (80, 80, 80)
+    positions = np.array([[8.0, 10, 10], [12.0, 10, 10]])
+    both = hartree_energy(gaussians(positions, (s, s), (1, -1), cell, shape), cell)
+    alone = 14.399645 / (np.sqrt(np.pi) * 2 * s)
+    # opposite charges 4 Å apart and their images, which leave the dipole's field alone
+    assert both == pytest.approx(2 * alone - 14.399645 / 4 - 2 * np.pi / 3 * 14.399645 * 16 / 20**3, abs=0.02)
+
+
+def test_averages_take_planes_and_layers_out():
+    density = gaussians([[1.0, 2.0, 0.0]], (0.8,), (3.0,))
+    for axis, n in enumerate(SHAPE):
+        profile = planar_average(density, axis)
+        assert profile.shape == (n,)
+        assert profile.mean() == pytest.approx(density.mean(), rel=1e-12)
+    z = np.arange(60) / 60 * 12.0
+    layered = 2 + np.cos(2 * np.pi * z / 3) + 0.5 * np.cos(2 * np.pi * z / 12)
+    flat = macroscopic_average(layered, 12.0, 3.0)
+    assert flat == pytest.approx(2 + 0.5 * np.sinc(3 / 12) * np.cos(2 * np.pi * z / 12), abs=1e-12)
+    assert macroscopic_average(layered, 12.0, 3.0, 4.0).std() < flat.std()
+    with pytest.raises(ValueError, match="0, 1 or 2"):
+        planar_average(density, 3)
+    with pytest.raises(ValueError, match="positive"):
+        macroscopic_average(layered, 12.0, 0.0)
+
+
+def test_spheres_hold_what_lies_in_them():
+    positions = np.array([[0.1, 0.2, 0.1], [2.5, 2.7, 3.0]])
+    assert sphere_integrals(np.ones(SHAPE), CELL, positions, 1.7) == pytest.approx(4 / 3 * np.pi * 1.7**3, rel=2e-3)
+    density = gaussians(positions, (0.4, 0.3), (2.0, 5.0))
+    assert sphere_integrals(density, CELL, positions, 1.8) == pytest.approx([2.0, 5.0], abs=1e-3)
+    with pytest.raises(ValueError, match="positive"):
+        sphere_integrals(density, CELL, positions, 0)
+
+
+def test_hirshfeld_charges_of_superposed_atoms_are_those_put_in():
+    radius = np.arange(0, 4.001, 0.01)
+    free = {
+        z: (radius, n * np.exp(-(radius**2) / (2 * s * s)) / (2 * np.pi * s * s) ** 1.5, n)
+        for z, n, s in ((11, 1.0, 0.7), (17, 7.0, 0.8))
+    }
+    positions, numbers = np.array([[0.1, 0.2, 0.1], [2.5, 2.7, 3.0]]), np.array([11, 17])
+    neutral = gaussians(positions, (0.7, 0.8), (1.0, 7.0))
+    assert hirshfeld(neutral, CELL, positions, numbers, free) == pytest.approx([0, 0], abs=2e-3)
+    shares = gaussians(positions, (0.7, 0.8), (0.0, 7.0)) / neutral
+    moved = neutral * (1 + 0.1 * shares)
+    found = hirshfeld(moved, CELL, positions, numbers, free)
+    volume = abs(np.linalg.det(CELL))
+    assert found.sum() == pytest.approx(8 - moved.mean() * volume, abs=1e-6)
+    assert found[1] == pytest.approx(-0.1 * (neutral * shares**2).mean() * volume, abs=3e-3)
+    with pytest.raises(ValueError, match="19"):
+        hirshfeld(neutral, CELL, positions, np.array([11, 19]), free)
+
+
+@pytest.mark.parametrize("method", ["near-grid", "on-grid"])
+def test_bader_divides_everything_and_knows_its_atoms(method):
+    positions = np.array([[0.1, 0.2, 0.1], [2.5, 2.7, 3.0]])
+    density = gaussians(positions, (0.45, 0.45), (2.0, 5.0))
+    found = bader(density, CELL, positions, method=method)
+    assert found.electrons == pytest.approx([2, 5], abs=0.02)
+    assert found.electrons.sum() == pytest.approx(density.mean() * abs(np.linalg.det(CELL)), rel=1e-12)
+    assert found.volumes.sum() == pytest.approx(abs(np.linalg.det(CELL)), rel=1e-12)
+    assert (found.distance < 0.15).all()
+    assert sorted(found.atom) == [0, 1]
+
+
+def test_near_grid_has_no_bias_along_the_axes():
+    """Two equal atoms part the cell in halves, however their bond lies to the grid."""
+    cell, shape = np.eye(3) * 6.0, (48, 48, 48)
+    error = {"near-grid": [], "on-grid": []}
+    for direction in ((1, 0.35, 0.2), (0.8, 0.6, 0.1), (0.3, 0.2, 0.9)):
+        unit = np.array(direction) / np.linalg.norm(direction)
+        positions = np.array([3 - 0.9 * unit, 3 + 0.9 * unit])
+        density = gaussians(positions, (0.6, 0.6), (3.0, 3.0), cell, shape)
+        points = grid_points(shape, cell)
+        inside = (np.abs(points - 3) < 2.4).all(1)
+        right = ((points - 3) @ unit > 0).astype(int)
+        for method, errors in error.items():
+            found = bader(density, cell, positions, method=method)
+            mine = found.atom[found.basins.reshape(-1)]
+            errors.append(float((mine != right)[inside].mean()))
+    assert max(error["near-grid"]) < 0.015
+    assert np.mean(error["near-grid"]) < 0.5 * np.mean(error["on-grid"])
+
+
+def test_bader_climbs_the_reference_it_is_given():
+    atoms = bulk("Si", cubic=True)
+    atoms.positions += [0.21, 0.13, 0.07]  # no point of the grid lies on the plane between two atoms
+    shape = (24, 24, 24)
+    valence = gaussians(atoms.positions, np.full(8, 1.0), np.full(8, 4.0), atoms.cell.array, shape)
+    core = gaussians(atoms.positions, np.full(8, 0.35), np.full(8, 10.0), atoms.cell.array, shape)
+    found = bader(valence, atoms.cell.array, atoms.positions, reference=valence + core)
+    assert found.electrons == pytest.approx(np.full(8, 4.0), abs=0.06)
+    with pytest.raises(ValueError, match="equal shapes"):
+        bader(valence, atoms.cell.array, atoms.positions, reference=core[:-1])
+    noise = np.random.default_rng(0).uniform(size=(6, 6, 6)) * np.indices((6, 6, 6)).sum(0) % 2
+    with pytest.raises(ValueError, match="smooth"):
+        bader((np.indices((6, 6, 6)).sum(0) % 2) * (1 + 0.1 * noise), np.eye(3), np.zeros((1, 3)), method="on-grid")
