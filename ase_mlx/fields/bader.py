@@ -12,14 +12,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _jit = numba.njit(cache=True, error_model="numpy")
+_UNKNOWN, _VACUUM = -1, -2
+
+VACUUM = 1e-6
+"""e/Å³; points below belong to no atom."""
 
 
 @dataclass(frozen=True)
 class BaderCharges:
     """Electrons (a number) and volume (Å³) of every atom, and how the basins were found.
 
-    `basins` holds the number of the maximum that each grid point belongs to, `maxima` their grid points, `atom` the
-    atom nearest to each and `distance` how far it is (Å).
+    `basins` holds the number of the maximum that each grid point belongs to (-2 in vacuum), `maxima` their grid points,
+    `atom` the atom nearest to each and `distance` how far it is (Å).
 
     Source: ours.
     """
@@ -119,11 +123,11 @@ def _assign(rho, metric, weight, near_grid, basin, maxima):
     for i in range(n1):
         for j in range(n2):
             for k in range(n3):
-                if basin[i, j, k] >= 0:
+                if basin[i, j, k] != _UNKNOWN:
                     continue
                 count, x, y, z = _climb(rho, i, j, k, metric, weight, near_grid, basin, settled, path, seen, mark)
                 mark += 1
-                if basin[x, y, z] < 0:
+                if basin[x, y, z] == _UNKNOWN:
                     if found == maxima.shape[0]:
                         return -1
                     maxima[found, 0], maxima[found, 1], maxima[found, 2] = x, y, z
@@ -132,7 +136,7 @@ def _assign(rho, metric, weight, near_grid, basin, maxima):
                     found += 1
                 for p in range(count):
                     a, b, c = path[p]
-                    if basin[a, b, c] < 0:
+                    if basin[a, b, c] == _UNKNOWN:
                         basin[a, b, c] = basin[x, y, z]
                         settled[a, b, c] = not near_grid
     return found
@@ -150,6 +154,8 @@ def _refine(rho, metric, weight, basin, maxima, found):
         for j in range(n2):
             for k in range(n3):
                 mine = basin[i, j, k]
+                if mine == _VACUUM:
+                    continue
                 for a in range(-1, 2):
                     for b in range(-1, 2):
                         for c in range(-1, 2):
@@ -206,11 +212,11 @@ def bader(
     offsets = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1)
     length = np.linalg.norm(offsets @ steps, axis=-1)
     weight = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    basin = np.full(rho.shape, -1, dtype=np.int64)
+    basin = np.where(rho > VACUUM, _UNKNOWN, _VACUUM)
     maxima = np.empty((rho.size // 8 + 8, 3), dtype=np.int64)
     found = _assign(rho, metric, weight, method == "near-grid", basin, maxima)
     if found < 0:
-        raise ValueError("got a field with a maximum at every eighth point, expected a smooth density; smooth it first")
+        raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
     if method == "near-grid":
         for _ in range(100):
             if _refine(rho, metric, weight, basin, maxima, found) == 0:
@@ -228,8 +234,9 @@ def _summed(
     images = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 1, 1, 3)
     apart = np.linalg.norm((nearest + images) @ cell, axis=-1).min(0)
     atom = apart.argmin(0)
-    electrons = np.bincount(basin.reshape(-1), density.reshape(-1), n) * volume
-    points = np.bincount(basin.reshape(-1), minlength=n) * volume
+    mine = basin.reshape(-1) >= 0
+    electrons = np.bincount(basin.reshape(-1)[mine], density.reshape(-1)[mine], n) * volume
+    points = np.bincount(basin.reshape(-1)[mine], minlength=n) * volume
     return BaderCharges(
         np.bincount(atom, electrons, len(positions)),
         np.bincount(atom, points, len(positions)),
