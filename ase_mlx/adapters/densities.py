@@ -93,7 +93,7 @@ def write_density(
     found = model.conditioned(from_atoms(atoms, model.cutoff), charge)
     if std and not known(model.density):
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
-    tally = _Tally(found, points.shape, dtype, progress)
+    tally = _Tally(found, points.shape, dtype, charge, progress)
     size = volumetric.write(path, atoms, points.shape, tally.planes)
     result = tally.result(path, size)
     if std:
@@ -128,9 +128,15 @@ class _Tally:
     """Counts what passes by."""
 
     def __init__(
-        self, found: Conditioned, shape: tuple[int, int, int], dtype: str, progress: Callable[[int, int], None] | None
+        self,
+        found: Conditioned,
+        shape: tuple[int, int, int],
+        dtype: str,
+        charge: float,
+        progress: Callable[[int, int], None] | None,
     ):
         self.found, self.shape, self.dtype, self.progress = found, shape, np.dtype(dtype).type, progress
+        self.charge = charge
         self.sum = self.negative = self.restored = 0.0
         self.lowest, self.highest = np.inf, -np.inf
 
@@ -149,7 +155,7 @@ class _Tally:
     def result(self, path: Path, size: int) -> WrittenDensity:
         volume = abs(float(np.linalg.det(self.found.cell))) / int(np.prod(self.shape))
         return WrittenDensity(
-            path, self.shape, self.sum * volume, float(self.found.electrons.sum()), self.restored,
+            path, self.shape, self.sum * volume, self.found.expected - self.charge, self.restored,
             self.lowest, self.highest, self.negative * volume, size, 0.0,
         )  # fmt: skip
 

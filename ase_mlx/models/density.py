@@ -165,55 +165,61 @@ class Density(nn.Module):
         """Apply a head of the shape of `self.head` (e/Å³)."""
         return torch.einsum("amk,amkn->amn", features, head[species][:, self.degrees])
 
-    def electrons(self, coefficients: Float[Tensor, "atoms components n"]) -> Float[Tensor, " atoms"]:
-        """Integrate each atom's correction (e/Å³) over space: electrons (dimensionless), in float64."""
-        q = torch.as_tensor(self.primitives.charges, device=coefficients.device)
-        return coefficients[:, 0].to(torch.float64) @ q
+    def count(
+        self, features: Float[Tensor, "atoms components features"], species: Int[Tensor, " atoms"]
+    ) -> Float[Tensor, " heads"]:
+        """Electrons (a dimensionless number) that head and members add to free atoms; sums over atoms add up."""
+        heads = torch.cat([self.head[None], self.deviations])[:, :, 0].to(torch.float64)
+        q = torch.as_tensor(self.primitives.charges, device=heads.device)
+        return torch.einsum("af,kaf->k", features[:, 0].to(torch.float64), (heads @ q)[:, species])
 
     def conditioned(
-        self, features: Float[Tensor, "atoms components features"], species: Int[Tensor, " atoms"], charge: float = 0.0
-    ) -> tuple[Float[Tensor, "atoms components n"], Float[Tensor, "members atoms components n"]]:
-        """Coefficients of one structure (e/Å³) and the members' deviations, given its electrons exactly.
+        self, counts: Float[Tensor, " heads"], electrons: float, charge: float = 0.0
+    ) -> Float[Tensor, "heads species degrees features n"]:
+        """Condition head and members' deviations on a structure's electrons: the head of this structure, e/Å³.
 
         The Gaussian posterior is conditioned on the number of electrons: the correction goes where the members
         disagree about it. A structure on which they agree gets it in proportion to its atoms' electrons.
 
         Args:
-            features: of all atoms, dimensionless.
-            species: their elements, counted from 0.
+            counts: of `count`, over the whole structure, dimensionless.
+            electrons: of its free atoms, dimensionless.
             charge: net charge, dimensionless; −1 is one electron more.
 
         Returns:
-            Both in e/Å³ and float64.
+            The head and, after it, the members' deviations, e/Å³, in float64.
 
         Source: ours; conditioning of a Gaussian on a linear function.
         """
-        features, head = features.to(torch.float64), self.head.to(torch.float64)
-        mean = self.coefficients(features, species, head)
-        spread = torch.stack([self.coefficients(features, species, d.to(torch.float64)) for d in self.deviations])
-        missing = -charge - self.electrons(mean).sum()
-        counts = torch.stack([self.electrons(s).sum() for s in spread])
-        square = counts.square().sum()
-        if float(square) > 1e-16 * len(features) ** 2:
-            pattern = torch.einsum("k,kamn->amn", counts, spread) / square
-            spread = spread - counts[:, None, None, None] * pattern
+        head, deviations = self.head.to(torch.float64), self.deviations.to(torch.float64)
+        missing, spread = -charge - counts[0], counts[1:]
+        square = spread.square().sum()
+        if float(square) > 1e-16 * electrons**2:
+            pattern = torch.einsum("k,ksdfn->sdfn", spread, deviations) / square
+            deviations = deviations - spread.reshape(-1, 1, 1, 1, 1) * pattern
         else:
-            pattern = torch.zeros_like(mean)
-            electrons = torch.as_tensor(self.config.electrons, dtype=torch.float64, device=mean.device)[species]
-            pattern[:, 0, 0] = electrons / electrons.sum() / self.primitives.charges[0]
-        mean = mean + missing * pattern
-        return mean, spread
+            pattern = torch.zeros_like(head)
+            free = torch.as_tensor(self.config.electrons, dtype=torch.float64, device=head.device)
+            pattern[:, 0, -1, 0] = free / electrons / self.primitives.charges[0]
+        return torch.cat([(head + missing * pattern)[None], deviations])
 
     def tables(
-        self, coefficients: Float[np.ndarray, "atoms components n"], species: Int[np.ndarray, " atoms"] | None
+        self,
+        features: Float[np.ndarray, "atoms components features"],
+        species: Int[np.ndarray, " atoms"],
+        head: Float[np.ndarray, "species degrees features n"],
+        free: bool,
     ) -> Float[np.ndarray, "atoms components intervals 4"]:
-        """Contract coefficients (e/Å³) with the radial functions; with `species`, add the superposed atoms."""
+        """Turn features into splines (e/Å³, dtype of the features) by a head; with `free`, on top of the free atoms."""
         pieces = self.primitives.pieces.reshape(self.config.l_max + 1, self.config.n_radial, -1)
-        out = np.empty((*coefficients.shape[:2], INTERVALS * 4), dtype=coefficients.dtype)
-        for l in range(self.config.l_max + 1):
-            out[:, block(l)] = coefficients[:, block(l)] @ pieces[l].astype(coefficients.dtype)
-        out = out.reshape(*coefficients.shape[:2], INTERVALS, 4)
-        if species is not None:
+        weights = np.einsum("sdfn,dnx->sdfx", head, pieces).astype(features.dtype)
+        out = np.empty((*features.shape[:2], INTERVALS * 4), dtype=features.dtype)
+        for s in np.unique(species):
+            mine = np.flatnonzero(species == s)
+            for l in range(self.config.l_max + 1):
+                out[mine, block(l)] = features[mine, block(l)] @ weights[s, l]
+        out = out.reshape(*features.shape[:2], INTERVALS, 4)
+        if free:
             out[:, 0] += self.atoms.cpu().numpy().astype(out.dtype)[species]
         return out
 

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,21 +12,27 @@ from jaxtyping import Float
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from ase_mlx.graph import Graph, Points
+from ase_mlx.graph import Points
 from ase_mlx.graph.points import near
 from ase_mlx.nn.angular import spherical_harmonics
 from ase_mlx.nn.primitives import INTERVALS
 
 from .density import HATS, Density, Pairs
-from .field import POINTS_AT_A_TIME, AtomField, whole
+from .field import AtomField, planes, whole
 
 COARSE_STEP = 0.25
 """Å; on grids finer than this the standard deviation is computed on every second point and interpolated."""
 
 
+Source = Callable[[np.ndarray], Tensor]
+"""Features (dimensionless) of some atoms, given by their numbers."""
+
+
 @dataclass(frozen=True)
 class Conditioned:
-    """The density of one structure, conditioned on its electrons: coefficients (e/Å³) as numpy arrays, float64.
+    """The density of one structure (Å), conditioned on its electrons.
+
+    `heads` (e/Å³, float64) are the conditioned head and the members' deviations; `source` gives features.
 
     Source: ours.
     """
@@ -36,43 +42,50 @@ class Conditioned:
     cell: Float[np.ndarray, "3 3"]
     pbc: np.ndarray
     species: np.ndarray
-    mean: Float[np.ndarray, "atoms components n"]
-    members: Float[np.ndarray, "members atoms components n"]
+    heads: Tensor
+    source: Source
 
     @property
-    def electrons(self) -> Float[np.ndarray, " atoms"]:
-        """Electrons of each atom's own field; they add up to those of the structure."""
-        free = np.asarray(self.density.config.electrons)[self.species]
-        return free + self.mean[:, 0] @ self.density.primitives.charges
+    def n_members(self) -> int:
+        """Count the members (dimensionless)."""
+        return len(self.heads) - 1
 
-    def field(self, member: int | None = None, dtype: type = np.float64) -> AtomField:
-        """The density as a field (e/Å³), or one member's deviation from it."""
-        density, species = self.density, self.species
-        coefficients = (self.mean if member is None else self.members[member]).astype(dtype)
+    @property
+    def expected(self) -> float:
+        """Electrons of the free atoms (a dimensionless number)."""
+        return float(np.asarray(self.density.config.electrons)[self.species].sum())
 
-        def tables(atoms: np.ndarray) -> np.ndarray:
-            return density.tables(coefficients[atoms], species[atoms] if member is None else None)
+    def coefficients(self, head: int = 0) -> Float[Tensor, "atoms components n"]:
+        """Coefficients (e/Å³, float64) of all atoms by the head (0) or a member's deviation (1, 2, …)."""
+        features = self.source(np.arange(len(self.species))).cpu().to(torch.float64)
+        return self.density.coefficients(features, torch.from_numpy(self.species), self.heads[head])
 
-        electrons = self.electrons if member is None else None
-        return AtomField(self.positions, self.cell, self.pbc, density.config.range, tables, electrons)
+    def electrons(self, atoms: np.ndarray | None = None) -> Float[np.ndarray, " some"]:
+        """Electrons (dimensionless numbers) of some atoms' own fields, of all where None."""
+        atoms = np.arange(len(self.species)) if atoms is None else atoms
+        return self._electrons(self.source(atoms), self.species[atoms])
+
+    def _electrons(self, features: Tensor, species: np.ndarray) -> np.ndarray:
+        weights = (self.heads[0, :, 0] @ torch.as_tensor(self.density.primitives.charges)).numpy()
+        added = np.einsum("af,af->a", features[:, 0].cpu().numpy().astype(np.float64), weights[species])
+        return np.asarray(self.density.config.electrons)[species] + added
+
+    def field(self, head: int = 0, dtype: type = np.float64) -> AtomField:
+        """The density (head 0) as a field in e/Å³, or one member's deviation from it (1, 2, …)."""
+        weights = self.heads[head].numpy()
+
+        def tables(atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            features, species = self.source(atoms), self.species[atoms]
+            found = self.density.tables(features.cpu().numpy().astype(dtype), species, weights, free=head == 0)
+            return found, self._electrons(features, species) if head == 0 else None
+
+        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables)
 
     def noise(self, dtype: type = np.float64) -> AtomField:
         """The variance that no member explains, (e/Å³)², as a field."""
         profile, species = _hats(self.density.noise.detach().cpu().numpy()).astype(dtype), self.species
-        return AtomField(
-            self.positions, self.cell, self.pbc, self.density.config.range, lambda atoms: profile[species[atoms], None]
-        )
-
-
-def conditioned(density: Density, graph: Graph, features: Tensor, species: Tensor, charge: float = 0.0) -> Conditioned:
-    """Condition one structure's density (e/Å³) on its electrons, with `charge` in e.
-
-    Source: ours.
-    """
-    mean, members = density.conditioned(features.detach(), species, charge)
-    positions, cell, pbc = graph.positions, graph.cell[0], graph.pbc[0]
-    arrays = [a.detach().cpu().numpy() for a in (positions, cell, pbc, species, mean, members)]
-    return Conditioned(density, *arrays)
+        tables = lambda atoms: (profile[species[atoms], None], None)  # noqa: E731
+        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables)
 
 
 def at_points(found: Conditioned, points: Points, std: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -113,9 +126,9 @@ def standard_deviation(found: Conditioned, shape: tuple[int, int, int]) -> Float
 def std_planes(
     found: Conditioned, shape: tuple[int, int, int], turned: bool = False
 ) -> Iterator[tuple[int, Float[np.ndarray, "planes n2 n3"]]]:
-    """Standard deviation (e/Å³) plane by plane: members and noise, on every second point where the grid is fine.
+    """Standard deviation (e/Å³) plane by plane: noise, and members, on every second point where the grid is fine.
 
-    `turned`: along the third axis, with the axes in reverse order. The coarse grid is in memory.
+    `turned`: along the third axis, with the axes in reverse order. The members' coarse grid is in memory.
 
     Source: ours.
     """
@@ -124,20 +137,19 @@ def std_planes(
     steps = np.linalg.norm(found.cell, axis=1)[way] / np.array(shape)
     coarse = tuple(-(-n // 2) if step < COARSE_STEP and n > 1 else n for n, step in zip(shape, steps, strict=True))
 
-    def on_coarse(field: AtomField) -> np.ndarray:
-        return whole(field.turned if turned else field, coarse, np.float32)
+    def turn(field: AtomField) -> AtomField:
+        return field.turned if turned else field
 
-    variance = sum(on_coarse(found.field(k, np.float32)) ** 2 for k in range(len(found.members)))
-    variance = _total(found.density, variance, on_coarse(found.noise(np.float32)))
-    step = max(1, POINTS_AT_A_TIME // (shape[1] * shape[2]))
-    for start in range(0, shape[0], step):
-        axes = [np.arange(start, min(start + step, shape[0])), np.arange(shape[1]), np.arange(shape[2])]
-        where = [a * (c / n) for a, c, n in zip(axes, coarse, shape, strict=True)]
+    members = range(1, found.n_members + 1)
+    variance = sum(whole(turn(found.field(k, np.float32)), coarse, np.float32) ** 2 for k in members)
+    for start, noise, _ in planes(turn(found.noise(np.float32)), shape, np.float32):
+        axes = (np.arange(start, start + len(noise)), np.arange(shape[1]), np.arange(shape[2]))
         if coarse == shape:
-            yield start, np.sqrt(variance[start : start + step])
+            here = variance[axes[0]]
         else:
-            mesh = np.meshgrid(*where, indexing="ij")
-            yield start, np.sqrt(map_coordinates(variance, mesh, order=1, mode="grid-wrap"))
+            where = np.meshgrid(*[a * (c / n) for a, c, n in zip(axes, coarse, shape, strict=True)], indexing="ij")
+            here = map_coordinates(variance, where, order=1, mode="grid-wrap")
+        yield start, np.sqrt(_total(found.density, here, noise))
 
 
 def _total(density: Density, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -150,11 +162,11 @@ def _scattered(found: Conditioned, positions: np.ndarray, std: bool) -> tuple[np
     atom, point, vector = near(positions, found.positions, found.cell, found.pbc, density.config.range)
     pairs = pairs_of(density, atom, point, vector, len(found.positions), len(positions), torch.float64)
     distance = np.linalg.norm(vector, axis=1)
-    mean = pairs.evaluate(torch.from_numpy(found.mean)).numpy()
+    mean = pairs.evaluate(found.coefficients()).numpy()
     mean = mean + free_atoms_at(density, found.species, atom, point, distance, len(positions))
     if not std or not known(density):
         return mean, None
-    variance = sum(pairs.evaluate(torch.from_numpy(m)).numpy() ** 2 for m in found.members)
+    variance = sum(pairs.evaluate(found.coefficients(k)).numpy() ** 2 for k in range(1, found.n_members + 1))
     noise = noise_at(density, found.species, atom, point, distance, len(positions))
     return mean, np.sqrt(_total(density, variance, noise))
 

@@ -24,8 +24,8 @@ ATOMS_AT_A_TIME = 2048
 class AtomField:
     """A sum of atom-centred fields in a cell (rows, Å).
 
-    `tables(atoms)` gives the splines of some atoms (components, intervals, 4) in the field's unit, up to `range` (Å);
-    `electrons` is what each atom's points have to sum to (None: whatever they do).
+    `tables(atoms)` gives the splines of some atoms (components, intervals, 4) in the field's unit, up to `range` (Å),
+    and what each atom's points have to sum to (field's unit times Å³; None: whatever they do).
 
     Source: ours.
     """
@@ -34,8 +34,7 @@ class AtomField:
     cell: Float[np.ndarray, "3 3"]
     pbc: Bool[np.ndarray, " 3"]
     range: float
-    tables: Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some components intervals 4"]]
-    electrons: Float[np.ndarray, " atoms"] | None = None
+    tables: Callable[[Int[np.ndarray, " some"]], tuple[np.ndarray, np.ndarray | None]]
 
     @property
     def turned(self) -> "AtomField":
@@ -81,8 +80,8 @@ def planes(
         window[: len(held)] = held
         for a in range(done, last, ATOMS_AT_A_TIME):
             some = slice(a, min(a + ATOMS_AT_A_TIME, last))
-            tables = np.ascontiguousarray(field.tables(image[some]), dtype=dtype)
-            electrons = None if field.electrons is None else field.electrons[image[some]]
+            tables, electrons = field.tables(image[some])
+            tables = np.ascontiguousarray(tables, dtype=dtype)
             added += collocate(
                 window, start, centers[some], tables, electrons, axes, field.range,
                 (bool(field.pbc[1]), bool(field.pbc[2])), threads,

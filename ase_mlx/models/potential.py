@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
 from .density import Density, DensityConfig
-from .density_field import Conditioned, at_points, conditioned
+from .density_field import Conditioned, at_points
 from .model import Model, Prediction
 
 
@@ -207,8 +208,7 @@ class Potential(Model):
             ValueError: an element that the model was not made for.
         """
         self.check_elements(graph)
-        vectors = graph.vectors().to(self.head.dtype)
-        return self.trunk(graph, vectors, self.species_index[graph.numbers], 1)[0].detach()
+        return self.trunk(graph, graph.vectors().to(self.head.dtype), self.species_index[graph.numbers], 1)[0].detach()
 
     @torch.no_grad()
     def conditioned(self, graph: Graph, charge: float = 0.0) -> Conditioned:
@@ -224,9 +224,21 @@ class Potential(Model):
             )
         if graph.n_graphs != 1:
             raise ValueError(f"got {graph.n_graphs} structures, expected one: each has its own grid")
-        first, species = self.first_layer(graph), self.species_index[graph.numbers]
-        features = self.density.features(graph, graph.vectors().to(self.head.dtype), first, species)
-        return conditioned(self.density, graph, features, species, charge)
+        features, species = self.density_features(graph), self.species_index[graph.numbers]
+        electrons = float(np.asarray(self.config.density.electrons)[species.cpu().numpy()].sum())
+        heads = self.density.conditioned(self.density.count(features, species), electrons, charge).cpu()
+        arrays = (a.cpu().numpy() for a in (graph.positions, graph.cell[0], graph.pbc[0], species))
+        return Conditioned(self.density, *arrays, heads, lambda atoms: features[torch.from_numpy(atoms)])
+
+    @torch.no_grad()
+    def density_features(self, graph: Graph) -> Float[Tensor, "atoms components features"]:
+        """What the density's head is linear in (dimensionless).
+
+        Raises:
+            ValueError: an unknown element.
+        """
+        vectors, species = graph.vectors().to(self.head.dtype), self.species_index[graph.numbers]
+        return self.density.features(graph, vectors, self.first_layer(graph), species)
 
     def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict as `forward`, with members, calibrated `std` and the distance score (1 = edge of the training data).

@@ -48,7 +48,11 @@ def _ranges(first_edge: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges, edges[1:], strict=False))
 
 
-def _run(tasks: list) -> None:
+def run(tasks: list) -> None:
+    """Call functions without arguments, each in a thread of its own if there are several (dimensionless).
+
+    Source: ours.
+    """
     if len(tasks) == 1:
         tasks[0]()
         return
@@ -61,7 +65,7 @@ def _forward(kernel, y: Tensor, radial: tuple[Tensor, ...], x: Tensor, graph: Gr
     first_edge, neighbor, y_, x_, *radial_ = _numpy(graph.first_edge, graph.neighbor, y, x, *radial)
     out = np.zeros((x_.shape[0], dimension(paths.l_out), x_.shape[2]), dtype=x_.dtype)
     tables = _tables(paths, x_.dtype)
-    _run(
+    run(
         [
             lambda a=a, b=b: kernel(a, b, first_edge, neighbor, tables, y_, *radial_, x_, out)
             for a, b in _ranges(first_edge)
@@ -78,7 +82,7 @@ def _backward(
     tables = _tables(paths, x_.dtype)
     ranges = _ranges(first_edge)
     grad_x = np.zeros((len(ranges), *x_.shape), dtype=x_.dtype)
-    _run(
+    run(
         [
             lambda a=a, b=b, k=k: kernel(
                 a, b, first_edge, neighbor, tables, y_, *radial_, x_, grad_, grad_y, grad_r, grad_x[k]
@@ -98,7 +102,7 @@ def _second(
     grad_grad, grad_y, grad_r = np.zeros_like(inputs[3]), np.empty_like(inputs[0]), np.empty_like(inputs[1])
     ranges = _ranges(first_edge)
     grad_x = np.zeros((len(ranges), *inputs[2].shape), dtype=inputs[2].dtype)
-    _run(
+    run(
         [
             lambda a=a, b=b, k=k: kernels.edges_second(
                 a, b, first_edge, neighbor, tables, *inputs, grad_grad, grad_y, grad_r, grad_x[k]

@@ -179,3 +179,14 @@ def table_backward(
             _differentiate(g, entry_path, entry_out, entry_in, r, x[j], grad_out[i], grad_x[j], grad_r, grad_g)
             _couple_back(grad_g, term_entry, term_edge, term_value, grad_y[e])
             grad_position[e] = _slope(knots, position[e], grad_r)
+
+
+@_jit
+def couple_pairs(first, last, row, one, two, value, x, out):
+    """Sum value · x[one] · x[two] into rows, atom by atom and channel by channel (dimensionless). Source: ours."""
+    channels = x.shape[2]
+    for i in range(first, last):
+        for t in range(row.size):
+            a, b, o, v = x[i, one[t]], x[i, two[t]], out[i, row[t]], value[t]
+            for c in range(channels):
+                o[c] += v * a[c] * b[c]

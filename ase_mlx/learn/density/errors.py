@@ -41,9 +41,9 @@ def _residuals(model: Potential, frame: DensityFrame, seed: int) -> _Residuals:
     atom, point, vector = near(positions, found.positions, found.cell, found.pbc, density.config.range)
     distance = np.linalg.norm(vector, axis=1)
     pairs = pairs_of(density, atom, point, vector, n_atoms, len(positions), torch.float64)
-    mean = pairs.evaluate(torch.from_numpy(found.mean)).numpy()
+    mean = pairs.evaluate(found.coefficients()).numpy()
     mean = mean + free_atoms_at(density, found.species, atom, point, distance, len(positions))
-    members = np.stack([pairs.evaluate(torch.from_numpy(m)).numpy() for m in found.members])
+    members = np.stack([pairs.evaluate(found.coefficients(k)).numpy() for k in range(1, found.n_members + 1)])
     n_species = len(density.config.electrons)
     position = np.minimum(distance / density.config.range, 1 - 1e-12) * HATS
     low, part = position.astype(int), position - position.astype(int)
@@ -108,7 +108,7 @@ def density_errors(model: Potential, frames: list[DensityFrame]) -> dict[str, An
     for frame in frames:
         found: Conditioned = model.conditioned(from_atoms(frame.atoms, model.cutoff))
         mean, std = at_points(found, Points(frame.density.shape), std=True)
-        rows.append(compare(frame, mean, float(np.asarray(found.density.config.electrons)[found.species].sum())))
+        rows.append(compare(frame, mean, found.expected))
         if std is not None:
             error = np.abs(mean - frame.density)
             inside.append((float((error < std).mean()), float((error < tail * std).mean()), float(std.mean())))

@@ -108,11 +108,13 @@ def test_conditioning_keeps_every_number_of_electrons(frames):
     graph = from_atoms(frames[0].atoms, model.cutoff)
     for charge in (0.0, 1.0, -0.5):
         found = model.conditioned(graph, charge)
-        assert found.electrons.sum() == pytest.approx(12 - charge, abs=1e-12)
-        for member in found.members:
+        assert found.electrons().sum() == pytest.approx(12 - charge, abs=1e-12)
+        assert found.electrons(np.array([2])) == pytest.approx(found.electrons()[2:3])
+        for k in range(1, 5):
+            member = found.coefficients(k).detach().numpy()
             assert (member[:, 0] @ model.density.primitives.charges).sum() == pytest.approx(0, abs=1e-12)
     model.density.deviations.zero_()
-    assert model.conditioned(graph, 2.0).electrons.sum() == pytest.approx(10, abs=1e-12)
+    assert model.conditioned(graph, 2.0).electrons().sum() == pytest.approx(10, abs=1e-12)
 
 
 def test_standard_deviation_is_that_of_members_and_noise(frames):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ def setup(name, n=4, l_max=4, pbc=(True, True, True), seed=0):
     coefficients = rng.standard_normal((n, (l_max + 1) ** 2, 5))
     degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
     tables = np.einsum("mnkp,amn->amkp", basis.pieces[degrees], coefficients)
-    field = AtomField(positions, cell, np.array(pbc), RANGE, lambda atoms: tables[atoms])
+    field = AtomField(positions, cell, np.array(pbc), RANGE, lambda atoms: (tables[atoms], None))
     return field, shape, basis, coefficients, degrees
 
 
@@ -76,7 +78,7 @@ def test_planes_at_a_time_threads_and_axes_do_not_matter(monkeypatch):
 def test_electrons_are_restored_on_any_grid(points):
     field, _, basis, coefficients, _ = setup("skewed")
     electrons = coefficients[:, 0] @ basis.charges
-    counted = AtomField(field.positions, field.cell, field.pbc, RANGE, field.tables, electrons)
+    counted = replace(field, tables=lambda atoms: (field.tables(atoms)[0], electrons[atoms]))
     found = list(planes(counted, points))
     volume = abs(np.linalg.det(field.cell))
     total = np.concatenate([values for _, values, _ in found])
