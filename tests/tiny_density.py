@@ -10,11 +10,11 @@ from ase_mlx.learn.density.train import with_density
 FILE = "data/density_al.npz"
 
 
-def tiny_density(elements=(13, 14), members=4, seed=0, calibrated=True, **sizes):
+def tiny_density(elements=(13, 14), members=4, seed=0, calibrated=True, cutoff=5.0, **sizes):
     """Make an untrained potential with an untrained density, and members and noise of random size."""
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    potential = tiny_potential(elements=elements, members=4)
+    potential = tiny_potential(elements=elements, members=4, cutoff=cutoff)
     small = {"range": 2.5, "n_radial": 4, "channels": 3, "radial_hidden": (8,), "members": members}
     model = with_density(potential, small | sizes)
     density = model.density

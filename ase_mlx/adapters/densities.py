@@ -14,9 +14,10 @@ from ase import Atoms
 
 from ase_mlx.data import volumetric
 from ase_mlx.data.espresso_density import least_grid, write_charge_density
-from ase_mlx.graph import from_atoms, grid
+from ase_mlx.graph import grid
 from ase_mlx.models.density_field import Conditioned, known, std_planes
 from ase_mlx.models.field import planes
+from ase_mlx.models.large import conditioned_structure
 from ase_mlx.models.potential import Potential
 
 __all__ = ["CoarseGridWarning", "WrittenDensity", "write_density", "write_restart"]
@@ -90,7 +91,7 @@ def write_density(
     start, path = time.monotonic(), Path(path)
     volumetric.kind_of(path)
     points = grid(atoms, spacing if shape is None else None, shape)
-    found = model.conditioned(from_atoms(atoms, model.cutoff), charge)
+    found = conditioned_structure(model, atoms, charge, 2 if volumetric.kind_of(path) == "CHGCAR" else 0)
     if std and not known(model.density):
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
     tally = _Tally(found, points.shape, dtype, charge, progress)
@@ -196,7 +197,7 @@ def write_restart(
     Source: ours.
     """
     grid(atoms, 1.0)
-    found = model.conditioned(from_atoms(atoms, model.cutoff), charge)
+    found = conditioned_structure(model, atoms, charge)
     shape = least_grid(atoms.cell.array, ecut_Ry)
     density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
     path = Path(folder) / f"{prefix}.save" / "charge-density.dat"

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-ATOMS_PER_BLOCK = 16_000
+ATOMS_PER_BLOCK = 40_000
 """About 1 GB of edges, with their neighbours."""
 
 

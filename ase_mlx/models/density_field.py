@@ -5,6 +5,7 @@ Source: ours.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from ase_mlx.graph import Points
+from ase_mlx.graph import Graph, Points
 from ase_mlx.graph.points import near
 from ase_mlx.nn.angular import spherical_harmonics
 from ase_mlx.nn.primitives import INTERVALS
@@ -86,6 +87,33 @@ class Conditioned:
         profile, species = _hats(self.density.noise.detach().cpu().numpy()).astype(dtype), self.species
         tables = lambda atoms: (profile[species[atoms], None], None)  # noqa: E731
         return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables)
+
+
+def conditioned(model: Any, graph: Graph, charge: float = 0.0) -> Conditioned:
+    """The density (e/Å³) of one structure given its electrons, with `charge` in units of e.
+
+    Args:
+        model: a potential.
+        graph: of one structure (Å).
+        charge: net charge, dimensionless; −1 is one electron more.
+
+    Raises:
+        ValueError: a model without a density, several structures, an unknown element.
+
+    Source: ours.
+    """
+    if model.density is None:
+        raise ValueError(
+            "got a request for the density from a model that has none; it gives "
+            f"{', '.join(q.name for q in model.outputs)}; train a density on it (docs/density.md)"
+        )
+    if graph.n_graphs != 1:
+        raise ValueError(f"got {graph.n_graphs} structures, expected one: each has its own grid")
+    features, species = model.density_features(graph), model.species_index[graph.numbers]
+    electrons = float(np.asarray(model.config.density.electrons)[species.cpu().numpy()].sum())
+    heads = model.density.conditioned(model.density.count(features, species), electrons, charge).cpu()
+    arrays = (a.cpu().numpy() for a in (graph.positions, graph.cell[0], graph.pbc[0], species))
+    return Conditioned(model.density, *arrays, heads, lambda atoms: features[torch.from_numpy(atoms)])
 
 
 def at_points(found: Conditioned, points: Points, std: bool) -> tuple[np.ndarray, np.ndarray | None]:

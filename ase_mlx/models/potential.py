@@ -23,7 +23,7 @@ from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
 from .density import Density, DensityConfig
-from .density_field import Conditioned, at_points
+from .density_field import Conditioned, at_points, conditioned
 from .model import Model, Prediction
 
 
@@ -212,23 +212,8 @@ class Potential(Model):
 
     @torch.no_grad()
     def conditioned(self, graph: Graph, charge: float = 0.0) -> Conditioned:
-        """The density (e/Å³) of one structure given its electrons, with `charge` in e.
-
-        Raises:
-            ValueError: a model without a density, several structures, an unknown element.
-        """
-        if self.density is None:
-            raise ValueError(
-                "got a request for the density from a model that has none; it gives "
-                f"{', '.join(q.name for q in self.outputs)}; train a density on it (docs/density.md)"
-            )
-        if graph.n_graphs != 1:
-            raise ValueError(f"got {graph.n_graphs} structures, expected one: each has its own grid")
-        features, species = self.density_features(graph), self.species_index[graph.numbers]
-        electrons = float(np.asarray(self.config.density.electrons)[species.cpu().numpy()].sum())
-        heads = self.density.conditioned(self.density.count(features, species), electrons, charge).cpu()
-        arrays = (a.cpu().numpy() for a in (graph.positions, graph.cell[0], graph.pbc[0], species))
-        return Conditioned(self.density, *arrays, heads, lambda atoms: features[torch.from_numpy(atoms)])
+        """The density (e/Å³) of one structure given its electrons: `density_field.conditioned`, `charge` in e."""
+        return conditioned(self, graph, charge)
 
     @torch.no_grad()
     def density_features(self, graph: Graph) -> Float[Tensor, "atoms components features"]:
@@ -256,6 +241,16 @@ class Potential(Model):
         mean, deviation = at_points(self.conditioned(graph), points, std)
         stds = {} if deviation is None else {"density": torch.from_numpy(deviation)}
         return Prediction({"density": torch.from_numpy(mean)}, stds)
+
+    def core_slope(self, graph: Graph, n_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies (eV) of the first atoms, the derivative of their sum by edge vectors (eV/Å), and those (Å)."""
+        vectors = self._leaf(graph)
+        with torch.enable_grad():
+            energies, _ = self._energies(graph, vectors)
+            (slope,) = torch.autograd.grad(energies[:n_core].sum(), vectors)
+        reference = self.reference[self.species_index[graph.numbers[:n_core]]]
+        values = energies[:n_core].detach().to(torch.float64) + reference
+        return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy()
 
     def _mechanical_std(self, graph: Graph) -> Prediction:
         mean = self(graph)
