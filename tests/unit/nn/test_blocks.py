@@ -114,3 +114,18 @@ def test_forces_of_training_are_differentiable():
             with torch.enable_grad():
                 values.append(float(model(graph)["forces"].detach().square().sum()))
     assert (values[0] - values[1]) / 2 == pytest.approx(float((slope * step).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("l_in", "l_out"), [(1, 2), (2, 2), (4, 4)])
+def test_fused_product_is_that_of_the_table(l_in, l_out, threads):
+    product, before = Product(l_in, l_out, 6).to(torch.float64), torch.get_num_threads()
+    x = torch.randn(7, (l_in + 1) ** 2, 6, dtype=torch.float64)
+    expected = product(x).detach()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            assert torch.allclose(product(x), expected, atol=1e-12)
+            assert product(x[:0]).shape == (0, (l_out + 1) ** 2, 6)
+    finally:
+        torch.set_num_threads(before)
