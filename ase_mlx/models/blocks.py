@@ -10,9 +10,6 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-ATOMS_PER_BLOCK = 40_000
-"""About 1 GB of edges, with their neighbours."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -38,6 +35,7 @@ def blocks(
     cell: Float[np.ndarray, "3 3"],
     pbc: Bool[np.ndarray, " 3"],
     reach: float,
+    size: int,
     axis: int = 0,
 ) -> Iterator[Block]:
     """Cut a structure into blocks in the order of their place along one cell vector.
@@ -47,12 +45,13 @@ def blocks(
         numbers: atomic numbers.
         cell: rows, Å.
         pbc: periodic axes.
-        reach: how far an atom's features see, Å.
+        reach: how far the atoms of a block see, Å.
+        size: about how many atoms are a block's own.
         axis: the cell vector along which the blocks are ordered.
 
     Source: ours.
     """
-    if len(positions) <= ATOMS_PER_BLOCK or abs(np.linalg.det(cell)) < 1e-6:
+    if len(positions) <= size or abs(np.linalg.det(cell)) < 1e-6:
         whole = np.arange(len(positions))
         yield Block(whole, whole, positions, numbers, cell, pbc)
         return
@@ -61,7 +60,7 @@ def blocks(
     low, span = scaled.min(0), np.ptp(scaled, axis=0)
     low, span = np.where(pbc, 0.0, low), np.where(pbc, 1.0, span + 1e-9)
     halo = reach * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    counts = _counts(span / halo, len(positions))
+    counts = _counts(span / halo, len(positions) / size)
     width = span / counts
     order = (axis, *(k for k in range(3) if k != axis))
     for place in product(*(range(counts[k]) for k in order)):
@@ -69,10 +68,10 @@ def blocks(
         yield _block(positions, numbers, cell, pbc, scaled, low + index * width, width, halo, counts)
 
 
-def _counts(lengths: np.ndarray, n_atoms: int) -> np.ndarray:
+def _counts(lengths: np.ndarray, least: float) -> np.ndarray:
     """Cut the longest piece again until blocks are small; never so thin that a halo meets itself."""
     counts = np.ones(3, dtype=int)
-    while n_atoms / counts.prod() > ATOMS_PER_BLOCK:
+    while counts.prod() < least:
         pieces = lengths / counts
         allowed = lengths / (counts + 1) + 2 < lengths
         if not allowed.any():

@@ -4,6 +4,7 @@ Source: ours.
 """
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,20 +25,41 @@ if TYPE_CHECKING:
 CACHED_ATOMS = 600_000
 """Atoms whose features are kept: about 1 GB."""
 
-
-def _graph(block: Block, cutoff: float) -> Graph:
-    return from_atoms(block, cutoff)
+FIELD_BLOCK, FORCE_BLOCK = 3_000, 40_000
+"""Atoms of a block: those of a field need their neighbours alone, forces three times as far."""
 
 
 class _Features:
-    """Features of any atoms, block by block, the last blocks kept."""
+    """Features of any atoms, block by block, the last blocks kept.
 
-    def __init__(self, model: "Potential", parts: list[Block], n_atoms: int):
-        self.model, self.parts = model, parts
+    The first layer's scalars of all atoms are computed first, so that a block needs no more than its atoms' neighbours.
+    """
+
+    def __init__(self, model: "Potential", structure: Structure, axis: int):
+        positions, numbers, cell, pbc = check(structure)
+        self.model = model
+        self.parts = list(blocks(positions, numbers, cell, pbc, model.cutoff, FIELD_BLOCK, axis))
         self.kept: OrderedDict[int, Tensor] = OrderedDict()
-        self.block, self.place = np.empty(n_atoms, dtype=np.int64), np.empty(n_atoms, dtype=np.int64)
-        for k, part in enumerate(parts):
+        self.block, self.place = np.empty((2, len(positions)), dtype=np.int64)
+        first: Tensor | None = None
+        for k, part in enumerate(self.parts):
             self.block[part.core], self.place[part.core] = k, np.arange(len(part.core))
+            found = model.first_layer(self._graph(part))[: len(part.core), :1]
+            first = found.new_empty(len(positions), *found.shape[1:]) if first is None else first
+            first[torch.from_numpy(part.core)] = found
+        self.first = first
+
+    def _graph(self, part: Block) -> Graph:
+        """The edges of the block's own atoms."""
+        graph, n = from_atoms(part, self.model.cutoff), len(part.core)
+        last = int(graph.first_edge[n])
+        return replace(
+            graph,
+            center=graph.center[:last],
+            neighbor=graph.neighbor[:last],
+            shift=graph.shift[:last],
+            first_edge=graph.first_edge[: n + 1],
+        )
 
     def of_block(self, k: int) -> Tensor:
         if k in self.kept:
@@ -46,8 +68,8 @@ class _Features:
         while self.kept and sum(len(f) for f in self.kept.values()) > CACHED_ATOMS:
             self.kept.popitem(last=False)
         part = self.parts[k]
-        features = self.model.density_features(_graph(part, self.model.cutoff))
-        self.kept[k] = features[: len(part.core)].clone()
+        found = self.model.density_features(self._graph(part), self.first[torch.from_numpy(part.atom)])
+        self.kept[k] = found[: len(part.core)].clone()
         return self.kept[k]
 
     def __call__(self, atoms: np.ndarray) -> Tensor:
@@ -77,13 +99,12 @@ def conditioned_structure(model: "Potential", structure: Structure, charge: floa
     Source: ours.
     """
     positions, numbers, cell, pbc = check(structure)
-    parts = list(blocks(positions, numbers, cell, pbc, 2 * model.cutoff, axis))
-    if len(parts) == 1:
-        return model.conditioned(_graph(parts[0], model.cutoff), charge)
-    source = _Features(model, parts, len(positions))
+    if len(positions) <= FIELD_BLOCK:
+        return model.conditioned(from_atoms(structure, model.cutoff), charge)
+    source = _Features(model, structure, axis)
     counts = torch.zeros(len(model.density.deviations) + 1, dtype=torch.float64)
     species = model.species_index[torch.from_numpy(numbers)].numpy()
-    for k, part in enumerate(parts):
+    for k, part in enumerate(source.parts):
         counts += model.density.count(source.of_block(k), torch.from_numpy(species[part.core]))
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())
     heads = model.density.conditioned(counts, electrons, charge)
@@ -108,14 +129,14 @@ def predict_large(model: "Potential", structure: Structure) -> Prediction:
     positions, numbers, cell, pbc = check(structure)
     forces, energies = np.zeros((len(positions), 3)), np.zeros(len(positions))
     virial, volume = np.zeros((3, 3)), abs(float(np.linalg.det(cell)))
-    for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff):
-        graph = _graph(part, model.cutoff)
+    for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
+        graph = from_atoms(part, model.cutoff)
         values, slope, vectors = model.core_slope(graph, len(part.core))
         energies[part.core] = values
-        pull = np.zeros((len(part.atom), 3))
-        np.add.at(pull, graph.center.numpy(), slope)
-        np.add.at(pull, graph.neighbor.numpy(), -slope)
-        np.add.at(forces, part.atom, pull)
+        pull = torch.zeros(len(part.atom), 3, dtype=torch.float64)
+        pull = pull.index_add(0, graph.center, torch.from_numpy(slope))
+        pull = pull.index_add(0, graph.neighbor, torch.from_numpy(-slope))
+        np.add.at(forces, part.atom, pull.numpy())
         virial += vectors.T @ slope
     found: dict[str, Float[np.ndarray, "..."]] = {"energies": energies, "forces": forces}
     found["energy"] = np.array([energies.sum()])

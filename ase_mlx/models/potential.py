@@ -216,14 +216,14 @@ class Potential(Model):
         return conditioned(self, graph, charge)
 
     @torch.no_grad()
-    def density_features(self, graph: Graph) -> Float[Tensor, "atoms components features"]:
-        """What the density's head is linear in (dimensionless).
+    def density_features(self, graph: Graph, first: Tensor | None = None) -> Float[Tensor, "atoms components features"]:
+        """What the density's head is linear in (dimensionless), from those of `first_layer` where they are known.
 
         Raises:
             ValueError: an unknown element.
         """
         vectors, species = graph.vectors().to(self.head.dtype), self.species_index[graph.numbers]
-        return self.density.features(graph, vectors, self.first_layer(graph), species)
+        return self.density.features(graph, vectors, self.first_layer(graph) if first is None else first, species)
 
     def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict as `forward`, with members, calibrated `std` and the distance score (1 = edge of the training data).

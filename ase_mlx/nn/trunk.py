@@ -52,14 +52,18 @@ class Layer(nn.Module):
         species: Int[Tensor, " atoms"],
         graph: Graph,
     ) -> Float[Tensor, "atoms m_out c"]:
-        """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y."""
+        """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y.
+
+        Of a graph whose edges belong to its first atoms alone, these are updated.
+        """
         x = self.up(self.norm(h))
         if self.knots is None:
             message = convolve(y, self.radial(distance), x, graph, self.paths)
         else:
             position = distance * ((len(self.knots) - 1) / self.radial.cutoff)
             message = convolve_tabulated(y, position, x, self.knots, graph, self.paths)
-        message = message * self.scale
+        n = len(graph.first_edge) - 1
+        message, h, species = message[:n] * self.scale, h[:n], species[:n]
         if self.product is not None:
             message = message + self.product(message)
         scalars = self.down_scalars(message[:, :1]) + self.keep_scalars(h[:, :1], species)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import write
 from ase.io.cube import read_cube_data
 
@@ -47,6 +48,22 @@ def test_calculator_gives_the_density_of_its_structure(model, aluminium):
     assert other.mean() * bulk("Al").cell.volume == pytest.approx(3, abs=1e-9)
     p = am.predict(calculator.model, aluminium, at=am.grid(aluminium, spacing=0.3))
     assert p["density"] == pytest.approx(density, abs=1e-12)
+
+
+def test_charges_are_a_result_of_ase(aluminium):
+    atoms = bulk("SnSi", "zincblende", a=6.05, cubic=True)
+    atoms.calc = Calculator("sigesn")
+    assert "charges" in atoms.calc.implemented_properties
+    atoms.get_forces()
+    assert "charges" not in atoms.calc.results
+    charges = atoms.get_charges()
+    assert charges.shape == (8,)
+    assert abs(charges.sum()) < 1e-6
+    assert (charges[atoms.symbols == "Sn"] > 0.05).all()
+    assert "energy" in atoms.calc.results
+    pair = Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)], calculator=Calculator("al"))
+    with pytest.raises(PropertyNotImplementedError, match="grid that fills"):
+        pair.get_charges()
 
 
 def test_calculator_says_what_it_lacks(model):

@@ -31,9 +31,10 @@ def test_blocks_give_what_one_graph_gives(monkeypatch, atoms):
     expected, one = model(graph), model.conditioned(graph)
     shape = (28, 20, 18)
     density = whole(one.field(), shape)
-    monkeypatch.setattr(blocks, "ATOMS_PER_BLOCK", 120)
+    monkeypatch.setattr("ase_mlx.models.large.FIELD_BLOCK", 120)
+    monkeypatch.setattr("ase_mlx.models.large.FORCE_BLOCK", 120)
     monkeypatch.setattr("ase_mlx.models.large.CACHED_ATOMS", 200)
-    parts = list(blocks.blocks(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, 2 * model.cutoff))
+    parts = list(blocks.blocks(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, 2 * model.cutoff, 120))
     assert len(parts) > 1
     assert sorted(np.concatenate([p.core for p in parts])) == list(range(len(atoms)))
     assert all(np.array_equal(p.atom[: len(p.core)], p.core) for p in parts)
@@ -48,6 +49,6 @@ def test_blocks_give_what_one_graph_gives(monkeypatch, atoms):
 
 def test_small_structures_are_one_block():
     atoms = crystal()
-    (only,) = blocks.blocks(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, 9.0)
+    (only,) = blocks.blocks(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, 9.0, 5000)
     assert np.array_equal(only.core, np.arange(len(atoms)))
     assert np.array_equal(only.pbc, atoms.pbc)

@@ -14,6 +14,8 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
+from ase_mlx.data.free_atoms import free_atom
+from ase_mlx.fields import hirshfeld
 from ase_mlx.graph import Graph, from_atoms, grid
 from ase_mlx.learn.files import load_model
 from ase_mlx.models import Model, Prediction
@@ -27,7 +29,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Calculator(_Base):
     """Energy, forces, stress of any ase_mlx model in ASE's units (eV, Å); error bars through `get_property`.
 
-    `results` holds names registered in ASE only. `get_property` also serves energy_std (eV), forces_std (eV/Å),
+    `results` holds names registered in ASE only; of a model with a density also Hirshfeld `charges` (e), when they are
+    asked for. `get_property` also serves energy_std (eV), forces_std (eV/Å),
     stress_std (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble
     members energy_members, forces_members and stress_members, member axis first.
 
@@ -59,9 +62,9 @@ class Calculator(_Base):
         self.model = copy.deepcopy(model).eval().to(device=device, dtype=DTYPES[dtype])
         self.device, self.dtype, self.skin = device, dtype, skin
         names = {q.name for q in self.model.outputs}
-        self.implemented_properties = [
-            n for n in all_outputs if n in names | ({"free_energy"} if "energy" in names else set())
-        ]
+        names |= {"free_energy"} if "energy" in names else set()
+        names |= {"charges"} if "density" in names else set()
+        self.implemented_properties = [n for n in all_outputs if n in names]
         self._extras: dict[str, np.ndarray] = {}
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
 
@@ -102,6 +105,14 @@ class Calculator(_Base):
             self._fill(self.model.with_std(self._graph(self.atoms)))
         else:
             self._fill(self.model(self._graph(self.atoms)))
+        if properties and "charges" in properties:
+            self.results["charges"] = self._charges()
+
+    def _charges(self) -> np.ndarray:
+        """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
+        atoms, density = self.atoms, self.get_pseudo_density(spacing=0.2)
+        free = {int(z): free_atom(int(z)) for z in np.unique(atoms.numbers)}
+        return hirshfeld(density, atoms.cell.array, atoms.positions, atoms.numbers, free, atoms.pbc)
 
     def _fill(self, p: Prediction) -> None:
         whole = {"energy", "stress"}
@@ -126,10 +137,11 @@ class Calculator(_Base):
             PropertyNotImplementedError: the model does not give it, or stress was asked without a volume.
         """
         if name not in EXTRAS + MEMBERS:
-            if name in ("stress", "stresses") and self._without_volume(atoms):
+            if name in ("stress", "stresses", "charges") and self._without_volume(atoms):
                 raise PropertyNotImplementedError(
                     "got a structure without a volume (a cell vector is zero), expected a cell of three independent "
-                    "vectors for stress, which divides by the volume; set atoms.cell, or ask for energy and forces only"
+                    f"vectors for {name}: stress divides by the volume, charges need a grid that fills it; set "
+                    "atoms.cell, or ask for energy and forces only"
                 )
             return super().get_property(name, atoms, allow_calculation)
         atoms = self.atoms if atoms is None else atoms
