@@ -1,6 +1,6 @@
 """Electron densities on held-out cells: superposed atoms, the fast model, and what its basis could at best.
 
-    python benchmarks/density.py [--quick] [--json FILE] [--plot FILE.png]
+    python benchmarks/density.py [--quick] [--curve] [--json FILE] [--plot FILE.png]
 
 Each system is trained here, on at most 60 cells, on the trunk of the shipped potential; test cells are those of
 data/README.md, which nothing was trained or chosen on. The floor is a least-squares fit of the basis to each test
@@ -142,9 +142,10 @@ def plot(path: Path, curves: dict[str, list[tuple[int, float]]], floors: dict[st
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="aluminium alone, without the learning curve")
+    parser.add_argument("--quick", action="store_true", help="aluminium alone")
+    parser.add_argument("--curve", action="store_true", help="learning curves too: another quarter of an hour")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=Path, help="of the learning curves")
     arguments = parser.parse_args()
     print_machine(machine())
     rows, curves, floors, verdicts = [], {}, {}, []
@@ -154,7 +155,7 @@ def main() -> int:
         frames = parts(kind, family)
         rows.append({"system": system, "model": "superposed atoms"} | superposed(frames["test"]))
         curves[system] = []
-        for count in () if arguments.quick else [n for n in CURVE if n < len(frames["train"])]:
+        for count in [n for n in CURVE if n < len(frames["train"])] if arguments.curve else ():
             curves[system].append((count, density_errors(train(kind, frames, count)[0], frames["test"])["nmae"]))
         model, seconds = train(kind, frames)
         found = density_errors(model, frames["test"])
@@ -173,11 +174,11 @@ def main() -> int:
         sys.stdout.flush()
     print()
     show(rows)
-    if not arguments.quick:
+    if arguments.curve:
         print("\nlearning curve: NMAE (%) on test cells against training cells")
         for system, points in curves.items():
             print(f"{system:10}" + "   ".join(f"{n}: {error:.3f}" for n, error in points))
-    if arguments.plot and not arguments.quick:
+    if arguments.plot and arguments.curve:
         plot(arguments.plot, curves, floors)
     if arguments.json:
         result = {"machine": machine(), "rows": rows, "curves": curves}

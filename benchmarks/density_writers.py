@@ -39,10 +39,11 @@ def median(work: Callable[[Path], None], path: Path) -> float:
 
 
 def ours(density: np.ndarray, atoms) -> Callable[[Path], None]:
+    along = {False: density, True: np.ascontiguousarray(density.transpose())}  # a model gives planes in either order
+
     def planes(turned: bool):
-        array = density.transpose() if turned else density
-        for k in range(0, len(array), 10):
-            yield k, np.ascontiguousarray(array[k : k + 10])
+        for k in range(0, len(along[turned]), 10):
+            yield k, along[turned][k : k + 10]
 
     return lambda path: volumetric.write(path, atoms, density.shape, planes)
 

@@ -26,58 +26,76 @@ KINDS = ("CHGCAR", "cube", "npy", "zarr")
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
+_LOWEST = -99
+_AT_A_TIME = 30_000  # numbers: their text stays in the cache
+_POWERS = np.array([float(f"1e{k}") for k in range(_LOWEST, 308)])
+_PAIRS = np.frombuffer("".join(f"{k:02d}" for k in range(100)).encode(), dtype=np.uint8).copy()
+
+
 @_jit
-def _digits(value, width, decimals, powers, out, at):
-    """Write one number as `%width.decimalsE` at out[at:]; two digits of exponent, smaller numbers are zero."""
-    for k in range(width):
-        out[at + k] = 32
-    negative = value < 0
-    size = -value if negative else value
-    exponent = 0
-    if not size > 1e-99:
-        size = 0.0
-    else:
-        exponent = int(np.floor(np.log10(size)))
-        if exponent >= 0:
-            size /= powers[exponent]
-        else:
-            size *= powers[-exponent]
-    scale = np.int64(10) ** decimals
-    mantissa = np.int64(size * scale + 0.5)
-    if mantissa >= 10 * scale:
-        mantissa //= 10
-        exponent += 1
-    elif 0 < mantissa < scale:
-        mantissa = np.int64(size * 10 * scale + 0.5)
-        exponent -= 1
+def _exponent(size, guess, powers):
+    """Decimal exponent of a positive number, looked for from a guess, below 10^-99 none."""
+    k = guess
+    while k < 306 and size >= powers[k + 1 - _LOWEST]:
+        k += 1
+    while k >= _LOWEST and size < powers[k - _LOWEST]:
+        k -= 1
+    return k
+
+
+@_jit
+def _digits(value, width, decimals, guess, powers, pairs, out, at):
+    """Write one number as `%width.decimalsE` at out[at:], smaller ones than 1e-99 as zero; returns its exponent."""
+    size = -value if value < 0 else value
+    exponent = _exponent(size, guess, powers) if size > 0 else _LOWEST - 1
+    mantissa, shown = np.int64(0), 0
+    if exponent >= _LOWEST:
+        shift, one = decimals - exponent, np.int64(powers[decimals - _LOWEST])
+        scaled = size * powers[shift - _LOWEST] if shift <= 300 else size * powers[-_LOWEST - exponent] * one
+        mantissa = np.int64(scaled + 0.5)
+        if mantissa >= 10 * one:
+            mantissa //= 10
+            exponent += 1
+        shown = exponent
     last = at + width - 1
-    shown = -exponent if exponent < 0 else exponent
-    out[last] = 48 + shown % 10
-    out[last - 1] = 48 + shown // 10
-    out[last - 2] = 45 if exponent < 0 else 43
-    out[last - 3] = 69
-    for k in range(decimals):
-        out[last - 4 - k] = 48 + mantissa % 10
-        mantissa //= 10
-    out[last - 4 - decimals] = 46
-    out[last - 5 - decimals] = 48 + mantissa
-    if negative:
-        out[last - 6 - decimals] = 45
+    for k in range(width - decimals - 6):
+        out[at + k] = 32
+    out[last - 6 - decimals] = 45 if value < 0 and mantissa > 0 else 32
+    pair = 2 * abs(shown)
+    out[last], out[last - 1] = pairs[pair + 1], pairs[pair]
+    out[last - 2], out[last - 3] = 45 if shown < 0 else 43, 69
+    place = last - 4
+    high = np.uint32(mantissa // 10000)  # two chains of short divisions run side by side
+    low = np.uint32(mantissa - np.int64(high) * 10000)
+    first, second = low // np.uint32(100), low % np.uint32(100)
+    out[place], out[place - 1] = pairs[2 * second + 1], pairs[2 * second]
+    out[place - 2], out[place - 3] = pairs[2 * first + 1], pairs[2 * first]
+    place -= 4
+    mantissa = high
+    for _ in range(decimals // 2 - 2):
+        rest = mantissa % np.uint32(100)
+        mantissa = mantissa // np.uint32(100)
+        out[place], out[place - 1] = pairs[2 * rest + 1], pairs[2 * rest]
+        place -= 2
+    out[place], out[place - 1] = 46, 48 + mantissa
+    return max(exponent, _LOWEST)
 
 
 @_jit
-def _lines(values, width, decimals, per_line, already, row, powers, out):
+def _lines(values, width, decimals, per_line, already, row, powers, pairs, out):
     """Write numbers in lines of `per_line`, a new line too after each `row` of them; returns the bytes used."""
-    at, column, written = 0, already, 0
+    at, column, written, guess = 0, already, 0, 0
     for k in range(values.size):
-        _digits(values[k], width, decimals, powers, out, at)
+        guess = _digits(values[k], width, decimals, guess, powers, pairs, out, at)
         at += width
         column += 1
         written += 1
-        if column == per_line or (row > 0 and written % row == 0):
+        if column == per_line or written == row:
             out[at] = 10
             at += 1
             column = 0
+        if written == row:
+            written = 0
     return at, column
 
 
@@ -86,19 +104,18 @@ class _Text:
 
     def __init__(self, stream: Any, width: int, decimals: int, per_line: int, row: int = 0):
         self.stream, self.shape, self.row, self.column = stream, (width, decimals, per_line), row, 0
-        self.powers = 10.0 ** np.arange(309)
+        self.out = np.empty(_AT_A_TIME * (width + 1), dtype=np.uint8)
 
-    def write(self, values: np.ndarray) -> None:
-        out = np.empty(values.size * (self.shape[0] + 1), dtype=np.uint8)
-        size, self.column = _lines(
-            np.ascontiguousarray(values, dtype=np.float64).reshape(-1),
-            *self.shape,
-            self.column,
-            self.row,
-            self.powers,
-            out,
-        )
-        self.stream.write(memoryview(out[:size]))
+    def write(self, values: np.ndarray, factor: float) -> None:
+        flat = values.reshape(-1)
+        step = _AT_A_TIME - _AT_A_TIME % self.row if 0 < self.row <= _AT_A_TIME else _AT_A_TIME
+        if self.row > _AT_A_TIME:  # a row is written whole, so that its end is known
+            step = self.row
+            self.out = np.empty(step * (self.shape[0] + 1), dtype=np.uint8)
+        for k in range(0, flat.size, step):
+            part = flat[k : k + step] * np.float64(factor)
+            size, self.column = _lines(part, *self.shape, self.column, self.row, _POWERS, _PAIRS, self.out)
+            self.stream.write(memoryview(self.out[:size]))
 
     def end(self) -> None:
         if self.column:
@@ -181,7 +198,7 @@ def _chgcar(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Call
     text = _Text(stream, 18, 10, 5)
     volume = atoms.cell.volume
     for _, values in planes(True):
-        text.write(values * volume)
+        text.write(values, volume)
     text.end()
 
 
@@ -195,7 +212,7 @@ def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callab
     stream.write(("\n".join(lines) + "\n").encode())
     text = _Text(stream, 16, 8, 6, shape[2])
     for _, values in planes(False):
-        text.write(values * BOHR**3)
+        text.write(values, BOHR**3)
 
 
 def _npy(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:

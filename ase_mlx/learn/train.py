@@ -85,7 +85,8 @@ def _start(config: TrainConfig) -> Potential | None:
 
 def _adapted(start: Potential, elements: tuple[int, ...], frames: list[Any], samples: list[Sample]) -> Potential:
     """Give a trained potential the elements of other frames, and reference energies (eV) that fit it to theirs."""
-    model = Potential(replace(start.config, elements=elements, reference_energies=())).eval()
+    # a density reads the trunk, which changes: it has to be trained anew
+    model = Potential(replace(start.config, elements=elements, reference_energies=(), density=None)).eval()
     model.adopt(start)
     interaction = np.array([float(model(s.graph)["energy"][0]) for s in samples])
     references = reference_energies(frames, elements, interaction)

@@ -30,7 +30,7 @@ def with_density(potential: Potential, sizes: dict[str, Any] | None = None) -> P
     """Copy a potential and give it an untrained density on its trunk, from the reference atoms of its elements.
 
     Args:
-        potential: its weights stay as they are.
+        potential: its weights stay as they are; a density that it has is left out.
         sizes: keys of `DensityConfig`, range in Å.
 
     Raises:
@@ -42,7 +42,8 @@ def with_density(potential: Potential, sizes: dict[str, Any] | None = None) -> P
     given = {"electrons": tuple(n for _, _, n in atoms), **(sizes or {})}
     config = build(DensityConfig, given, "model")
     model = Potential(replace(potential.config, density=config))
-    model.load_state_dict(potential.state_dict(), strict=False)
+    weights = {k: v for k, v in potential.state_dict().items() if not k.startswith("density.")}
+    model.load_state_dict(weights, strict=False)
     for k, (radius, density, electrons) in enumerate(atoms):
         model.density.atoms[k] = torch.from_numpy(reference_atom(radius, density, electrons, config.range))
     return model.eval()

@@ -164,6 +164,17 @@ def test_elements_without_a_reference_atom_are_refused():
             DensityConfig((6.0,), **sizes)
 
 
+def test_a_new_density_knows_nothing_of_an_old_one():
+    potential, sizes = am.load("al"), {"n_radial": 5}
+    torch.manual_seed(3)
+    first = with_density(potential, sizes).density
+    assert not bool(first.head.any()) and not bool(first.deviations.any()) and float(first.std_scale) == 0
+    torch.manual_seed(4)
+    second = with_density(potential, sizes)
+    assert not torch.equal(first.mix.weight, second.density.mix.weight)
+    assert torch.equal(second.head, potential.head)
+
+
 def test_models_without_a_density_say_so():
     from tiny import tiny_potential
 
