@@ -88,8 +88,11 @@ def density(
             loaded, atoms, out, spacing, points, std, charge, dtype, lambda done, total: tell("planes", done, total)
         )
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    if write_json(asdict(result) | {"warnings": said}, json):
-        return
+    if not write_json(asdict(result) | {"warnings": said}, json):
+        _print(result, said)
+
+
+def _print(result, said: list[str]) -> None:
     volume = " × ".join(str(n) for n in result.shape)
     print(f"wrote {result.path}: {volume} points, {result.bytes / 1e6:.1f} MB in {result.seconds:.1f} s")
     print(f"electrons {result.electrons:.10f} (expected {result.expected:g}), between {result.lowest:.4f} and "

@@ -41,7 +41,7 @@ class Points:
         return int(np.prod(self.shape))
 
 
-def at(positions: Float[np.ndarray, "points 3"]) -> Points:
+def at(positions: Any) -> Points:
     """Evaluate at scattered positions in Å, of which periodic images are the same point.
 
     Raises:

@@ -150,7 +150,7 @@ class Density(nn.Module):
 
     def features(
         self, graph: Graph, vectors: Float[Tensor, "edges 3"], first: Float[Tensor, "atoms m c"], species: Tensor
-    ) -> Float[Tensor, "atoms components features"]:
+    ) -> Float[Tensor, "core components features"]:
         """Evaluate the layer at edge vectors (Å): what the head is linear in (dimensionless), the last one constant."""
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))

@@ -201,7 +201,7 @@ class Potential(Model):
             values |= self.density_at(graph, points)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
-    def first_layer(self, graph: Graph) -> Float[Tensor, "atoms m c"]:
+    def first_layer(self, graph: Graph) -> Float[Tensor, "core m c"]:
         """Features of the trunk's first layer (dimensionless), which a density reads.
 
         Raises:
@@ -216,7 +216,7 @@ class Potential(Model):
         return conditioned(self, graph, charge)
 
     @torch.no_grad()
-    def density_features(self, graph: Graph, first: Tensor | None = None) -> Float[Tensor, "atoms components features"]:
+    def density_features(self, graph: Graph, first: Tensor | None = None) -> Float[Tensor, "core components features"]:
         """What the density's head is linear in (dimensionless), from those of `first_layer` where they are known.
 
         Raises:

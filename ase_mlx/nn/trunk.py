@@ -51,7 +51,7 @@ class Layer(nn.Module):
         distance: Float[Tensor, " edges"],
         species: Int[Tensor, " atoms"],
         graph: Graph,
-    ) -> Float[Tensor, "atoms m_out c"]:
+    ) -> Float[Tensor, "core m_out c"]:
         """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y.
 
         Of a graph whose edges belong to its first atoms alone, these are updated.
@@ -106,7 +106,7 @@ class Trunk(nn.Module):
 
     def forward(
         self, graph: Graph, vectors: Float[Tensor, "edges 3"], species: Int[Tensor, " atoms"], depth: int | None = None
-    ) -> list[Float[Tensor, "atoms _ c"]]:
+    ) -> list[Float[Tensor, "core _ c"]]:
         """Return the dimensionless features after each of the first `depth` layers, for edge vectors in Å."""
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         y = spherical_harmonics(self.l_max, vectors / distance.unsqueeze(-1))
