@@ -1,8 +1,8 @@
 """Pack the DFT densities of this repository: `python data/build_densities.py BASE RUNS FRAMES...`.
 
 BASE is the folder of the base set (density/FAMILY/NAME.npz), RUNS one of finished `pw.x` runs (NAME/out and
-NAME/pwscf.save) of the structures in the files FRAMES. Written here: density_sigesn.npz and density_al.npz; parts are
-those of build.py.
+NAME/pwscf.save) of the structures in the files FRAMES. Written here: density_sigesn.npz, density_al.npz and
+density_large.npz; parts are those of build.py.
 """
 
 import re
@@ -19,7 +19,7 @@ from ase_mlx.data.espresso_density import on_grid, read_charge_density
 from ase_mlx.data.io import read_frames
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32")}
+FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32"), "large": ("si64k2", "sige64k2", "al108")}
 
 
 def base(folder: Path, family: str):
