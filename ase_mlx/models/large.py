@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CACHED_ATOMS = 600_000
 """Atoms whose features are kept: about 1 GB."""
 
-FIELD_BLOCK, FORCE_BLOCK = 3_000, 40_000
+FIELD_BLOCK, FORCE_BLOCK = 3_000, 20_000
 """Atoms of a block: those of a field need their neighbours alone, forces three times as far."""
 
 
