@@ -50,7 +50,7 @@ def case(system: str, n_atoms: int, spacing: float, energies: bool, answers) -> 
     torch.set_num_threads(THREADS)
     model, atoms = load(SYSTEMS[system][0]), structure(system, n_atoms)
     warm = structure(system, 500)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         write_density(model, warm, Path(folder) / "warm.npy", spacing, dtype="float32")
         base = memory()
         start = time.perf_counter()

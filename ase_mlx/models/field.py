@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from ase_mlx.nn.collocation import collocate
+from ase_mlx.nn.collocation import collocate, plane_distance
 
 POINTS_AT_A_TIME = 4_000_000
 """Points of the planes that are made at a time, at least one plane."""
@@ -62,7 +62,7 @@ def planes(
     axes = field.cell / np.array(shape)[:, None]
     scaled = field.positions @ np.linalg.inv(axes)
     wrapped = np.where(field.pbc, scaled % np.array(shape), scaled)
-    reach = field.range / _height(axes)
+    reach = field.range / plane_distance(axes)
     image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]))
     centers = wrapped[image]
     centers[:, 0] = center
@@ -106,7 +106,3 @@ def _images(plane: np.ndarray, n: int, reach: float, periodic: bool) -> tuple[np
     place = plane[:, None] + shifts[None, :]
     atom, shift = np.nonzero((place > -reach) & (place < n - 1 + reach))
     return atom, place[atom, shift]
-
-
-def _height(axes: np.ndarray) -> float:
-    return float(1 / np.linalg.norm(np.linalg.inv(axes)[:, 0]))

@@ -240,7 +240,7 @@ def collocate(
     l_max = math.isqrt(tables.shape[1]) - 1
     capacity = _capacity(axes, length)
     charges = np.zeros(len(centers)) if electrons is None else np.asarray(electrons, dtype=np.float64)
-    reach = length / _height(axes) + 1
+    reach = length / plane_distance(axes) + 1
     threads = max(1, min(threads, len(centers) // 32))
     cuts = np.linspace(0, len(centers), threads + 1).astype(int)
 
@@ -266,8 +266,11 @@ def collocate(
     return sum(part[2] for part in parts)
 
 
-def _height(axes: np.ndarray) -> float:
-    """Distance (Å) of neighbouring planes of the first axis."""
+def plane_distance(axes: Float[np.ndarray, "3 3"]) -> float:
+    """Distance (Å) of neighbouring planes of the first axis; axes are rows in Å.
+
+    Source: ours.
+    """
     return float(1 / np.linalg.norm(np.linalg.inv(axes)[:, 0]))
 
 
