@@ -5,6 +5,7 @@ import torch
 from tiny import tiny_potential
 
 from ase_mlx.data.densities import read_densities
+from ase_mlx.learn.density.points import point_density
 from ase_mlx.learn.density.train import with_density
 
 FILE = "data/density_al.npz"
@@ -26,6 +27,17 @@ def tiny_density(elements=(13, 14), members=4, seed=0, calibrated=True, cutoff=5
             density.std_scale.fill_(1.5)
     torch.random.set_rng_state(state)
     return model.eval()
+
+
+def tiny_points(elements=(13, 14), seed=0):
+    """Make a point density of random weights whose differences are small."""
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    sizes = {"cutoff": 4.0, "near": 3.2, "n_radial": 5, "degree": 3, "hidden": (8, 8), "members": 2}
+    model = point_density(elements, sizes)
+    model.scale.fill_(1e-4)
+    torch.random.set_rng_state(state)
+    return model
 
 
 def aluminium(root, part="train", count=3):

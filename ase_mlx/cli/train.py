@@ -41,7 +41,7 @@ def train(
         if settings.start:
             known = settings.start in names()
             settings = replace(settings, start=str(find(settings.start if known else config.parent / settings.start)))
-        (prepare_density if settings.kind == "density" else prepare)(settings)
+        (prepare if settings.kind == "potential" else prepare_density)(settings)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -53,11 +53,11 @@ def train(
             if not console.is_terminal and (p.epoch % max(1, p.epochs // 20) == 0):
                 console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
 
-        if settings.kind == "density":
+        if settings.kind != "potential":
             _, info = run_density(settings, out, report=show)
         else:
             _, info = run(settings, out, report=show, device=device)
-    if settings.kind == "density":
+    if settings.kind != "potential":
         if not write_json(info, json):
             print_density_errors(info["errors"], f"Errors on {info['errors_on']} frames")
             print(f"wrote {out}")

@@ -66,7 +66,8 @@ class TrainConfig:
     """A whole training run: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
 
     `start` is a model's folder whose weights the run begins with; sizes and cutoff are then that model's. With the kind
-    "density" a density is trained on that model: `data.file` holds densities, `[model]` keys of `DensityConfig`.
+    "density" a density is trained on that model: `data.file` holds densities, `[model]` keys of `DensityConfig`. With
+    "point_density" it is a model of its own, keys those of `PointDensityConfig`; `start` is one to transfer from.
 
     Source: ours.
     """
@@ -74,7 +75,7 @@ class TrainConfig:
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
     fit: FitConfig = field(default_factory=FitConfig)
-    kind: typing.Literal["potential", "density"] = "potential"
+    kind: typing.Literal["potential", "density", "point_density"] = "potential"
     start: str = ""
     dtype: typing.Literal["float32", "float64"] = "float32"
 

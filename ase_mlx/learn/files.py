@@ -19,13 +19,17 @@ from torch import Tensor
 
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
+from ase_mlx.models.point_density import PointDensity, PointDensityConfig
 from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.nn.angular import CONVENTION
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
 
-KINDS: dict[str, tuple[type, type[Model]]] = {"potential": (PotentialConfig, Potential)}
+KINDS: dict[str, tuple[type, type[Model]]] = {
+    "potential": (PotentialConfig, Potential),
+    "point_density": (PointDensityConfig, PointDensity),
+}
 """Model kinds of this package; third-party kinds join by the entry-point group `ase_mlx.models`."""
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}

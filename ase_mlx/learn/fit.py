@@ -71,13 +71,13 @@ def mean_loss(
 
 
 def optimizers(model: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Give weight matrices to Muon; embeddings, gains, heads, vectors to AdamW, all at one rate (dimensionless).
+    """Give weight matrices to Muon; embeddings, gains, heads, spreads, vectors to AdamW, at one (dimensionless) rate.
 
     Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon; Loshchilov and Hutter, arXiv 1711.05101.
     """
     matrices, others = [], []
     for name, p in model.named_parameters():
-        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain", "head")
+        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain", "head", "spread")
         (others if single else matrices).append(p)
     return (
         Muon(matrices, rate),

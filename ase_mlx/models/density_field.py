@@ -16,7 +16,7 @@ from torch import Tensor
 from ase_mlx.graph import Graph, Points
 from ase_mlx.graph.points import near
 from ase_mlx.nn.angular import spherical_harmonics
-from ase_mlx.nn.primitives import INTERVALS
+from ase_mlx.nn.primitives import INTERVALS, at_distances
 
 from .density import HATS, Density, Pairs
 from .field import AtomField, planes, whole
@@ -207,7 +207,7 @@ def noise_at(
     Source: ours.
     """
     profile = _hats(density.noise.detach().cpu().numpy())[species]
-    return np.bincount(point, _isotropic(profile, atom, distance, density.config.range), n_points)
+    return np.bincount(point, at_distances(profile, atom, distance, density.config.range), n_points)
 
 
 def pairs_of(
@@ -239,16 +239,6 @@ def pairs_of(
     return Pairs(n_points, index, *out)
 
 
-def _isotropic(pieces: np.ndarray, atom: np.ndarray, distance: np.ndarray, length: float) -> np.ndarray:
-    """Evaluate each pair's own spline at its distance (Å)."""
-    n = pieces.shape[1]
-    position = np.minimum(distance * (n / length), n - 1e-9)
-    k = position.astype(np.int64)
-    t = position - k
-    a, b, c, d = pieces[atom, k].T
-    return np.where(distance < length, ((d * t + c) * t + b) * t + a, 0.0)
-
-
 def free_atoms_at(
     density: Density, species: np.ndarray, atom: np.ndarray, point: np.ndarray, distance: np.ndarray, n_points: int
 ) -> Float[np.ndarray, " points"]:
@@ -257,7 +247,7 @@ def free_atoms_at(
     Source: ours.
     """
     free = density.atoms.cpu().numpy()[species]
-    return np.bincount(point, _isotropic(free, atom, distance, density.config.range), n_points)
+    return np.bincount(point, at_distances(free, atom, distance, density.config.range), n_points)
 
 
 def _hats(profile: Float[np.ndarray, "species hats"]) -> Float[np.ndarray, "species intervals 4"]:

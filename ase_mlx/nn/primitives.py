@@ -115,3 +115,18 @@ def _zeros(l: int, n: int) -> list[float]:
             found.append(brentq(lambda x: spherical_jn(l, x), left, right, xtol=1e-14))
         left = right
     return found
+
+
+def at_distances(
+    pieces: Float[np.ndarray, "atoms intervals 4"], atom: np.ndarray, distance: np.ndarray, length: float
+) -> Float[np.ndarray, " pairs"]:
+    """Evaluate atoms' splines (any unit) at the distances (Å) of pairs; zero from `length` on.
+
+    Source: ours.
+    """
+    n = pieces.shape[1]
+    position = np.minimum(distance * (n / length), n - 1e-9)
+    k = position.astype(np.int64)
+    t = position - k
+    a, b, c, d = pieces[atom, k].T
+    return np.where(distance < length, ((d * t + c) * t + b) * t + a, 0.0)

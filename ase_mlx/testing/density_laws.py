@@ -11,12 +11,16 @@ from dataclasses import replace
 import numpy as np
 
 from ase_mlx.graph import Points, at, from_atoms, grid
+from ase_mlx.learn.density.samples import free_electrons
+from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
 from .geometries import BATCH, GEOMETRIES, OPEN, Crystal, build
 from .laws import TOLERANCES, LawBroken, _rotation_matrix, dtype_of
 
 POINTS = 40
+
+HasDensity = Potential | PointDensity
 
 
 def _points(crystal: Crystal) -> np.ndarray:
@@ -26,19 +30,19 @@ def _points(crystal: Crystal) -> np.ndarray:
     return crystal.positions[atom] + rng.uniform(-1.5, 1.5, (POINTS, 3))
 
 
-def _density(model: Potential, crystal: Crystal, positions: np.ndarray) -> np.ndarray:
+def _density(model: HasDensity, crystal: Crystal, positions: np.ndarray) -> np.ndarray:
     return model.density_at(from_atoms(crystal, model.cutoff), at(positions))["density"].numpy()
 
 
-def _compare(law: str, model: Potential, geometry: str, found: np.ndarray, expected: np.ndarray) -> None:
+def _compare(law: str, model: HasDensity, geometry: str, found: np.ndarray, expected: np.ndarray) -> None:
     dtype = dtype_of(model)
     deviation = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
     if not deviation <= TOLERANCES[dtype].equal:
         raise LawBroken(law, geometry, dtype, "the density", deviation, TOLERANCES[dtype].equal)
 
 
-def _moved(law: str, turn: np.ndarray) -> Callable[[Potential, str], None]:
-    def check(model: Potential, geometry: str) -> None:
+def _moved(law: str, turn: np.ndarray) -> Callable[[HasDensity, str], None]:
+    def check(model: HasDensity, geometry: str) -> None:
         (crystal,) = build(geometry, model)
         points, shift = _points(crystal), np.array([0.3, -1.7, 0.9])
         other = replace(crystal, positions=crystal.positions @ turn.T + shift, cell=crystal.cell @ turn.T)
@@ -49,7 +53,7 @@ def _moved(law: str, turn: np.ndarray) -> Callable[[Potential, str], None]:
     return check
 
 
-def permutation(model: Potential, geometry: str) -> None:
+def permutation(model: HasDensity, geometry: str) -> None:
     """Number the atoms otherwise: the density (e/Å³) stays.
 
     Raises:
@@ -64,7 +68,7 @@ def permutation(model: Potential, geometry: str) -> None:
     _compare("permutation", model, geometry, found, _density(model, crystal, points))
 
 
-def lattice_shift(model: Potential, geometry: str) -> None:
+def lattice_shift(model: HasDensity, geometry: str) -> None:
     """Move each point and each atom by lattice vectors of its own: the density (e/Å³) stays.
 
     Raises:
@@ -80,7 +84,7 @@ def lattice_shift(model: Potential, geometry: str) -> None:
     _compare("lattice shift", model, geometry, found, _density(model, crystal, points))
 
 
-def extensivity(model: Potential, geometry: str) -> None:
+def extensivity(model: HasDensity, geometry: str) -> None:
     """Double the cell along a periodic axis: the density (e/Å³) stays, also after the count of electrons.
 
     Raises:
@@ -101,7 +105,7 @@ def extensivity(model: Potential, geometry: str) -> None:
     _compare("extensivity", model, geometry, _density(model, other, points), _density(model, crystal, points))
 
 
-def electrons(model: Potential, geometry: str) -> None:
+def electrons(model: HasDensity, geometry: str) -> None:
     """Count the electrons (dimensionless) of the grid: those of the atoms, on a fine and on a coarse grid.
 
     Raises:
@@ -111,8 +115,7 @@ def electrons(model: Potential, geometry: str) -> None:
     """
     (crystal,) = build(geometry, model)
     graph = from_atoms(crystal, model.cutoff)
-    species = model.species_index[graph.numbers].numpy()
-    expected = float(np.asarray(model.density.config.electrons)[species].sum())
+    expected = free_electrons(model, crystal.numbers)
     for points in (grid(crystal, 0.25), grid(crystal, 0.6)):
         values = model.density_at(graph, points)["density"].numpy()
         found = float(values.mean()) * crystal.volume
@@ -120,7 +123,7 @@ def electrons(model: Potential, geometry: str) -> None:
             raise LawBroken("electrons", geometry, dtype_of(model), "their number", abs(found - expected), 1e-10)
 
 
-def one_field(model: Potential, geometry: str) -> None:
+def one_field(model: HasDensity, geometry: str) -> None:
     """Evaluate on a fine grid and at the same positions: the same density (e/Å³), but for the electrons restored.
 
     Raises:
@@ -140,7 +143,7 @@ def one_field(model: Potential, geometry: str) -> None:
         raise LawBroken("one field", geometry, dtype_of(model), "the density", difference, allowed)
 
 
-DENSITY_LAWS: dict[str, Callable[[Potential, str], None]] = {
+DENSITY_LAWS: dict[str, Callable[[HasDensity, str], None]] = {
     "rotation": _moved("rotation", _rotation_matrix()),
     "mirror": _moved("mirror", _rotation_matrix() @ np.diag([1.0, 1.0, -1.0])),
     "permutation": permutation,
@@ -149,7 +152,7 @@ DENSITY_LAWS: dict[str, Callable[[Potential, str], None]] = {
     "electrons": electrons,
     "one field": one_field,
 }
-"""The laws by name; each takes a potential with a density and the name of a geometry."""
+"""The laws by name; each takes a model with a density and the name of a geometry."""
 
 
 def density_geometries(law: str) -> tuple[str, ...]:

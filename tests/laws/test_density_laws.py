@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_density import tiny_density
+from tiny_density import tiny_density, tiny_points
 
 from ase_mlx import pretrained
 from ase_mlx.graph import from_atoms
@@ -11,10 +11,13 @@ from ase_mlx.testing import DENSITY_LAWS, LawBroken, build, density_geometries, 
 
 SHIPPED = [name for name in pretrained.names() if "density" in {q.name for q in pretrained.load(name).outputs}]
 FRESH = {"l_max=4": {}, "l_max=1": {"l_max": 1}}
+POINTWISE = "point by point"
 
 
-@pytest.fixture(scope="module", params=[*SHIPPED, *FRESH])
+@pytest.fixture(scope="module", params=[*SHIPPED, *FRESH, POINTWISE])
 def model(request):
+    if request.param == POINTWISE:
+        return tiny_points()
     return tiny_density(**FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from ase_mlx.data.densities import DensityFrame
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.graph.points import near
-from ase_mlx.models.density import Pairs
+from ase_mlx.models.density import Density, Pairs
 from ase_mlx.models.density_field import free_atoms_at, pairs_of
+from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
 POINTS = 4000
@@ -133,7 +134,24 @@ def density_sample(model: Potential, frame: DensityFrame, n_points: int = POINTS
     )
 
 
-def check(model: Potential, frame: DensityFrame) -> None:
+def head_of(model: Potential | PointDensity) -> Density | PointDensity:
+    """What of a model knows the electrons of its free atoms and its error bars (e/Å³).
+
+    Source: ours.
+    """
+    return model.density if isinstance(model, Potential) else model
+
+
+def free_electrons(model: Potential | PointDensity, numbers: np.ndarray) -> float:
+    """Count the valence electrons (a dimensionless number) of atoms.
+
+    Source: ours.
+    """
+    species = model.species_index[torch.as_tensor(np.asarray(numbers), dtype=torch.int64)].numpy()
+    return float(np.asarray(head_of(model).config.electrons)[species].sum())
+
+
+def check(model: Potential | PointDensity, frame: DensityFrame) -> None:
     """Refuse densities that are not finite, or whose electrons (dimensionless number) are not those of the atoms.
 
     Raises:
@@ -144,8 +162,7 @@ def check(model: Potential, frame: DensityFrame) -> None:
     if not np.isfinite(frame.density).all():
         raise ValueError(f"got NaN or infinite densities in {frame.name}, expected finite e/Å³; leave the frame out")
     model.check_elements(from_atoms(frame.atoms, model.cutoff))
-    species = model.species_index[torch.as_tensor(frame.atoms.numbers, dtype=torch.int64)].numpy()
-    expected = float(np.asarray(model.density.config.electrons)[species].sum())
+    expected = free_electrons(model, frame.atoms.numbers)
     if abs(frame.electrons - expected) > 1e-3 * expected:
         raise ValueError(
             f"got {frame.electrons:.4f} electrons in {frame.name}, expected {expected:g} of its atoms' valence; the "

@@ -1,4 +1,4 @@
-"""A whole training run of a density on a trained potential: data, fit, posterior, error bars.
+"""A whole training run of a density, on a trained potential or point by point: data, fit, posterior, error bars.
 
 Source: ours.
 """
@@ -12,13 +12,16 @@ import torch
 
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.free_atoms import free_atom
+from ase_mlx.data.samples import symbols
 from ase_mlx.learn.config import FitConfig, TrainConfig, build
 from ase_mlx.learn.files import load_model, read_card, save_model
 from ase_mlx.learn.fit import Progress, fit
 from ase_mlx.models.density import DensityConfig, density_loss, reference_atom
+from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
 from .errors import calibrate, density_errors
+from .points import FROZEN, point_density, train_points
 from .posterior import NormalEquations, normal_equations, solve
 from .samples import check, density_sample
 
@@ -82,26 +85,17 @@ def train_density(
     return equations, {"posterior": found, "calibration": calibration, "epochs": history[-1]["epoch"]}
 
 
-def prepare_density(config: TrainConfig) -> tuple[Potential, dict[str, list[DensityFrame]]]:
-    """Read and check densities (e/Å³), and put an untrained density on the trained potential that the config names.
+def read_parts(model: Potential | PointDensity, path: str | Path) -> dict[str, list[DensityFrame]]:
+    """Read densities (e/Å³) by part, each checked against what the model knows of its atoms.
 
     Raises:
-        FileNotFoundError: no such data or model.
-        ValueError: no start, no validation frames, densities that do not hold their atoms' electrons.
+        FileNotFoundError: no such file.
+        ValueError: too few training or validation frames, densities that do not hold their atoms' electrons.
 
     Source: ours.
     """
-    if not config.start:
-        raise ValueError(
-            "got kind = 'density' without a start, expected a trained potential; add start = 'sigesn', or a folder"
-        )
-    start = load_model(config.start)
-    if not isinstance(start, Potential):
-        raise ValueError(f"got start = {config.start!r}, a {type(start).__name__}; expected a potential's folder")
-    torch.manual_seed(config.fit.seed)
-    model = with_density(start, config.model)
     parts: dict[str, list[DensityFrame]] = {"train": [], "val": [], "test": []}
-    for frame in read_densities(config.data.file):
+    for frame in read_densities(path):
         parts.get(str(frame.info.get("part", "train")), []).append(frame)
     if len(parts["train"]) < 2 or not parts["val"]:
         raise ValueError(
@@ -110,18 +104,50 @@ def prepare_density(config: TrainConfig) -> tuple[Potential, dict[str, list[Dens
         )
     for frame in (f for frames in parts.values() for f in frames):
         check(model, frame)
-    return model, parts
+    return parts
+
+
+def prepare_density(
+    config: TrainConfig,
+) -> tuple[Potential | PointDensity, dict[str, list[DensityFrame]]]:
+    """Read and check densities (e/Å³), and make the untrained model that the config names.
+
+    Raises:
+        FileNotFoundError: no such data or model.
+        ValueError: no start or one of another kind, no validation frames, densities without their atoms' electrons.
+
+    Source: ours.
+    """
+    torch.manual_seed(config.fit.seed)
+    wanted = PointDensity if config.kind == "point_density" else Potential
+    if not config.start:
+        if wanted is Potential:
+            raise ValueError(
+                "got kind = 'density' without a start, expected a trained potential; add start = 'sigesn', or a folder"
+            )
+        numbers = {z for frame in read_densities(config.data.file) for z in frame.atoms.numbers.tolist()}
+        model = point_density(tuple(sorted(numbers)), config.model)
+        return model, read_parts(model, config.data.file)
+    start = load_model(config.start)
+    if not isinstance(start, wanted):
+        raise ValueError(
+            f"got start = {config.start!r}, a {type(start).__name__}; expected the folder of a {wanted.__name__}"
+        )
+    if wanted is PointDensity and config.model:
+        raise ValueError(f"got {', '.join(config.model)} in [model], expected none: sizes are those of the start")
+    model = with_density(start, config.model) if wanted is Potential else start
+    return model, read_parts(model, config.data.file)
 
 
 def run_density(
     config: TrainConfig,
     folder: str | Path,
     report: Callable[[Progress], None] | None = None,
-) -> tuple[Potential, dict[str, Any]]:
-    """Train a density (e/Å³) on a potential and write both as one model; goes on from the last epoch after a kill.
+) -> tuple[Potential | PointDensity, dict[str, Any]]:
+    """Train a density (e/Å³) and write the model; goes on from the last epoch after a kill.
 
-    The card is the potential's, with an entry `density` for data, errors and calibration; the normal equations are
-    kept beside it, for updates.
+    On a potential, both are one model: the card is the potential's, with an entry `density` for data, errors and
+    calibration; the normal equations are kept beside it, for updates.
 
     Raises:
         ValueError: unusable data or settings; nothing is written.
@@ -131,7 +157,12 @@ def run_density(
     model, parts = prepare_density(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    equations, found = train_density(model, parts["train"], parts["val"], config.fit, folder, report)
+    f = config.fit
+    if isinstance(model, PointDensity):
+        moved = FROZEN if config.start else 0
+        found = train_points(model, parts["train"], parts["val"], f, folder, report, moved)
+    else:
+        equations, found = train_density(model, parts["train"], parts["val"], f, folder, report)
     which = "test" if parts["test"] else "val"
     info = found | {
         "errors": density_errors(model, parts[which]),
@@ -141,10 +172,15 @@ def run_density(
         "origin": config.data.origin,
         "licence": config.data.licence,
         "frames": {part: [f.name for f in frames] for part, frames in parts.items()},
-        "fit": asdict(config.fit),
+        "fit": asdict(f),
     }
     head = ("schema", "kind", "config", "outputs", "e3nn_convention", "sha256")
-    card = {key: value for key, value in read_card(config.start).items() if key not in head}
-    save_model(model, folder, card | {"density": info})
-    equations.save(folder / EQUATIONS)
+    card = {key: value for key, value in read_card(config.start).items() if key not in head} if config.start else {}
+    known = {key: info[key] for key in ("title", "level_of_theory", "licence")}
+    if isinstance(model, PointDensity):
+        known["elements"] = list(symbols(model.elements))
+        card |= known
+    save_model(model, folder, known | card | {"density": info})
+    if not isinstance(model, PointDensity):
+        equations.save(folder / EQUATIONS)
     return model, info

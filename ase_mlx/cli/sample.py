@@ -1,0 +1,169 @@
+"""`ase-mlx sample`: thermalised, decorrelated structures to label and to learn from.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.run import Device, covering, progress_bar
+
+Structure = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STRUCTURE", exists=True, dir_okay=False, help="A file that ASE reads; of several frames the last."
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--calculator",
+        "-c",
+        help="A shipped model's name or a model's folder, chgnet, emt, or MODULE:FACTORY of an ASE calculator; "
+        "auto: the shipped model with the elements.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="An extxyz file; a second call goes on.")]
+Temperatures = Annotated[
+    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="Give several for several runs.")
+]
+Frames = Annotated[int, typer.Option("--frames", "-n", min=1, help="Snapshots of each run.")]
+Variants = Annotated[int, typer.Option("--variants", min=1, help="Structures to draw, each for each temperature.")]
+Repeat = Annotated[str, typer.Option("--repeat", metavar='"N N N"', help="Multiples of the cell.")]
+Alloy = Annotated[str, typer.Option("--alloy", metavar='"Si 0.5 Ge 0.5"', help="Shares of these elements' sites.")]
+Substitute = Annotated[str, typer.Option("--substitute", metavar='"Ge 2"', help="Numbers of atoms to replace.")]
+Vacancies = Annotated[int, typer.Option("--vacancies", min=0, help="Atoms to remove.")]
+Strain = Annotated[float, typer.Option("--strain", min=0, help="Standard deviation of a random strain.")]
+Volume = Annotated[float, typer.Option("--volume", min=0, help="Largest random change of volume.")]
+Relax = Annotated[bool, typer.Option(help="Relax cell and atoms of changed occupations first.")]
+Timestep = Annotated[float, typer.Option("--timestep", min=0.01, metavar="fs", help="At most 0.5 with light atoms.")]
+Longest = Annotated[float, typer.Option("--longest", min=1, metavar="fs", help="Most time of a run after heating.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal structures.")]
+
+
+def sample(
+    structure: Structure,
+    out: Out = Path("sampled.extxyz"),
+    calculator: Name = "auto",
+    temperature: Temperatures = (300.0,),
+    frames: Frames = 5,
+    variants: Variants = 1,
+    repeat: Repeat = "1 1 1",
+    alloy: Alloy = "",
+    substitute: Substitute = "",
+    vacancies: Vacancies = 0,
+    strain: Strain = 0.0,
+    volume: Volume = 0.0,
+    relax: Relax = True,
+    timestep: Timestep = 2.0,
+    longest: Longest = 20000.0,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Sample structures by dynamics at constant temperature: random alloys, vacancies, strains, decorrelated frames.
+
+    Each frame holds energy and forces of the calculator, with error bars and the distance score where it has them: the
+    frames worth a DFT calculation are those far out. `ase-mlx label` labels the file.
+
+    Example: `ase-mlx sample silicon.cif --repeat "2 2 2" -t 300 -t 900 --alloy "Si 1 Ge 1" --variants 3 -o sige.extxyz`
+    """
+    from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
+    from ase_mlx.adapters.ase.sampling import sample as run
+    from ase_mlx.adapters.factories import named_calculator
+    from ase_mlx.data.io import read_frames, write_frames
+
+    with exits.reading("--alloy / --substitute / --strain"):
+        numbers = {k: _whole(k, v) for k, v in _pairs(substitute).items()}
+        settings = Sampling(
+            tuple(temperature), frames, variants, _pairs(alloy), numbers, vacancies, strain, volume, relax, timestep,
+            longest=longest, seed=seed,
+        )  # fmt: skip
+    with exits.reading("STRUCTURE"):
+        atoms = repeated(read_frames(structure)[-1], _triple(repeat))
+        first = random_variant(atoms, settings, _generator(seed))
+    with exits.reading("--calculator"):
+        made = named_calculator(covering(list(first.symbols)) if calculator == "auto" else calculator, device)
+    with exits.reading("--out"):
+        kept = _finished(out, settings.digest(atoms), frames)
+    with progress_bar(structure.name) as tell:
+        report = lambda done, total: tell("runs", done, total)  # noqa: E731
+        for found in run(atoms, made, settings, len(kept) // frames, report):
+            for frame in found:
+                frame.info["sampling"] = settings.digest(atoms)
+            kept += found
+            part = out.with_name(f".{out.name}.part.extxyz")
+            write_frames(part, kept)
+            part.replace(out)
+    rows = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)]
+    if not write_json({"path": out, "frames": len(kept), "runs": rows}, json):
+        print_table(f"{len(kept)} frames in {out}", rows)
+        _say_doubts(kept)
+
+
+def _generator(seed: int):
+    import numpy as np
+
+    return np.random.default_rng([seed, 0, 0])
+
+
+def _triple(text: str) -> tuple[int, int, int]:
+    parts = text.replace(",", " ").split()
+    if len(parts) != 3 or not all(p.isdigit() for p in parts):
+        raise ValueError(f'got --repeat "{text}", expected three whole numbers, such as "2 2 2"')
+    return tuple(int(p) for p in parts)
+
+
+def _pairs(text: str) -> dict[str, float]:
+    """Read "Si 0.5 Ge 0.5"."""
+    parts = text.replace(",", " ").replace("=", " ").split()
+    try:
+        found = {symbol: float(number) for symbol, number in zip(parts[::2], parts[1::2], strict=True)}
+    except ValueError as error:
+        raise ValueError(f'got "{text}", expected symbols and numbers in turn, such as "Si 0.5 Ge 0.5"') from error
+    return found
+
+
+def _whole(symbol: str, number: float) -> int:
+    if number != int(number):
+        raise ValueError(f"got {number:g} atoms of {symbol} to substitute, expected a whole number")
+    return int(number)
+
+
+def _finished(out: Path, digest: str, frames: int) -> list:
+    """The frames of an earlier call with the same settings."""
+    from ase_mlx.data.io import read_frames
+
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"got {str(out)!r}, expected a file in an existing folder; make it first")
+    if not out.exists():
+        return []
+    found = read_frames(out)
+    if any(atoms.info.get("sampling") != digest for atoms in found):
+        raise ValueError(
+            f"got {str(out)!r}, which holds structures of another call, expected none or those of this one; choose "
+            "another file with -o"
+        )
+    return found[: len(found) // frames * frames]
+
+
+def _row(found: list) -> dict:
+    info, distances = found[0].info, [a.arrays["distance"].max() for a in found if "distance" in a.arrays]
+    row = {"variant": int(info["variant"]), "formula": found[0].get_chemical_formula(), "atoms": len(found[0])}
+    row |= {"T, K": float(info["temperature_K"]), "mean T, K": float(info["md_temperature_K"])}
+    row |= {"apart, fs": float(info["decorrelation_fs"]), "frames": len(found)}
+    return row | ({"distance score": float(max(distances))} if distances else {})
+
+
+def _say_doubts(found: list) -> None:
+    short = sum(bool(a.info.get("correlated")) for a in found)
+    if short:
+        print(f"{short} frames are nearer in time than their decorrelation time: give more with --longest")
+    far = [float(a.arrays["distance"].max()) for a in found if "distance" in a.arrays]
+    if far and max(far) > 1:
+        n = sum(x > 1 for x in far)
+        print(f"{n} frames are beyond the training data (distance score up to {max(far):.2f}, 1 = edge): label these")
