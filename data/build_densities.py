@@ -24,6 +24,7 @@ FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32"), "large": ("si64k2"
 
 def base(folder: Path, family: str):
     """Read the base set's densities of one family."""
+    seconds = {a.info["config_name"]: float(a.info["cpu_s"]) for a in read_frames(folder / f"{family}.extxyz")}
     for path in sorted((folder / "density" / family).glob("*.npz"), key=lambda p: _natural(p.stem)):
         a = np.load(path)
         name = path.stem
@@ -31,7 +32,7 @@ def base(folder: Path, family: str):
         atoms = Atoms(a["numbers"], a["positions"], cell=a["cell"], pbc=True)
         part = "val" if composition(atoms) in VALIDATION_ALONE else part
         part = "reference" if family == "al32" else part
-        yield DensityFrame(name, atoms, a["density"], {"family": family, "part": part})
+        yield DensityFrame(name, atoms, a["density"], {"family": family, "part": part, "cpu_s": seconds[name]})
 
 
 def _natural(name: str) -> tuple[str, int]:
@@ -49,7 +50,15 @@ def run(folder: Path, frames: Path, kinds: tuple[str, ...]):
         shape = tuple(int(n) for n in re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", output).groups())
         density = on_grid(*read_charge_density(folder / name / "pwscf.save" / "charge-density.dat"), shape)
         plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-        yield DensityFrame(name, plain, density, {"family": family, "part": atoms.info["part"]})
+        info = {"family": family, "part": atoms.info["part"], "cpu_s": cpu_seconds(output)}
+        yield DensityFrame(name, plain, density, info)
+
+
+def cpu_seconds(output: str) -> float:
+    """CPU time of a finished `pw.x` run, s."""
+    text = re.search(r"PWSCF\s*:\s*(.*?)s CPU", output).group(1)
+    hours, minutes, seconds = re.fullmatch(r"(?:(\d+)h\s*)?(?:(\d+)m\s*)?([\d.]+)", text).groups("0")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def main(base_folder: str, run_folder: str, *run_frames: str) -> None:

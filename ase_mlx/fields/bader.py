@@ -1,7 +1,7 @@
 """Charges of atoms by zero-flux surfaces of the density.
 
-Source: Tang, Sanville and Henkelman, J. Phys.: Condens. Matter 21, 084204 (2009), near-grid; Henkelman, Arnaldsson and
-Jónsson, Comput. Mater. Sci. 36, 354 (2006), on-grid.
+Source: Yu and Trinkle, J. Chem. Phys. 134, 064111 (2011), weights; Tang, Sanville and Henkelman, J. Phys.: Condens.
+Matter 21, 084204 (2009), near-grid; Henkelman, Arnaldsson and Jónsson, Comput. Mater. Sci. 36, 354 (2006), on-grid.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ from typing import Literal
 import numba
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial import ConvexHull, Voronoi
 
 _jit = numba.njit(cache=True, error_model="numpy")
 _UNKNOWN, _VACUUM = -1, -2
+
+METHODS = ("weight", "near-grid", "on-grid")
 
 VACUUM = 1e-6
 """e/Å³; points below belong to no atom."""
@@ -34,6 +37,68 @@ class BaderCharges:
     maxima: Int[np.ndarray, "maxima 3"]
     atom: Int[np.ndarray, " maxima"]
     distance: Float[np.ndarray, " maxima"]
+
+
+def _facets(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of a grid point across the facets of its Voronoi cell, and area over distance (Å) of each."""
+    offsets = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    cells = Voronoi(offsets @ steps)
+    centre, found = len(offsets) // 2, []
+    for pair, corners in zip(cells.ridge_points, cells.ridge_vertices, strict=True):
+        if centre in pair and -1 not in corners:
+            other = offsets[pair[0] if pair[1] == centre else pair[1]]
+            apart = other @ steps
+            length = np.linalg.norm(apart)
+            plane = np.linalg.svd(apart[None])[2][1:]
+            flat = cells.vertices[corners] @ plane.T
+            area = ConvexHull(flat, qhull_options="QJ").volume if len(np.unique(flat.round(9), axis=0)) > 2 else 0.0
+            found.append((other, area / length))
+    largest = max(share for _, share in found)
+    kept = [(other, share) for other, share in found if share > 1e-6 * largest]
+    return np.array([other for other, _ in kept]), np.array([share for _, share in kept])
+
+
+@_jit
+def _flow(rho, order, offsets, share, basin, maxima, charge, points):
+    """Let charge and volume of every point, from the lowest to the highest, flow uphill across the facets.
+
+    At the end they stand at the maxima. A second pass, downwards, gives every point the basin of its largest flow.
+    """
+    n1, n2, n3 = rho.shape
+    flat = rho.reshape(-1)
+    uphill, flow = np.empty(len(offsets), np.int64), np.empty(len(offsets))
+    main = np.empty(len(flat), np.int64)
+    for p in order:
+        i, j, k = p // (n2 * n3), p // n3 % n2, p % n3
+        count, total = 0, 0.0
+        for f in range(len(offsets)):
+            x, y, z = (i + offsets[f, 0]) % n1, (j + offsets[f, 1]) % n2, (k + offsets[f, 2]) % n3
+            q = (x * n2 + y) * n3 + z
+            if flat[q] > flat[p]:
+                uphill[count], flow[count] = q, share[f] * (flat[q] - flat[p])
+                total += flow[count]
+                count += 1
+        main[p] = p
+        best = 0.0
+        for f in range(count):
+            part = flow[f] / total
+            charge[uphill[f]] += part * charge[p]
+            points[uphill[f]] += part * points[p]
+            if flow[f] > best:
+                best, main[p] = flow[f], uphill[f]
+    found = 0
+    labels = basin.reshape(-1)
+    for n in range(len(order) - 1, -1, -1):
+        p = order[n]
+        if main[p] != p:
+            labels[p] = labels[main[p]]
+            continue
+        if found == maxima.shape[0]:
+            return -1
+        maxima[found, 0], maxima[found, 1], maxima[found, 2] = p // (n2 * n3), p // n3 % n2, p % n3
+        labels[p] = found
+        found += 1
+    return found
 
 
 @_jit
@@ -182,7 +247,7 @@ def bader(
     cell: Float[np.ndarray, "3 3"],
     positions: Float[np.ndarray, "atoms 3"],
     reference: Float[np.ndarray, "n1 n2 n3"] | None = None,
-    method: Literal["near-grid", "on-grid"] = "near-grid",
+    method: Literal["weight", "near-grid", "on-grid"] = "weight",
 ) -> BaderCharges:
     """Divide a periodic density into basins of its maxima and sum it over each atom's.
 
@@ -192,56 +257,71 @@ def bader(
         positions: atoms, Å; a basin belongs to the atom nearest to its maximum.
         reference: what is climbed, e/Å³; the density where None. A valence density has no maxima at its nuclei: give
             one that has, such as the density plus the cores.
-        method: near-grid follows the gradient between grid points and is exact in the limit of fine grids; on-grid
-            steps from point to point, faster, with a bias along the axes.
+        method: "weight" divides points at a surface between basins, with errors of second order in the grid's step;
+            the others give whole points to one basin, with errors of first order: "near-grid" follows the gradient
+            between grid points, "on-grid" steps from point to point, with a bias along the axes.
 
     Raises:
         ValueError: arrays of different shapes, an unknown method.
 
-    Source: Tang, Sanville and Henkelman, J. Phys.: Condens. Matter 21, 084204 (2009).
+    Source: those of the module.
     """
     climbed = density if reference is None else reference
-    if climbed.shape != density.shape or method not in ("near-grid", "on-grid"):
+    if climbed.shape != density.shape or method not in METHODS:
         raise ValueError(
             f"got a reference of shape {climbed.shape} for a density of {density.shape} and method={method!r}, "
-            "expected equal shapes and 'near-grid' or 'on-grid'"
+            f"expected equal shapes and one of {', '.join(METHODS)}"
         )
     rho = np.ascontiguousarray(climbed, dtype=np.float64)
     steps = np.asarray(cell, dtype=np.float64) / np.array(rho.shape)[:, None]
+    basin = np.where(rho > VACUUM, _UNKNOWN, _VACUUM)
+    maxima = np.empty((rho.size // 8 + 8, 3), dtype=np.int64)
+    volume = abs(float(np.linalg.det(steps)))
+    if method == "weight":
+        order = np.argsort(rho, axis=None, kind="stable")
+        order = order[rho.reshape(-1)[order] > VACUUM]
+        charge = np.ascontiguousarray(density, dtype=np.float64).reshape(-1) * volume
+        points = np.full(rho.size, volume)
+        found = _flow(rho, order, *_facets(steps), basin, maxima, charge, points)
+    else:
+        found = _followed(rho, steps, method == "near-grid", basin, maxima)
+    if found < 0:
+        raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
+    at = tuple(maxima[:found].T)
+    if method == "weight":
+        gathered = charge.reshape(rho.shape)[at], points.reshape(rho.shape)[at]
+    else:
+        mine = basin.reshape(-1) >= 0
+        labels = basin.reshape(-1)[mine]
+        gathered = (
+            np.bincount(labels, density.reshape(-1)[mine], found) * volume,
+            np.bincount(labels, minlength=found) * volume,
+        )
+    atom, apart = _owners(density.shape, np.asarray(cell), positions, maxima[:found])
+    electrons, volumes = (np.bincount(atom, part, len(positions)) for part in gathered)
+    return BaderCharges(electrons, volumes, basin, maxima[:found].copy(), atom, apart)
+
+
+def _followed(rho: np.ndarray, steps: np.ndarray, near_grid: bool, basin: np.ndarray, maxima: np.ndarray) -> int:
     metric = np.linalg.inv(steps @ steps.T)
     offsets = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1)
     length = np.linalg.norm(offsets @ steps, axis=-1)
     weight = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    basin = np.where(rho > VACUUM, _UNKNOWN, _VACUUM)
-    maxima = np.empty((rho.size // 8 + 8, 3), dtype=np.int64)
-    found = _assign(rho, metric, weight, method == "near-grid", basin, maxima)
-    if found < 0:
-        raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
-    if method == "near-grid":
+    found = _assign(rho, metric, weight, near_grid, basin, maxima)
+    if near_grid and found >= 0:
         for _ in range(100):
             if _refine(rho, metric, weight, basin, maxima, found) == 0:
                 break
-    return _summed(density, np.asarray(cell), positions, basin, maxima[:found].copy())
+    return found
 
 
-def _summed(
-    density: np.ndarray, cell: np.ndarray, positions: np.ndarray, basin: np.ndarray, maxima: np.ndarray
-) -> BaderCharges:
-    n = len(maxima)
-    volume = abs(float(np.linalg.det(cell))) / density.size
-    scaled = maxima / np.array(density.shape) - (positions @ np.linalg.inv(cell))[:, None]
+def _owners(
+    shape: tuple[int, ...], cell: np.ndarray, positions: np.ndarray, maxima: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The atom nearest to each maximum, and how far it is (Å)."""
+    scaled = maxima / np.array(shape) - (positions @ np.linalg.inv(cell))[:, None]
     nearest = scaled - np.round(scaled)
     images = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 1, 1, 3)
     apart = np.linalg.norm((nearest + images) @ cell, axis=-1).min(0)
     atom = apart.argmin(0)
-    mine = basin.reshape(-1) >= 0
-    electrons = np.bincount(basin.reshape(-1)[mine], density.reshape(-1)[mine], n) * volume
-    points = np.bincount(basin.reshape(-1)[mine], minlength=n) * volume
-    return BaderCharges(
-        np.bincount(atom, electrons, len(positions)),
-        np.bincount(atom, points, len(positions)),
-        basin,
-        maxima,
-        atom,
-        apart[atom, np.arange(n)],
-    )
+    return atom, apart[atom, np.arange(len(maxima))]

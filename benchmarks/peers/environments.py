@@ -14,6 +14,7 @@ PEERS = {
     "nequip": ["nequip==0.19.1", "e3nn==0.6.0"],
     "chgnet": ["chgnet==0.4.2"],
     "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
+    "pyscf": ["pyscf==2.14.0"],
     "matcalc": ["matcalc==0.7.0", "chgnet==0.4.2", "matminer==0.10.1"],
 }
 WITH_OURS = ("matcalc",)

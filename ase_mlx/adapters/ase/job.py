@@ -5,6 +5,7 @@ Any ASE calculator serves; one with members (`get_property("energy_members", ato
 Source: ours, on ASE (A. Hjorth Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)).
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -283,7 +284,9 @@ def _lattice_constant(atoms: Atoms, volume: Value) -> Value | None:
 
 
 def _symmetry(atoms: Atoms):
-    return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of spglib where it finds no symmetry in a distorted cell
+        return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-2)
 
 
 def spacegroup_of(atoms: Atoms) -> str | None:

@@ -23,7 +23,7 @@ from ase_mlx.models.potential import Potential
 from .errors import calibrate, density_errors
 from .points import FROZEN, point_density, train_points
 from .posterior import NormalEquations, normal_equations, solve
-from .samples import check, density_sample
+from .samples import POINTS, check, density_sample
 
 EQUATIONS = "normal_equations.safetensors"
 """Name of the file of normal equations beside a trained density."""
@@ -83,6 +83,31 @@ def train_density(
     found = solve(model.density, equations, config.seed)
     calibration = calibrate(model, val)
     return equations, {"posterior": found, "calibration": calibration, "epochs": history[-1]["epoch"]}
+
+
+def update_density(
+    model: Potential, equations: NormalEquations, frames: list[DensityFrame], seed: int = 0
+) -> NormalEquations:
+    """Update the posterior of a trained density by further structures, larger ones for example; nothing is retrained.
+
+    Args:
+        model: changed in place; its layer and the calibration of its error bars stay.
+        equations: of what it was trained on.
+        frames: what to add, densities in e/Å³; a structure of N atoms counts N/8-fold.
+        seed: of the members.
+
+    Returns:
+        The normal equations of both together.
+
+    Raises:
+        ValueError: densities that do not hold their atoms' electrons.
+
+    Source: ours.
+    """
+    more = [density_sample(model, f, POINTS * max(8, len(f.atoms)) // 8) for f in frames]
+    total = equations + normal_equations(model.density, more)
+    solve(model.density, total, seed)
+    return total
 
 
 def read_parts(model: Potential | PointDensity, path: str | Path) -> dict[str, list[DensityFrame]]:
