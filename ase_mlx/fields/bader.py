@@ -257,9 +257,9 @@ def bader(
         positions: atoms, Å; a basin belongs to the atom nearest to its maximum.
         reference: what is climbed, e/Å³; the density where None. A valence density has no maxima at its nuclei: give
             one that has, such as the density plus the cores.
-        method: "weight" divides points at a surface between basins, with errors of second order in the grid's step;
-            the others give whole points to one basin, with errors of first order: "near-grid" follows the gradient
-            between grid points, "on-grid" steps from point to point, with a bias along the axes.
+        method: "weight" divides points at a surface between basins and converges steadily with the grid's step; the
+            others give whole points to one basin: "near-grid" follows the gradient between grid points, "on-grid" steps
+            from point to point, with a bias along the axes.
 
     Raises:
         ValueError: arrays of different shapes, an unknown method.
