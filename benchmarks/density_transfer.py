@@ -43,7 +43,7 @@ CASES = {
     "Si, vacancy": Case("Si", ("si64_k2vac_1", "si64_k2_0"), ("si64_k2vac_new0", "si64_k2vac_new1")),
     "Si-Ge, 64": Case("Si-Ge-Sn", ("sige64_k2_0",), ("sige64_k2_1", "sige64_k2_2")),
     "Al, 32": Case("Al", ("al32_md_0", "al32_md_2", "al32_md_8"), ("al32_md_1", "al32_md_9", "al32_md_10")),
-    "Al, 108": Case("Al", ("al32_md_0", "al32_md_2", "al108_md_0"), ("al108_md_1", "al108_md_2")),
+    "Al, 108": Case("Al", ("al32_md_0", "al32_md_2", "al108_md_0"), ("al108_md_1",)),
 }
 
 

@@ -24,7 +24,8 @@ FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32"), "large": ("si64k2"
 
 def base(folder: Path, family: str):
     """Read the base set's densities of one family."""
-    seconds = {a.info["config_name"]: float(a.info["cpu_s"]) for a in read_frames(folder / f"{family}.extxyz")}
+    files = [path for path in (folder / f"{family}.extxyz", folder / f"{family}_eos.extxyz") if path.is_file()]
+    seconds = {a.info["config_name"]: float(a.info["cpu_s"]) for path in files for a in read_frames(path)}
     for path in sorted((folder / "density" / family).glob("*.npz"), key=lambda p: _natural(p.stem)):
         a = np.load(path)
         name = path.stem
