@@ -8,7 +8,7 @@ Source: ours; each function says whose method it is.
 from .averages import macroscopic_average, planar_average, sphere_integrals
 from .bader import BaderCharges, bader
 from .electrostatics import hartree_energy, hartree_potential
-from .hirshfeld import hirshfeld
+from .hirshfeld import hirshfeld, hirshfeld_moments
 
 __all__ = [
     "BaderCharges",
@@ -16,6 +16,7 @@ __all__ = [
     "hartree_energy",
     "hartree_potential",
     "hirshfeld",
+    "hirshfeld_moments",
     "macroscopic_average",
     "planar_average",
     "sphere_integrals",

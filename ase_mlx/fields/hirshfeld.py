@@ -39,6 +39,32 @@ def hirshfeld(
 
     Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977).
     """
+    return hirshfeld_moments(density, cell, positions, numbers, free, pbc)[0]
+
+
+def hirshfeld_moments(
+    density: Float[np.ndarray, "n1 n2 n3"],
+    cell: Float[np.ndarray, "3 3"],
+    positions: Float[np.ndarray, "atoms 3"],
+    numbers: Int[np.ndarray, " atoms"],
+    free: Mapping[int, FreeAtom],
+    pbc: Bool[np.ndarray, " 3"] | None = None,
+) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "atoms 3"]]:
+    """Net charges (e) as `hirshfeld`, and dipoles of the atoms' shares about their nuclei (e Å, electrons negative).
+
+    Args:
+        density: e/Å³ on the grid of the cell.
+        cell: rows, Å.
+        positions: Å.
+        numbers: atomic numbers.
+        free: free atoms of these elements, with the same electrons as in the density.
+        pbc: periodic axes; all where None.
+
+    Raises:
+        ValueError: an element without a free atom.
+
+    Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977).
+    """
     lacking = sorted({int(z) for z in numbers} - set(free))
     if lacking:
         raise ValueError(f"got elements {lacking} without a free atom, expected one for each; give them in `free`")
@@ -53,4 +79,5 @@ def hirshfeld(
     part = share * density.reshape(-1)[point] / np.maximum(total[point], 1e-30)
     volume = abs(float(np.linalg.det(cell))) / density.size
     electrons = np.bincount(atom, part, len(numbers)) * volume
-    return np.array([free[int(z)][2] for z in numbers]) - electrons
+    dipoles = np.stack([np.bincount(atom, -part * vector[:, k], len(numbers)) for k in range(3)], 1) * volume
+    return np.array([free[int(z)][2] for z in numbers]) - electrons, dipoles

@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
         "ase_mlx.adapters.matminer needs matminer, which is not installed: pip install 'ase-mlx[matminer]'"
     ) from error
 
+from ase_mlx.adapters.matminer.density import DensityFeaturizer
 from ase_mlx.adapters.matminer.thermal import ThermalFeaturizer
 
-__all__ = ["ThermalFeaturizer"]
+__all__ = ["DensityFeaturizer", "ThermalFeaturizer"]

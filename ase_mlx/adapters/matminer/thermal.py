@@ -5,21 +5,16 @@ Source: ours, on matminer (L. Ward et al., Comput. Mater. Sci. 152, 60 (2018)) a
 
 import json
 import math
-import sys
-import traceback
 import warnings
 from importlib.metadata import version
-from multiprocessing import get_start_method
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Shaped
-from matminer.featurizers.base import BaseFeaturizer
 from phonopy import Phonopy
 
+from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
 from ase_mlx.adapters.matminer.structures import formula, to_atoms
 from ase_mlx.adapters.phonopy import (
     Harmonic,
@@ -49,14 +44,9 @@ QUASI_HARMONIC = """@article{baroni2010,
   title = {Density-Functional Perturbation Theory for Quasi-Harmonic Calculations},
   journal = {Rev. Mineral. Geochem.}, volume = {71}, pages = {39--57}, year = {2010}, doi = {10.2138/rmg.2010.71.3}
 }"""
-OURS = """@software{{ase_mlx,
-  author = {{ase_mlx developers}},
-  title = {{ase_mlx: learned energies, forces and stresses with error bars for ASE and phonopy}},
-  version = {{{version}}}
-}}"""
 
 
-class ThermalFeaturizer(BaseFeaturizer):
+class ThermalFeaturizer(OneProcess):
     """Thermal properties of crystals from their phonons, by any ASE calculator, each with its error bar.
 
     Features, per mole of ATOMS (phonopy's own numbers are per primitive cell), their labels with the temperature:
@@ -109,7 +99,7 @@ class ThermalFeaturizer(BaseFeaturizer):
         self.expansion = expansion
         self.folder = folder
         self.displacement = displacement
-        self._check()
+        self.check()
 
     def featurize(self, structure: Any) -> list:
         """Compute one row: phonons, their thermal functions, and with `expansion` the quasi-harmonic ones.
@@ -130,7 +120,7 @@ class ThermalFeaturizer(BaseFeaturizer):
         try:
             return self._row(to_atoms(structure))
         except Exception as error:
-            raise _named(error, formula(structure)) from error
+            raise named(error, formula(structure)) from error
 
     def feature_labels(self) -> list[str]:
         """Name the columns; the class says what they are and their units.
@@ -143,68 +133,21 @@ class ThermalFeaturizer(BaseFeaturizer):
         numbers += ["min_frequency_THz"]
         return [label for name in numbers for label in (name, f"{name}_std")] + ["stable"]
 
-    def get_feature_names_out(self, input_features=None) -> Shaped[np.ndarray, " features"]:
-        """Give `feature_labels` (dimensionless text) as scikit-learn asks for it.
-
-        Source: ours.
-        """
-        return np.array(self.feature_labels(), dtype=object)
-
     def citations(self) -> list[str]:
         """Cite phonopy, the quasi-harmonic approximation where it is used, and this package, in BibTeX.
 
         Source: ours.
         """
-        return [PHONOPY, *([QUASI_HARMONIC] if self.expansion else []), OURS.format(version=version("ase-mlx"))]
+        return [PHONOPY, *([QUASI_HARMONIC] if self.expansion else []), ours()]
 
-    def implementors(self) -> list[str]:
-        """Name who wrote this.
-
-        Source: ours.
-        """
-        return ["ase_mlx developers"]
-
-    @property
-    def n_jobs(self) -> int:
-        """One, always.
-
-        Source: ours.
-        """
-        return 1
-
-    def set_n_jobs(self, n_jobs: int) -> None:
-        """Warn where more than one process is asked for, and stay at one; matminer would fork the network.
-
-        Source: ours.
-        """
-        if n_jobs != 1:
-            warnings.warn(
-                f"ThermalFeaturizer stays at one process, got n_jobs={n_jobs}: a forked network may hang. Give the "
-                "calculator more threads or a GPU instead.",
-                stacklevel=2,
-            )
-
-    def featurize_wrapper(self, x, return_errors: bool = False, ignore_errors: bool = False) -> list:
-        """Compute one row, or NaN where it fails and errors are to be ignored; units as `featurize`.
-
-        Matminer's own ignores Ctrl-C as well, and a calculator that serves no row at all.
+    def check(self) -> None:
+        """Refuse arguments without meaning (K, Å), and a calculator in single precision.
 
         Raises:
-            ValueError: as the class; that is no failure of one row.
+            ValueError: naming them.
 
-        Source: after matminer's `BaseFeaturizer.featurize_wrapper`.
+        Source: ours.
         """
-        self._check()
-        try:
-            row = self.featurize(*x)
-        except Exception:
-            if not ignore_errors:
-                raise
-            failed = [math.nan] * len(self.feature_labels())
-            return [*failed, "".join(traceback.format_exception(*sys.exc_info()))] if return_errors else failed
-        return [*row, math.nan] if return_errors else row
-
-    def _check(self) -> None:
         for name in ("temperature", "displacement"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
@@ -288,24 +231,3 @@ def _lowest(found: Harmonic) -> tuple[float, float]:
 
 def _pair(value: float, std: np.ndarray | None, *place: int) -> tuple[float, float]:
     return float(value), math.nan if std is None else float(np.asarray(std)[place])
-
-
-def _named(error: Exception, name: str) -> Exception:
-    """Put the formula before an error's message; matminer, too, makes errors anew, from their message alone."""
-    try:
-        return type(error)(f"{name}: {error}")
-    except TypeError:
-        return RuntimeError(f"{name}: {type(error).__name__}: {error}")
-
-
-def _not_across_a_fork(featurizer: ThermalFeaturizer):
-    """Refuse the way into a forked pool, which is where MultipleFeaturizer's own processes would take it."""
-    if get_start_method() == "fork":
-        raise RuntimeError(
-            "ThermalFeaturizer does not run in forked processes, where a network may hang: call set_n_jobs(1) on the "
-            "MultipleFeaturizer, or make it with iterate_over_entries=False."
-        )
-    return featurizer.__reduce_ex__(2)
-
-
-ForkingPickler.register(ThermalFeaturizer, _not_across_a_fork)
