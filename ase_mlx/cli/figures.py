@@ -47,6 +47,7 @@ def write_figures(
     reference: dict | None = None,
     expansion=None,
     projected: dict | None = None,
+    density=None,
 ) -> list[str]:
     """Draw what a job produced, one PNG each and `summary.png` with all of it; return the file names.
 
@@ -60,6 +61,7 @@ def write_figures(
         reference: the structure's entry of `weights/reference.json`, or None.
         expansion: a `QuasiHarmonic`, 1/K and J/(K mol), or None.
         projected: densities of states in 1/THz by element, on the grid of `spectrum`, or None.
+        density: a `DensitySlice`, e/Å³ and Å, or None.
 
     Raises:
         OSError: a file cannot be written.
@@ -80,19 +82,28 @@ def write_figures(
         panels.append(("expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)))
     if run is not None:
         panels.append(("dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)))
-    for name, size, draw in panels:
+    wide = [] if density is None else [("density.png", (11, 4.6), lambda place: draw_density(place, density))]
+    for name, size, draw in panels + wide:
         with _figure(folder / name, size) as figure:
             draw(figure.add_gridspec(1, 1)[0])
-    if len(panels) < 2:
-        return [name for name, _, _ in panels]
-    rows = (len(panels) + 1) // 2
-    with _figure(folder / "summary.png", (13, 0.5 + 4.6 * rows)) as figure:
+    names = [name for name, _, _ in panels + wide]
+    if len(names) < 2:
+        return names
+    _summary(folder / "summary.png", title, panels, wide)
+    return [*names, "summary.png"]
+
+
+def _summary(path: Path, title: str, panels: list, wide: list) -> None:
+    """Draw panels in two columns, the first over both where their number is odd, and below them the wide ones."""
+    odd = len(panels) % 2
+    rows = (len(panels) + odd) // 2 + len(wide)
+    with _figure(path, (13, 0.5 + 4.6 * rows)) as figure:
         figure.suptitle(title, x=0.012, ha="left", fontsize=15, fontweight="bold")
         grid = figure.add_gridspec(rows, 2)
-        odd = len(panels) % 2  # then the first has a row of its own
         for number, (_, _, draw) in enumerate(panels):
             draw(grid[0, :] if odd and number == 0 else grid[divmod(number + odd, 2)])
-    return [name for name, _, _ in panels] + ["summary.png"]
+        for number, (_, _, draw) in enumerate(wide):
+            draw(grid[rows - len(wide) + number, :])
 
 
 def draw_equation_of_state(place, eos, reference: dict) -> None:
@@ -120,6 +131,38 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     ax.text(0.5, 0.95, "\n".join(lines), transform=ax.transAxes, ha="center", va="top", fontsize=10.5)
     ax.margins(y=0.12)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.74))
+
+
+def draw_density(place, density) -> None:
+    """Density minus free atoms in a plane (e/Å³, Å), and the density along the bond with two standard deviations.
+
+    Source: ours.
+    """
+    figure = place.get_gridspec().figure
+    grid = place.subgridspec(1, 2, width_ratios=[1, 1.35], wspace=0.12)
+    ax, side = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    top = float(np.abs(density.difference).max())
+    levels = np.linspace(-top, top, 25)
+    shades = ax.contourf(density.axis, density.axis, density.difference, levels, cmap="RdBu_r")
+    ax.contour(density.axis, density.axis, density.difference, levels[::3], colors="#40454d", linewidths=0.4)
+    for (x, y), symbol in zip(density.atoms, density.symbols, strict=True):
+        ax.plot(x, y, "o", ms=15, mfc="white", mec="#40454d", clip_on=False)
+        ax.text(x, y, symbol, ha="center", va="center_baseline", fontsize=8.5, clip_on=False)
+    half = density.axis[-1]
+    ax.set(aspect="equal", xlim=(-half, half), ylim=(-half, half), xlabel="along the bond (Å)", ylabel="across (Å)")
+    ax.set_title("Density minus free atoms")
+    ax.grid(False)
+    bar = figure.colorbar(shades, ax=ax, shrink=0.85, pad=0.02, ticks=np.linspace(-top, top, 5), format="%.2f")
+    bar.set_label("e/Å³")
+    _line(side, density.distance, density.density, density.std, MODEL, "model" if density.std is None else
+          "model (shades: 1σ, 2σ)")  # fmt: skip
+    side.plot(density.distance, density.free, color=GREY, ls="--", lw=1.4, label="free atoms, superposed")
+    side.set(
+        xlabel="distance along the shortest bond (Å)", ylabel="valence density (e/Å³)", xlim=(0, density.distance[-1])
+    )
+    side.set_title(f"Along {density.ends[0]}-{density.ends[1]}")
+    side.set_ylim(bottom=0)
+    side.legend(loc="lower center")
 
 
 def draw_phonons(place, spectrum, reference: dict, projected: dict | None = None) -> None:

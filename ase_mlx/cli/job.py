@@ -135,7 +135,7 @@ def run_job(
     outcome = Outcome(name, model)
     tell = _teller(progress)
     relaxed = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation")))
-    frames, eos, run, waves = [], None, None, None
+    frames, eos, run, waves, density = [], None, None, None, None
     if relaxed is not None:
         outcome.formula = atoms.get_chemical_formula(empirical=True)
         outcome.kind, outcome.spacegroup = relaxed.kind, relaxed.spacegroup
@@ -146,11 +146,12 @@ def run_job(
         frames = [_marked(relaxed.atoms, "relaxed")]
         eos = _equation_of_state(outcome, relaxed, calculator, tell)
         waves = _phonons(outcome, relaxed, calculator, temperature, folder)
+        density = _density(outcome, relaxed.atoms, calculator)
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
     reference = {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup)
     outcome.compare(reference)
-    _write(outcome, folder, frames, eos, run, waves, reference)
+    _write(outcome, folder, frames, eos, run, waves, reference, density)
     return outcome
 
 
@@ -247,6 +248,25 @@ def add_harmonic(outcome: Outcome, waves, temperature: float) -> None:
     outcome.add("Debye temperature (T → 0)", pick("debye_temperature", (), "K"))
 
 
+def _density(outcome: Outcome, atoms, calculator):
+    from ase_mlx.adapters.ase.job import Value
+    from ase_mlx.adapters.density_slice import density_slice
+
+    model = getattr(calculator, "model", None)
+    if "density" not in {getattr(q, "name", None) for q in getattr(model, "outputs", ())}:
+        return None
+    found = outcome.stage("density", lambda: density_slice(model, atoms))
+    if found is not None:
+        middle = len(found.distance) // 2
+        std = None if found.std is None else float(found.std[middle])
+        outcome.add("density amid the bond", Value(float(found.density[middle]), std, "e/Å³", "members"))
+    if len(set(atoms.numbers)) > 1:
+        charges = outcome.stage("charges", lambda: calculator.get_property("charges", atoms))
+        if charges is not None:
+            outcome.add("largest Hirshfeld charge", Value(float(abs(charges).max()), None, "e"))
+    return found
+
+
 def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell):
     import numpy as np
 
@@ -272,7 +292,7 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
     return run
 
 
-def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict) -> None:
+def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict, density) -> None:
     from ase_mlx.cli.figures import write_figures
     from ase_mlx.data.io import write_frames
 
@@ -282,7 +302,7 @@ def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: d
     parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
     drawn = outcome.stage(
-        "figures", lambda: write_figures(folder, title, eos, run, *(waves or (None, None)), reference)
+        "figures", lambda: write_figures(folder, title, eos, run, *(waves or (None, None)), reference, density=density)
     )
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)

@@ -50,7 +50,7 @@ class BayesianLinear(nn.Module):
         return x.shape[1] ** -0.5 * (x @ weight[:-1]) + weight[-1]
 
     def divergence(self) -> Float[Tensor, ""]:
-        """Kullback–Leibler divergence of the weights from the prior (nats)."""
+        """Kullback–Leibler divergence of the weights from the prior (dimensionless: nats)."""
         return 0.5 * (self.mean.square() + (2 * self.spread).exp() - 1 - 2 * self.spread).sum()
 
 
@@ -81,5 +81,5 @@ class BayesianNetwork(nn.Module):
         return x
 
     def divergence(self) -> Float[Tensor, ""]:
-        """Kullback–Leibler divergence of all weights from the prior (nats)."""
+        """Kullback–Leibler divergence of all weights from the prior (dimensionless: nats)."""
         return torch.stack([layer.divergence() for layer in self.layers]).sum()

@@ -180,3 +180,20 @@ def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
     done = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "new"), "--ecut", "24")
     assert done.returncode == 0, done.stderr
     assert "startingpot = 'file'" in done.stdout
+
+
+def test_slice_shows_the_bond_charge_of_silicon():
+    from ase_mlx.adapters.density_slice import density_slice
+
+    found = density_slice(am.load("sigesn"), bulk("Si"), points=41)
+    assert found.ends == ("Si", "Si")
+    assert found.distance[-1] == pytest.approx(5.43 * 3**0.5 / 4, abs=0.01)
+    assert found.density == pytest.approx(found.density[::-1], abs=1e-4)  # inversion at the middle of the bond
+    assert found.difference == pytest.approx(found.difference[::-1, ::-1], abs=1e-4)
+    assert found.density[20] - found.free[20] == pytest.approx(found.difference[20, 20], abs=1e-6)
+    assert found.difference[20, 20] > 0.1
+    assert (found.std > 0).all()
+    assert len(found.symbols) == len(found.atoms) >= 4
+    assert density_slice(am.load("sigesn"), Atoms("Si", cell=[20] * 3, pbc=True)) is None
+    dimer = density_slice(am.load("al"), Atoms("Al2", [[0, 0, 0], [0, 0, 2.6]]), points=11)
+    assert len(dimer.symbols) == 2

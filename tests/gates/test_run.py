@@ -255,7 +255,8 @@ def test_command_on_a_file_with_the_shipped_model(tmp_path):
     assert rows["lattice constant"]["dft"] == 5.47
     assert all(row["std"] is None or row["std"] > 0 for row in rows.values())
     assert rows["heat capacity (300 K)"]["value"] == pytest.approx(20.0, abs=0.5)
-    assert {"summary.png", "phonopy_params.yaml", "trajectory.extxyz"} <= set(result["files"])
+    assert rows["density amid the bond"]["value"] == pytest.approx(0.56, abs=0.02)
+    assert {"summary.png", "density.png", "phonopy_params.yaml", "trajectory.extxyz"} <= set(result["files"])
     assert all((tmp_path / "out" / name).exists() for name in result["files"])
 
 

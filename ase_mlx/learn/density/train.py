@@ -90,8 +90,10 @@ def update_density(
 ) -> NormalEquations:
     """Update the posterior of a trained density by further structures, larger ones for example; nothing is retrained.
 
+    Error bars are set anew on these structures, at other points than those added: they hold for their like.
+
     Args:
-        model: changed in place; its layer and the calibration of its error bars stay.
+        model: changed in place; its layer stays.
         equations: of what it was trained on.
         frames: what to add, densities in e/Å³; a structure of N atoms counts N/8-fold.
         seed: of the members.
@@ -107,6 +109,7 @@ def update_density(
     more = [density_sample(model, f, POINTS * max(8, len(f.atoms)) // 8) for f in frames]
     total = equations + normal_equations(model.density, more)
     solve(model.density, total, seed)
+    calibrate(model, frames, seed + 1)
     return total
 
 

@@ -208,3 +208,19 @@ def test_whole_run_writes_a_model_that_predicts(tmp_path):
         prepare_density(dataclasses.replace(config, start=""))
     with pytest.raises(ValueError, match="points for 1 structures"):
         am.predict(loaded, [atoms, atoms], at=[am.grid(atoms, 0.5)])
+
+
+def test_update_by_larger_cells_is_that_of_all_data(model, frames):
+    from ase_mlx.learn.density.samples import POINTS
+    from ase_mlx.learn.density.train import update_density
+
+    first = normal_equations(model.density, [density_sample(model, f, 300) for f in frames[:2]])
+    large = DensityFrame("large", frames[2].atoms.repeat((3, 1, 1)), np.tile(frames[2].density, (3, 1, 1)))
+    assert len(large.atoms) == 12
+    total = update_density(model, first, [large])
+    assert total.points == 600 + POINTS * 12 // 8
+    head = model.density.head.detach().clone()
+    more = normal_equations(model.density, [density_sample(model, large, POINTS * 12 // 8)])
+    solve(model.density, first + more)
+    assert torch.allclose(head, model.density.head, atol=1e-5)
+    assert float(model.density.std_scale) > 0
