@@ -8,16 +8,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
 
 from ase_mlx.data import volumetric
 from ase_mlx.data.espresso_density import least_grid, write_charge_density
-from ase_mlx.graph import grid
+from ase_mlx.graph import Points, from_atoms, grid
+from ase_mlx.learn.density.samples import free_electrons
 from ase_mlx.models.density_field import Conditioned, known, std_planes
 from ase_mlx.models.field import planes
 from ase_mlx.models.large import conditioned_structure
+from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
 __all__ = ["CoarseGridWarning", "WrittenDensity", "write_density", "write_restart"]
@@ -59,7 +62,7 @@ class WrittenDensity:
 
 
 def write_density(
-    model: Potential,
+    model: Potential | PointDensity,
     atoms: Atoms,
     path: str | Path,
     spacing: float | None = 0.2,
@@ -72,7 +75,7 @@ def write_density(
     """Predict the valence density of a structure and write it plane by plane: CHGCAR, cube, npy or zarr.
 
     Args:
-        model: a potential with a density.
+        model: a potential with a density, or a density point by point.
         atoms: the structure (Å).
         path: *.cube (e/bohr³), *.npy, *.zarr (e/Å³), or a name with CHG in it (ρ·V, as VASP).
         spacing: largest distance of neighbouring points, Å.
@@ -91,15 +94,20 @@ def write_density(
     start, path = time.monotonic(), Path(path)
     volumetric.kind_of(path)
     points = grid(atoms, spacing if shape is None else None, shape)
-    found = conditioned_structure(model, atoms, charge, 2 if volumetric.kind_of(path) == "CHGCAR" else 0)
-    if std and not known(model.density):
+    source: _Source
+    if isinstance(model, PointDensity):
+        source = _Points(model, atoms, points, std, charge)
+    else:
+        axis = 2 if volumetric.kind_of(path) == "CHGCAR" else 0
+        source = _Atoms(conditioned_structure(model, atoms, charge, axis), points.shape, charge)
+    if std and not source.known:
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
-    tally = _Tally(found, points.shape, dtype, charge, progress)
+    tally = _Tally(source, points.shape, dtype, progress)
     size = volumetric.write(path, atoms, points.shape, tally.planes)
     result = tally.result(path, size)
     if std:
         result.std_path = path.with_name(f"{path.stem}_std{path.suffix}")
-        spread = _Mean(found, points.shape)
+        spread = _Mean(source)
         result.bytes += volumetric.write(result.std_path, atoms, points.shape, spread.planes)
         result.mean_std = spread.total / len(points)
     result.seconds = time.monotonic() - start
@@ -125,38 +133,82 @@ def _warn(result: WrittenDensity, n_atoms: int) -> None:
         )
 
 
+@runtime_checkable
+class _Source(Protocol):
+    """Planes of a density and its standard deviation (e/Å³), along the first axis or, turned, the third."""
+
+    known: bool
+    expected: float
+    volume: float
+
+    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
+        """First plane, values, and electrons that were restored so far."""
+
+    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
+        """First plane and values."""
+
+
+class _Atoms:
+    """Sums over atoms, plane by plane."""
+
+    def __init__(self, found: Conditioned, shape: tuple[int, int, int], charge: float):
+        self.found, self.shape, self.known = found, shape, known(found.density)
+        self.expected, self.volume = found.expected - charge, abs(float(np.linalg.det(found.cell)))
+
+    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
+        field, shape = self.found.field(dtype=dtype), self.shape[::-1] if turned else self.shape
+        return planes(field.turned if turned else field, shape, dtype)
+
+    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
+        return std_planes(self.found, self.shape, turned)
+
+
+class _Points:
+    """A density point by point, in memory as a whole."""
+
+    def __init__(self, model: PointDensity, atoms: Atoms, points: Points, std: bool, charge: float):
+        graph = from_atoms(atoms, model.cutoff)
+        found = model.density_at(graph, points, std, charge)
+        self.density, self.known = found["density"].numpy(), "density" in found.std
+        self.std = found.std["density"].numpy() if self.known else None
+        self.expected, self.volume = free_electrons(model, atoms.numbers) - charge, atoms.cell.volume
+
+    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
+        yield 0, (self.density.transpose() if turned else self.density).astype(dtype), 0.0
+
+    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
+        yield 0, self.std.transpose() if turned else self.std
+
+
 class _Tally:
     """Counts what passes by."""
 
     def __init__(
         self,
-        found: Conditioned,
+        source: _Source,
         shape: tuple[int, int, int],
         dtype: str,
-        charge: float,
         progress: Callable[[int, int], None] | None,
     ):
-        self.found, self.shape, self.dtype, self.progress = found, shape, np.dtype(dtype).type, progress
-        self.charge = charge
+        self.source, self.shape, self.dtype, self.progress = source, shape, np.dtype(dtype).type, progress
         self.sum = self.negative = self.restored = 0.0
         self.lowest, self.highest = np.inf, -np.inf
 
     def planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
-        field = self.found.field(dtype=self.dtype)
-        shape = self.shape[::-1] if turned else self.shape
-        for first, values, restored in planes(field.turned if turned else field, shape, self.dtype):
+        total = self.shape[2] if turned else self.shape[0]
+        for first, values, restored in self.source.planes(turned, self.dtype):
             self.sum += float(values.sum(dtype=np.float64))
             self.negative += float(values[values < 0].sum(dtype=np.float64))
             self.lowest, self.highest = min(self.lowest, float(values.min())), max(self.highest, float(values.max()))
             self.restored = restored
             if self.progress is not None:
-                self.progress(first + len(values), shape[0])
+                self.progress(first + len(values), total)
             yield first, values
 
     def result(self, path: Path, size: int) -> WrittenDensity:
-        volume = abs(float(np.linalg.det(self.found.cell))) / int(np.prod(self.shape))
+        volume = self.source.volume / int(np.prod(self.shape))
         return WrittenDensity(
-            path, self.shape, self.sum * volume, self.found.expected - self.charge, self.restored,
+            path, self.shape, self.sum * volume, self.source.expected, self.restored,
             self.lowest, self.highest, self.negative * volume, size, 0.0,
         )  # fmt: skip
 
@@ -164,24 +216,29 @@ class _Tally:
 class _Mean:
     """Sums the standard deviation as it passes by."""
 
-    def __init__(self, found: Conditioned, shape: tuple[int, int, int]):
-        self.found, self.shape, self.total = found, shape, 0.0
+    def __init__(self, source: _Source):
+        self.source, self.total = source, 0.0
 
     def planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
-        for first, values in std_planes(self.found, self.shape, turned):
+        for first, values in self.source.std_planes(turned):
             self.total += float(values.sum(dtype=np.float64))
             yield first, values
 
 
 def write_restart(
-    model: Potential, atoms: Atoms, folder: str | Path, ecut_Ry: float, charge: float = 0.0, prefix: str = "pwscf"
+    model: Potential | PointDensity,
+    atoms: Atoms,
+    folder: str | Path,
+    ecut_Ry: float,
+    charge: float = 0.0,
+    prefix: str = "pwscf",
 ) -> Path:
     """Write the predicted density where Quantum ESPRESSO's pw.x reads it with startingpot = 'file'.
 
     The run has to have the same cell, atoms and cutoff, pseudopotentials with the model's valence, and no spin.
 
     Args:
-        model: a potential with a density.
+        model: a potential with a density, or a density point by point.
         atoms: the structure (Å).
         folder: `outdir` of the run to come.
         ecut_Ry: its cutoff of the wave functions (ecutwfc), Ry.
@@ -197,9 +254,12 @@ def write_restart(
     Source: ours.
     """
     grid(atoms, 1.0)
-    found = conditioned_structure(model, atoms, charge)
     shape = least_grid(atoms.cell.array, ecut_Ry)
-    density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
+    if isinstance(model, PointDensity):
+        density = _Points(model, atoms, Points(shape), False, charge).density
+    else:
+        found = conditioned_structure(model, atoms, charge)
+        density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
     path = Path(folder) / f"{prefix}.save" / "charge-density.dat"
     write_charge_density(path, density, atoms.cell.array, ecut_Ry)
     return path

@@ -72,7 +72,7 @@ def density(
         grid(atoms, spacing if points is None else None, points)
     with exits.reading("--model"):
         loaded = load(covering(list(atoms.symbols)) if model == "auto" else model)
-        if getattr(loaded, "density", None) is None:
+        if "density" not in {q.name for q in loaded.outputs}:
             raise ValueError(f"got {model!r}, a model without a density; train one on it (docs/density.md)")
     with exits.reading("STRUCTURE"):
         loaded.check_elements(from_atoms(atoms, loaded.cutoff))

@@ -155,3 +155,22 @@ def test_molecules_in_open_space_have_a_density_at_points(trained):
     cluster.positions[1, 2] += 2.0
     p = am.predict(model, cluster, at=at(cluster.positions))
     assert np.isfinite(p["density"]).all()
+
+
+def test_files_of_a_point_density(trained, frames, tmp_path):
+    from ase_mlx.adapters.densities import write_density, write_restart
+    from ase_mlx.data.espresso_density import on_grid, read_charge_density
+
+    model, atoms = trained[0], frames[0].atoms
+    expected = am.predict(model, atoms, at=am.grid(atoms, 0.4))
+    done = write_density(model, atoms, tmp_path / "x.npy", spacing=0.4, std=True)
+    assert np.load(tmp_path / "x.npy") == pytest.approx(expected["density"], abs=1e-12)
+    assert np.load(tmp_path / "x_std.npy") == pytest.approx(expected.std["density"], abs=1e-12)
+    assert done.electrons == pytest.approx(12, abs=1e-9)
+    write_density(model, atoms, tmp_path / "CHGCAR", spacing=0.4)
+    from ase.calculators.vasp import VaspChargeDensity
+
+    assert VaspChargeDensity(str(tmp_path / "CHGCAR")).chg[-1] == pytest.approx(expected["density"], abs=1e-8)
+    path = write_restart(model, atoms, tmp_path, 12.0)
+    shape = (24, 24, 24)
+    assert on_grid(*read_charge_density(path), shape).mean() * atoms.cell.volume == pytest.approx(12, abs=1e-9)
