@@ -9,24 +9,11 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.density import Structure
+from ase_mlx.cli.phonons import Name
 from ase_mlx.cli.report import JsonFile, print_table, write_json
 from ase_mlx.cli.run import Device, covering, progress_bar
 
-Structure = Annotated[
-    Path,
-    typer.Argument(
-        metavar="STRUCTURE", exists=True, dir_okay=False, help="A file that ASE reads; of several frames the last."
-    ),
-]
-Name = Annotated[
-    str,
-    typer.Option(
-        "--calculator",
-        "-c",
-        help="A shipped model's name or a model's folder, chgnet, emt, or MODULE:FACTORY of an ASE calculator; "
-        "auto: the shipped model with the elements.",
-    ),
-]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="An extxyz file; a second call goes on.")]
 Temperatures = Annotated[
     list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="Give several for several runs.")
