@@ -7,7 +7,6 @@ fastest), NumPy and Zarr.
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,39 +100,26 @@ def _lines(values, width, decimals, per_line, already, row, powers, pairs, out):
 
 
 class _Text:
-    """Numbers as text to a file, without a Python object a number; a block is written while the next one is made."""
+    """Numbers as text to a file, without a Python object a number."""
 
     def __init__(self, stream: Any, width: int, decimals: int, per_line: int, row: int = 0):
         self.stream, self.shape, self.row, self.column = stream, (width, decimals, per_line), row, 0
-        # a row is written whole, so that its end is known
-        self.step = row if row > _AT_A_TIME else _AT_A_TIME - _AT_A_TIME % row if row else _AT_A_TIME
-        self.blocks = [np.empty(self.step * (width + 1), dtype=np.uint8) for _ in range(2)]
-        self.writer, self.writing = ThreadPoolExecutor(1), None
-
-    def __enter__(self) -> "_Text":
-        return self
-
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        try:
-            if kind is None:
-                self._wait()
-                if self.column:
-                    self.stream.write(b"\n")
-        finally:
-            self.writer.shutdown()
+        self.out = np.empty(_AT_A_TIME * (width + 1), dtype=np.uint8)
 
     def write(self, values: np.ndarray, factor: float) -> None:
         flat = values.reshape(-1)
-        for k in range(0, flat.size, self.step):
-            part, block = flat[k : k + self.step] * np.float64(factor), self.blocks[0]
-            size, self.column = _lines(part, *self.shape, self.column, self.row, _POWERS, _PAIRS, block)
-            self._wait()
-            self.writing = self.writer.submit(self.stream.write, memoryview(block[:size]))
-            self.blocks.reverse()
+        step = _AT_A_TIME - _AT_A_TIME % self.row if 0 < self.row <= _AT_A_TIME else _AT_A_TIME
+        if self.row > _AT_A_TIME:  # a row is written whole, so that its end is known
+            step = self.row
+            self.out = np.empty(step * (self.shape[0] + 1), dtype=np.uint8)
+        for k in range(0, flat.size, step):
+            part = flat[k : k + step] * np.float64(factor)
+            size, self.column = _lines(part, *self.shape, self.column, self.row, _POWERS, _PAIRS, self.out)
+            self.stream.write(memoryview(self.out[:size]))
 
-    def _wait(self) -> None:
-        if self.writing is not None:
-            self.writing.result()
+    def end(self) -> None:
+        if self.column:
+            self.stream.write(b"\n")
 
 
 def kind_of(path: str | Path) -> str:
@@ -209,10 +195,11 @@ def _replace(part: Path, path: Path) -> None:
 
 def _chgcar(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     stream.write((poscar(atoms) + "\n" + "{:5d}{:5d}{:5d}\n".format(*shape)).encode())
+    text = _Text(stream, 18, 10, 5)
     volume = atoms.cell.volume
-    with _Text(stream, 18, 10, 5) as text:
-        for _, values in planes(True):
-            text.write(values, volume)
+    for _, values in planes(True):
+        text.write(values, volume)
+    text.end()
 
 
 def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
@@ -223,9 +210,9 @@ def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callab
     for number, position in zip(atoms.numbers, atoms.positions, strict=True):
         lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}{:12.6f}".format(number, 0.0, *(position / BOHR)))
     stream.write(("\n".join(lines) + "\n").encode())
-    with _Text(stream, 16, 8, 6, shape[2]) as text:
-        for _, values in planes(False):
-            text.write(values, BOHR**3)
+    text = _Text(stream, 16, 8, 6, shape[2])
+    for _, values in planes(False):
+        text.write(values, BOHR**3)
 
 
 def _npy(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
