@@ -119,14 +119,22 @@ def _start(atoms: Atoms, temperature: float, length: float, rng: np.random.Gener
     work = atoms.copy()
     if sort == "crystal":
         work = make_supercell(work, supercell_matrix(work, length).T)
-    # Half of the kinetic energy goes into the springs: from a minimum, twice the temperature is the right start.
-    thermalize_momenta(work, 2 * temperature, rng=rng)
-    Stationary(work)
-    if sort == "molecule":
-        ZeroRotation(work)
-    if not work.constraints:
-        work.set_constraint(FixCom())
+    heat(work, temperature, rng)
     return work
+
+
+def heat(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    """Give atoms near a minimum random momenta for a temperature (K), none as a whole, in place.
+
+    Source: ours.
+    """
+    # Half of the kinetic energy goes into the springs: from a minimum, twice the temperature is the right start.
+    thermalize_momenta(atoms, 2 * temperature, rng=rng)
+    Stationary(atoms)
+    if kind(atoms) == "molecule":
+        ZeroRotation(atoms)
+    if not atoms.constraints:
+        atoms.set_constraint(FixCom())
 
 
 class _Trace:

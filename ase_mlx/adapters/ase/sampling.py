@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from ase import Atoms, units
 from ase.build import make_supercell
-from ase.constraints import FixCom
 from ase.data import atomic_numbers
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from jaxtyping import Float
 
+from ase_mlx.adapters.ase.dynamics import heat
 from ase_mlx.adapters.ase.job import Progress, relax, snapshot
 from ase_mlx.adapters.ase.supercells import kind
 
@@ -197,12 +196,7 @@ def _variant(atoms: Atoms, calculator, settings: Sampling, number: int) -> Atoms
 def _thermalised(start: Atoms, calculator, s: Sampling, which: int, rng: np.random.Generator) -> list[Atoms]:
     kelvin = s.temperatures[which]
     work = Atoms(start.symbols, start.positions, cell=start.cell, pbc=start.pbc)
-    # half of the kinetic energy goes into the springs: from a minimum, twice the temperature is the right start
-    thermalize_momenta(work, 2 * kelvin, rng=rng)
-    Stationary(work)
-    if kind(work) == "molecule":
-        ZeroRotation(work)
-    work.set_constraint(FixCom())
+    heat(work, kelvin, rng)
     work.calc = calculator
     timestep = min(s.timestep, 0.5) if work.get_masses().min() < 5 else s.timestep
     dynamics = Langevin(
