@@ -17,7 +17,7 @@ from ase_mlx.data import volumetric
 from ase_mlx.data.espresso_density import least_grid, write_charge_density
 from ase_mlx.graph import Points, from_atoms, grid
 from ase_mlx.learn.density.samples import free_electrons
-from ase_mlx.models.density_field import Conditioned, known, std_planes
+from ase_mlx.models.density_field import Conditioned, Vector, known, std_planes
 from ase_mlx.models.field import planes
 from ase_mlx.models.large import conditioned_structure
 from ase_mlx.models.point_density import PointDensity
@@ -69,6 +69,7 @@ def write_density(
     shape: tuple[int, int, int] | None = None,
     std: bool = False,
     charge: float = 0.0,
+    dipole: Vector | None = None,
     dtype: str = "float64",
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenDensity:
@@ -82,11 +83,13 @@ def write_density(
         shape: numbers of points, in place of `spacing`.
         std: also write the standard deviation, to a file with `_std` in its name.
         charge: net charge, dimensionless; −1 is one electron more.
+        dipole: of the structure, e Å, from − to +, along what is not periodic (a slab's normal); None: as predicted.
         dtype: "float64" or "float32": faster, the electrons exact to 1e-7 of their number.
         progress: called with planes done and planes in all.
 
     Raises:
-        ValueError: an unknown format, a cell without volume, an unknown element, a model without a density.
+        ValueError: an unknown format, a cell without volume, an unknown element, a model without a density, a dipole
+            of a model point by point, of a charged structure, or along a periodic direction.
         OSError: the disk refused; nothing half-written is left.
 
     Source: ours.
@@ -96,10 +99,14 @@ def write_density(
     points = grid(atoms, spacing if shape is None else None, shape)
     source: _Source
     if isinstance(model, PointDensity):
+        if dipole is not None:
+            raise ValueError(
+                "got a dipole for a density point by point, which cannot be conditioned on it; leave it out"
+            )
         source = _Points(model, atoms, points, std, charge)
     else:
         axis = 2 if volumetric.kind_of(path) == "CHGCAR" else 0
-        source = _Atoms(conditioned_structure(model, atoms, charge, axis), points.shape, charge)
+        source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
     if std and not source.known:
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
     tally = _Tally(source, points.shape, dtype, progress)

@@ -30,6 +30,10 @@ Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", hel
 Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
 Std = Annotated[bool, typer.Option("--std", help="Its standard deviation too, as FILE_std.")]
 Charge = Annotated[float, typer.Option("--charge", help="Of the structure, in e.")]
+Dipole = Annotated[
+    str,
+    typer.Option("--dipole", metavar='"X Y Z"', help="Known dipole of a slab or molecule, e Å, from − to +."),
+]
 Ecut = Annotated[
     float | None,
     typer.Option("--ecut", min=1, metavar="Ry", help="Write OUT/pwscf.save/charge-density.dat for pw.x instead."),
@@ -45,6 +49,7 @@ def density(
     shape: Shape = "",
     std: Std = False,
     charge: Charge = 0.0,
+    dipole: Dipole = "",
     dtype: Dtype = "float64",
     ecut: Ecut = None,
     json: JsonFile = None,
@@ -60,6 +65,7 @@ def density(
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
+    from ase_mlx.models.density_field import known_of
     from ase_mlx.pretrained import load
 
     with exits.reading("--out"):
@@ -67,6 +73,8 @@ def density(
             kind_of(out)
     with exits.reading("--shape"):
         points = tuple(int(n) for n in shape.split()) if shape else None
+    with exits.reading("--dipole"):
+        moment = [float(x) for x in dipole.split()] if dipole else None
     with exits.reading("STRUCTURE"):
         atoms = read_frames(structure)[-1]
         grid(atoms, spacing if points is None else None, points)
@@ -76,6 +84,8 @@ def density(
             raise ValueError(f"got {model!r}, a model without a density; train one on it (docs/density.md)")
     with exits.reading("STRUCTURE"):
         loaded.check_elements(from_atoms(atoms, loaded.cutoff))
+    with exits.reading("--dipole"):
+        known_of(atoms.cell.array, atoms.pbc, charge, moment)
     if ecut is not None:
         with exits.reading("--out"):
             path = write_restart(loaded, atoms, out, ecut, charge)
@@ -85,8 +95,9 @@ def density(
     with warnings.catch_warnings(record=True) as caught, progress_bar(structure.name) as tell:
         warnings.simplefilter("always")
         result = write_density(
-            loaded, atoms, out, spacing, points, std, charge, dtype, lambda done, total: tell("planes", done, total)
-        )
+            loaded, atoms, out, spacing, points, std, charge, moment, dtype,
+            lambda done, total: tell("planes", done, total),
+        )  # fmt: skip
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     if not write_json(asdict(result) | {"warnings": said}, json):
         _print(result, said)

@@ -165,62 +165,86 @@ class Density(nn.Module):
         """Apply a head of the shape of `self.head` (e/Å³)."""
         return torch.einsum("amk,amkn->amn", features, head[species][:, self.degrees])
 
-    def count(
-        self, features: Float[Tensor, "atoms components features"], species: Int[Tensor, " atoms"]
-    ) -> Float[Tensor, " heads"]:
-        """Electrons (a dimensionless number) that head and members add to free atoms; sums over atoms add up."""
-        heads = torch.cat([self.head[None], self.deviations])[:, :, 0].to(torch.float64)
-        q = torch.as_tensor(self.primitives.charges, device=heads.device)
-        return torch.einsum("af,kaf->k", features[:, 0].to(torch.float64), (heads @ q)[:, species])
+    def moments(
+        self,
+        features: Float[Tensor, "atoms components features"],
+        species: Int[Tensor, " atoms"],
+        positions: Float[Tensor, "atoms 3"],
+        axes: Float[Tensor, "axes 3"],
+    ) -> Float[Tensor, "heads moments"]:
+        """What head and members add to free atoms: electrons (a number) and their first moments along axes (e Å).
+
+        Sums over atoms add up; positions (Å) are best from the structure's middle, `axes` are unit vectors.
+        """
+        heads = torch.cat([self.head[None], self.deviations]).to(torch.float64)[:, :, :2]
+        q = heads[:, :, 0] @ torch.as_tensor(self.primitives.charges, device=heads.device)
+        f = features[:, :4].to(torch.float64)
+        electrons = torch.einsum("af,kaf->ka", f[:, 0], q[:, species])
+        found = [electrons.sum(1, keepdim=True), electrons @ (positions @ axes.T)]
+        if len(axes) and self.config.l_max > 0:
+            p = heads[:, :, 1] @ torch.as_tensor(self.primitives.moments, device=heads.device)
+            along = torch.einsum("axf,cx->acf", f[:, 1:4], axes)
+            found[1] = found[1] + torch.einsum("acf,kaf->kc", along, p[:, species])
+        return torch.cat(found, dim=1)
 
     def conditioned(
-        self, counts: Float[Tensor, " heads"], electrons: float, charge: float = 0.0
+        self, moments: Float[Tensor, "heads moments"], electrons: float, known: Float[Tensor, " moments"]
     ) -> Float[Tensor, "heads species degrees features n"]:
-        """Condition head and members' deviations on a structure's electrons: the head of this structure, e/Å³.
+        """Condition head and members' deviations on a structure's electrons and dipole: its own head, e/Å³.
 
-        The Gaussian posterior is conditioned on the number of electrons: the correction goes where the members
-        disagree about it. A structure on which they agree gets it in proportion to its atoms' electrons.
+        The Gaussian posterior is conditioned on linear functions: the correction goes where the members disagree about
+        them. A structure on whose electrons they agree gets it in proportion to its atoms' electrons.
 
         Args:
-            counts: of `count`, over the whole structure, dimensionless.
+            moments: of `moments`, over the whole structure (dimensionless, e Å).
             electrons: of its free atoms, dimensionless.
-            charge: net charge, dimensionless; −1 is one electron more.
+            known: what the first of these moments shall be.
 
         Returns:
             The head and, after it, the members' deviations, e/Å³, in float64.
 
-        Source: ours; conditioning of a Gaussian on a linear function.
+        Raises:
+            ValueError: a dipole that no member's deviation changes.
+
+        Source: ours; conditioning of a Gaussian on linear functions.
         """
         head, deviations = self.head.to(torch.float64), self.deviations.to(torch.float64)
-        missing, spread = -charge - counts[0], counts[1:]
-        square = spread.square().sum()
-        if float(square) > 1e-16 * electrons**2:
-            pattern = torch.einsum("k,ksdfn->sdfn", spread, deviations) / square
-            deviations = deviations - spread.reshape(-1, 1, 1, 1, 1) * pattern
+        missing, spread = known - moments[0, : len(known)], moments[1:, : len(known)]
+        square = spread.T @ spread
+        size = square.diagonal().clamp(min=1e-300).sqrt()
+        apart = float(torch.linalg.det(square / torch.outer(size, size)))
+        if float(size.min()) > 1e-8 * electrons and apart > 1e-9:
+            pattern = torch.linalg.solve(square, spread.T @ deviations.flatten(1)).unflatten(1, head.shape)
+            deviations = deviations - torch.einsum("kc,csdfn->ksdfn", spread, pattern)
+        elif len(known) > 1:
+            raise ValueError(
+                "got a dipole for a structure on whose dipole all members of the model agree (an inversion or mirror "
+                "fixes it, or it has no atoms to differ in); leave the dipole out"
+            )
         else:
-            pattern = torch.zeros_like(head)
+            pattern = torch.zeros_like(head)[None]
             free = torch.as_tensor(self.config.electrons, dtype=torch.float64, device=head.device)
-            pattern[:, 0, -1, 0] = free / electrons / self.primitives.charges[0]
-        return torch.cat([(head + missing * pattern)[None], deviations])
+            pattern[0, :, 0, -1, 0] = free / electrons / self.primitives.charges[0]
+        return torch.cat([(head + torch.einsum("c,csdfn->sdfn", missing, pattern))[None], deviations])
 
     def tables(
         self,
-        features: Float[np.ndarray, "atoms components features"],
-        species: Int[np.ndarray, " atoms"],
-        head: Float[np.ndarray, "species degrees features n"],
+        features: Float[Tensor, "atoms components features"],
+        species: Int[Tensor, " atoms"],
+        head: Float[Tensor, "species degrees features n"],
         free: bool,
-    ) -> Float[np.ndarray, "atoms components intervals 4"]:
+    ) -> Float[Tensor, "atoms components intervals 4"]:
         """Turn features into splines (e/Å³, dtype of the features) by a head; with `free`, on top of the free atoms."""
-        pieces = self.primitives.pieces.reshape(self.config.l_max + 1, self.config.n_radial, -1)
-        weights = np.einsum("sdfn,dnx->sdfx", head, pieces).astype(features.dtype)
-        out = np.empty((*features.shape[:2], INTERVALS * 4), dtype=features.dtype)
-        for s in np.unique(species):
-            mine = np.flatnonzero(species == s)
-            for l in range(self.config.l_max + 1):
-                out[mine, block(l)] = features[mine, block(l)] @ weights[s, l]
-        out = out.reshape(*features.shape[:2], INTERVALS, 4)
+        pieces = torch.tensor(self.primitives.pieces, device=head.device).flatten(2)
+        weights = torch.einsum("sdfn,dnx->sdfx", head, pieces).to(features)
+        out = features.new_empty(*features.shape[:2], INTERVALS * 4)
+        for s in torch.unique(species).tolist():
+            mine = torch.nonzero(species == s).squeeze(1)
+            found = torch.cat([features[mine, block(l)] @ weights[s, l] for l in range(self.config.l_max + 1)], dim=1)
+            out[mine] = found
+        out = out.unflatten(-1, (INTERVALS, 4))
         if free:
-            out[:, 0] += self.atoms.cpu().numpy().astype(out.dtype)[species]
+            out[:, 0] += self.atoms[species].to(out)
         return out
 
 

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ase_mlx.nn.angular import spherical_harmonics
 from ase_mlx.nn.primitives import INTERVALS, at_distances
 
 from .density import HATS, Density, Pairs
-from .field import AtomField, planes, whole
+from .field import AtomField, planes, torch_dtype, whole
 
 COARSE_STEP = 0.25
 """Å; on grids finer than this the standard deviation is computed on every second point and interpolated."""
@@ -27,6 +27,9 @@ COARSE_STEP = 0.25
 
 Source = Callable[[np.ndarray], Tensor]
 """Features (dimensionless) of some atoms, given by their numbers."""
+
+Vector = Sequence[float] | np.ndarray
+"""Three numbers (e Å)."""
 
 
 @dataclass(frozen=True)
@@ -64,41 +67,47 @@ class Conditioned:
     def electrons(self, atoms: np.ndarray | None = None) -> Float[np.ndarray, " some"]:
         """Electrons (dimensionless numbers) of some atoms' own fields, of all where None."""
         atoms = np.arange(len(self.species)) if atoms is None else atoms
-        return self._electrons(self.source(atoms), self.species[atoms])
+        return self._electrons(self.source(atoms), atoms).cpu().numpy()
 
-    def _electrons(self, features: Tensor, species: np.ndarray) -> np.ndarray:
-        weights = (self.heads[0, :, 0] @ torch.as_tensor(self.density.primitives.charges)).numpy()
-        added = np.einsum("af,af->a", features[:, 0].cpu().numpy().astype(np.float64), weights[species])
-        return np.asarray(self.density.config.electrons)[species] + added
+    def _electrons(self, features: Tensor, atoms: np.ndarray) -> Tensor:
+        species = torch.from_numpy(self.species[atoms])
+        weights = (self.heads[0, :, 0] @ torch.as_tensor(self.density.primitives.charges))[species]
+        free = torch.tensor(self.density.config.electrons, dtype=torch.float64)[species]
+        isotropic = features[:, 0].to(torch.float64)
+        return free.to(isotropic) + torch.einsum("af,af->a", isotropic, weights.to(isotropic))
 
     def field(self, head: int = 0, dtype: type = np.float64) -> AtomField:
         """The density (head 0) as a field in e/Å³, or one member's deviation from it (1, 2, …)."""
-        weights = self.heads[head].numpy()
+        device = self.density.head.device
+        weights = self.heads[head].to(device)
 
-        def tables(atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            features, species = self.source(atoms), self.species[atoms]
-            found = self.density.tables(features.cpu().numpy().astype(dtype), species, weights, free=head == 0)
-            return found, self._electrons(features, species) if head == 0 else None
+        def tables(atoms: np.ndarray) -> tuple[Tensor, Tensor | None]:
+            features, species = self.source(atoms), torch.from_numpy(self.species[atoms]).to(device)
+            found = self.density.tables(features.to(torch_dtype(dtype)), species, weights, free=head == 0)
+            return found, self._electrons(features, atoms) if head == 0 else None
 
-        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables)
+        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables, device)
 
     def noise(self, dtype: type = np.float64) -> AtomField:
         """The variance that no member explains, (e/Å³)², as a field."""
-        profile, species = _hats(self.density.noise.detach().cpu().numpy()).astype(dtype), self.species
-        tables = lambda atoms: (profile[species[atoms], None], None)  # noqa: E731
-        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables)
+        device = self.density.head.device
+        profile = torch.from_numpy(_hats(self.density.noise.detach().cpu().numpy()).astype(dtype)).to(device)
+        tables = lambda atoms: (profile[torch.from_numpy(self.species[atoms]), None], None)  # noqa: E731
+        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables, device)
 
 
-def conditioned(model: Any, graph: Graph, charge: float = 0.0) -> Conditioned:
+def conditioned(model: Any, graph: Graph, charge: float = 0.0, dipole: Vector | None = None) -> Conditioned:
     """The density (e/Å³) of one structure given its electrons, with `charge` in units of e.
 
     Args:
         model: a potential.
         graph: of one structure (Å).
         charge: net charge, dimensionless; −1 is one electron more.
+        dipole: of the whole structure, e Å, from − to +, along what is not periodic; None leaves it as predicted.
 
     Raises:
-        ValueError: a model without a density, several structures, an unknown element.
+        ValueError: a model without a density, several structures, an unknown element, a dipole of a charged structure
+            or along a periodic direction.
 
     Source: ours.
     """
@@ -110,10 +119,42 @@ def conditioned(model: Any, graph: Graph, charge: float = 0.0) -> Conditioned:
     if graph.n_graphs != 1:
         raise ValueError(f"got {graph.n_graphs} structures, expected one: each has its own grid")
     features, species = model.density_features(graph), model.species_index[graph.numbers]
-    electrons = float(np.asarray(model.config.density.electrons)[species.cpu().numpy()].sum())
-    heads = model.density.conditioned(model.density.count(features, species), electrons, charge).cpu()
-    arrays = (a.cpu().numpy() for a in (graph.positions, graph.cell[0], graph.pbc[0], species))
+    arrays = [a.cpu().numpy() for a in (graph.positions, graph.cell[0], graph.pbc[0], species)]
+    axes, known_moments = known_of(arrays[1], arrays[2], charge, dipole)
+    along = torch.from_numpy(axes).to(features.device)
+    places = graph.positions.to(along) - graph.positions.to(along).mean(0)
+    moments = model.density.moments(features, species, places, along)
+    electrons = float(np.asarray(model.config.density.electrons)[arrays[3]].sum())
+    heads = model.density.conditioned(moments, electrons, known_moments.to(moments.device)).cpu()
     return Conditioned(model.density, *arrays, heads, lambda atoms: features[torch.from_numpy(atoms)])
+
+
+def known_of(
+    cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, charge: float, dipole: Vector | None
+) -> tuple[Float[np.ndarray, "axes 3"], Tensor]:
+    """Say along which axes the first moment is known, and what electrons and it (e Å) exceed those of free atoms by.
+
+    Raises:
+        ValueError: a dipole of a charged structure, along a periodic direction, or of a shape other than (3,).
+
+    Source: ours.
+    """
+    if dipole is None:
+        return np.zeros((0, 3)), torch.tensor([-charge], dtype=torch.float64)
+    vector = np.asarray(dipole, dtype=np.float64)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"got dipole={dipole!r}, expected three numbers in e Å")
+    if charge:
+        raise ValueError(f"got a dipole and charge={charge}; a charged structure's dipole depends on the origin")
+    left, size, right = np.linalg.svd(np.where(pbc[:, None], cell, 0.0))
+    axes = right[int((size > 1e-6 * max(size[0], 1e-300)).sum()) if pbc.any() else 0 :]
+    rest = vector - axes.T @ (axes @ vector)
+    if np.linalg.norm(rest) > 1e-6:
+        raise ValueError(
+            f"got dipole={vector.tolist()}, {np.linalg.norm(rest):.3g} e Å of it along a periodic direction, expected none "
+            "there, where a dipole is no number; set atoms.pbc, or give the normal part alone"
+        )
+    return axes, torch.from_numpy(np.concatenate([[0.0], -axes @ vector]))
 
 
 def at_points(found: Conditioned, points: Points, std: bool) -> tuple[np.ndarray, np.ndarray | None]:

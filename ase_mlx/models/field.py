@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from ase_mlx.nn.collocation import collocate, plane_distance
+from ase_mlx.nn.collocation_torch import collocate_torch
 
 POINTS_AT_A_TIME = 4_000_000
 """Points of the planes that are made at a time, at least one plane."""
@@ -25,7 +27,8 @@ class AtomField:
     """A sum of atom-centred fields in a cell (rows, Å).
 
     `tables(atoms)` gives the splines of some atoms (components, intervals, 4) in the field's unit, up to `range` (Å),
-    and what each atom's points have to sum to (field's unit times Å³; None: whatever they do).
+    and what each atom's points have to sum to (field's unit times Å³; None: whatever they do), on `device`, where the
+    grid is filled too.
 
     Source: ours.
     """
@@ -34,7 +37,8 @@ class AtomField:
     cell: Float[np.ndarray, "3 3"]
     pbc: Bool[np.ndarray, " 3"]
     range: float
-    tables: Callable[[Int[np.ndarray, " some"]], tuple[np.ndarray, np.ndarray | None]]
+    tables: Callable[[Int[np.ndarray, " some"]], tuple[Tensor, Tensor | None]]
+    device: torch.device = torch.device("cpu")
 
     @property
     def turned(self) -> "AtomField":
@@ -70,25 +74,35 @@ def planes(
     image, centers = image[order], centers[order]
     step = max(1, POINTS_AT_A_TIME // (shape[1] * shape[2]))
     threads = torch.get_num_threads() if threads is None else threads
-    held = np.zeros((0, *shape[1:]), dtype=dtype)
+    held = torch.zeros((0, *shape[1:]), dtype=torch_dtype(dtype), device=field.device)
     done, added = 0, 0.0
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         last = len(centers) if stop == shape[0] else int(np.searchsorted(centers[:, 0], stop + reach))
         high = shape[0] if stop == shape[0] else min(shape[0], stop + math.ceil(2 * reach) + 1)
-        window = np.zeros((high - start, *shape[1:]), dtype=dtype)
+        window = held.new_zeros((high - start, *shape[1:]))
         window[: len(held)] = held
         for a in range(done, last, ATOMS_AT_A_TIME):
             some = slice(a, min(a + ATOMS_AT_A_TIME, last))
             tables, electrons = field.tables(image[some])
-            tables = np.ascontiguousarray(tables, dtype=dtype)
-            added += collocate(
-                window, start, centers[some], tables, electrons, axes, field.range,
-                (bool(field.pbc[1]), bool(field.pbc[2])), threads,
-            )  # fmt: skip
+            tables = tables.to(window).contiguous()
+            where = (axes, field.range, (bool(field.pbc[1]), bool(field.pbc[2])))
+            if field.device.type == "cpu":
+                counted = None if electrons is None else electrons.numpy()
+                added += collocate(window.numpy(), start, centers[some], tables.numpy(), counted, *where, threads)
+            else:
+                added += collocate_torch(window, start, centers[some], tables, electrons, *where)
         done = last
         held = window[stop - start :]
-        yield start, window[: stop - start], added * len(scaled) / len(image)
+        yield start, window[: stop - start].cpu().numpy(), added * len(scaled) / len(image)
+
+
+def torch_dtype(dtype: type) -> torch.dtype:
+    """Give torch's name of a NumPy type (dimensionless).
+
+    Source: ours.
+    """
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 def whole(field: AtomField, shape: tuple[int, int, int], dtype: type = np.float64) -> Float[np.ndarray, "n1 n2 n3"]:

@@ -16,7 +16,7 @@ from ase_mlx.graph import Graph, from_atoms
 from ase_mlx.graph.neighbors import Structure, check
 
 from .blocks import Block, blocks
-from .density_field import Conditioned
+from .density_field import Conditioned, Vector, known_of
 from .model import Prediction
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class _Features:
 
 
 @torch.no_grad()
-def conditioned_structure(model: "Potential", structure: Structure, charge: float = 0.0, axis: int = 0) -> Conditioned:
+def conditioned_structure(
+    model: "Potential", structure: Structure, charge: float = 0.0, axis: int = 0, dipole: Vector | None = None
+) -> Conditioned:
     """The density (e/Å³) of a structure of any size given its electrons; features are computed when they are wanted.
 
     Args:
@@ -92,22 +94,26 @@ def conditioned_structure(model: "Potential", structure: Structure, charge: floa
         structure: Å.
         charge: net charge, dimensionless; −1 is one electron more.
         axis: the cell vector along which the planes of a grid will be asked for.
+        dipole: e Å, from − to +, along what is not periodic; None leaves it as predicted.
 
     Raises:
-        ValueError: a structure without physical meaning, an unknown element.
+        ValueError: a structure without physical meaning, an unknown element, a dipole without meaning.
 
     Source: ours.
     """
     positions, numbers, cell, pbc = check(structure)
     if len(positions) <= FIELD_BLOCK:
-        return model.conditioned(from_atoms(structure, model.cutoff), charge)
+        return model.conditioned(from_atoms(structure, model.cutoff), charge, dipole)
     source = _Features(model, structure, axis)
-    counts = torch.zeros(len(model.density.deviations) + 1, dtype=torch.float64)
+    axes, known = known_of(cell, pbc, charge, dipole)
+    along, places = torch.from_numpy(axes), torch.from_numpy(positions - positions.mean(0))
+    moments = torch.zeros(len(model.density.deviations) + 1, 1 + len(axes), dtype=torch.float64)
     species = model.species_index[torch.from_numpy(numbers)].numpy()
     for k, part in enumerate(source.parts):
-        counts += model.density.count(source.of_block(k), torch.from_numpy(species[part.core]))
+        core = torch.from_numpy(part.core)
+        moments += model.density.moments(source.of_block(k), torch.from_numpy(species)[core], places[core], along)
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())
-    heads = model.density.conditioned(counts, electrons, charge)
+    heads = model.density.conditioned(moments, electrons, known)
     return Conditioned(model.density, positions, cell, pbc, species, heads, source)
 
 

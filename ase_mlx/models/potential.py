@@ -23,7 +23,7 @@ from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
 from .density import Density, DensityConfig
-from .density_field import Conditioned, at_points, conditioned
+from .density_field import Conditioned, Vector, at_points, conditioned
 from .model import Model, Prediction
 
 
@@ -211,9 +211,9 @@ class Potential(Model):
         return self.trunk(graph, graph.vectors().to(self.head.dtype), self.species_index[graph.numbers], 1)[0].detach()
 
     @torch.no_grad()
-    def conditioned(self, graph: Graph, charge: float = 0.0) -> Conditioned:
-        """The density (e/Å³) of one structure given its electrons: `density_field.conditioned`, `charge` in e."""
-        return conditioned(self, graph, charge)
+    def conditioned(self, graph: Graph, charge: float = 0.0, dipole: Vector | None = None) -> Conditioned:
+        """The density (e/Å³) of one structure given its electrons: `density_field.conditioned` (e, e Å)."""
+        return conditioned(self, graph, charge, dipole)
 
     @torch.no_grad()
     def density_features(self, graph: Graph, first: Tensor | None = None) -> Float[Tensor, "core components features"]:

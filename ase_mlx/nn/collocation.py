@@ -1,4 +1,4 @@
-"""Atom-centred fields on regular grids: a fused CPU kernel and, for accelerators, the same in plain torch.
+"""Atom-centred fields on regular grids: a fused CPU kernel; `collocation_torch` has the same for accelerators.
 
 The field of atom i is Σ_lm f_i,lm(r) Y_lm with splines f of a common short range. All points of one interval of the
 splines are taken together: there the coefficients are constants and the loops run over points.

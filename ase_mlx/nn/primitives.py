@@ -39,6 +39,11 @@ class Primitives:
         """Integral of each R_0n over space, in Å³."""
         return integrate(self.pieces[0], self.range)
 
+    @property
+    def moments(self) -> Float[np.ndarray, " n"]:
+        """Integral over space of each R_1n times the harmonic along an axis times that coordinate, in Å⁴."""
+        return integrate(self.pieces[1], self.range, 3) / math.sqrt(3)
+
     def __call__(self, distance: Float[Tensor, " *pairs"]) -> Float[Tensor, "*pairs degrees n"]:
         """Evaluate at distances in Å (dimensionless values), zero from `range` on."""
         n_intervals = self.pieces.shape[2]
@@ -68,8 +73,10 @@ def spline(
     return np.ascontiguousarray(found.c[::-1].T)
 
 
-def integrate(pieces: Float[np.ndarray, "fields intervals 4"], length: float) -> Float[np.ndarray, " fields"]:
-    """Integrate isotropic splines over space: 4π ∫ f r² dr (units of f times Å³), exactly.
+def integrate(
+    pieces: Float[np.ndarray, "fields intervals 4"], length: float, power: int = 2
+) -> Float[np.ndarray, " fields"]:
+    """Integrate isotropic splines over space: 4π ∫ f r² dr (units of f times Å³), exactly; other powers of r likewise.
 
     Source: ours.
     """
@@ -77,9 +84,9 @@ def integrate(pieces: Float[np.ndarray, "fields intervals 4"], length: float) ->
     step = length / n
     k = np.arange(n)[:, None]
     p = np.arange(4)[None, :]
-    # ∫ t^p (k + t)² dt over 0…1
-    moment = k**2 / (p + 1) + 2 * k / (p + 2) + 1 / (p + 3)
-    return 4 * math.pi * step**3 * np.einsum("...kp,kp->...", pieces, moment)
+    # ∫ t^p (k + t)^power dt over 0…1
+    moment = sum(math.comb(power, m) * k ** (power - m) / (p + m + 1) for m in range(power + 1))
+    return 4 * math.pi * step ** (power + 1) * np.einsum("...kp,kp->...", pieces, moment)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from ase_mlx.models.potential import Potential
 from .errors import calibrate, density_errors
 from .points import FROZEN, point_density, train_points
 from .posterior import NormalEquations, normal_equations, solve
-from .samples import POINTS, check, density_sample
+from .samples import check, density_sample
 
 EQUATIONS = "normal_equations.safetensors"
 """Name of the file of normal equations beside a trained density."""
@@ -95,7 +95,7 @@ def update_density(
     Args:
         model: changed in place; its layer stays.
         equations: of what it was trained on.
-        frames: what to add, densities in e/Å³; a structure of N atoms counts N/8-fold.
+        frames: what to add, densities in e/Å³.
         seed: of the members.
 
     Returns:
@@ -106,7 +106,7 @@ def update_density(
 
     Source: ours.
     """
-    more = [density_sample(model, f, POINTS * max(8, len(f.atoms)) // 8) for f in frames]
+    more = [density_sample(model, f) for f in frames]
     total = equations + normal_equations(model.density, more)
     solve(model.density, total, seed)
     calibrate(model, frames, seed + 1)

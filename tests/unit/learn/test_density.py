@@ -117,6 +117,46 @@ def test_conditioning_keeps_every_number_of_electrons(frames):
     assert model.conditioned(graph, 2.0).electrons().sum() == pytest.approx(10, abs=1e-12)
 
 
+def a_slab(frames):
+    """Four atoms of a rattled crystal, wide apart along the third axis, which is not periodic."""
+    atoms = frames[0].atoms.copy()
+    atoms.rattle(0.1, seed=3)
+    atoms.set_cell(np.diag([1.0, 1.0, 3.0]) @ np.diag(atoms.cell.lengths()))
+    atoms.positions[:, 2] += 4.0
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
+def test_conditioning_keeps_a_slab_s_dipole(frames):
+    model, atoms = tiny_density(elements=(13,)).to(dtype=torch.float64), a_slab(frames)
+    graph, shape = from_atoms(atoms, model.cutoff), (24, 24, 72)
+    heights = np.arange(shape[2]) / shape[2] * atoms.cell[2, 2]
+    nuclei = 3 * atoms.positions[:, 2].sum()
+    for dipole in (0.0, 0.4, -1.0):
+        found = model.conditioned(graph, dipole=[0, 0, dipole])
+        assert found.electrons().sum() == pytest.approx(12, abs=1e-12)
+        for head in (0, 1, 3):
+            field = density_field.whole(found.field(head), shape)
+            moment = (field * heights).mean() * atoms.cell.volume
+            assert (nuclei - moment if head == 0 else moment) == pytest.approx(dipole if head == 0 else 0.0, abs=2e-3)
+    left = model.conditioned(graph)
+    field = density_field.whole(left.field(), shape)
+    assert abs(nuclei - (field * heights).mean() * atoms.cell.volume) > 0.01
+
+
+def test_a_dipole_has_to_mean_something(frames):
+    model, atoms = tiny_density(elements=(13,)), a_slab(frames)
+    graph = from_atoms(atoms, model.cutoff)
+    wrongs = (([0, 1, 0], 0.0, "periodic"), ([0, 0, 1], 1.0, "charge"), ([1.0], 0.0, "three numbers"))
+    for dipole, charge, says in wrongs:
+        with pytest.raises(ValueError, match=says):
+            model.conditioned(graph, charge, dipole)
+    symmetric = bulk("Al", cubic=True)
+    symmetric.cell[2, 2], symmetric.pbc = 12.0, (True, True, False)
+    with pytest.raises(ValueError, match="agree"):
+        model.conditioned(from_atoms(symmetric[[0]], model.cutoff), 0.0, [0, 0, 0.5])
+
+
 def test_standard_deviation_is_that_of_members_and_noise(frames):
     model = tiny_density(elements=(13,)).to(dtype=torch.float64)
     atoms = frames[0].atoms

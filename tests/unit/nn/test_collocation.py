@@ -6,6 +6,7 @@ import torch
 
 from ase_mlx.models.field import AtomField, planes, whole
 from ase_mlx.nn.angular import spherical_harmonics
+from ase_mlx.nn.collocation_torch import collocate_torch
 from ase_mlx.nn.primitives import primitives
 
 RANGE = 2.0
@@ -24,7 +25,7 @@ def setup(name, n=4, l_max=4, pbc=(True, True, True), seed=0):
     coefficients = rng.standard_normal((n, (l_max + 1) ** 2, 5))
     degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
     tables = np.einsum("mnkp,amn->amkp", basis.pieces[degrees], coefficients)
-    field = AtomField(positions, cell, np.array(pbc), RANGE, lambda atoms: (tables[atoms], None))
+    field = AtomField(positions, cell, np.array(pbc), RANGE, lambda atoms: (torch.from_numpy(tables[atoms]), None))
     return field, shape, basis, coefficients, degrees
 
 
@@ -78,7 +79,7 @@ def test_planes_at_a_time_threads_and_axes_do_not_matter(monkeypatch):
 def test_electrons_are_restored_on_any_grid(points):
     field, _, basis, coefficients, _ = setup("skewed")
     electrons = coefficients[:, 0] @ basis.charges
-    counted = replace(field, tables=lambda atoms: (field.tables(atoms)[0], electrons[atoms]))
+    counted = replace(field, tables=lambda atoms: (field.tables(atoms)[0], torch.as_tensor(electrons)[atoms]))
     found = list(planes(counted, points))
     volume = abs(np.linalg.det(field.cell))
     total = np.concatenate([values for _, values, _ in found])
@@ -86,3 +87,40 @@ def test_electrons_are_restored_on_any_grid(points):
     plain = whole(field, points).mean() * volume
     assert abs(plain - electrons.sum()) <= found[-1][2] + 1e-9
     assert (found[-1][2] < 0.05) == (points[0] == 40)
+
+
+def in_torch(monkeypatch):
+    """Fill grids by the road of accelerators, on the CPU."""
+
+    def road(window, plane0, centers, tables, electrons, axes, length, periodic, threads):
+        arrays = (torch.from_numpy(window), plane0, centers, torch.from_numpy(tables))
+        counted = None if electrons is None else torch.from_numpy(electrons)
+        return collocate_torch(*arrays, counted, axes, length, periodic)
+
+    monkeypatch.setattr("ase_mlx.models.field.collocate", road)
+    monkeypatch.setattr("ase_mlx.nn.collocation_torch.PAIRS_AT_A_TIME", 5000)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), (False, True, False)], ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_the_road_of_accelerators_is_the_kernel(name, pbc, monkeypatch):
+    field, shape, basis, coefficients, _ = setup(name, pbc=pbc)
+    electrons = torch.from_numpy(coefficients[:, 0] @ basis.charges)
+    counted = replace(field, tables=lambda atoms: (field.tables(atoms)[0], torch.as_tensor(electrons)[atoms]))
+    expected = [whole(field, shape), *zip(*planes(counted, shape), strict=True)]
+    single = whole(field, shape, np.float32)
+    in_torch(monkeypatch)
+    assert whole(field, shape) == pytest.approx(expected[0], abs=1e-10)
+    found = [*zip(*planes(counted, shape), strict=True)]
+    assert np.concatenate(found[1]) == pytest.approx(np.concatenate(expected[2]), abs=1e-10)
+    assert found[2][-1] == pytest.approx(expected[3][-1], abs=1e-9)
+    assert whole(field, shape, np.float32) == pytest.approx(single, abs=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CELLS)
+def test_an_accelerator_fills_the_same_grid(name):
+    field, shape, *_ = setup(name)
+    tables = lambda atoms: (field.tables(atoms)[0].cuda(), None)  # noqa: E731
+    on_device = replace(field, tables=tables, device=torch.device("cuda"))
+    assert whole(on_device, shape) == pytest.approx(whole(field, shape), abs=1e-10)
