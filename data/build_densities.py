@@ -1,8 +1,8 @@
-"""Pack the DFT densities of this repository: `python data/build_densities.py BASE RUNS FRAMES...`.
+"""Pack the DFT densities of this repository: `python data/build_densities.py BASE [RUNS FRAMES]...`.
 
 BASE is the folder of the base set (density/FAMILY/NAME.npz), RUNS one of finished `pw.x` runs (NAME/out and
-NAME/pwscf.save) of the structures in the files FRAMES. Written here: density_sigesn.npz, density_al.npz and
-density_large.npz; parts are those of build.py.
+NAME/pwscf.save) of the structures in the file FRAMES. Written here: density_sigesn.npz and density_al.npz; parts are
+those of build.py and, for large cells, those below.
 """
 
 import re
@@ -19,7 +19,19 @@ from ase_mlx.data.espresso_density import on_grid, read_charge_density
 from ase_mlx.data.io import read_frames
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = {"sigesn": ("si8", "sgs8"), "al": ("al4", "al32"), "large": ("si64k2", "sige64k2", "al108")}
+FAMILIES = {
+    "sigesn": ("si8", "sgs8", "si64k2", "sige64k2", "sgs64k2"),
+    "al": ("al4", "al32", "al31", "al108"),
+}
+LARGE = {
+    "train": ("si64_k2_0", "si64_k2_4", "si64_k2vac_1", "si64_k2vac_3", "sige64_k2_0")
+    + ("al32_md_0", "al32_md_2", "al32_md_8", "al31_0", "al108_md_0"),
+    "val": ("si64_k2_3", "si64_k2vac_2", "sgs64_k2_0", "al32_new_0", "al31_1"),
+    "test": ("si64_k2_1", "si64_k2_2", "si64_k2vac_new0", "si64_k2vac_new1", "sige64_k2_1", "sige64_k2_2", "sgs64_k2_1")
+    + ("al32_md_1", "al32_md_9", "al32_md_10", "al31_2", "al108_md_1"),
+}
+"""Parts of the cells of more than eight atoms."""
+PART = {name: part for part, names in LARGE.items() for name in names}
 
 
 def base(folder: Path, family: str):
@@ -32,7 +44,7 @@ def base(folder: Path, family: str):
         part = "test" if name in BASE_TEST else "val" if name in BASE_VAL else "train"
         atoms = Atoms(a["numbers"], a["positions"], cell=a["cell"], pbc=True)
         part = "val" if composition(atoms) in VALIDATION_ALONE else part
-        part = "reference" if family == "al32" else part
+        part = PART.get(name, part)
         yield DensityFrame(name, atoms, a["density"], {"family": family, "part": part, "cpu_s": seconds[name]})
 
 
@@ -51,7 +63,9 @@ def run(folder: Path, frames: Path, kinds: tuple[str, ...]):
         shape = tuple(int(n) for n in re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", output).groups())
         density = on_grid(*read_charge_density(folder / name / "pwscf.save" / "charge-density.dat"), shape)
         plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-        info = {"family": family, "part": atoms.info["part"], "cpu_s": cpu_seconds(output)}
+        info = {"family": family, "part": PART.get(name, atoms.info["part"]), "cpu_s": cpu_seconds(output)}
+        if "startingpot" in (folder / name / "in").read_text(encoding="utf-8"):
+            info["start"] = "predicted density"
         yield DensityFrame(name, plain, density, info)
 
 
@@ -62,12 +76,12 @@ def cpu_seconds(output: str) -> float:
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
-def main(base_folder: str, run_folder: str, *run_frames: str) -> None:
+def main(base_folder: str, *runs: str) -> None:
     """Build both files and print their sizes and errors."""
     for kind, families in FAMILIES.items():
         frames = [frame for family in families for frame in base(Path(base_folder), family)]
-        for path in run_frames:
-            frames += run(Path(run_folder), Path(path), families)
+        for folder, path in zip(runs[::2], runs[1::2], strict=True):
+            frames += run(Path(folder), Path(path), families)
         path = HERE / f"density_{kind}.npz"
         write_densities(path, frames)
         worst = max(

@@ -24,7 +24,7 @@ Name = Annotated[
     str, typer.Option("--model", "-m", help="A shipped name or a model's folder; auto: the one with the elements.")
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="CHGCAR (any name with CHG), x.cube, x.npy or x.zarr.")
+    Path, typer.Option("--out", "-o", metavar="FILE", help="CHGCAR (any name with CHG), x.cube, x.npy, x.zarr; x.png.")
 ]
 Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", help="Of neighbouring grid points.")]
 Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
@@ -37,6 +37,12 @@ Dipole = Annotated[
 Ecut = Annotated[
     float | None,
     typer.Option("--ecut", min=1, metavar="Ry", help="Write OUT/pwscf.save/charge-density.dat for pw.x instead."),
+]
+Level = Annotated[
+    float | None,
+    typer.Option(
+        "--level", min=0, metavar="e/Å³", help="Of x.png's surface; it holds 30 % of the electrons if not given."
+    ),
 ]
 Dtype = Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="float32 is faster.")]
 
@@ -52,12 +58,14 @@ def density(
     dipole: Dipole = "",
     dtype: Dtype = "float64",
     ecut: Ecut = None,
+    level: Level = None,
     json: JsonFile = None,
 ) -> None:
     """Predict the valence electron density and write it plane by plane; the electrons are counted exactly.
 
-    CHGCAR holds ρ·V as VASP's do (without augmentation), cube e/bohr³, npy and zarr e/Å³. With --ecut, OUT is the
-    outdir of a Quantum ESPRESSO run of that cutoff that starts with startingpot = 'file'.
+    CHGCAR holds ρ·V as VASP's do (without augmentation), cube e/bohr³, npy and zarr e/Å³; png is a picture of a surface
+    of one value, coloured by the standard deviation, on a grid of its own. With --ecut, OUT is the outdir of a Quantum
+    ESPRESSO run of that cutoff that starts with startingpot = 'file'.
 
     Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
     """
@@ -69,12 +77,9 @@ def density(
     from ase_mlx.pretrained import load
 
     with exits.reading("--out"):
-        if ecut is None:
+        if ecut is None and out.suffix != ".png":
             kind_of(out)
-    with exits.reading("--shape"):
-        points = tuple(int(n) for n in shape.split()) if shape else None
-    with exits.reading("--dipole"):
-        moment = [float(x) for x in dipole.split()] if dipole else None
+    points, moment = _numbers(shape, int, "--shape"), _numbers(dipole, float, "--dipole")
     with exits.reading("STRUCTURE"):
         atoms = read_frames(structure)[-1]
         grid(atoms, spacing if points is None else None, points)
@@ -92,6 +97,9 @@ def density(
         if not write_json({"path": path}, json):
             print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
         return
+    if out.suffix == ".png":
+        _picture(loaded, atoms, out, charge, moment, level, json)
+        return
     with warnings.catch_warnings(record=True) as caught, progress_bar(structure.name) as tell:
         warnings.simplefilter("always")
         result = write_density(
@@ -101,6 +109,24 @@ def density(
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     if not write_json(asdict(result) | {"warnings": said}, json):
         _print(result, said)
+
+
+def _numbers(text: str, kind: type, option: str) -> tuple | None:
+    """Numbers between blanks, None of an empty text."""
+    with exits.reading(option):
+        return tuple(kind(part) for part in text.split()) if text else None
+
+
+def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
+    from ase_mlx.adapters.density_surface import density_surface
+    from ase_mlx.cli.isosurface import draw_isosurface
+
+    with exits.reading("--level"):
+        surface = density_surface(model, atoms, level, charge, dipole)
+    draw_isosurface(out, surface)
+    if not write_json({"path": out} | {name: getattr(surface, name) for name in ("level", "lowest", "highest")}, json):
+        print(f"wrote {out}: the surface of {surface.level:.3g} e/Å³ (the density is between {surface.lowest:.3g} and "
+              f"{surface.highest:.3g})")  # fmt: skip
 
 
 def _print(result, said: list[str]) -> None:

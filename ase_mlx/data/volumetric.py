@@ -14,6 +14,9 @@ import numba
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
@@ -24,69 +27,91 @@ Planes = Iterable[tuple[int, Float[np.ndarray, "planes n2 n3"]]]
 KINDS = ("CHGCAR", "cube", "npy", "zarr")
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_inlined = numba.njit(inline="always", error_model="numpy")  # arrays as arguments cost more than the digits
 
 
 _LOWEST = -99
 _AT_A_TIME = 30_000  # numbers: their text stays in the cache
 _POWERS = np.array([float(f"1e{k}") for k in range(_LOWEST, 308)])
-_PAIRS = np.frombuffer("".join(f"{k:02d}" for k in range(100)).encode(), dtype=np.uint8).copy()
 
 
-@_jit
-def _exponent(size, guess, powers):
-    """Decimal exponent of a positive number, looked for from a guess, below 10^-99 none."""
-    k = guess
-    while k < 306 and size >= powers[k + 1 - _LOWEST]:
-        k += 1
-    while k >= _LOWEST and size < powers[k - _LOWEST]:
-        k -= 1
-    return k
+def _words(texts: list[str]) -> np.ndarray:
+    """Eight bytes of each text as one number, the first byte lowest."""
+    return np.array([int.from_bytes(text.ljust(8).encode(), "little") for text in texts], dtype=np.uint64)
 
 
-@_jit
-def _digits(value, width, decimals, guess, powers, pairs, out, at):
-    """Write one number as `%width.decimalsE` at out[at:], smaller ones than 1e-99 as zero; returns its exponent."""
-    size = -value if value < 0 else value
-    exponent = _exponent(size, guess, powers) if size > 0 else _LOWEST - 1
-    mantissa, shown = np.int64(0), 0
-    if exponent >= _LOWEST:
-        shift, one = decimals - exponent, np.int64(powers[decimals - _LOWEST])
-        scaled = size * powers[shift - _LOWEST] if shift <= 300 else size * powers[-_LOWEST - exponent] * one
-        mantissa = np.int64(scaled + 0.5)
-        if mantissa >= 10 * one:
-            mantissa //= 10
+_HEADS = {n: _words([f"  {k / 10**n:.{n}f}".ljust(4, ".") for k in range(10 ** (n + 1))]) for n in (0, 2)}
+"""Two blanks and the first digits with their point, by the number of those behind it."""
+_EXPONENTS = _words([f"E{k:+03d}" for k in range(_LOWEST, 100)])
+
+
+_BINARY = np.floor((np.arange(2048) - 1023) * np.log10(2)).astype(np.int64)
+"""Decimal exponent of a float64 or one less, by the eleven bits of its binary one."""
+
+
+@intrinsic
+def _store(typing, array, at, word):
+    """Write the eight bytes of a uint64 at array[at:], wherever that is in memory."""
+
+    def code(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.uint64), code
+
+
+@_inlined
+def _eight_digits(number):
+    """The eight decimal digits of a number below 10^8 as text in a uint64, all at once."""
+    four = number // np.uint64(10000)
+    word = four | (number - four * np.uint64(10000)) << np.uint64(32)
+    tens = (word * np.uint64(10486) >> np.uint64(20)) & np.uint64(0x0000007F0000007F)
+    word = tens | (word - tens * np.uint64(100)) << np.uint64(16)
+    tens = (word * np.uint64(103) >> np.uint64(10)) & np.uint64(0x000F000F000F000F)
+    return (tens | (word - tens * np.uint64(10)) << np.uint64(8)) + np.uint64(0x3030303030303030)
+
+
+@_inlined
+def _number(value, bits, decimals, heads, out, at):
+    """Write a number as `%WIDTH.decimalsE` (8 or 10 decimals) at out[at:], smaller ones than 1e-99 as zero.
+
+    Returns whether it is below 1e100; larger ones, infinity and NaN are not written.
+    """
+    exponent = _BINARY[(bits >> np.uint64(52)) & np.uint64(0x7FF)]
+    if exponent >= 99 and not abs(value) < _POWERS[100 - _LOWEST]:
+        return False
+    size, mantissa, shown = abs(value), np.uint64(0), 0
+    if exponent >= _LOWEST - 1 and size >= _POWERS[0]:
+        exponent += size >= _POWERS[exponent + 1 - _LOWEST]
+        one = _POWERS[decimals - _LOWEST]
+        scaled = size * _POWERS[decimals - exponent - _LOWEST] + 0.5
+        if scaled >= 10 * one:
             exponent += 1
-        shown = exponent
-    last = at + width - 1
-    for k in range(width - decimals - 6):
-        out[at + k] = 32
-    out[last - 6 - decimals] = 45 if value < 0 and mantissa > 0 else 32
-    pair = 2 * abs(shown)
-    out[last], out[last - 1] = pairs[pair + 1], pairs[pair]
-    out[last - 2], out[last - 3] = 45 if shown < 0 else 43, 69
-    place = last - 4
-    high = np.uint32(mantissa // 10000)  # two chains of short divisions run side by side
-    low = np.uint32(mantissa - np.int64(high) * 10000)
-    first, second = low // np.uint32(100), low % np.uint32(100)
-    out[place], out[place - 1] = pairs[2 * second + 1], pairs[2 * second]
-    out[place - 2], out[place - 3] = pairs[2 * first + 1], pairs[2 * first]
-    place -= 4
-    mantissa = high
-    for _ in range(decimals // 2 - 2):
-        rest = mantissa % np.uint32(100)
-        mantissa = mantissa // np.uint32(100)
-        out[place], out[place - 1] = pairs[2 * rest + 1], pairs[2 * rest]
-        place -= 2
-    out[place], out[place - 1] = 46, 48 + mantissa
-    return max(exponent, _LOWEST)
+            scaled = one
+        mantissa, shown = np.uint64(np.int64(scaled)), exponent
+    high = mantissa // np.uint64(100_000_000)
+    head = heads[high]
+    if value < 0 and mantissa > 0:
+        head ^= np.uint64(0x0D00)  # the second blank becomes a minus
+    _store(out, at, head)
+    at += decimals - 4
+    _store(out, at, _eight_digits(mantissa - high * np.uint64(100_000_000)))
+    _store(out, at + 8, _EXPONENTS[shown - _LOWEST])
+    return True
 
 
 @_jit
-def _lines(values, width, decimals, per_line, already, row, powers, pairs, out):
-    """Write numbers in lines of `per_line`, a new line too after each `row` of them; returns the bytes used."""
-    at, column, written, guess = 0, already, 0, 0
+def _lines(values, bits, width, decimals, per_line, already, row, heads, out):
+    """Write numbers in lines of `per_line`, a new line too after each `row` of them.
+
+    Returns the bytes used (negative: a number of 1e100 or more, or none at all) and the numbers on the last line.
+    """
+    at, column, written = 0, already, 0
     for k in range(values.size):
-        guess = _digits(values[k], width, decimals, guess, powers, pairs, out, at)
+        if not _number(values[k], bits[k], decimals, heads, out, at):
+            return -1, 0
         at += width
         column += 1
         written += 1
@@ -102,19 +127,25 @@ def _lines(values, width, decimals, per_line, already, row, powers, pairs, out):
 class _Text:
     """Numbers as text to a file, without a Python object a number."""
 
-    def __init__(self, stream: Any, width: int, decimals: int, per_line: int, row: int = 0):
-        self.stream, self.shape, self.row, self.column = stream, (width, decimals, per_line), row, 0
-        self.out = np.empty(_AT_A_TIME * (width + 1), dtype=np.uint8)
+    def __init__(self, stream: Any, decimals: int, per_line: int, row: int = 0):
+        self.stream, self.shape, self.row, self.column = stream, (decimals + 8, decimals, per_line), row, 0
+        self.heads = _HEADS[decimals - 8]
+        self.out = np.empty(_AT_A_TIME * (decimals + 9) + 8, dtype=np.uint8)
 
     def write(self, values: np.ndarray, factor: float) -> None:
         flat = values.reshape(-1)
         step = _AT_A_TIME - _AT_A_TIME % self.row if 0 < self.row <= _AT_A_TIME else _AT_A_TIME
         if self.row > _AT_A_TIME:  # a row is written whole, so that its end is known
             step = self.row
-            self.out = np.empty(step * (self.shape[0] + 1), dtype=np.uint8)
+            self.out = np.empty(step * (self.shape[0] + 1) + 8, dtype=np.uint8)
         for k in range(0, flat.size, step):
             part = flat[k : k + step] * np.float64(factor)
-            size, self.column = _lines(part, *self.shape, self.column, self.row, _POWERS, _PAIRS, self.out)
+            bits = part.view(np.uint64)
+            size, self.column = _lines(part, bits, *self.shape, self.column, self.row, self.heads, self.out)
+            if size < 0:
+                raise ValueError(
+                    f"got {np.abs(part).max():.3g} among the values, expected less than 1e100, and numbers"
+                )
             self.stream.write(memoryview(self.out[:size]))
 
     def end(self) -> None:
@@ -195,7 +226,7 @@ def _replace(part: Path, path: Path) -> None:
 
 def _chgcar(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     stream.write((poscar(atoms) + "\n" + "{:5d}{:5d}{:5d}\n".format(*shape)).encode())
-    text = _Text(stream, 18, 10, 5)
+    text = _Text(stream, 10, 5)
     volume = atoms.cell.volume
     for _, values in planes(True):
         text.write(values, volume)
@@ -210,7 +241,7 @@ def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callab
     for number, position in zip(atoms.numbers, atoms.positions, strict=True):
         lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}{:12.6f}".format(number, 0.0, *(position / BOHR)))
     stream.write(("\n".join(lines) + "\n").encode())
-    text = _Text(stream, 16, 8, 6, shape[2])
+    text = _Text(stream, 8, 6, shape[2])
     for _, values in planes(False):
         text.write(values, BOHR**3)
 

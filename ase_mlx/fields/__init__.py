@@ -9,14 +9,17 @@ from .averages import macroscopic_average, planar_average, sphere_integrals
 from .bader import BaderCharges, bader
 from .electrostatics import hartree_energy, hartree_potential
 from .hirshfeld import hirshfeld, hirshfeld_moments
+from .isosurface import at_positions, isosurface
 
 __all__ = [
     "BaderCharges",
+    "at_positions",
     "bader",
     "hartree_energy",
     "hartree_potential",
     "hirshfeld",
     "hirshfeld_moments",
+    "isosurface",
     "macroscopic_average",
     "planar_average",
     "sphere_integrals",

@@ -198,7 +198,7 @@ class Density(nn.Module):
         Args:
             moments: of `moments`, over the whole structure (dimensionless, e Å).
             electrons: of its free atoms, dimensionless.
-            known: what the first of these moments shall be.
+            known: what the first of these moments shall be (dimensionless, e Å).
 
         Returns:
             The head and, after it, the members' deviations, e/Å³, in float64.

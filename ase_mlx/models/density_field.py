@@ -151,8 +151,8 @@ def known_of(
     rest = vector - axes.T @ (axes @ vector)
     if np.linalg.norm(rest) > 1e-6:
         raise ValueError(
-            f"got dipole={vector.tolist()}, {np.linalg.norm(rest):.3g} e Å of it along a periodic direction, expected none "
-            "there, where a dipole is no number; set atoms.pbc, or give the normal part alone"
+            f"got dipole={vector.tolist()}, {np.linalg.norm(rest):.3g} e Å of it along a periodic direction, expected "
+            "none there, where a dipole is no number; set atoms.pbc, or give the normal part alone"
         )
     return axes, torch.from_numpy(np.concatenate([[0.0], -axes @ vector]))
 

@@ -21,7 +21,7 @@ from ase_mlx.models.density_field import free_atoms_at, pairs_of
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
-from .samples import choose, free_electrons, grid_positions, head_of
+from .samples import choose, copies, free_electrons, grid_positions, head_of
 
 CALIBRATION_POINTS = 4000
 
@@ -37,7 +37,7 @@ def _residuals(model: Potential, frame: DensityFrame, seed: int) -> _Residuals:
     """Errors at random points, the members' variance there, and how much each value of the noise's profile adds."""
     found = model.conditioned(from_atoms(frame.atoms, model.cutoff))
     density, n_atoms = found.density, len(found.positions)
-    chosen = choose(frame, CALIBRATION_POINTS, seed)
+    chosen = choose(frame, CALIBRATION_POINTS * copies(frame), seed)
     positions = grid_positions(frame, chosen)
     atom, point, vector = near(positions, found.positions, found.cell, found.pbc, density.config.range)
     distance = np.linalg.norm(vector, axis=1)

@@ -103,10 +103,27 @@ def choose(frame: DensityFrame, n: int, seed: int) -> np.ndarray:
     return rng.permutation(frame.density.size)[:n]
 
 
-def density_sample(model: Potential, frame: DensityFrame, n_points: int | None = None, seed: int = 0) -> DensitySample:
-    """Take a frame's density (e/Å³) at random points of its grid, with what does not change while the head is trained.
+def copies(frame: DensityFrame) -> int:
+    """Say how many samples of a structure there are (dimensionless): one for each 8 atoms, at least one.
 
-    Where `n_points` is None, a structure of N atoms has N/8 times the points of one of 8 atoms or fewer.
+    Source: ours.
+    """
+    return max(1, round(len(frame.atoms) / 8))
+
+
+def density_samples(model: Potential, frames: list[DensityFrame], n_points: int = POINTS) -> list[DensitySample]:
+    """Take samples of `n_points` points (e/Å³) of each structure, several of a large one: atoms weigh alike.
+
+    Raises:
+        ValueError: a density whose electrons are not those of its atoms, or that is not finite.
+
+    Source: ours.
+    """
+    return [density_sample(model, frame, n_points, seed) for frame in frames for seed in range(copies(frame))]
+
+
+def density_sample(model: Potential, frame: DensityFrame, n_points: int = POINTS, seed: int = 0) -> DensitySample:
+    """Take a frame's density (e/Å³) at random points of its grid, with what does not change while the head is trained.
 
     Raises:
         ValueError: a density whose electrons are not those of its atoms, or that is not finite.
@@ -116,7 +133,6 @@ def density_sample(model: Potential, frame: DensityFrame, n_points: int | None =
     density, atoms = model.density, frame.atoms
     check(model, frame)
     graph = from_atoms(atoms, model.cutoff)
-    n_points = POINTS * max(8, len(atoms)) // 8 if n_points is None else n_points
     chosen = choose(frame, n_points, seed)
     positions = grid_positions(frame, chosen)
     atom, point, vector = near(positions, atoms.positions, atoms.cell.array, atoms.pbc, density.config.range)

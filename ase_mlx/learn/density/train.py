@@ -23,7 +23,7 @@ from ase_mlx.models.potential import Potential
 from .errors import calibrate, density_errors
 from .points import FROZEN, point_density, train_points
 from .posterior import NormalEquations, normal_equations, solve
-from .samples import check, density_sample
+from .samples import check, density_samples
 
 EQUATIONS = "normal_equations.safetensors"
 """Name of the file of normal equations beside a trained density."""
@@ -75,7 +75,7 @@ def train_density(
 
     Source: ours.
     """
-    samples = {name: [density_sample(model, f) for f in frames] for name, frames in (("train", train), ("val", val))}
+    samples = {name: density_samples(model, frames) for name, frames in (("train", train), ("val", val))}
     best, history = fit(model.density, density_loss, samples["train"], samples["val"], config, folder, report)
     model.density.load_state_dict(best.state_dict())
     model.eval()
@@ -106,8 +106,7 @@ def update_density(
 
     Source: ours.
     """
-    more = [density_sample(model, f) for f in frames]
-    total = equations + normal_equations(model.density, more)
+    total = equations + normal_equations(model.density, density_samples(model, frames))
     solve(model.density, total, seed)
     calibrate(model, frames, seed + 1)
     return total

@@ -1,3 +1,4 @@
+import io
 import resource
 import subprocess
 import sys
@@ -111,3 +112,24 @@ def test_full_disk_leaves_nothing_that_looks_whole(tmp_path, name):
     assert "nothing half-written" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "older"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e102])
+def test_text_that_no_reader_understands_is_not_written(tmp_path, value):
+    values = np.full((4, 3, 5), 0.1)
+    values[1, 2, 3] = value
+    with pytest.raises(ValueError, match="less than 1e100"):
+        volumetric.write(tmp_path / "x.cube", ATOMS, values.shape, pieces(values))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_exponent_is_written_as_printf_does(tmp_path):
+    rng = np.random.default_rng(5)
+    values = rng.choice([-1.0, 1.0], 9000) * 10.0 ** rng.uniform(-98.9, 98.9, 9000)
+    values[:400] = 10.0 ** np.arange(-98, 99).repeat(3)[:400] * np.tile([1, 1 + 2e-16, 1 - 1e-16], 134)[:400]
+    text = volumetric._Text(io.BytesIO(), 10, 5)
+    text.write(values, 1.0)
+    written = text.stream.getvalue().split()
+    for a, b in zip(written, values, strict=True):
+        assert abs(float(a) - b) <= 0.500001e-10 * 10.0 ** np.floor(np.log10(abs(b)) + 1e-12)
+        assert len(a.decode().split("E")[0].lstrip("-")) == 12

@@ -3,10 +3,12 @@ import pytest
 from ase.build import bulk
 
 from ase_mlx.fields import (
+    at_positions,
     bader,
     hartree_energy,
     hartree_potential,
     hirshfeld,
+    isosurface,
     macroscopic_average,
     planar_average,
     sphere_integrals,
@@ -170,3 +172,23 @@ def test_weights_converge_steadily():
     assert off == sorted(off, reverse=True)
     assert 0 < off[-1] < 0.15 * off[0]
     assert off[-1] < 0.5 * abs(electrons[64]["on-grid"] - exact)
+
+
+@pytest.mark.parametrize("center", [(0.5, 0.4, 0.5), (0.05, 0.9, 0.0)], ids=["inside", "across faces"])
+def test_isosurface_of_a_bump_is_a_sphere(center):
+    cell, shape = np.array([[5.0, 0.4, 0], [0, 5.5, -0.3], [0.2, 0, 6.0]]), (50, 55, 60)
+    fraction = np.stack(np.meshgrid(*[np.arange(n) / n for n in shape], indexing="ij"), -1) - center
+    away = (fraction - np.round(fraction)) @ cell
+    field = np.exp(-0.5 * np.square(away).sum(-1))
+    vertices, triangles = isosurface(field, cell, float(np.exp(-0.5 * 1.5**2)))
+    off = vertices @ np.linalg.inv(cell) - center
+    assert np.linalg.norm((off - np.round(off)) @ cell, axis=1) == pytest.approx(1.5, abs=0.01)
+    a, b, c = vertices[triangles].transpose(1, 0, 2)
+    area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+    assert area == pytest.approx(4 * np.pi * 1.5**2, rel=0.01)
+    assert at_positions(field, cell, vertices) == pytest.approx(np.exp(-0.5 * 1.5**2), rel=1e-3)
+
+
+def test_isosurface_of_a_level_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="between"):
+        isosurface(np.zeros((4, 4, 4)), np.eye(3), 0.1)
