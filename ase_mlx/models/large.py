@@ -53,13 +53,14 @@ class _Features:
         """The edges of the block's own atoms."""
         graph, n = from_atoms(part, self.model.cutoff), len(part.core)
         last = int(graph.first_edge[n])
-        return replace(
+        edges = replace(
             graph,
             center=graph.center[:last],
             neighbor=graph.neighbor[:last],
             shift=graph.shift[:last],
             first_edge=graph.first_edge[: n + 1],
         )
+        return edges.to(self.model.density.head.device)
 
     def of_block(self, k: int) -> Tensor:
         if k in self.kept:
@@ -90,7 +91,7 @@ def conditioned_structure(
     """The density (e/Å³) of a structure of any size given its electrons; features are computed when they are wanted.
 
     Args:
-        model: a potential with a density, on the CPU.
+        model: a potential with a density.
         structure: Å.
         charge: net charge, dimensionless; −1 is one electron more.
         axis: the cell vector along which the planes of a grid will be asked for.
@@ -106,14 +107,15 @@ def conditioned_structure(
         return model.conditioned(from_atoms(structure, model.cutoff), charge, dipole)
     source = _Features(model, structure, axis)
     axes, known = known_of(cell, pbc, charge, dipole)
-    along, places = torch.from_numpy(axes), torch.from_numpy(positions - positions.mean(0))
-    moments = torch.zeros(len(model.density.deviations) + 1, 1 + len(axes), dtype=torch.float64)
-    species = model.species_index[torch.from_numpy(numbers)].numpy()
+    arrays = (axes, positions - positions.mean(0), numbers)
+    along, places, kinds = (torch.from_numpy(a).to(model.density.head.device) for a in arrays)
+    kinds, moments = model.species_index[kinds], 0.0
     for k, part in enumerate(source.parts):
         core = torch.from_numpy(part.core)
-        moments += model.density.moments(source.of_block(k), torch.from_numpy(species)[core], places[core], along)
+        moments = moments + model.density.moments(source.of_block(k), kinds[core], places[core], along)
+    species = kinds.cpu().numpy()
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())
-    heads = model.density.conditioned(moments, electrons, known)
+    heads = model.density.conditioned(moments, electrons, known.to(moments.device)).cpu()
     return Conditioned(model.density, positions, cell, pbc, species, heads, source)
 
 

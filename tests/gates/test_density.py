@@ -197,3 +197,33 @@ def test_slice_shows_the_bond_charge_of_silicon():
     assert density_slice(am.load("sigesn"), Atoms("Si", cell=[20] * 3, pbc=True)) is None
     dimer = density_slice(am.load("al"), Atoms("Al2", [[0, 0, 0], [0, 0, 2.6]]), points=11)
     assert len(dimer.symbols) == 2
+
+
+def test_picture_of_a_surface(tmp_path, aluminium):
+    structure, picture = str(tmp_path / "al.cif"), str(tmp_path / "al.png")
+    write(structure, aluminium)
+    done = command("density", structure, "-o", picture, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["lowest"] < found["level"] < found["highest"]
+    assert (tmp_path / "al.png").read_bytes()[:4] == b"\x89PNG"
+    refused = command("density", structure, "-o", picture, "--level", "9")
+    assert refused.returncode == 2 and "between the field's" in refused.stderr
+
+
+def test_slab_takes_a_known_dipole(tmp_path, model):
+    slab = fcc111("Al", (1, 1, 4), vacuum=6.0)
+    slab.rattle(0.1, seed=4)
+    slab.info.clear()
+    heights = lambda n: np.arange(n) / n * slab.cell[2, 2]  # noqa: E731
+    moments = []
+    for dipole in (None, [0, 0, 0.0], [0, 0, 0.2]):
+        write_density(model, slab, tmp_path / "x.npy", spacing=0.15, dipole=dipole)
+        density = np.load(tmp_path / "x.npy")
+        point = slab.cell.volume / density.size
+        moments.append(3 * slab.positions[:, 2].sum() - (density.sum((0, 1)) * heights(density.shape[2])).sum() * point)
+    assert moments[1:] == pytest.approx([0.0, 0.2], abs=2e-3)
+    assert abs(moments[0]) < 0.5
+    write(tmp_path / "slab.xyz", slab)
+    refused = command("density", str(tmp_path / "slab.xyz"), "-o", str(tmp_path / "x.npy"), "--dipole", "1 0 0")
+    assert refused.returncode == 2 and "periodic" in refused.stderr

@@ -5,13 +5,11 @@ Any ASE calculator serves; one with members (`get_property("energy_members", ato
 Source: ours, on ASE (A. Hjorth Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)).
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import spglib
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -20,7 +18,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from jaxtyping import Float
 
-from ase_mlx.adapters.ase.supercells import Kind, kind
+from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -274,7 +272,7 @@ def _equation_of_state(atoms, volumes, energies, ensemble, notes) -> EquationOfS
 
 
 def _lattice_constant(atoms: Atoms, volume: Value) -> Value | None:
-    dataset = _symmetry(atoms)
+    dataset = symmetry_of(atoms, 1e-2)
     if dataset is None or dataset.number < 195:
         return None
     cells = len(atoms) / len(dataset.std_types)
@@ -283,18 +281,12 @@ def _lattice_constant(atoms: Atoms, volume: Value) -> Value | None:
     return Value(a, std, "Å", volume.origin)
 
 
-def _symmetry(atoms: Atoms):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of spglib where it finds no symmetry in a distorted cell
-        return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), 1e-2)
-
-
 def spacegroup_of(atoms: Atoms) -> str | None:
     """Name a crystal's space group, found within 0.01 Å; None where there is none.
 
     Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
     """
-    dataset = _symmetry(atoms)
+    dataset = symmetry_of(atoms, 1e-2)
     return None if dataset is None else f"{dataset.international} ({dataset.number})"
 
 

@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,16 @@ def kind(atoms: Atoms) -> Kind:
     return ("crystal", "slab", "wire", "molecule")[sum(gap > VACUUM for gap in gaps)]
 
 
+def symmetry_of(atoms: Atoms, symprec: float = 1e-3):
+    """Give spglib's dataset of a crystal's symmetry within `symprec` (Å), None where it finds none.
+
+    Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # where it finds no symmetry in a distorted cell
+        return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+
+
 def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) -> Int[np.ndarray, "3 3"]:
     """Find the smaller of two supercells of a given least height: multiples of the cell, or of the conventional cell.
 
@@ -78,7 +89,7 @@ def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) 
     Source: ours; the conventional cell is spglib's (A. Togo and I. Tanaka, arXiv:1808.01590).
     """
     choices = [_multiples(atoms.cell.array, np.eye(3, dtype=int), length)]
-    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    dataset = symmetry_of(atoms, symprec)
     if dataset is not None:
         conventional = np.linalg.inv(dataset.transformation_matrix)
         whole = np.rint(conventional).astype(int)
@@ -99,7 +110,7 @@ def inequivalent_atoms(atoms: Atoms, symprec: float = 1e-3) -> int:
 
     Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
     """
-    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    dataset = symmetry_of(atoms, symprec)
     return len(atoms) if dataset is None else len(np.unique(dataset.equivalent_atoms))
 
 

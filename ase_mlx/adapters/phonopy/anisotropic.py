@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import spglib
 from ase import Atoms
 from jaxtyping import Float
 from phonopy import run_anisotropic_qha
 
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.ase.supercells import symmetry_of
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.forces import Progress
@@ -114,8 +114,8 @@ def axial_expansion(
 
 def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
     """The conventional cell, and its free lengths as groups of axes."""
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    number = spglib.get_symmetry_dataset(cell, 1e-3).number
+    found = symmetry_of(atoms)
+    number = 1 if found is None else found.number
     if number < 16 or number > 194:
         system = "cubic, use quasi_harmonic" if number > 194 else "monoclinic or triclinic"
         raise ValueError(

@@ -1,6 +1,7 @@
 import zipfile
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -134,3 +135,15 @@ def test_waves_are_in_the_order_of_espresso_and_come_back(tmp_path):
     with pytest.raises(ValueError, match="at least"):
         write_charge_density(path, density, cell, 30.0)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_ase_reads_the_structures(tmp_path):
+    atoms = bulk("Si", cubic=True)
+    frames = [DensityFrame(f"si_{k}", atoms, smooth(seed=k), {"part": "train"}) for k in range(3)]
+    write_densities(tmp_path / "d.npz", frames)
+    found = ase.io.read(tmp_path / "d.npz", ":", format="ase-mlx-densities")
+    assert [a.info["config_name"] for a in found] == ["si_0", "si_1", "si_2"]
+    assert found[1].positions == pytest.approx(atoms.positions)
+    assert found[1].info["electrons"] == pytest.approx(frames[1].electrons, abs=1e-4)
+    last = ase.io.read(tmp_path / "d.npz", format="ase-mlx-densities")
+    assert last.info["config_name"] == "si_2" and last.info["shape"] == list(frames[0].density.shape)
