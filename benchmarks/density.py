@@ -1,6 +1,6 @@
 """Electron densities on held-out cells: superposed atoms, fast model, Bayesian network, and the best of the basis.
 
-    python benchmarks/density.py [--quick] [--curve] [--json FILE] [--plot FILE.png]
+    python benchmarks/density.py [--quick] [--curve] [--no-network] [--json FILE] [--plot FILE.png]
 
 Each system is trained here, on at most 60 cells: the fast model on the trunk of the shipped potential, the Bayesian
 network (point by point, body-attached frames) on nothing. Test cells are those of
@@ -176,6 +176,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="aluminium alone")
     parser.add_argument("--curve", action="store_true", help="learning curves too: another quarter of an hour")
+    parser.add_argument("--network", action=argparse.BooleanOptionalAction, default=True, help="half an hour of it")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="of the learning curves")
     arguments = parser.parse_args()
@@ -194,9 +195,10 @@ def main() -> int:
         cells = len(frames["train"])
         curves[system].append((cells, found["nmae"]))
         rows.append({"system": system, "model": "fast model", "cells": cells, "seconds": seconds} | found)
-        network, network_seconds = train_network(frames)
-        row = {"system": system, "model": "Bayesian network", "cells": cells, "seconds": network_seconds}
-        rows.append(row | evaluated(network, frames["test"]))
+        if arguments.network:
+            network, network_seconds = train_network(frames)
+            row = {"system": system, "model": "Bayesian network", "cells": cells, "seconds": network_seconds}
+            rows.append(row | evaluated(network, frames["test"]))
         rows.append({"system": system, "model": "basis floor"} | mean_of([floor(model, f) for f in frames["test"]]))
         floors[system] = rows[-1]["nmae"]
         verdicts += [
@@ -205,7 +207,7 @@ def main() -> int:
             (f"{system}: inside 68.3 %, points off", abs(100 * found["inside_68"] - 68.3), "≤", 4.0),
             (f"{system}: inside 95 %, points off", abs(100 * found["inside_95"] - 95), "≤", 4.0),
         ]
-        show(rows[-4:])
+        show([row for row in rows if row["system"] == system])
         sys.stdout.flush()
     print()
     show(rows)

@@ -26,9 +26,9 @@ FAMILIES = {
 LARGE = {
     "train": ("si64_k2_0", "si64_k2_4", "si64_k2vac_1", "si64_k2vac_3", "sige64_k2_0")
     + ("al32_md_0", "al32_md_2", "al32_md_8", "al31_0", "al108_md_0"),
-    "val": ("si64_k2_3", "si64_k2vac_2", "sgs64_k2_0", "al32_new_0", "al31_1"),
-    "test": ("si64_k2_1", "si64_k2_2", "si64_k2vac_new0", "si64_k2vac_new1", "sige64_k2_1", "sige64_k2_2", "sgs64_k2_1")
-    + ("al32_md_1", "al32_md_9", "al32_md_10", "al31_2", "al108_md_1"),
+    "val": ("si64_k2_3", "si64_k2vac_2", "sgs64_k2_0", "al32_new_0"),
+    "test": ("si64_k2_1", "si64_k2_2", "si64_k2vac_new0", "si64_k2vac_new1", "sige64_k2_1", "sige64_k2_2")
+    + ("al32_md_1", "al32_md_9", "al32_md_10", "al31_1", "al108_md_1"),
 }
 """Parts of the cells of more than eight atoms."""
 PART = {name: part for part, names in LARGE.items() for name in names}
