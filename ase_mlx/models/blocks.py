@@ -63,9 +63,17 @@ def blocks(
     counts = _counts(span / halo, len(positions) / size)
     width = span / counts
     order = (axis, *(k for k in range(3) if k != axis))
+    box = np.minimum(((scaled - low) / width).astype(np.int64), counts - 1)
+    box = np.ravel_multi_index(box.T, counts)
+    sorted_atoms = np.argsort(box, kind="stable")
+    first = np.searchsorted(box[sorted_atoms], np.arange(counts.prod() + 1))
+    around = [np.arange(-n, n + 1) for n in np.ceil(halo / width).astype(int)]
     for place in product(*(range(counts[k]) for k in order)):
         index = np.array([place[order.index(k)] for k in range(3)])
-        yield _block(positions, numbers, cell, pbc, scaled, low + index * width, width, halo, counts)
+        near = [np.unique((index[k] + around[k]) % counts[k]) for k in range(3)]
+        boxes = np.ravel_multi_index(np.meshgrid(*near, indexing="ij"), counts).ravel()
+        some = np.sort(np.concatenate([sorted_atoms[first[b] : first[b + 1]] for b in boxes]))
+        yield _block(some, numbers, cell, pbc, scaled[some], low + index * width, width, halo, counts)
 
 
 def _counts(lengths: np.ndarray, least: float) -> np.ndarray:
@@ -81,7 +89,7 @@ def _counts(lengths: np.ndarray, least: float) -> np.ndarray:
 
 
 def _block(
-    positions: np.ndarray,
+    kept: np.ndarray,
     numbers: np.ndarray,
     cell: np.ndarray,
     pbc: np.ndarray,
@@ -91,7 +99,8 @@ def _block(
     halo: np.ndarray,
     counts: np.ndarray,
 ) -> Block:
-    kept, place, inside = np.arange(len(scaled)), scaled, np.ones(len(scaled), dtype=bool)
+    """One block, of the atoms `kept` whose scaled positions are `scaled`: no others are near it."""
+    place, inside = scaled, np.ones(len(scaled), dtype=bool)
     for k in range(3):
         if counts[k] == 1:
             continue

@@ -110,8 +110,8 @@ def conditioned_structure(
     arrays = (axes, positions - positions.mean(0), numbers)
     along, places, kinds = (torch.from_numpy(a).to(model.density.head.device) for a in arrays)
     kinds, moments = model.species_index[kinds], 0.0
-    for k, part in enumerate(source.parts):
-        core = torch.from_numpy(part.core)
+    for k in reversed(range(len(source.parts))):  # backwards: the grid's first planes find their blocks kept
+        core = torch.from_numpy(source.parts[k].core)
         moments = moments + model.density.moments(source.of_block(k), kinds[core], places[core], along)
     species = kinds.cpu().numpy()
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())

@@ -251,16 +251,19 @@ def test_whole_run_writes_a_model_that_predicts(tmp_path):
 
 
 def test_update_by_larger_cells_is_that_of_all_data(model, frames):
-    from ase_mlx.learn.density.samples import POINTS
+    from ase_mlx.learn.density.samples import POINTS, copies, density_samples
     from ase_mlx.learn.density.train import update_density
 
     first = normal_equations(model.density, [density_sample(model, f, 300) for f in frames[:2]])
     large = DensityFrame("large", frames[2].atoms.repeat((3, 1, 1)), np.tile(frames[2].density, (3, 1, 1)))
     assert len(large.atoms) == 12
     total = update_density(model, first, [large])
-    assert total.points == 600 + POINTS * 12 // 8
+    assert copies(frames[2]) == 1 and copies(large) == 2
+    assert total.points == 600 + 2 * POINTS
     head = model.density.head.detach().clone()
-    more = normal_equations(model.density, [density_sample(model, large, POINTS * 12 // 8)])
+    samples = density_samples(model, [large])
+    assert not torch.equal(samples[0].difference, samples[1].difference)
+    more = normal_equations(model.density, samples)
     solve(model.density, first + more)
     assert torch.allclose(head, model.density.head, atol=1e-5)
     assert float(model.density.std_scale) > 0
