@@ -63,6 +63,7 @@ def run(folder: Path, frames: Path, kinds: tuple[str, ...]):
         shape = tuple(int(n) for n in re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", output).groups())
         density = on_grid(*read_charge_density(folder / name / "pwscf.save" / "charge-density.dat"), shape)
         plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        family = "si63k2" if name.startswith("si64_k2vac") else family
         info = {"family": family, "part": PART.get(name, atoms.info["part"]), "cpu_s": cpu_seconds(output)}
         if "startingpot" in (folder / name / "in").read_text(encoding="utf-8"):
             info["start"] = "predicted density"

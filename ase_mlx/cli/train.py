@@ -71,11 +71,14 @@ def print_density_errors(table: dict, title: str) -> None:
 
     Source: ours.
     """
-    row = {"frames": table["frames"], "NMAE, %": table["nmae"], "NRMSE, %": table["nrmse"]}
-    row |= {"electrons off": f"{table['electrons']:.0e}", "Hartree of the error, meV/atom": 1e3 * table["hartree"]}
-    if "inside_68" in table:
-        row |= {"inside 68 %": f"{100 * table['inside_68']:.1f} %", "inside 95 %": f"{100 * table['inside_95']:.1f} %"}
-    print_table(title, [row])
+    rows = []
+    for family, e in [*table.get("families", {}).items(), ("all", table)]:
+        row = {"family": family, "frames": e["frames"], "NMAE, %": e["nmae"], "NRMSE, %": e["nrmse"]}
+        row |= {"electrons off": f"{e['electrons']:.0e}", "Hartree of the error, meV/atom": 1e3 * e["hartree"]}
+        if "inside_68" in e:
+            row |= {"inside 68 %": f"{100 * e['inside_68']:.1f} %", "inside 95 %": f"{100 * e['inside_95']:.1f} %"}
+        rows.append(row)
+    print_table(title, rows)
 
 
 def print_errors(table: dict, title: str) -> None:

@@ -116,18 +116,27 @@ def compare(frame: DensityFrame, density: Float[np.ndarray, "n1 n2 n3"], electro
 def density_errors(model: Potential | PointDensity, frames: list[DensityFrame]) -> dict[str, Any]:
     """Average the errors of `compare` over frames, with the coverage of the error bars (fractions of grid points).
 
+    Frames of several families are averaged by `families` too.
+
     Source: ours.
     """
-    rows, inside = [], []
+    rows: dict[str, list[dict[str, float]]] = {}
     tail = float(head_of(model).std_tail)
     for frame in frames:
         p = model.density_at(from_atoms(frame.atoms, model.cutoff), Points(frame.density.shape), True)
         mean = p["density"].numpy()
-        rows.append(compare(frame, mean, free_electrons(model, frame.atoms.numbers)))
+        row = compare(frame, mean, free_electrons(model, frame.atoms.numbers))
         if "density" in p.std:
             error, std = np.abs(mean - frame.density), p.std["density"].numpy()
-            inside.append((float((error < std).mean()), float((error < tail * std).mean()), float(std.mean())))
-    table = {key: float(np.mean([abs(row[key]) for row in rows])) for key in rows[0]}
-    if inside:
-        table |= dict(zip(("inside_68", "inside_95", "mean_std"), map(float, np.mean(inside, axis=0)), strict=True))
-    return table | {"frames": len(frames), "unit": "e/Å³"}
+            row["inside_68"], row["inside_95"] = float((error < std).mean()), float((error < tail * std).mean())
+            row["mean_std"] = float(std.mean())
+        rows.setdefault(str(frame.info.get("family", "")), []).append(row)
+    table = _means([row for family in rows.values() for row in family])
+    if len(rows) > 1:
+        table["families"] = {family: _means(found) for family, found in rows.items()}
+    return table | {"unit": "e/Å³"}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Mean sizes of what all rows have."""
+    return {key: float(np.mean([abs(row[key]) for row in rows])) for key in rows[0]} | {"frames": len(rows)}
