@@ -69,7 +69,7 @@ def density(
 
     Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
     """
-    from ase_mlx.adapters.densities import write_density, write_restart
+    from ase_mlx.adapters.densities import write_density
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
@@ -92,10 +92,7 @@ def density(
     with exits.reading("--dipole"):
         known_of(atoms.cell.array, atoms.pbc, charge, moment)
     if ecut is not None:
-        with exits.reading("--out"):
-            path = write_restart(loaded, atoms, out, ecut, charge)
-        if not write_json({"path": path}, json):
-            print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
+        _restart(loaded, atoms, out, ecut, charge, json)
         return
     if out.suffix == ".png":
         _picture(loaded, atoms, out, charge, moment, level, json)
@@ -115,6 +112,15 @@ def _numbers(text: str, kind: type, option: str) -> tuple | None:
     """Numbers between blanks, None of an empty text."""
     with exits.reading(option):
         return tuple(kind(part) for part in text.split()) if text else None
+
+
+def _restart(model, atoms, out: Path, ecut: float, charge: float, json) -> None:
+    from ase_mlx.adapters.densities import write_restart
+
+    with exits.reading("--out"):
+        path = write_restart(model, atoms, out, ecut, charge)
+    if not write_json({"path": path}, json):
+        print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
 
 
 def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
