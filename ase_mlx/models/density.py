@@ -238,10 +238,16 @@ class Density(nn.Module):
         pieces = torch.tensor(self.primitives.pieces, device=head.device).flatten(2)
         weights = torch.einsum("sdfn,dnx->sdfx", head, pieces).to(features)
         out = features.new_empty(*features.shape[:2], INTERVALS * 4)
-        for s in torch.unique(species).tolist():
+        kinds = torch.unique(species).tolist()
+        for s in kinds:
             mine = torch.nonzero(species == s).squeeze(1)
-            found = torch.cat([features[mine, block(l)] @ weights[s, l] for l in range(self.config.l_max + 1)], dim=1)
-            out[mine] = found
+            some = features if len(kinds) == 1 else features[mine]
+            found = out if len(kinds) == 1 else torch.empty_like(out[: len(mine)])
+            for l in range(self.config.l_max + 1):  # plain products of matrices: batched ones are ten times slower
+                rows = some[:, block(l)].reshape(-1, some.shape[2])
+                found[:, block(l)] = (rows @ weights[s, l]).unflatten(0, (len(some), 2 * l + 1))
+            if len(kinds) > 1:
+                out.index_copy_(0, mine, found)
         out = out.unflatten(-1, (INTERVALS, 4))
         if free:
             out[:, 0] += self.atoms[species].to(out)
