@@ -99,11 +99,7 @@ def write_density(
     points = grid(atoms, spacing if shape is None else None, shape)
     source: _Source
     if isinstance(model, PointDensity):
-        if dipole is not None:
-            raise ValueError(
-                "got a dipole for a density point by point, which cannot be conditioned on it; leave it out"
-            )
-        source = _Points(model, atoms, points, std, charge)
+        source = _Points(model, atoms, points, std, charge, dipole)
     else:
         axis = 2 if volumetric.kind_of(path) == "CHGCAR" else 0
         source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
@@ -173,7 +169,13 @@ class _Atoms:
 class _Points:
     """A density point by point, in memory as a whole."""
 
-    def __init__(self, model: PointDensity, atoms: Atoms, points: Points, std: bool, charge: float):
+    def __init__(
+        self, model: PointDensity, atoms: Atoms, points: Points, std: bool, charge: float, dipole: Vector | None
+    ):
+        if dipole is not None:
+            raise ValueError(
+                "got a dipole for a density point by point, which cannot be conditioned on it; leave it out"
+            )
         graph = from_atoms(atoms, model.cutoff)
         found = model.density_at(graph, points, std, charge)
         self.density, self.known = found["density"].numpy(), "density" in found.std
@@ -239,6 +241,7 @@ def write_restart(
     ecut_Ry: float,
     charge: float = 0.0,
     prefix: str = "pwscf",
+    dipole: Vector | None = None,
 ) -> Path:
     """Write the predicted density where Quantum ESPRESSO's pw.x reads it with startingpot = 'file'.
 
@@ -251,6 +254,7 @@ def write_restart(
         ecut_Ry: its cutoff of the wave functions (ecutwfc), Ry.
         charge: net charge, dimensionless; −1 is one electron more.
         prefix: the run's `prefix`.
+        dipole: as for `write_density`, e Å.
 
     Returns:
         The path of charge-density.dat.
@@ -263,9 +267,9 @@ def write_restart(
     grid(atoms, 1.0)
     shape = least_grid(atoms.cell.array, ecut_Ry)
     if isinstance(model, PointDensity):
-        density = _Points(model, atoms, Points(shape), False, charge).density
+        density = _Points(model, atoms, Points(shape), False, charge, dipole).density
     else:
-        found = conditioned_structure(model, atoms, charge)
+        found = conditioned_structure(model, atoms, charge, dipole=dipole)
         density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
     path = Path(folder) / f"{prefix}.save" / "charge-density.dat"
     write_charge_density(path, density, atoms.cell.array, ecut_Ry)

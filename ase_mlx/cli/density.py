@@ -92,7 +92,7 @@ def density(
     with exits.reading("--dipole"):
         known_of(atoms.cell.array, atoms.pbc, charge, moment)
     if ecut is not None:
-        _restart(loaded, atoms, out, ecut, charge, json)
+        _restart(loaded, atoms, out, ecut, charge, moment, json)
         return
     if out.suffix == ".png":
         _picture(loaded, atoms, out, charge, moment, level, json)
@@ -114,11 +114,11 @@ def _numbers(text: str, kind: type, option: str) -> tuple | None:
         return tuple(kind(part) for part in text.split()) if text else None
 
 
-def _restart(model, atoms, out: Path, ecut: float, charge: float, json) -> None:
+def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:
     from ase_mlx.adapters.densities import write_restart
 
     with exits.reading("--out"):
-        path = write_restart(model, atoms, out, ecut, charge)
+        path = write_restart(model, atoms, out, ecut, charge, dipole=dipole)
     if not write_json({"path": path}, json):
         print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
 

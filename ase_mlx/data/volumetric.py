@@ -77,10 +77,10 @@ def _eight_digits(number):
 def _number(value, bits, decimals, heads, out, at):
     """Write a number as `%WIDTH.decimalsE` (8 or 10 decimals) at out[at:], smaller ones than 1e-99 as zero.
 
-    Returns whether it is below 1e100; larger ones, infinity and NaN are not written.
+    Returns whether it is below 1e99; larger ones, infinity and NaN are not written.
     """
     exponent = _BINARY[(bits >> np.uint64(52)) & np.uint64(0x7FF)]
-    if exponent >= 99 and not abs(value) < _POWERS[100 - _LOWEST]:
+    if exponent >= 98 and not abs(value) < _POWERS[99 - _LOWEST]:
         return False
     size, mantissa, shown = abs(value), np.uint64(0), 0
     if exponent >= _LOWEST - 1 and size >= _POWERS[0]:
@@ -106,7 +106,7 @@ def _number(value, bits, decimals, heads, out, at):
 def _lines(values, bits, width, decimals, per_line, already, row, heads, out):
     """Write numbers in lines of `per_line`, a new line too after each `row` of them.
 
-    Returns the bytes used (negative: a number of 1e100 or more, or none at all) and the numbers on the last line.
+    Returns the bytes used (negative: a number of 1e99 or more, or none at all) and the numbers on the last line.
     """
     at, column, written = 0, already, 0
     for k in range(values.size):
@@ -143,9 +143,7 @@ class _Text:
             bits = part.view(np.uint64)
             size, self.column = _lines(part, bits, *self.shape, self.column, self.row, self.heads, self.out)
             if size < 0:
-                raise ValueError(
-                    f"got {np.abs(part).max():.3g} among the values, expected less than 1e100, and numbers"
-                )
+                raise ValueError(f"got {np.abs(part).max():.3g} among the values, expected less than 1e99, and numbers")
             self.stream.write(memoryview(self.out[:size]))
 
     def end(self) -> None:

@@ -13,7 +13,7 @@ from ase.io.cube import read_cube_data
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.densities import CoarseGridWarning, write_density
+from ase_mlx.adapters.densities import CoarseGridWarning, write_density, write_restart
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import read_frames
 
@@ -227,3 +227,11 @@ def test_slab_takes_a_known_dipole(tmp_path, model):
     write(tmp_path / "slab.xyz", slab)
     refused = command("density", str(tmp_path / "slab.xyz"), "-o", str(tmp_path / "x.npy"), "--dipole", "1 0 0")
     assert refused.returncode == 2 and "periodic" in refused.stderr
+
+
+def test_restart_takes_a_known_dipole(tmp_path, model):
+    slab = fcc111("Al", (1, 1, 3), vacuum=4.0)
+    slab.rattle(0.1, seed=4)
+    plain, bent = (write_restart(model, slab, tmp_path / name, 12.0, dipole=dipole).read_bytes()
+                   for name, dipole in (("plain", None), ("bent", [0, 0, 0.2])))  # fmt: skip
+    assert len(plain) == len(bent) and plain != bent
