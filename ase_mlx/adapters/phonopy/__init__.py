@@ -26,6 +26,7 @@ from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryMod
 
 __all__ = [
     "AxialExpansion",
+    "Conductivity",
     "ForcesError",
     "Gruneisen",
     "Harmonic",
@@ -38,6 +39,7 @@ __all__ = [
     "Stability",
     "axial_expansion",
     "change",
+    "conductivity",
     "group_velocities",
     "gruneisen",
     "harmonic",
@@ -53,3 +55,12 @@ __all__ = [
     "stability",
     "thermal_displacements",
 ]
+
+
+def __getattr__(name: str):
+    """Give `conductivity` from the gate to phono3py, which is not imported for phonons alone."""
+    if name in ("conductivity", "Conductivity"):
+        from ase_mlx.adapters import phono3py
+
+        return getattr(phono3py, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,174 @@
+"""The lattice thermal conductivity of a crystal, with a certificate of what compression changed in it.
+
+Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float, Num
+from phono3py import Phono3py
+from phonopy.phonon.grid import length2mesh
+
+from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of
+from ase_mlx.adapters.phono3py.force_constants import load_third_order, third_order
+from ase_mlx.adapters.phonopy.cells import Supercell
+from ase_mlx.adapters.phonopy.stability import judge, stability
+from ase_mlx.phonons.certificate import Certificate, certify
+from ase_mlx.phonons.compression import Compression, compress
+from ase_mlx.phonons.iterative import iterative_kappa
+from ase_mlx.phonons.transport import Progress, Relaxation, relaxation_times
+
+MESH = 60.0
+"""Å: 19×19×19 points for silicon."""
+
+TEMPERATURES = tuple(range(100, 1001, 100))
+"""K."""
+
+
+@dataclass(frozen=True)
+class Conductivity:
+    """A lattice thermal conductivity and all it was made from.
+
+    `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
+    unit, None where none is known. `certificate` bounds what compression changed; it is None where nothing was
+    compressed, as is `compression`, the tensor with its errors. `modes` has linewidths and shares of all phonons, and
+    the conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
+
+    Source: ours.
+    """
+
+    temperatures: Float[np.ndarray, " t"]
+    kappa: Float[np.ndarray, "t 6"]
+    kappa_std: Float[np.ndarray, "t 6"] | None
+    certificate: Certificate | None
+    compression: Compression | None
+    modes: Relaxation
+    phono3py: Phono3py
+    notes: tuple[str, ...]
+
+
+def conductivity(
+    source: Atoms | str | Path | Phono3py,
+    calculator=None,
+    mesh: float | Sequence[int] = MESH,
+    temperatures: Num[np.ndarray, " t"] | Sequence[float] = TEMPERATURES,
+    rank: int | Literal["auto"] | None = "auto",
+    *,
+    supercell: Supercell = 10.0,
+    displacement: float = 0.03,
+    relax: bool = True,
+    isotopes: bool = False,
+    boundary: float | None = None,
+    tolerance: float = 0.05,
+    solver: Literal["rta", "iterative"] = "rta",
+    symmetrize: bool = False,
+    device: str = "cpu",
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Conductivity:
+    """Lattice thermal conductivity from compressed third-order force constants.
+
+    Args:
+        source: a crystal (Å) with a calculator, phono3py's yaml with forces, or its object with force constants.
+        calculator: any ASE calculator, eV and Å, in double precision; for a crystal alone.
+        mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
+        temperatures: in K.
+        rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing.
+        supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
+        displacement: in Å.
+        relax: relax a crystal first.
+        isotopes: add scattering by natural isotopes.
+        boundary: mean free path between boundaries, in units of μm as in phono3py.
+        tolerance: frequencies in THz above minus this pass as numerical noise.
+        solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
+        symmetrize: project force constants that were read onto all their symmetries.
+        device: of torch.
+        folder: finished supercells of a crystal are kept there.
+        progress: called with the number of supercells, then of points of the mesh, done and in all.
+
+    Returns:
+        The conductivity in W/(m K), its certificate, linewidths and all else.
+
+    Raises:
+        ValueError: a source without forces, a crystal without calculator, a mesh that breaks the point group.
+        ImaginaryModesError, ForcesError: as `phonons`: a conductivity of an unstable crystal means nothing.
+        RuntimeError, MemoryError: the equation did not converge; more memory is needed than there is.
+
+    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
+    """
+    temperatures = _checked(temperatures, solver, isinstance(source, Atoms) and calculator is None)
+    if isinstance(source, Atoms):
+        ph = third_order(source, calculator, supercell, displacement, relax, folder=folder, progress=progress)
+    else:
+        ph = source if isinstance(source, Phono3py) else load_third_order(source, symmetrize)
+    options = (mass_variances_of(ph) if isotopes else None, None if boundary is None else 1e4 * boundary, device)
+    return _solved(ph, mesh, temperatures, rank, solver, tolerance, options, progress)
+
+
+def _checked(temperatures, solver: str, alone: bool) -> np.ndarray:
+    if alone:
+        raise ValueError("got a crystal without a calculator, expected one; or give phono3py's yaml with forces.")
+    if solver not in ("rta", "iterative"):
+        raise ValueError(f'solver: got "{solver}", expected "rta" or "iterative".')
+    found = np.asarray(temperatures, dtype=float)
+    if found.ndim != 1 or not len(found) or np.any(found <= 0):
+        raise ValueError(f"temperatures: got {found} K, expected positive numbers.")
+    return found
+
+
+def _solved(
+    ph: Phono3py, mesh, temperatures, rank, solver: str, tolerance: float, options: tuple, progress
+) -> Conductivity:
+    judge(stability(harmonic_of(ph)), "error", tolerance)
+    numbers = mesh_numbers(ph, mesh)
+    _check_memory(numbers, len(ph.primitive), len(temperatures), rank)
+    crystal, made, tensor, notes = crystal_of(ph), None, None, []
+    if rank is not None:
+        made = compress(crystal, rank)
+        tensor = made.tensor
+        if not made.reached:
+            notes.append(
+                f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
+                "see the certificate, or take rank=None."
+            )
+    result = relaxation_times(crystal, numbers, temperatures, tensor, *options, progress)
+    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, progress)[0]
+    certificate = None if tensor is None else certify(crystal, tensor, result)
+    return Conductivity(temperatures, kappa, None, certificate, made, result, ph, tuple(notes))
+
+
+def mesh_numbers(ph: Phono3py, mesh: float | Sequence[int]) -> tuple[int, int, int]:
+    """Turn a length in Å into numbers of points that respect the symmetry; three numbers pass as they are.
+
+    Raises:
+        ValueError: neither.
+
+    Source: phonopy's rule (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+    """
+    if np.ndim(mesh) == 0 and np.isfinite(mesh) and mesh > 0:
+        found = length2mesh(float(mesh), ph.primitive.cell, ph.primitive_symmetry.pointgroup_operations)
+    else:
+        found = np.asarray(mesh)
+    if found.shape != (3,) or np.any(found < 1) or np.any(found != np.rint(found)):
+        raise ValueError(f"mesh: got {mesh}, expected three positive integers or a length in Å.")
+    return tuple(int(n) for n in found)
+
+
+def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, rank) -> None:
+    points, bands = int(np.prod(numbers)), 3 * atoms
+    pairs = points // 2
+    products = 0 if rank is None else (384 if rank == "auto" else rank)
+    bytes_needed = points * bands * (16 * products + 48 * bands + 8 * temperatures)
+    bytes_needed += pairs * bands * (24 * bands**2 + 16 * temperatures) + 15 * 8 * points
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else np.inf
+    if bytes_needed > 0.9 * free:
+        raise MemoryError(
+            f"The mesh {numbers} would need about {bytes_needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are free. "
+            "Take a smaller mesh or fewer temperatures."
+        )

@@ -1,0 +1,76 @@
+"""What a `phono3py.Phono3py` knows, as the arrays that `ase_mlx.phonons` works on.
+
+Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
+"""
+
+import numpy as np
+from jaxtyping import Float
+from phono3py import Phono3py
+from phono3py.other.isotope import get_mass_variances
+from phonopy import Phonopy
+
+from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.modes import Modes
+from ase_mlx.phonons.orbits import SpaceGroup
+from ase_mlx.phonons.third_order import ThirdOrder
+
+
+def crystal_of(ph: Phono3py) -> Crystal:
+    """Take force constants (eV/Å³), space group and phonons out of phono3py's object.
+
+    Raises:
+        ValueError: no force constants.
+
+    Source: ours.
+    """
+    if ph.fc3 is None or ph.fc2 is None:
+        missing = "third" if ph.fc3 is None else "second"
+        raise ValueError(f"got a Phono3py without {missing}-order force constants, expected both; set ph.forces first.")
+    primitive = ph.primitive
+    vectors, images = primitive.get_smallest_vectors()
+    constants = ph.fc3 if len(ph.fc3) == len(primitive) else ph.fc3[primitive.p2s_map]
+    third = ThirdOrder(
+        np.ascontiguousarray(constants),
+        np.array([primitive.p2p_map[atom] for atom in primitive.s2p_map]),
+        vectors,
+        np.ascontiguousarray(images[:, :, ::-1]),
+        primitive.scaled_positions,
+        primitive.masses,
+    )
+    found = ph.primitive_symmetry.dataset
+    group = SpaceGroup(primitive.cell, primitive.scaled_positions, found.rotations, found.translations)
+    harmonic = harmonic_of(ph)
+
+    def modes(points: Float[np.ndarray, "q 3"], velocities: bool) -> Modes:
+        result = harmonic.run_qpoints(points, with_eigenvectors=True, with_group_velocities=velocities)
+        return Modes(points, result.frequencies, result.eigenvectors, result.group_velocities if velocities else None)
+
+    return Crystal(group, third, modes, _reach(ph.supercell.cell))
+
+
+def harmonic_of(ph: Phono3py) -> Phonopy:
+    """Make phonopy's object of the second-order force constants (eV/Å²), Born charges included.
+
+    Source: ours.
+    """
+    shape = ph.supercell_matrix if ph.phonon_supercell_matrix is None else ph.phonon_supercell_matrix
+    harmonic = Phonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix)
+    harmonic.force_constants = ph.fc2
+    if ph.nac_params is not None:
+        harmonic.nac_params = ph.nac_params
+    return harmonic
+
+
+def mass_variances_of(ph: Phono3py) -> Float[np.ndarray, " atoms"]:
+    """Natural isotopes: Σ f (1 − m/m̄)² of each atom of the primitive cell, dimensionless, from phonopy's table.
+
+    Source: phonopy's table of isotopes (J. R. de Laeter et al., Pure Appl. Chem. 75, 683 (2003)).
+    """
+    return get_mass_variances(ph.primitive)
+
+
+def _reach(cell: np.ndarray) -> float:
+    """Radius in Å of the largest sphere that does not touch its images."""
+    steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    lengths = np.linalg.norm(steps @ cell, axis=1)
+    return float(np.min(lengths[lengths > 1e-8])) / 2

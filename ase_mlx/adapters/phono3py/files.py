@@ -1,0 +1,56 @@
+"""Conductivities in the layout of phono3py's kappa-m*.hdf5.
+
+Source: phono3py's documentation of its output files (A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015)).
+"""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ase_mlx.phonons.transport import VOIGT, WATTS, Relaxation
+
+
+def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
+    """Write linewidths and conductivity as phono3py does, in the relaxation-time approximation.
+
+    Frequencies and gamma in THz, group velocities in THz Å, heat capacities in eV/K, kappa in W/(m K).
+
+    Args:
+        found: the conductivity.
+        volume: of the primitive cell in Å³.
+        path: of the file; a whole one replaces it.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: phono3py's file format.
+    """
+    points, modes = len(found.mesh.addresses), found.modes
+    velocities = modes.velocities
+    stars = np.stack([velocities[..., a] * velocities[..., b] for a, b in VOIGT], axis=-1)
+    arrays = {
+        "temperature": found.temperatures,
+        "mesh": np.array(found.mesh.numbers),
+        "frequency": modes.frequencies,
+        "group_velocity": velocities,
+        "gv_by_gv": stars * found.weights[:, None, None],
+        "heat_capacity": found.heat_capacity,
+        "kappa": found.kappa,
+        "mode_kappa": found.mode_kappa * points,
+        "gamma": found.gamma,
+        "qpoint": modes.points,
+        "weight": found.weights,
+        "grid_point": found.irreducible,
+        "kappa_unit_conversion": WATTS / (2 * np.pi) / volume,
+    }
+    part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
+    with h5py.File(part, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+    part.replace(path)
+    return Path(path)

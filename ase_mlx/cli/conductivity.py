@@ -1,0 +1,167 @@
+"""`ase-mlx conductivity` and `ase-mlx compress`: lattice thermal conductivity from compressed force constants.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.phonons import Displacement, Name, Relax, _supercell
+from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.run import Device, covering, progress_bar
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STRUCTURE|YAML",
+        exists=True,
+        dir_okay=False,
+        help="A file that ASE reads, or phono3py's yaml with forces (FORCES_FC3 or fc3.hdf5 may lie beside it).",
+    ),
+]
+Yaml = Annotated[
+    Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+TensorFile = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A safetensors file.")]
+Rank = Annotated[
+    str, typer.Option("--rank", help="Products in the compressed tensor; auto: as many as needed; none.")
+]
+Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
+Temperatures = Annotated[
+    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")
+]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the weights.")]
+Shape = Annotated[str, typer.Option("--supercell", help='Of a structure: multiples ("2 2 2") or a least height in Å.')]
+Isotopes = Annotated[bool, typer.Option("--isotopes", help="Scattering by natural isotopes too.")]
+Boundary = Annotated[float | None, typer.Option("--boundary", min=1e-6, metavar="μm", help="Mean free path of grains.")]
+Solver = Annotated[
+    Literal["rta", "iterative"], typer.Option("--solver", help="Relaxation times, or the whole Boltzmann equation.")
+]
+Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force constants onto all their symmetries.")]
+
+
+def conductivity(
+    source: Source,
+    calculator: Name = "auto",
+    out: Out = Path("ase-mlx-conductivity"),
+    mesh: Mesh = "60",
+    temperature: Temperatures = tuple(float(t) for t in range(100, 1001, 100)),
+    rank: Rank = "auto",
+    solver: Solver = "rta",
+    supercell: Shape = "10",
+    displacement: Displacement = 0.03,
+    relax: Relax = True,
+    isotopes: Isotopes = False,
+    boundary: Boundary = None,
+    symmetrize: Symmetrize = False,
+    json: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Lattice thermal conductivity of a crystal, with a certificate of what compression changed in it.
+
+    Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, tensor.safetensors, and figures of conductivity,
+    accumulation and linewidths. Finished supercells are kept in the folder.
+
+    Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
+    """
+    import numpy as np
+
+    from ase_mlx.cli.conductivity_job import write_results
+
+    with exits.reading("--rank"):
+        products = _rank(rank)
+    with exits.reading("--mesh"):
+        numbers = _supercell(mesh)
+    with exits.reading("--supercell"):
+        shape = _supercell(supercell)
+    with exits.reading("--out"):
+        out.mkdir(parents=True, exist_ok=True)
+    from ase_mlx.adapters.phono3py import conductivity as compute
+
+    with exits.reading("STRUCTURE|YAML"):
+        given = _read(source, symmetrize)
+    made = None
+    if not hasattr(given, "fc3"):
+        with exits.reading("--calculator"):
+            from ase_mlx.adapters.factories import named_calculator
+
+            made = named_calculator(covering(list(given.symbols)) if calculator == "auto" else calculator, device)
+    with progress_bar(source.name) as tell:
+        found = compute(
+            given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
+            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, device=device, folder=out / "work",
+            progress=lambda done, total: tell("conductivity", done, total),
+        )  # fmt: skip
+    result = write_results(found, source.name, out)
+    if not write_json(result, json):
+        print_table(f"{source.name}: lattice thermal conductivity in W/(m K), mesh {result['mesh']}", result["rows"])
+        for note in result["notes"]:
+            print(note)
+        print(f"written to {out}: {', '.join(result['files'])}")
+
+
+def compress(
+    source: Yaml,
+    out: TensorFile = Path("tensor.safetensors"),
+    rank: Rank = "auto",
+    temperature: Temperature = 300.0,
+    symmetrize: Symmetrize = False,
+    json: JsonFile = None,
+) -> None:
+    """Compress third-order force constants, exact in all their symmetries, and say what is lost.
+
+    Example: `ase-mlx compress phono3py_params.yaml -o tensor.safetensors`
+    """
+    from ase_mlx.adapters.phono3py.crystal import crystal_of
+    from ase_mlx.phonons.compression import compress as run
+    from ase_mlx.phonons.tensor_files import save_tensor
+
+    with exits.reading("--rank"):
+        products = _rank(rank)
+        if products is None:
+            raise ValueError("got --rank none, expected a number or auto: this command compresses")
+    with exits.reading("YAML"):
+        given = _read(source, symmetrize)
+        if not hasattr(given, "fc3"):
+            raise ValueError(f"got {source.name!r}, a structure, expected phono3py's yaml with forces")
+    found = run(crystal_of(given), products, temperature)
+    full, compact = found.ratios
+    row = {
+        "rank": found.tensor.rank,
+        "numbers": found.tensor.size,
+        "full / numbers": round(full),
+        "compact / numbers": round(compact),
+        "held-out error (%)": 100 * found.held_out,
+        "reached": found.reached,
+        "fit (s)": found.seconds,
+    }
+    with exits.reading("--out"):
+        card = {"source": source.name, "held_out_error": found.held_out, "temperature_K": temperature}
+        save_tensor(found.tensor, out, card)
+    if not write_json({"path": out, **row}, json):
+        print_table(f"{source.name}: third-order force constants in {out}", [row])
+
+
+def _rank(text: str) -> int | str | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    if not text.isdigit() or int(text) == 0:
+        raise ValueError(f'got --rank "{text}", expected a positive number, auto or none')
+    return int(text)
+
+
+def _read(path: Path, symmetrize: bool):
+    """The Phono3py of a yaml, or the atoms of a structure."""
+    from ase_mlx.adapters.phono3py import load_third_order
+    from ase_mlx.adapters.phonopy.cells import check_crystal
+    from ase_mlx.data.io import read_frames
+
+    if ".yaml" in path.name or ".yml" in path.name:
+        return load_third_order(path, symmetrize)
+    atoms = read_frames(path)[-1]
+    check_crystal(atoms)
+    return atoms

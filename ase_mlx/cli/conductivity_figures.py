@@ -1,0 +1,76 @@
+"""The figure of a lattice conductivity: against temperature, accumulated, and the linewidths.
+
+Source: ours.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.phonons.accumulation import accumulated
+
+
+def draw_conductivity(found, title: str, path: Path) -> None:
+    """Draw conductivity, accumulation by mean free path and by frequency, and linewidths of a `Conductivity`.
+
+    Args:
+        found: W/(m K), K and THz.
+        title: of the figure.
+        path: of the PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    import matplotlib.pyplot as plt
+
+    modes, at = found.modes, found.modes.middle
+    temperature = float(found.temperatures[at])
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 2, figsize=(10, 7.4), layout="constrained")
+        _temperatures(axes[0, 0], found)
+        for ax, by, label, scale in (
+            (axes[0, 1], "mean free path", "mean free path (nm)", 0.1),
+            (axes[1, 0], "frequency", "frequency (THz)", 1.0),
+        ):
+            x, kappa = accumulated(modes, temperature, by)
+            ax.plot(scale * x, kappa, color=MODEL)
+            ax.set(xlabel=label, ylabel="κ (W/(m K))", title=f"accumulated by {by}, {temperature:g} K", ylim=(0, None))
+            if by == "mean free path":
+                carried = scale * x[kappa > 1e-3 * kappa[-1]]
+                ax.set(xscale="log", xlim=(carried.min() / 1.5, carried.max() * 1.5))
+        _linewidths(axes[1, 1], modes, at)
+        figure.suptitle(title, fontweight="bold")
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def _temperatures(ax, found) -> None:
+    trace = found.kappa[:, :3]
+    split = np.ptp(trace, axis=1).max() > 1e-3 * trace.max()
+    for k, (name, color) in enumerate(zip(("xx", "yy", "zz"), (MODEL, DOUBT, GREY), strict=True)):
+        if split or k == 0:
+            ax.plot(found.temperatures, trace[:, k], "o-", color=color, markersize=4, label=f"κ {name}")
+    if split:
+        ax.legend()
+    ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="lattice thermal conductivity")
+    if len(found.temperatures) > 1:
+        ax.set(xscale="log", yscale="log")
+        ticks = [
+            t for t in (50, 100, 200, 300, 500, 1000, 2000) if found.temperatures[0] <= t <= found.temperatures[-1]
+        ]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+        low, high = np.log10(trace.min()), np.log10(trace.max())
+        steps = [m * 10.0**e for e in range(int(low) - 2, int(high) + 2) for m in (1, 2, 5)]
+        steps = [s for s in steps if low - 0.1 <= np.log10(s) <= high + 0.1]
+        ax.set_yticks(steps, [f"{s:g}" for s in steps])
+
+
+def _linewidths(ax, modes, at: int) -> None:
+    counted = modes.gamma[at] > 0
+    ax.scatter(modes.modes.frequencies[counted], modes.gamma[at][counted], s=7, color=MODEL, alpha=0.5, linewidths=0)
+    ax.set(xlabel="frequency (THz)", ylabel="half linewidth Γ (THz)", yscale="log")
+    ax.set(title=f"linewidths, {modes.temperatures[at]:g} K")

@@ -1,0 +1,54 @@
+"""What `ase-mlx conductivity` writes: phono3py's hdf5, a table, the tensor and figures.
+
+Source: ours.
+"""
+
+import csv
+from pathlib import Path
+
+COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+def write_results(found, name: str, folder: Path) -> dict:
+    """Write a `Conductivity` (W/(m K), K) into a folder and give what is printed and saved as JSON.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.phono3py import write_kappa
+    from ase_mlx.cli.conductivity_figures import draw_conductivity
+    from ase_mlx.phonons.tensor_files import save_tensor
+
+    mesh = " × ".join(str(n) for n in found.modes.mesh.numbers)
+    write_kappa(found.modes, float(found.phono3py.primitive.volume), folder / "kappa.hdf5")
+    rows = [
+        {"T (K)": float(t), **{c: float(x) for c, x in zip(COMPONENTS, _clean(kappa), strict=True)}}
+        for t, kappa in zip(found.temperatures, found.kappa, strict=True)
+    ]
+    with (folder / "kappa.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS)])
+        table.writerows([[f"{x:.8g}" for x in row.values()] for row in rows])
+    files, notes = ["kappa.hdf5", "kappa.csv", "conductivity.png"], list(found.notes)
+    certificate = None
+    if found.compression is not None:
+        made, (full, compact) = found.compression, found.compression.ratios
+        save_tensor(made.tensor, folder / "tensor.safetensors", {"source": name, "held_out_error": made.held_out})
+        files.append("tensor.safetensors")
+        notes.insert(
+            0, f"Rank {made.tensor.rank}, {full:.0f} times smaller than the tensor ({compact:.0f} times than the "
+            f"translation-reduced one), fitted in {made.seconds:.0f} s.",
+        )  # fmt: skip
+        notes.insert(1, f"Certificate: {found.certificate}.")
+        certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
+    draw_conductivity(found, f"{name}: {found.phono3py.primitive.formula}, {mesh}", folder / "conductivity.png")
+    return {"mesh": mesh, "rows": rows, "certificate": certificate, "notes": notes, "files": files}
+
+
+def _clean(kappa):
+    """Zero where symmetry asks for it and rounding left something."""
+    import numpy as np
+
+    return np.where(np.abs(kappa) < 1e-10 * np.abs(kappa).max(), 0.0, kappa)

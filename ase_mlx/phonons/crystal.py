@@ -1,0 +1,37 @@
+"""What the conductivity of a crystal is computed from.
+
+Source: ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ase_mlx.phonons.modes import Modes
+from ase_mlx.phonons.orbits import SpaceGroup
+from ase_mlx.phonons.third_order import ThirdOrder
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """The space group of a primitive cell, its third-order force constants, and its phonons at any wave vectors.
+
+    `modes` takes fractional wave vectors (dimensionless), and whether group velocities are wanted; `reach` is the
+    radius in Å of the largest sphere in the supercell of the force constants.
+
+    Source: ours.
+    """
+
+    group: SpaceGroup
+    third: ThirdOrder
+    modes: Callable[[np.ndarray, bool], Modes]
+    reach: float
+
+    @property
+    def volume(self) -> float:
+        """Of the primitive cell in Å³.
+
+        Source: ours.
+        """
+        return float(abs(np.linalg.det(self.group.lattice)))

@@ -1,0 +1,206 @@
+"""The linearised Boltzmann equation beyond relaxation times, solved without a collision matrix.
+
+Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013); M. Omini and A. Sparavigna, Physica B 212, 101 (1995).
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse.linalg import LinearOperator, bicgstab
+
+from ase_mlx.phonons.compressed import CompressedTensor
+from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.linewidths import RATE, STRENGTH
+from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
+from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
+from ase_mlx.phonons.transport import DEGENERATE, LOWEST, VOIGT, WATTS, Interaction, Progress, Relaxation
+
+TOLERANCE = 1e-8
+"""Relative residual of the solution."""
+
+STEPS = 500
+"""At most, of the solver."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Nonzero couplings of one point: its band, the modes (q₂ j₂), (q₃ j₃) as flat indices, their strength in THz."""
+
+    bands: Int[np.ndarray, " n"]
+    second: Int[np.ndarray, " n"]
+    third: Int[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"]
+
+
+def iterative_kappa(
+    crystal: Crystal, found: Relaxation, tensor: CompressedTensor | None = None, progress: Progress | None = None
+) -> tuple[Float[np.ndarray, "t 6"], Float[np.ndarray, "t stars bands 6"]]:
+    """Solve the linearised Boltzmann equation on the mesh and with the linewidths of a relaxation-time calculation.
+
+    With f = ψ/(2 sinh(x/2)), deviations n − n₀ = n₀(n₀ + 1) ψ and x = hf/(k_B T), it is Ω f = b: relaxation on the
+    diagonal, and 18π/ħ² |Φ|² (δ + δ + δ)/sinh(x″/2) between modes. Vectors of a star follow from one of them.
+
+    Args:
+        crystal: force constants and phonons.
+        found: its conductivity in the relaxation-time approximation.
+        tensor: the compressed force constants that `found` was made with.
+        progress: called with the number of points done and in all.
+
+    Returns:
+        Conductivity in W/(m K), xx yy zz yz xz xy, and its parts by mode.
+
+    Raises:
+        RuntimeError: the solver did not converge.
+
+    Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013), eqs. 4 to 8.
+    """
+    system = _System(crystal, found, tensor, progress)
+    parts = np.stack([system.solve(k) for k in range(len(found.temperatures))])
+    return parts.sum(axis=(1, 2)), parts
+
+
+class _System:
+    def __init__(self, crystal: Crystal, found: Relaxation, tensor, progress) -> None:
+        self.found, mesh = found, found.mesh
+        lattice = crystal.group.lattice
+        self.scale = WATTS / (crystal.volume * len(mesh.addresses))
+        modes = crystal.modes(mesh.points, False)
+        self.frequencies = modes.frequencies
+        interaction = Interaction(crystal, mesh, modes, tensor)
+        cells = tetrahedra(mesh, np.linalg.inv(lattice).T)
+        self.rows = []
+        for k, point in enumerate(found.irreducible):
+            triplets, counts = mesh.triplets(int(point))
+            arrays = _couplings(
+                modes.frequencies[point], cells.neighbours[triplets[:, 0]],
+                cells.neighbours[triplets[:, 1]][:, cells.opposite], counts.astype(float),
+                interaction.strengths(int(point), triplets), modes.frequencies, cells.corners, LOWEST,
+            )  # fmt: skip
+            self.rows.append(_Row(*arrays[:3], arrays[3] * (RATE * STRENGTH / len(mesh.addresses))))
+            if progress is not None:
+                progress(k + 1, len(found.irreducible))
+        reciprocal = np.linalg.inv(lattice).T
+        self.turns = np.linalg.inv(reciprocal) @ mesh.reciprocal.transpose(0, 2, 1) @ reciprocal
+        self.origin = np.zeros(len(mesh.addresses), dtype=int)
+        self.operation = np.zeros(len(mesh.addresses), dtype=int)
+        for k, point in enumerate(found.irreducible):
+            images = mesh.images[:, point]
+            self.origin[images], self.operation[images] = k, np.arange(len(images))
+        little = [mesh.images[:, p] == p for p in found.irreducible]
+        self.little = np.stack([self.turns[same].mean(axis=0) for same in little])
+        f = found.modes.frequencies
+        same = np.abs(f[:, :, None] - f[:, None]) < DEGENERATE
+        self.shared = same / same.sum(axis=1, keepdims=True)
+
+    def spread(self, vectors: np.ndarray) -> np.ndarray:
+        """From irreducible points to all: (stars, bands, 3) to (points, bands, 3)."""
+        return np.einsum("qjb,qba->qja", vectors[self.origin], self.turns[self.operation])
+
+    def symmetric(self, vectors: np.ndarray) -> np.ndarray:
+        """Keep what the little groups and degeneracy allow."""
+        return np.einsum("pij,pjb,pba->pia", self.shared, vectors, self.little)
+
+    def solve(self, at: int) -> np.ndarray:
+        """Parts of the conductivity by mode at one temperature, (stars, bands, 6) in W/(m K)."""
+        found, temperature = self.found, self.found.temperatures[at]
+        x = PLANCK * np.where(self.frequencies > LOWEST, self.frequencies, np.inf) / (BOLTZMANN * temperature)
+        with np.errstate(over="ignore"):
+            inverse = 1 / np.sinh(x / 2)
+        own = np.nan_to_num(inverse[found.irreducible])
+        inverse = np.nan_to_num(inverse).ravel()
+        frequencies, velocities = found.modes.frequencies, found.modes.velocities
+        counted = (frequencies > LOWEST) & (found.gamma[at] > 0)
+        diagonal = np.where(counted, 2 * found.gamma[at], 1.0)
+        right = self.symmetric((PLANCK * frequencies * own * counted)[..., None] * velocities)
+
+        def off_diagonal(vectors: np.ndarray) -> np.ndarray:
+            whole = self.spread(vectors).reshape(-1, 3)
+            sums = np.stack(
+                [_apply(r.bands, r.second, r.third, r.values, whole, inverse, frequencies.shape[1]) for r in self.rows]
+            )
+            return self.symmetric(sums) * counted[..., None]
+
+        # the unknown is f times the diagonal's square root: a matrix near unity
+        root = np.sqrt(diagonal)[..., None]
+
+        def apply(flat: np.ndarray) -> np.ndarray:
+            vectors = flat.reshape(right.shape)
+            return (vectors + off_diagonal(vectors / root) / root).ravel()
+
+        size = right.size
+        solution, info = bicgstab(
+            LinearOperator((size, size), matvec=apply), (right / root).ravel(), x0=(right / root).ravel(),
+            rtol=TOLERANCE, maxiter=STEPS,
+        )  # fmt: skip
+        if info != 0:
+            raise RuntimeError(f"The Boltzmann equation did not converge in {STEPS} steps at {temperature:g} K.")
+        vectors = solution.reshape(right.shape) / root
+        return self._parts(vectors, right, temperature)
+
+    def _parts(self, vectors: np.ndarray, right: np.ndarray, temperature: float) -> np.ndarray:
+        turned, pushed = (np.einsum("pjb,oba->opja", v, self.turns) for v in (vectors, right))
+        both = [
+            np.mean(turned[..., a] * pushed[..., b] + turned[..., b] * pushed[..., a], axis=0) / 2 for a, b in VOIGT
+        ]
+        factor = self.scale * self.found.weights[:, None, None] / (4 * BOLTZMANN * temperature**2) / (2 * np.pi)
+        return np.stack(both, axis=-1) * factor
+
+
+@numba.njit(cache=True, fastmath=True)
+def _apply(bands, second, third, values, vectors, inverse, count):  # pragma: no cover, compiled
+    sums = np.zeros((count, 3))
+    for n in range(len(values)):
+        a, b = values[n] * inverse[third[n]], values[n] * inverse[second[n]]
+        for c in range(3):
+            sums[bands[n], c] += a * vectors[second[n], c] + b * vectors[third[n], c]
+    return sums
+
+
+@numba.njit(cache=True, fastmath=True)
+def _couplings(own, second, third, counts, strengths, frequencies, corners, lowest):  # pragma: no cover, compiled
+    """Strength times δ(ω₁ − ω₂ − ω₃) + δ(ω₁ + ω₂ − ω₃) + δ(ω₁ − ω₂ + ω₃), where it is not zero."""
+    bands = len(own)
+    room, filled = 1024, 0
+    band, left, right = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    values = np.empty(room)
+    up, down, far = np.empty(15), np.empty(15), np.empty(15)
+    for t in range(len(counts)):
+        for j in range(bands):
+            for k in range(bands):
+                if frequencies[second[t, 0], j] <= lowest or frequencies[third[t, 0], k] <= lowest:
+                    continue
+                for c in range(15):
+                    a, b = frequencies[second[t, c], j], frequencies[third[t, c], k]
+                    up[c], down[c], far[c] = a + b, b - a, a - b
+                for i in range(bands):
+                    if own[i] <= lowest:
+                        continue
+                    weight = 0.0
+                    if up.min() < own[i] < up.max():
+                        weight += delta_weight(up, corners, own[i])
+                    if down.min() < own[i] < down.max():
+                        weight += delta_weight(down, corners, own[i])
+                    if far.min() < own[i] < far.max():
+                        weight += delta_weight(far, corners, own[i])
+                    if weight == 0.0:
+                        continue
+                    if filled == room:
+                        room *= 2
+                        band, left, right = _grown(band, room), _grown(left, room), _grown(right, room)
+                        longer = np.empty(room)
+                        longer[:filled] = values
+                        values = longer
+                    band[filled] = i
+                    left[filled], right[filled] = second[t, 0] * bands + j, third[t, 0] * bands + k
+                    values[filled] = counts[t] * strengths[t, i, j, k] * weight
+                    filled += 1
+    return band[:filled].copy(), left[:filled].copy(), right[:filled].copy(), values[:filled].copy()
+
+
+@numba.njit(cache=True)
+def _grown(array, room):  # pragma: no cover, compiled
+    longer = np.empty(room, np.int32)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,101 @@
+"""Linewidths of phonons from three-phonon scattering, on the tetrahedra of a mesh.
+
+Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
+"""
+
+import numba
+import numpy as np
+from jaxtyping import Float, Int
+
+from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight
+from ase_mlx.phonons.thermal import PLANCK
+
+AMU = 1.0364269572e-4
+"""eV/(Å THz)² per amu (CODATA 2014)."""
+
+HBAR = PLANCK / (2 * np.pi)
+"""eV per rad THz."""
+
+STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 3 / 36
+"""|Φ|² in eV² of one triplet, as phono3py counts it, per |element|² in (eV/Å³)² (amu THz)^-3; on a mesh, over its
+number of points. Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41."""
+
+RATE = 18 * np.pi / (2 * np.pi * HBAR) ** 2
+"""Γ in THz per |Φ|² in eV² and δ in 1/THz. Source: as above, eq. 11."""
+
+BLOCKS = 16
+"""Of triplets, as many as can run side by side."""
+
+
+def linewidths(
+    point: int,
+    triplets: Int[np.ndarray, "t 2"],
+    counts: Int[np.ndarray, " t"],
+    strengths: Float[np.ndarray, "t bands bands bands"],
+    frequencies: Float[np.ndarray, "q bands"],
+    occupations: Float[np.ndarray, "q bands temperatures"],
+    cells: Tetrahedra,
+    lowest: float,
+) -> Float[np.ndarray, "t temperatures bands"]:
+    """Half widths at half maximum of the phonons of one point of a mesh, by three-phonon scattering, of each triplet.
+
+    Args:
+        point: the point, dimensionless.
+        triplets: indices of q₂ and q₃, dimensionless.
+        counts: how many pairs each triplet stands for, dimensionless.
+        strengths: |element|² of each triplet in (eV/Å³)² (amu THz)^-3.
+        frequencies: of all points of the mesh in THz.
+        occupations: of all modes at each temperature, dimensionless.
+        cells: the tetrahedra of the mesh.
+        lowest: modes below this frequency in THz take no part.
+
+    Returns:
+        The part of each triplet in Γ in THz; their sum makes the lifetime 1/(4πΓ) in ps.
+
+    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 11.
+    """
+    second, third = cells.neighbours[triplets[:, 0]], cells.neighbours[triplets[:, 1]][:, cells.opposite]
+    parts = _parts(
+        frequencies[point], second, third, counts.astype(float), strengths, frequencies, occupations, cells.corners,
+        lowest,
+    )  # fmt: skip
+    return parts.transpose(0, 2, 1) * (RATE * STRENGTH / len(frequencies))
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def _parts(own, second, third, counts, strengths, frequencies, occupations, corners, lowest):  # pragma: no cover
+    size, bands, temperatures = len(counts), len(own), occupations.shape[2]
+    parts = np.zeros((size, bands, temperatures))
+    for block in numba.prange(BLOCKS):
+        up, down, far = np.empty(15), np.empty(15), np.empty(15)
+        for t in range(block, size, BLOCKS):
+            for j in range(bands):
+                for k in range(bands):
+                    here = second[t, 0], third[t, 0]
+                    if frequencies[here[0], j] <= lowest or frequencies[here[1], k] <= lowest:
+                        continue
+                    highest, least, most = 0.0, 1e300, -1e300
+                    bottom = 1e300
+                    for c in range(15):
+                        a, b = frequencies[second[t, c], j], frequencies[third[t, c], k]
+                        up[c], down[c], far[c] = a + b, b - a, a - b
+                        highest, bottom = max(highest, a + b), min(bottom, a + b)
+                        least, most = min(least, b - a), max(most, b - a)
+                    for i in range(bands):
+                        f = own[i]
+                        if f <= lowest:
+                            continue
+                        together, apart = 0.0, 0.0
+                        if bottom < f < highest:
+                            together = delta_weight(up, corners, f)
+                        if least < f < most:
+                            apart += delta_weight(down, corners, f)
+                        if -most < f < -least:
+                            apart -= delta_weight(far, corners, f)
+                        if together == 0.0 and apart == 0.0:
+                            continue
+                        weight = counts[t] * strengths[t, i, j, k]
+                        for x in range(temperatures):
+                            n, m = occupations[here[0], j, x], occupations[here[1], k, x]
+                            parts[t, i, x] += weight * ((n + m + 1) * together + (n - m) * apart)
+    return parts

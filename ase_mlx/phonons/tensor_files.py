@@ -1,0 +1,72 @@
+"""Compressed tensors as safetensors files: mode functions and space group, with a card in the file's own header.
+
+Source: ours; the format is safetensors' (Hugging Face).
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ase_mlx.phonons.compressed import CompressedTensor, Orbit
+from ase_mlx.phonons.orbits import SpaceGroup
+
+SCHEMA = "ase_mlx compressed tensor 1"
+
+
+def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = None) -> Path:
+    """Write a tensor (mode functions in (eV/Åⁿ)^(1/n)), whole or not at all; `card` says what it was made from.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    group = tensor.group
+    arrays = {
+        "lattice": group.lattice,
+        "positions": group.positions,
+        "rotations": group.rotations,
+        "translations": group.translations,
+    }
+    for k, orbit in enumerate(tensor.orbits):
+        for name in ("sites", "functions", "operations", "signs"):
+            arrays[f"{k}.{name}"] = getattr(orbit, name)
+    header = {"schema": SCHEMA, "order": str(tensor.order), "card": json.dumps(card or {})}
+    part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, metadata=header)
+    part.replace(path)
+    return Path(path)
+
+
+def load_tensor(path: str | Path) -> CompressedTensor:
+    """Read a tensor written by `save_tensor`, mode functions in (eV/Åⁿ)^(1/n).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or a truncated one.
+
+    Source: ours.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"got {str(path)!r}, expected a file that ase-mlx compress wrote")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"got {str(path)!r}, which is no whole safetensors file ({error})") from error
+    if header.get("schema") != SCHEMA:
+        raise ValueError(f"got {str(path)!r} of {header.get('schema')!r}, expected {SCHEMA!r}; compress again")
+    group = SpaceGroup(*(arrays[name] for name in ("lattice", "positions", "rotations", "translations")))
+    count = len({name.split(".")[0] for name in arrays if "." in name})
+    parts = ("sites", "functions", "operations", "signs")
+    orbits = tuple(Orbit(*(arrays[f"{k}.{name}"] for name in parts)) for k in range(count))
+    return CompressedTensor(int(header["order"]), group, orbits)

@@ -1,0 +1,227 @@
+"""Lattice thermal conductivity in the relaxation-time approximation.
+
+Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ase_mlx.phonons.brillouin import Mesh
+from ase_mlx.phonons.compressed import CompressedTensor, strengths
+from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.linewidths import linewidths
+from ase_mlx.phonons.modes import Modes, occupation
+from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
+from ase_mlx.phonons.thermal import mode_heat_capacity
+
+LOWEST = 1e-4
+"""THz: modes below take no part, as in phono3py; imaginary ones are refused at the gate."""
+
+DEGENERATE = 1e-4
+"""THz: modes closer than this share their linewidth."""
+
+WATTS = 1602.1766208
+"""1 eV/(K ps Å) in W/(m K)."""
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""xx yy zz yz xz xy."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Linewidths and conductivity on the irreducible points of a mesh.
+
+    `kappa` in W/(m K) in the order xx yy zz yz xz xy; `gamma` in THz (half width at half maximum; lifetime 1/(4πΓ) in
+    ps); `heat_capacity` in eV/K per mode; `mode_kappa` in W/(m K), its sum over points and bands is `kappa`; `weights`
+    are the points of each star, dimensionless. `parts` are those of each triplet of `mesh.triplets` in Γ in THz, at the
+    temperature of index `middle`.
+
+    Source: ours.
+    """
+
+    mesh: Mesh
+    irreducible: Int[np.ndarray, " stars"]
+    weights: Int[np.ndarray, " stars"]
+    modes: Modes
+    temperatures: Float[np.ndarray, " t"]
+    gamma: Float[np.ndarray, "t stars bands"]
+    heat_capacity: Float[np.ndarray, "t stars bands"]
+    mode_kappa: Float[np.ndarray, "t stars bands 6"]
+    parts: tuple[Float[np.ndarray, "_ bands"], ...]
+
+    @property
+    def middle(self) -> int:
+        """Index of the temperature closest to 300 K, dimensionless.
+
+        Source: ours.
+        """
+        return middle(self.temperatures)
+
+    @property
+    def kappa(self) -> Float[np.ndarray, "t 6"]:
+        """Conductivity in W/(m K), xx yy zz yz xz xy.
+
+        Source: ours.
+        """
+        return self.mode_kappa.sum(axis=(1, 2))
+
+
+def relaxation_times(
+    crystal: Crystal,
+    numbers: tuple[int, int, int],
+    temperatures: Float[np.ndarray, " t"],
+    tensor: CompressedTensor | None = None,
+    mass_variances: Float[np.ndarray, " atoms"] | None = None,
+    boundary: float | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Relaxation:
+    """Conductivity in the relaxation-time approximation, from compressed or (tensor=None) from exact elements.
+
+    Args:
+        crystal: its force constants and phonons.
+        numbers: of the Γ-centred mesh, dimensionless.
+        temperatures: in K.
+        tensor: compressed third-order force constants.
+        mass_variances: g of each atom of the primitive cell, dimensionless, for isotope scattering.
+        boundary: mean free path in Å of scattering at boundaries.
+        device: of torch, for the elements.
+        progress: called with the number of points done and in all.
+
+    Returns:
+        Linewidths and conductivity.
+
+    Raises:
+        ValueError: a mesh that breaks the point group.
+
+    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eqs. 11 and 14.
+    """
+    temperatures = np.asarray(temperatures, dtype=float)
+    mesh = Mesh(tuple(int(n) for n in numbers), crystal.group.rotations)
+    modes = crystal.modes(mesh.points, False)
+    cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
+    points, weights = mesh.irreducible
+    interaction = Interaction(crystal, mesh, modes, tensor, device)
+    occupations = occupation(modes.frequencies, temperatures, LOWEST)
+    gamma = np.empty((len(temperatures), len(points), modes.frequencies.shape[1]))
+    kept = []
+    for k, point in enumerate(points):
+        triplets, counts = mesh.triplets(int(point))
+        found = linewidths(
+            int(point), triplets, counts, interaction.strengths(int(point), triplets), modes.frequencies, occupations,
+            cells, LOWEST,
+        )  # fmt: skip
+        kept.append(found[:, middle(temperatures)])
+        found = found.sum(axis=0)
+        if mass_variances is not None:
+            found = found + isotope_linewidths(int(point), modes, mass_variances, cells)
+        gamma[:, k] = shared(found, modes.frequencies[point])
+        if progress is not None:
+            progress(k + 1, len(points))
+    own = crystal.modes(mesh.points[points], True)
+    if boundary is not None:
+        gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
+    return _collect(crystal, mesh, own, temperatures, gamma, tuple(kept))
+
+
+class Interaction:
+    """Squared elements between the phonons of a mesh, from compressed or exact force constants.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self, crystal: Crystal, mesh: Mesh, modes: Modes, tensor: CompressedTensor | None, device: str = "cpu"
+    ) -> None:
+        self.exact, self.points = crystal.third, mesh.points
+        self.legs = modes.legs(crystal.third.masses, LOWEST)
+        self.device, self.tables = device, None
+        if tensor is not None:
+            self.tables = torch.from_numpy(tensor.tables(mesh.points, self.legs).astype(np.complex64)).to(device)
+            self.signs = torch.from_numpy(tensor.signs).to(self.tables)
+
+    def strengths(self, point: int, triplets: Int[np.ndarray, "t 2"]) -> Float[np.ndarray, "t bands bands bands"]:
+        """|element|² of triplets (indices of q₂ and q₃, dimensionless) with one q₁, in (eV/Å³)² (amu THz)^-3.
+
+        Source: ours.
+        """
+        if self.tables is None:
+            return self.exact_strengths(point, triplets)
+        pairs = torch.from_numpy(triplets).to(self.device)
+        return strengths(self.tables, self.signs, point, pairs).double().cpu().numpy()
+
+    def exact_strengths(self, point: int, triplets: Int[np.ndarray, "t 2"]) -> Float[np.ndarray, "t bands bands bands"]:
+        """The same from the force constants themselves, in (eV/Å³)² (amu THz)^-3.
+
+        Source: ours.
+        """
+        whole = np.column_stack([np.full(len(triplets), point), triplets])
+        used, place = np.unique(whole, return_inverse=True)
+        return np.abs(self.exact.elements(self.points[used], self.legs[used], place.reshape(whole.shape))) ** 2
+
+
+def isotope_linewidths(
+    point: int, modes: Modes, mass_variances: Float[np.ndarray, " atoms"], cells: Tetrahedra
+) -> Float[np.ndarray, " bands"]:
+    """Half widths in THz by the disorder of masses.
+
+    Args:
+        point: index of the wave vector, dimensionless.
+        modes: of the whole mesh.
+        mass_variances: Σ f (1 − m/m̄)² of each atom, dimensionless.
+        cells: the tetrahedra of the mesh.
+
+    Source: S. Tamura, Phys. Rev. B 27, 858 (1983), eq. 31.
+    """
+    size, bands = modes.frequencies.shape
+    vectors = modes.eigenvectors.reshape(size, -1, 3, bands)
+    overlap = np.einsum("acj,qack->qajk", vectors[point].conj(), vectors)
+    squares = np.einsum("a,qajk->qjk", mass_variances, np.abs(overlap) ** 2)
+    found = np.zeros(bands)
+    around = modes.frequencies[cells.neighbours]
+    for j, f in enumerate(modes.frequencies[point]):
+        near = (around.min(axis=1) < f) & (f < around.max(axis=1)) & (modes.frequencies > LOWEST)
+        for q, k in zip(*np.nonzero(near), strict=True):
+            found[j] += squares[q, j, k] * delta_weight(np.ascontiguousarray(around[q, :, k]), cells.corners, f)
+    return np.where(modes.frequencies[point] > LOWEST, np.pi / 4 * modes.frequencies[point] ** 2 * found / size, 0.0)
+
+
+def middle(temperatures: Float[np.ndarray, " t"]) -> int:
+    """Index (dimensionless) of the temperature in K closest to 300 K.
+
+    Source: ours.
+    """
+    return int(np.argmin(np.abs(temperatures - 300.0)))
+
+
+def shared(
+    values: Float[np.ndarray, "... bands"], frequencies: Float[np.ndarray, " bands"]
+) -> Float[np.ndarray, "..."]:
+    """Average over degenerate modes (frequencies in THz); the values keep their unit.
+
+    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
+    """
+    same = np.abs(frequencies[:, None] - frequencies) < DEGENERATE
+    return values @ (same / same.sum(axis=0))
+
+
+def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, parts) -> Relaxation:
+    points, weights = mesh.irreducible
+    counted = own.frequencies > LOWEST
+    safe = np.where(counted, own.frequencies, 1.0)
+    capacity = np.stack([np.where(counted, mode_heat_capacity(safe, float(t)), 0.0) for t in temperatures])
+    lattice = crystal.group.lattice.T
+    turns = lattice @ mesh.rotations @ np.linalg.inv(lattice)
+    moved = np.einsum("oab,qjb->oqja", turns, own.velocities)
+    squares = np.stack([np.mean(moved[..., a] * moved[..., b], axis=0) for a, b in VOIGT], axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lifetimes = np.where(counted & (gamma > 0), 1 / (4 * np.pi * gamma), 0.0)
+    scale = WATTS / (crystal.volume * len(mesh.addresses)) * weights[:, None]
+    mode_kappa = (scale * capacity * lifetimes)[..., None] * squares
+    return Relaxation(mesh, points, weights, own, temperatures, gamma, capacity, mode_kappa, parts)

@@ -1,0 +1,156 @@
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import phono3py
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from typer.testing import CliRunner
+
+from ase_mlx.adapters.phono3py import load_third_order, write_kappa
+from ase_mlx.adapters.phono3py.conductivity import mesh_numbers
+from ase_mlx.adapters.phonopy import ImaginaryModesError, conductivity
+from ase_mlx.cli import app
+from ase_mlx.phonons.tensor_files import load_tensor, save_tensor
+
+DATA = Path(__file__).parents[1] / "reference" / "data" / "phono3py-si"
+YAML = DATA / "phono3py_params.yaml.xz"
+MESH = (5, 5, 5)
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    return load_third_order(YAML)
+
+
+@pytest.fixture(scope="module")
+def found(silicon):
+    return conductivity(silicon, mesh=MESH, temperatures=[300, 600], rank=48)
+
+
+def test_all_that_was_asked_for_comes_back(found):
+    assert found.kappa.shape == (2, 6) and found.kappa_std is None
+    assert found.kappa[0, 0] > found.kappa[1, 0] > 0
+    assert found.certificate.temperature == 300
+    assert "95 %" in str(found.certificate)
+    assert found.compression.tensor.rank == 48
+    assert not found.compression.reached and "certificate" in found.notes[0]
+
+
+def test_without_compression_there_is_nothing_to_certify(silicon):
+    plain = conductivity(silicon, mesh=MESH, temperatures=[300], rank=None)
+    assert plain.certificate is None and plain.compression is None and plain.notes == ()
+
+
+def test_hdf5_has_the_layout_of_phono3py(found, silicon, tmp_path, monkeypatch):
+    path = write_kappa(found.modes, silicon.primitive.volume, tmp_path / "kappa.hdf5")
+    monkeypatch.chdir(tmp_path)
+    silicon.mesh_numbers = list(MESH)
+    silicon.init_phph_interaction()
+    silicon.run_thermal_conductivity(temperatures=[300, 600], write_kappa=True)
+    with h5py.File(path) as ours, h5py.File("kappa-m555.hdf5") as theirs:
+        for name in set(theirs) - {"version", "boundary_mfp"}:
+            assert ours[name].shape == theirs[name].shape, name
+        for name in ("temperature", "mesh", "weight", "frequency", "heat_capacity", "qpoint", "kappa_unit_conversion"):
+            np.testing.assert_allclose(ours[name][()], theirs[name][()], rtol=1e-5, atol=1e-6, err_msg=name)
+        assert ours["gv_by_gv"][()].sum() == pytest.approx(theirs["gv_by_gv"][()].sum(), rel=1e-6)
+        np.testing.assert_allclose(np.sum(ours["mode_kappa"], axis=(1, 2)) / 125, ours["kappa"], rtol=1e-10, atol=1e-10)
+
+
+def test_tensor_survives_its_file(found, tmp_path):
+    path = save_tensor(found.compression.tensor, tmp_path / "tensor.safetensors")
+    back = load_tensor(path)
+    q = np.random.default_rng(0).random((3, 3))
+    np.testing.assert_array_equal(back.transform(q), found.compression.tensor.transform(q))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        load_tensor(path)
+    with pytest.raises(FileNotFoundError, match="ase-mlx compress"):
+        load_tensor(tmp_path / "none.safetensors")
+
+
+def test_crystal_and_calculator_are_enough(tmp_path):
+    copper = conductivity(
+        bulk("Cu"), EMT(), mesh=MESH, temperatures=[300], rank=24, supercell=(2, 2, 2), folder=tmp_path
+    )
+    assert 1 < copper.kappa[0, 0] < 100
+    again = conductivity(
+        bulk("Cu"), EMT(), mesh=MESH, temperatures=[300], rank=24, supercell=(2, 2, 2), folder=tmp_path
+    )
+    np.testing.assert_array_equal(again.kappa, copper.kappa)
+
+
+def test_yaml_without_forces_is_refused(silicon, tmp_path):
+    silicon.save(tmp_path / "phono3py_disp.yaml", settings={"force_sets": False})
+    with pytest.raises(ValueError, match="without forces"):
+        conductivity(tmp_path / "phono3py_disp.yaml")
+    with pytest.raises(FileNotFoundError, match="phono3py_params"):
+        conductivity(tmp_path / "nothing.yaml")
+    (tmp_path / "bad.yaml").write_text("no: yaml of phono3py\n")
+    with pytest.raises(ValueError, match="cannot read"):
+        conductivity(tmp_path / "bad.yaml")
+
+
+def test_truncated_force_constants_are_refused(silicon, tmp_path):
+    silicon.save(tmp_path / "phono3py_disp.yaml", settings={"force_sets": False})
+    phono3py.file_IO.write_fc3_to_hdf5(
+        silicon.fc3, filename=str(tmp_path / "fc3.hdf5"), p2s_map=silicon.primitive.p2s_map
+    )
+    whole = (tmp_path / "fc3.hdf5").read_bytes()
+    (tmp_path / "fc3.hdf5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="whole"):
+        conductivity(tmp_path / "phono3py_disp.yaml")
+
+
+def test_broken_force_constants_are_reported_and_mended_on_request(silicon, tmp_path):
+    broken = silicon.fc3.copy()
+    broken[0, 1, 2] += 0.2
+    silicon.save(tmp_path / "phono3py_disp.yaml", settings={"force_sets": False})
+    indices = silicon.primitive.p2s_map
+    phono3py.file_IO.write_fc3_to_hdf5(broken, filename=str(tmp_path / "fc3.hdf5"), p2s_map=indices)
+    phono3py.file_IO.write_fc2_to_hdf5(silicon.fc2, filename=str(tmp_path / "fc2.hdf5"), p2s_map=indices)
+    with pytest.warns(UserWarning, match="break permutation symmetry by .* %"):
+        load_third_order(tmp_path / "phono3py_disp.yaml")
+    mended = load_third_order(tmp_path / "phono3py_disp.yaml", symmetrize=True)
+    assert np.abs(mended.fc3 - mended.fc3.transpose(0, 2, 1, 3, 5, 4)).max() < 1e-8
+
+
+def test_unstable_crystal_has_no_conductivity(silicon):
+    stable = silicon.fc2.copy()
+    try:
+        silicon.fc2 = -stable
+        with pytest.raises(ImaginaryModesError, match="Imaginary modes"):
+            conductivity(silicon, mesh=MESH)
+    finally:
+        silicon.fc2 = stable
+
+
+def test_wrong_calls_say_what_was_expected(silicon):
+    with pytest.raises(ValueError, match="without a calculator"):
+        conductivity(bulk("Si"))
+    with pytest.raises(ValueError, match="positive numbers"):
+        conductivity(silicon, temperatures=[0])
+    with pytest.raises(ValueError, match="length in Å"):
+        conductivity(silicon, mesh=(5, 5))
+    with pytest.raises(MemoryError, match="GB"):
+        conductivity(silicon, mesh=(200, 200, 200))
+    assert mesh_numbers(silicon, 60.0) == (19, 19, 19)
+
+
+def test_command_line_from_yaml_to_figure(tmp_path):
+    shutil.copy(YAML, tmp_path / "silicon.yaml.xz")
+    run = CliRunner().invoke(
+        app, ["conductivity", str(tmp_path / "silicon.yaml.xz"), "--mesh", "5 5 5", "--rank", "48",
+              "-o", str(tmp_path / "out"), "-t", "300", "--isotopes", "--json", str(tmp_path / "out.json")],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    for name in ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    run = CliRunner().invoke(app, ["compress", str(YAML), "--rank", "24", "-o", str(tmp_path / "t.safetensors")])
+    assert run.exit_code == 0, run.output
+    assert load_tensor(tmp_path / "t.safetensors").rank == 24
+    for wrong in (["--rank", "many"], ["--mesh", "a b"], ["--mesh", "5 5 4"]):
+        run = CliRunner().invoke(app, ["conductivity", str(YAML), *wrong, "-o", str(tmp_path / "out2")])
+        assert run.exit_code != 0

@@ -1,0 +1,144 @@
+"""Linewidths and conductivities of published force sets: against phono3py 4.8 on the same force constants."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ase_mlx.adapters.phono3py import load_third_order
+from ase_mlx.adapters.phono3py.crystal import crystal_of
+from ase_mlx.phonons.accumulation import accumulated, mean_free_paths
+from ase_mlx.phonons.brillouin import Mesh
+from ase_mlx.phonons.certificate import certify
+from ase_mlx.phonons.compression import compress
+from ase_mlx.phonons.iterative import iterative_kappa
+from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
+from ase_mlx.phonons.transport import relaxation_times, shared
+
+DATA = Path(__file__).parent / "data"
+TEMPERATURES = np.array([100.0, 300.0, 1000.0])
+NUMBERS = (5, 5, 5)
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    return load_third_order(DATA / "phono3py-si" / "phono3py_params.yaml.xz")
+
+
+@pytest.fixture(scope="module")
+def crystal(silicon):
+    return crystal_of(silicon)
+
+
+@pytest.fixture(scope="module")
+def exact(crystal):
+    return relaxation_times(crystal, NUMBERS, TEMPERATURES)
+
+
+@pytest.fixture(scope="module")
+def compressed(crystal):
+    made = compress(crystal, 48)
+    return made, relaxation_times(crystal, NUMBERS, TEMPERATURES, made.tensor)
+
+
+def theirs(ph, **options):
+    ph.mesh_numbers = list(NUMBERS)
+    ph.init_phph_interaction()
+    ph.run_thermal_conductivity(temperatures=TEMPERATURES, **options)
+    return ph.thermal_conductivity
+
+
+def test_exact_route_gives_linewidths_and_conductivity_of_phono3py(silicon, exact):
+    found = theirs(silicon)
+    np.testing.assert_array_equal(found.grid_weights, exact.weights)
+    np.testing.assert_allclose(exact.gamma, found.gamma[0], rtol=2e-6, atol=1e-12)
+    np.testing.assert_allclose(exact.kappa[:, :3], found.kappa[0, :, :3], rtol=2e-6)
+
+
+def test_boundaries_scatter_as_in_phono3py(silicon, crystal):
+    found = relaxation_times(crystal, NUMBERS, TEMPERATURES, boundary=1e4)
+    np.testing.assert_allclose(found.kappa[:, 0], theirs(silicon, boundary_mfp=1.0).kappa[0, :, 0], rtol=1e-5)
+
+
+def test_isotopes_scatter_as_in_phono3py_up_to_its_choice_of_degenerate_modes(silicon, crystal):
+    variances = np.array([2e-4, 2e-4])
+    found = relaxation_times(crystal, NUMBERS, TEMPERATURES, mass_variances=variances)
+    peer = theirs(silicon, is_isotope=True, mass_variances=variances)
+    extra = found.gamma[0] - relaxation_times(crystal, NUMBERS, TEMPERATURES[:1]).gamma[0]
+    averaged = np.stack([shared(g, f) for g, f in zip(peer.gamma_isotope[0], found.modes.frequencies, strict=True)])
+    assert np.sum(found.weights[:, None] * extra) == pytest.approx(np.sum(found.weights[:, None] * averaged), rel=0.03)
+    np.testing.assert_allclose(found.kappa[:, 0], peer.kappa[0, :, 0], rtol=0.03)
+
+
+def test_iterative_solution_is_near_the_direct_one_of_phono3py(silicon, crystal):
+    fine = relaxation_times(crystal, (9, 9, 9), TEMPERATURES[1:2])
+    kappa, parts = iterative_kappa(crystal, fine)
+    silicon.mesh_numbers = [9, 9, 9]
+    silicon.init_phph_interaction()
+    silicon.run_thermal_conductivity(is_LBTE=True, temperatures=TEMPERATURES[1:2])
+    assert kappa[0, 0] == pytest.approx(silicon.thermal_conductivity.kappa[0, 0, 0], rel=2e-3)
+    assert kappa[0, 0] > fine.kappa[0, 0]
+    np.testing.assert_allclose(parts.sum(axis=(1, 2)), kappa)
+    np.testing.assert_allclose(kappa[0, :3], kappa[0, 0])
+
+
+def test_compressed_conductivity_is_near_and_its_certificate_holds(crystal, exact, compressed):
+    made, found = compressed
+    error = found.kappa[1, 0] / exact.kappa[1, 0] - 1
+    assert abs(error) < 0.05
+    assert made.ratios[0] > 1500
+    low, high = certify(crystal, made.tensor, found).kappa
+    assert low < high < low + 0.1
+    assert low - 0.01 < error < high + 0.01
+
+
+def test_conductivity_is_a_positive_multiple_of_unity_in_a_cubic_crystal(compressed):
+    kappa = compressed[1].kappa
+    assert np.all(kappa[:, :3] > 0)
+    np.testing.assert_allclose(kappa[:, :3], kappa[:, :1].repeat(3, axis=1), rtol=1e-10)
+    assert np.abs(kappa[:, 3:]).max() < 1e-10 * kappa.max()
+
+
+def test_accumulation_ends_at_the_conductivity(exact):
+    for by in ("frequency", "mean free path"):
+        axis, kappa = accumulated(exact, 300.0, by)
+        assert np.all(np.diff(axis) >= 0) and np.all(np.diff(kappa) >= 0)
+        assert kappa[-1] == pytest.approx(exact.kappa[1, :3].mean())
+    assert mean_free_paths(exact).max() < 1e6
+    with pytest.raises(ValueError, match="expected one of"):
+        accumulated(exact, 301.0, "frequency")
+    with pytest.raises(ValueError, match="mean free path"):
+        accumulated(exact, 300.0, "speed")
+
+
+def test_delta_weights_integrate_to_one(crystal):
+    mesh = Mesh(NUMBERS, crystal.group.rotations)
+    cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
+    values = np.random.default_rng(0).random(15)
+    levels = (np.arange(20000) + 0.5) / 20000
+    assert np.mean([delta_weight(values, cells.corners, x) for x in levels]) == pytest.approx(1.0, rel=1e-4)
+    np.testing.assert_array_equal(cells.neighbours[:, 0], np.arange(125))
+    np.testing.assert_array_equal(cells.opposite[cells.opposite], np.arange(15))
+
+
+def test_triplets_conserve_momentum_and_stand_for_all_pairs(crystal):
+    mesh = Mesh((4, 4, 4), crystal.group.rotations)
+    points, weights = mesh.irreducible
+    assert weights.sum() == 64
+    for point in points:
+        pairs, counts = mesh.triplets(int(point))
+        total = mesh.points[point] + mesh.points[pairs[:, 0]] + mesh.points[pairs[:, 1]]
+        np.testing.assert_allclose(total, np.rint(total), atol=1e-12)
+        assert counts.sum() == 64
+
+
+def test_mesh_that_breaks_the_point_group_is_refused(crystal):
+    with pytest.raises(ValueError, match="breaks the point group"):
+        relaxation_times(crystal, (5, 5, 4), TEMPERATURES)
+    with pytest.raises(ValueError, match="three positive integers"):
+        Mesh((5, 5, 0), crystal.group.rotations)
+
+
+def test_rank_that_is_none_is_refused(crystal):
+    with pytest.raises(ValueError, match="rank"):
+        compress(crystal, 0)
