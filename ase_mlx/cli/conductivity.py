@@ -22,14 +22,10 @@ Source = Annotated[
         help="A file that ASE reads, or phono3py's yaml with forces (FORCES_FC3 or fc3.hdf5 may lie beside it).",
     ),
 ]
-Yaml = Annotated[
-    Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")
-]
+Yaml = Annotated[Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 TensorFile = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A safetensors file.")]
-Rank = Annotated[
-    str, typer.Option("--rank", help="Products in the compressed tensor; auto: as many as needed; none.")
-]
+Rank = Annotated[str, typer.Option("--rank", help="Products in the compressed tensor; auto: as many as needed; none.")]
 Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
 Temperatures = Annotated[
     list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")

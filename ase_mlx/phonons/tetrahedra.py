@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 
 from ase_mlx.phonons.brillouin import Mesh
 
+FLAT = 1e-10
+"""Tetrahedra in which f changes by less (in its own unit) are left out: rounding alone puts a level inside them."""
+
 
 @dataclass(frozen=True)
 class Tetrahedra:
@@ -75,7 +78,7 @@ def delta_weight(values: np.ndarray, corners: np.ndarray, level: float) -> float
         x, y, z = values[corners[k, 1]], values[corners[k, 2]], values[corners[k, 3]]
         low, high, lower, higher = min(own, x), max(own, x), min(y, z), max(y, z)
         e0, e3 = min(low, lower), max(high, higher)
-        if not e0 < level < e3:
+        if not e0 < level < e3 or e3 - e0 < FLAT:
             continue
         inner, outer = max(low, lower), min(high, higher)
         e1, e2 = min(inner, outer), max(inner, outer)

@@ -24,6 +24,9 @@ LOWEST = 1e-4
 DEGENERATE = 1e-4
 """THz: modes closer than this share their linewidth."""
 
+ASIDE = 1e-6
+"""THz: elastic weights are taken on both sides. At equal points of a star the level lies on corners of tetrahedra."""
+
 WATTS = 1602.1766208
 """1 eV/(K ps Å) in W/(m K)."""
 
@@ -39,8 +42,8 @@ class Relaxation:
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy; `gamma` in THz (half width at half maximum; lifetime 1/(4πΓ) in
     ps); `heat_capacity` in eV/K per mode; `mode_kappa` in W/(m K), its sum over points and bands is `kappa`; `weights`
-    are the points of each star, dimensionless. `parts` are those of each triplet of `mesh.triplets` in Γ in THz, at the
-    temperature of index `middle`.
+    are the points of each star, dimensionless. `products` are v⊗v averaged over the point group in (THz Å)². `parts`
+    are those of each triplet of `mesh.triplets` in Γ in THz, at the temperature of index `middle`.
 
     Source: ours.
     """
@@ -53,6 +56,7 @@ class Relaxation:
     gamma: Float[np.ndarray, "t stars bands"]
     heat_capacity: Float[np.ndarray, "t stars bands"]
     mode_kappa: Float[np.ndarray, "t stars bands 6"]
+    products: Float[np.ndarray, "stars bands 6"]
     parts: tuple[Float[np.ndarray, "_ bands"], ...]
 
     @property
@@ -188,7 +192,9 @@ def isotope_linewidths(
     for j, f in enumerate(modes.frequencies[point]):
         near = (around.min(axis=1) < f) & (f < around.max(axis=1)) & (modes.frequencies > LOWEST)
         for q, k in zip(*np.nonzero(near), strict=True):
-            found[j] += squares[q, j, k] * delta_weight(np.ascontiguousarray(around[q, :, k]), cells.corners, f)
+            values = np.ascontiguousarray(around[q, :, k])
+            sides = (delta_weight(values, cells.corners, f + side) for side in (-ASIDE, ASIDE))
+            found[j] += squares[q, j, k] * sum(sides) / 2
     return np.where(modes.frequencies[point] > LOWEST, np.pi / 4 * modes.frequencies[point] ** 2 * found / size, 0.0)
 
 
@@ -224,4 +230,4 @@ def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, part
         lifetimes = np.where(counted & (gamma > 0), 1 / (4 * np.pi * gamma), 0.0)
     scale = WATTS / (crystal.volume * len(mesh.addresses)) * weights[:, None]
     mode_kappa = (scale * capacity * lifetimes)[..., None] * squares
-    return Relaxation(mesh, points, weights, own, temperatures, gamma, capacity, mode_kappa, parts)
+    return Relaxation(mesh, points, weights, own, temperatures, gamma, capacity, mode_kappa, squares, parts)

@@ -56,7 +56,7 @@ class Conductivity:
 def conductivity(
     source: Atoms | str | Path | Phono3py,
     calculator=None,
-    mesh: float | Sequence[int] = MESH,
+    mesh: float | Sequence[float] = MESH,
     temperatures: Num[np.ndarray, " t"] | Sequence[float] = TEMPERATURES,
     rank: int | Literal["auto"] | None = "auto",
     *,
@@ -143,7 +143,7 @@ def _solved(
     return Conductivity(temperatures, kappa, None, certificate, made, result, ph, tuple(notes))
 
 
-def mesh_numbers(ph: Phono3py, mesh: float | Sequence[int]) -> tuple[int, int, int]:
+def mesh_numbers(ph: Phono3py, mesh: float | Sequence[float]) -> tuple[int, int, int]:
     """Turn a length in Å into numbers of points that respect the symmetry; three numbers pass as they are.
 
     Raises:

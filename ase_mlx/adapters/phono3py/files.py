@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ase_mlx.phonons.transport import VOIGT, WATTS, Relaxation
+from ase_mlx.phonons.transport import WATTS, Relaxation
 
 
 def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
@@ -31,14 +31,12 @@ def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
     Source: phono3py's file format.
     """
     points, modes = len(found.mesh.addresses), found.modes
-    velocities = modes.velocities
-    stars = np.stack([velocities[..., a] * velocities[..., b] for a, b in VOIGT], axis=-1)
     arrays = {
         "temperature": found.temperatures,
         "mesh": np.array(found.mesh.numbers),
         "frequency": modes.frequencies,
-        "group_velocity": velocities,
-        "gv_by_gv": stars * found.weights[:, None, None],
+        "group_velocity": modes.velocities,
+        "gv_by_gv": found.products * found.weights[:, None, None],
         "heat_capacity": found.heat_capacity,
         "kappa": found.kappa,
         "mode_kappa": found.mode_kappa * points,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
-from phonopy import Phonopy
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import property_or_none
@@ -57,12 +56,12 @@ def check_precision(calculator) -> None:
 
 
 def displacement_forces(
-    ph: Phonopy, calculator, members: bool = False, store: Store | None = None, progress: Progress | None = None
+    ph, calculator, members: bool = False, store: Store | None = None, progress: Progress | None = None
 ) -> Float[np.ndarray, "..."] | None:
     """Forces of the displaced supercells less those at rest, in eV/Å; None where members are asked and there are none.
 
     Args:
-        ph: with displacements, Å.
+        ph: phonopy's or phono3py's object with displacements, Å.
         calculator: any ASE calculator, eV and Å.
         members: shape (members, displacements, atoms, 3) of the ensemble instead of (displacements, atoms, 3).
         store: finished supercells are taken from it and put there.
@@ -100,7 +99,7 @@ def displacement_forces(
     return np.moveaxis(moved, 1, 0) if members else moved
 
 
-def forces_at_rest(ph: Phonopy, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]:
+def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]:
     """Forces of the undisplaced atoms in eV/Å; with a warning where these, or the stress, say that it is no minimum.
 
     Of our models those of the unit cell, which repeat exactly in a supercell, and of any calculator where symmetry
@@ -135,7 +134,7 @@ def forces_at_rest(ph: Phonopy, calculator, store: Store) -> Float[np.ndarray, "
     return known["forces"]
 
 
-def _members_at_rest(ph: Phonopy, calculator, store: Store) -> np.ndarray | None:
+def _members_at_rest(ph, calculator, store: Store) -> np.ndarray | None:
     cell = _at_rest(ph, calculator)
     known = store.fetch("forces_members", cell)
     if known is None:
@@ -147,18 +146,18 @@ def _members_at_rest(ph: Phonopy, calculator, store: Store) -> np.ndarray | None
     return known["forces_members"]
 
 
-def _at_rest(ph: Phonopy, calculator) -> Atoms:
+def _at_rest(ph, calculator) -> Atoms:
     whole = not isinstance(calculator, Calculator) and not _held_by_symmetry(ph)
     return to_ase(ph.supercell if whole else ph.unitcell)
 
 
-def _held_by_symmetry(ph: Phonopy) -> bool:
+def _held_by_symmetry(ph) -> bool:
     """Tell whether no atom can feel a force at rest: none of its directions is left alone by all that fixes it."""
     sites = (ph.symmetry.get_site_symmetry(atom) for atom in ph.symmetry.get_independent_atoms())
     return all(np.abs(rotations.mean(axis=0)).max() < 1e-8 for rotations in sites)
 
 
-def _unitcell_atoms(ph: Phonopy) -> np.ndarray:
+def _unitcell_atoms(ph) -> np.ndarray:
     """Index of each supercell atom in the unit cell."""
     return np.array([ph.supercell.u2u_map[atom] for atom in ph.supercell.s2u_map])
 
