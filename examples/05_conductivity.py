@@ -13,7 +13,7 @@ k = conductivity(
     Calculator("sigesn", dtype="float64"),
     mesh=(11, 11, 11),
     temperatures=[200, 300, 600],
-    rank=96,  # "auto" would add products until held-out elements are met within 3 %
+    rank=96,  # "auto" would add products until held-out elements are met within 2.5 %
     solver="iterative",
     isotopes=True,
 )

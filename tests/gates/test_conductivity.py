@@ -74,14 +74,16 @@ def test_tensor_survives_its_file(found, tmp_path):
 
 
 def test_crystal_and_calculator_are_enough(tmp_path):
-    copper = conductivity(
-        bulk("Cu"), EMT(), mesh=MESH, temperatures=[300], rank=24, supercell=(2, 2, 2), folder=tmp_path
-    )
+    options = {"mesh": MESH, "temperatures": [300], "rank": 24, "supercell": (2, 2, 2), "folder": tmp_path}
+    copper = conductivity(bulk("Cu", cubic=True), EMT(), **options)
     assert 1 < copper.kappa[0, 0] < 100
-    again = conductivity(
-        bulk("Cu"), EMT(), mesh=MESH, temperatures=[300], rank=24, supercell=(2, 2, 2), folder=tmp_path
-    )
+    again = conductivity(bulk("Cu", cubic=True), EMT(), **options)
     np.testing.assert_array_equal(again.kappa, copper.kappa)
+
+
+def test_supercell_without_anharmonicity_is_refused():
+    with pytest.raises(ValueError, match="larger supercell"):
+        conductivity(bulk("Cu"), EMT(), mesh=MESH, supercell=(2, 2, 2))
 
 
 def test_yaml_without_forces_is_refused(silicon, tmp_path):

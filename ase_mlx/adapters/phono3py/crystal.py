@@ -15,17 +15,27 @@ from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.third_order import ThirdOrder
 
 
+VANISHING = 1e-8
+"""eV/Å³."""
+
+
 def crystal_of(ph: Phono3py) -> Crystal:
     """Take force constants (eV/Å³), space group and phonons out of phono3py's object.
 
     Raises:
-        ValueError: no force constants.
+        ValueError: no force constants, or third-order ones that vanish.
 
     Source: ours.
     """
     if ph.fc3 is None or ph.fc2 is None:
         missing = "third" if ph.fc3 is None else "second"
         raise ValueError(f"got a Phono3py without {missing}-order force constants, expected both; set ph.forces first.")
+    largest = float(np.abs(ph.fc3).max())
+    if largest < VANISHING:
+        raise ValueError(
+            f"The third-order force constants vanish (largest {largest:.1e} eV/Å³): in a supercell of {len(ph.supercell)} "
+            "atoms their images cancel, or no forces were read. Take a larger supercell."
+        )
     primitive = ph.primitive
     vectors, images = primitive.get_smallest_vectors()
     constants = ph.fc3 if len(ph.fc3) == len(primitive) else ph.fc3[primitive.p2s_map]
