@@ -14,7 +14,6 @@ from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.third_order import ThirdOrder
 
-
 VANISHING = 1e-8
 """eV/Å³."""
 
@@ -33,8 +32,8 @@ def crystal_of(ph: Phono3py) -> Crystal:
     largest = float(np.abs(ph.fc3).max())
     if largest < VANISHING:
         raise ValueError(
-            f"The third-order force constants vanish (largest {largest:.1e} eV/Å³): in a supercell of {len(ph.supercell)} "
-            "atoms their images cancel, or no forces were read. Take a larger supercell."
+            f"The third-order force constants vanish (largest {largest:.1e} eV/Å³): in a supercell of "
+            f"{len(ph.supercell)} atoms their images cancel, or no forces were read. Take a larger supercell."
         )
     primitive = ph.primitive
     vectors, images = primitive.get_smallest_vectors()
