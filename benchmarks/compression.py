@@ -126,9 +126,9 @@ def others(case: Case, size: int) -> list[dict]:
         kappa = relaxation_times(crystal, (MESH,) * 3, [300.0]).kappa[0, COMPONENT]
         away = np.linalg.norm(rebuilt - cube) / np.linalg.norm(cube)
         found.append({"form": name, "numbers": numbers, "tensor": 100 * away, "kappa": 100 * (kappa / exact - 1)})
-        print(f"{name:34}{numbers:9d}{100 * away:10.2f}{100 * (kappa / exact - 1):+10.1f}", flush=True)
+        print(f"{name:34}{numbers:9d}{100 * away:10.2f}{100 * (kappa / exact - 1):+11.3g}", flush=True)
 
-    print(f"\n{'other forms of silicon, 11³, 300 K':34}{'numbers':>9}{'tensor, %':>10}{'kappa, %':>10}")
+    print(f"\n{'other forms of silicon, 11³, 300 K':34}{'numbers':>9}{'tensor, %':>10}{'kappa, %':>11}")
     side = longest_sides(case)
     for factor in (1, 10):
         cuts = np.unique(np.round(side, 4)) + 1e-3
