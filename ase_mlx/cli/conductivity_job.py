@@ -22,7 +22,7 @@ def write_results(found, name: str, folder: Path) -> dict:
     from ase_mlx.phonons.tensor_files import save_tensor
 
     mesh = " × ".join(str(n) for n in found.modes.mesh.numbers)
-    write_kappa(found.modes, float(found.phono3py.primitive.volume), folder / "kappa.hdf5")
+    write_kappa(found.modes, found.phono3py, folder / "kappa.hdf5")
     rows = [
         {"T (K)": float(t), **{c: float(x) for c, x in zip(COMPONENTS, _clean(kappa), strict=True)}}
         for t, kappa in zip(found.temperatures, found.kappa, strict=True)

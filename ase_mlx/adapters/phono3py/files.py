@@ -8,18 +8,20 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from phono3py import Phono3py
+from phonopy.phonon.grid import BZGrid
 
 from ase_mlx.phonons.transport import WATTS, Relaxation
 
 
-def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
+def write_kappa(found: Relaxation, ph: Phono3py, path: str | Path) -> Path:
     """Write linewidths and conductivity as phono3py does, in the relaxation-time approximation.
 
     Frequencies and gamma in THz, group velocities in THz Å, heat capacities in eV/K, kappa in W/(m K).
 
     Args:
         found: the conductivity.
-        volume: of the primitive cell in Å³.
+        ph: phono3py's object, for the primitive cell (Å) and phono3py's numbering of wave vectors.
         path: of the file; a whole one replaces it.
 
     Returns:
@@ -31,6 +33,10 @@ def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
     Source: phono3py's file format.
     """
     points, modes = len(found.mesh.addresses), found.modes
+    grid = BZGrid(
+        found.mesh.numbers, lattice=ph.primitive.cell, symmetry_dataset=ph.primitive_symmetry.dataset, use_grg=False
+    )
+    numbers = grid.grg2bzg[found.irreducible]
     arrays = {
         "temperature": found.temperatures,
         "mesh": np.array(found.mesh.numbers),
@@ -41,10 +47,10 @@ def write_kappa(found: Relaxation, volume: float, path: str | Path) -> Path:
         "kappa": found.kappa,
         "mode_kappa": found.mode_kappa * points,
         "gamma": found.gamma,
-        "qpoint": modes.points,
+        "qpoint": grid.addresses[numbers] / np.array(found.mesh.numbers),
         "weight": found.weights,
-        "grid_point": found.irreducible,
-        "kappa_unit_conversion": WATTS / (2 * np.pi) / volume,
+        "grid_point": numbers,
+        "kappa_unit_conversion": WATTS / (2 * np.pi) / ph.primitive.volume,
     }
     part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
     with h5py.File(part, "w") as file:
