@@ -30,6 +30,9 @@ ASIDE = 1e-6
 WATTS = 1602.1766208
 """1 eV/(K ps Å) in W/(m K)."""
 
+EXACT_CHUNK = 512
+"""Triplets at a time from uncompressed force constants: 110 MB for 64 atoms, two in the primitive cell."""
+
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """xx yy zz yz xz xy."""
 
@@ -165,9 +168,14 @@ class Interaction:
 
         Source: ours.
         """
-        whole = np.column_stack([np.full(len(triplets), point), triplets])
-        used, place = np.unique(whole, return_inverse=True)
-        return np.abs(self.exact.elements(self.points[used], self.legs[used], place.reshape(whole.shape))) ** 2
+        found = np.empty((len(triplets), *3 * self.legs.shape[2:]))
+        for lo in range(0, len(triplets), EXACT_CHUNK):
+            part = triplets[lo : lo + EXACT_CHUNK]
+            whole = np.column_stack([np.full(len(part), point), part])
+            used, place = np.unique(whole, return_inverse=True)
+            elements = self.exact.elements(self.points[used], self.legs[used], place.reshape(whole.shape))
+            found[lo : lo + EXACT_CHUNK] = np.abs(elements) ** 2
+        return found
 
 
 def isotope_linewidths(

@@ -19,6 +19,7 @@ from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_vari
 from ase_mlx.adapters.phono3py.force_constants import load_third_order, third_order
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
+from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
 from ase_mlx.phonons.iterative import iterative_kappa
@@ -36,9 +37,10 @@ class Conductivity:
     """A lattice thermal conductivity and all it was made from.
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
-    unit, None where none is known. `certificate` bounds what compression changed; it is None where nothing was
-    compressed, as is `compression`, the tensor with its errors. `modes` has linewidths and shares of all phonons, and
-    the conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
+    unit, None where none is known. `certificate` bounds what compression changed in the relaxation-time approximation;
+    it is None where nothing was compressed, as is `compression`, the tensor with its errors. `modes` has linewidths and
+    shares of all phonons, and the conductivity, in the relaxation-time approximation; `phono3py` is the object with the
+    force constants.
 
     Source: ours.
     """
@@ -129,6 +131,7 @@ def _solved(
     numbers = mesh_numbers(ph, mesh)
     _check_memory(numbers, len(ph.primitive), len(temperatures), rank)
     crystal, made, tensor, notes = crystal_of(ph), None, None, []
+    Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if rank is not None:
         made = compress(crystal, rank)
         tensor = made.tensor
