@@ -37,6 +37,9 @@ Boundary = Annotated[float | None, typer.Option("--boundary", min=1e-6, metavar=
 Solver = Annotated[
     Literal["rta", "iterative"], typer.Option("--solver", help="Relaxation times, or the whole Boltzmann equation.")
 ]
+Order = Annotated[
+    Literal["3", "4"], typer.Option("--order", help="4: four-phonon scattering too (a calculator is needed).")
+]
 Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force constants onto all their symmetries.")]
 
 
@@ -48,6 +51,7 @@ def conductivity(
     temperature: Temperatures = tuple(float(t) for t in range(100, 1001, 100)),
     rank: Rank = "auto",
     solver: Solver = "rta",
+    order: Order = "3",
     supercell: Shape = "10",
     displacement: Displacement = 0.03,
     relax: Relax = True,
@@ -81,15 +85,18 @@ def conductivity(
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
     made = None
-    if not hasattr(given, "fc3"):
+    crystal = not hasattr(given, "fc3")
+    if crystal or order == "4":
         with exits.reading("--calculator"):
             from ase_mlx.adapters.factories import named_calculator
 
-            made = named_calculator(covering(list(given.symbols)) if calculator == "auto" else calculator, device)
+            symbols = given.symbols if crystal else given.unitcell.symbols
+            made = named_calculator(covering(list(symbols)) if calculator == "auto" else calculator, device)
     with progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
-            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, device=device, folder=out / "work",
+            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
+            folder=out / "work",
             progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
     result = write_results(found, source.name, out)

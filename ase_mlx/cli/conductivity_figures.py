@@ -53,6 +53,9 @@ def _temperatures(ax, found) -> None:
     for k, (name, color) in enumerate(zip(("xx", "yy", "zz"), (MODEL, DOUBT, GREY), strict=True)):
         if split or k == 0:
             ax.plot(found.temperatures, trace[:, k], "o-", color=color, markersize=4, label=f"κ {name}")
+            if found.kappa_std is not None:
+                low, high = (trace[:, k] + sign * found.kappa_std[:, k] for sign in (-1, 1))
+                ax.fill_between(found.temperatures, np.maximum(low, 1e-3 * trace[:, k]), high, color=color, alpha=0.2)
     if split:
         ax.legend()
     ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="lattice thermal conductivity")
@@ -70,7 +73,12 @@ def _temperatures(ax, found) -> None:
 
 
 def _linewidths(ax, modes, at: int) -> None:
-    counted = modes.gamma[at] > 0
-    ax.scatter(modes.modes.frequencies[counted], modes.gamma[at][counted], s=7, color=MODEL, alpha=0.5, linewidths=0)
+    counted, f = modes.gamma[at] > 0, modes.modes.frequencies
+    style = {"s": 7, "alpha": 0.5, "linewidths": 0}
+    ax.scatter(f[counted], modes.gamma[at][counted], color=MODEL, label="all scattering", **style)
+    if modes.four is not None:
+        part = modes.four.gamma[at]
+        ax.scatter(f[part > 0], part[part > 0], color=DOUBT, label="four phonons", **style)
+        ax.legend(markerscale=2)
     ax.set(xlabel="frequency (THz)", ylabel="half linewidth Γ (THz)", yscale="log")
     ax.set(title=f"linewidths, {modes.temperatures[at]:g} K")

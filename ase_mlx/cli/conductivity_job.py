@@ -27,9 +27,13 @@ def write_results(found, name: str, folder: Path) -> dict:
         {"T (K)": float(t), **{c: float(x) for c, x in zip(COMPONENTS, _clean(kappa), strict=True)}}
         for t, kappa in zip(found.temperatures, found.kappa, strict=True)
     ]
+    if found.kappa_std is not None:
+        for row, std in zip(rows, found.kappa_std, strict=True):
+            row["std"] = float(std[:3].mean())
     with (folder / "kappa.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS)])
+        bars = [] if found.kappa_std is None else ["std_W/(m K)"]
+        table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars])
         table.writerows([[f"{x:.8g}" for x in row.values()] for row in rows])
     files, notes = ["kappa.hdf5", "kappa.csv", "conductivity.png"], list(found.notes)
     certificate = None
@@ -43,6 +47,16 @@ def write_results(found, name: str, folder: Path) -> dict:
         )  # fmt: skip
         notes.insert(1, f"Certificate: {found.certificate}.")
         certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
+    if found.quartic is not None:
+        made, modes = found.quartic, found.modes
+        save_tensor(made.tensor, folder / "quartic.safetensors", {"source": name, "held_out_error": made.held_out})
+        files.append("quartic.safetensors")
+        less = 1 - modes.kappa[modes.middle, :3].mean() / modes.three_phonon_kappa[modes.middle, :3].mean()
+        notes.append(
+            f"Four-phonon scattering takes {100 * less:.1f} % off kappa({modes.temperatures[modes.middle]:g} K); "
+            f"fourth order: rank {made.tensor.rank}, {made.ratios[0]:.2g} times smaller than the tensor, held-out "
+            f"forces off by {100 * made.held_out:.0f} %."
+        )
     draw_conductivity(found, f"{name}: {found.phono3py.primitive.formula}, {mesh}", folder / "conductivity.png")
     return {"mesh": mesh, "rows": rows, "certificate": certificate, "notes": notes, "files": files}
 

@@ -126,17 +126,23 @@ class SpaceGroup:
         return chosen
 
     def patterns(
-        self, sites: Int[np.ndarray, "sites 4"], subgroup: Sequence[tuple[int, np.ndarray]]
+        self, sites: Int[np.ndarray, "sites 4"], subgroup: Sequence[tuple[int, np.ndarray]], sign: int = 1
     ) -> Float[np.ndarray, "sites 3 patterns"]:
-        """Orthonormal displacement patterns on sites that a subgroup leaves alone and that sum to zero; dimensionless.
+        """Orthonormal displacement patterns on sites that sum to zero and that a subgroup leaves alone; dimensionless.
+
+        Args:
+            sites: a set that the subgroup maps onto itself, dimensionless.
+            subgroup: the identity first.
+            sign: −1 for patterns that all but the identity turn around: their even powers are left alone, too.
 
         Source: ours.
         """
         size, place = len(sites), {tuple(s): k for k, s in enumerate(sites)}
         projector = np.zeros((size, 3, size, 3))
-        for operation, shift in subgroup:
+        for number, (operation, shift) in enumerate(subgroup):
             target = [place[tuple(s)] for s in self.move(operation, shift, sites)]
-            projector[target, :, np.arange(size), :] += self.cartesian[operation] / len(subgroup)
+            turned = self.cartesian[operation] * (sign if number else 1)
+            projector[target, :, np.arange(size), :] += turned / len(subgroup)
         uniform = np.tile(np.eye(3), (size, 1)) / np.sqrt(size)
         keep = projector.reshape(3 * size, -1)
         keep = keep - uniform @ (uniform.T @ keep)

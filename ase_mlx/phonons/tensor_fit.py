@@ -18,10 +18,10 @@ class Kind:
     Source: ours.
     """
 
-    def __init__(self, group: SpaceGroup, centre: np.ndarray, subgroup: list, radius: float) -> None:
+    def __init__(self, group: SpaceGroup, centre: np.ndarray, subgroup: list, radius: float, sign: int = 1) -> None:
         self.group = group
         self.sites = group.around(centre, radius)
-        self.patterns = group.patterns(self.sites, subgroup)
+        self.patterns = group.patterns(self.sites, subgroup, sign)
         self.operations = np.array(group.cosets(subgroup))
 
     def orbit(self, coefficients: np.ndarray) -> Orbit:
@@ -58,19 +58,21 @@ class Kind:
         return torch.from_numpy(found.reshape(*found.shape[:3], -1))
 
 
-def kinds(group: SpaceGroup, radius: float) -> list[Kind]:
+def kinds(group: SpaceGroup, radius: float, order: int = 3) -> list[Kind]:
     """List the kinds of mode functions of a crystal: about each inequivalent atom, each kind of mirror kept.
 
     Args:
         group: the space group.
         radius: of the mode functions in Å.
+        order: of the force constants, dimensionless; for even ones, mirrors may turn functions around.
 
     Source: ours.
     """
     return [
-        Kind(group, group.positions[atom], subgroup, radius)
+        Kind(group, group.positions[atom], subgroup, radius, sign)
         for atom in group.classes()
         for subgroup in group.subgroups(group.positions[atom])
+        for sign in ((1,) if order % 2 or len(subgroup) == 1 else (1, -1))
     ]
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor, strengths
 from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.four_phonon import CompressedQuartic, FourPhonon, four_phonon_linewidths
 from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
@@ -46,7 +47,8 @@ class Relaxation:
     `kappa` in W/(m K) in the order xx yy zz yz xz xy; `gamma` in THz (half width at half maximum; lifetime 1/(4πΓ) in
     ps); `heat_capacity` in eV/K per mode; `mode_kappa` in W/(m K), its sum over points and bands is `kappa`; `weights`
     are the points of each star, dimensionless. `products` are v⊗v averaged over the point group in (THz Å)². `parts`
-    are those of each triplet of `mesh.triplets` in Γ in THz, at the temperature of index `middle`.
+    are those of each triplet of `mesh.triplets` in Γ in THz, at the temperature of index `middle`; `four` is what
+    four-phonon scattering adds to `gamma`, None where it was not asked for.
 
     Source: ours.
     """
@@ -61,6 +63,7 @@ class Relaxation:
     mode_kappa: Float[np.ndarray, "t stars bands 6"]
     products: Float[np.ndarray, "stars bands 6"]
     parts: tuple[Float[np.ndarray, "_ bands"], ...]
+    four: FourPhonon | None = None
 
     @property
     def middle(self) -> int:
@@ -78,6 +81,19 @@ class Relaxation:
         """
         return self.mode_kappa.sum(axis=(1, 2))
 
+    @property
+    def three_phonon_kappa(self) -> Float[np.ndarray, "t 6"]:
+        """What the conductivity in W/(m K) would be without four-phonon scattering, xx yy zz yz xz xy.
+
+        Source: ours.
+        """
+        if self.four is None:
+            return self.kappa
+        rest = self.gamma - self.four.gamma
+        with np.errstate(divide="ignore", invalid="ignore"):
+            longer = np.where(rest > 0, self.gamma / rest, 0.0)
+        return (self.mode_kappa * longer[..., None]).sum(axis=(1, 2))
+
 
 def relaxation_times(
     crystal: Crystal,
@@ -88,6 +104,7 @@ def relaxation_times(
     boundary: float | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    quartic: CompressedTensor | None = None,
 ) -> Relaxation:
     """Conductivity in the relaxation-time approximation, from compressed or (tensor=None) from exact elements.
 
@@ -100,6 +117,7 @@ def relaxation_times(
         boundary: mean free path in Å of scattering at boundaries.
         device: of torch, for the elements.
         progress: called with the number of points done and in all.
+        quartic: compressed fourth-order force constants, for four-phonon scattering too.
 
     Returns:
         Linewidths and conductivity.
@@ -134,7 +152,22 @@ def relaxation_times(
     own = crystal.modes(mesh.points[points], True)
     if boundary is not None:
         gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
-    return _collect(crystal, mesh, own, temperatures, gamma, tuple(kept))
+    four = None
+    if quartic is not None:
+        four = _four_phonon(crystal, mesh, occupations, quartic, device, progress)
+        gamma += four.gamma
+    return _collect(crystal, mesh, own, temperatures, gamma, tuple(kept), four)
+
+
+def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
+    modes = crystal.modes(mesh.points, True)
+    squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.third.masses, LOWEST), device)
+    found = four_phonon_linewidths(
+        mesh, modes, crystal.group.lattice, occupations, squares, LOWEST, progress=progress
+    )  # fmt: skip
+    own = modes.frequencies[mesh.irreducible[0]]
+    blocks = np.stack([shared(found.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
+    return FourPhonon(blocks.mean(axis=0), blocks)
 
 
 class Interaction:
@@ -225,7 +258,7 @@ def shared(
     return values @ (same / same.sum(axis=0))
 
 
-def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, parts) -> Relaxation:
+def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, parts, four) -> Relaxation:
     points, weights = mesh.irreducible
     counted = own.frequencies > LOWEST
     safe = np.where(counted, own.frequencies, 1.0)
@@ -238,4 +271,4 @@ def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, part
         lifetimes = np.where(counted & (gamma > 0), 1 / (4 * np.pi * gamma), 0.0)
     scale = WATTS / (crystal.volume * len(mesh.addresses)) * weights[:, None]
     mode_kappa = (scale * capacity * lifetimes)[..., None] * squares
-    return Relaxation(mesh, points, weights, own, temperatures, gamma, capacity, mode_kappa, squares, parts)
+    return Relaxation(mesh, points, weights, own, temperatures, gamma, capacity, mode_kappa, squares, parts, four)

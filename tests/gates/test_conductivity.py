@@ -12,7 +12,7 @@ from ase.calculators.emt import EMT
 from typer.testing import CliRunner
 
 from ase_mlx.adapters.phono3py import load_third_order, write_kappa
-from ase_mlx.adapters.phono3py.conductivity import mesh_numbers
+from ase_mlx.adapters.phono3py.crystal import mesh_numbers
 from ase_mlx.adapters.phonopy import ImaginaryModesError, conductivity
 from ase_mlx.cli import app
 from ase_mlx.phonons.tensor_files import load_tensor, save_tensor

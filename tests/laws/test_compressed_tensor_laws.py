@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import spglib
 from ase import Atoms
 from ase.build import bulk
 
+from ase_mlx.adapters.ase.supercells import symmetry_of
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.tensor_fit import kinds
@@ -25,9 +25,8 @@ CRYSTALS = {
 @pytest.fixture(params=CRYSTALS, scope="module")
 def tensor(request):
     atoms = CRYSTALS[request.param]
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    found = spglib.get_symmetry(cell, symprec=1e-5)
-    group = SpaceGroup(cell[0], cell[1], found["rotations"], found["translations"])
+    found = symmetry_of(atoms, 1e-5)
+    group = SpaceGroup(atoms.cell.array, atoms.get_scaled_positions(), found.rotations, found.translations)
     random = np.random.default_rng(0)
     orbits = tuple(kind.orbit(random.normal(size=(2, kind.patterns.shape[-1]))) for kind in kinds(group, 4.5))
     return CompressedTensor(3, group, orbits)

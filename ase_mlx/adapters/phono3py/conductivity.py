@@ -13,10 +13,11 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float, Num
 from phono3py import Phono3py
-from phonopy.phonon.grid import length2mesh
 
-from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of
+from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of, mesh_numbers
 from ase_mlx.adapters.phono3py.force_constants import load_third_order, third_order
+from ase_mlx.adapters.phono3py.fourth_order import fourth_order
+from ase_mlx.adapters.phono3py.members import relative_std
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
 from ase_mlx.phonons.brillouin import Mesh
@@ -38,9 +39,9 @@ class Conductivity:
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
     unit, None where none is known. `certificate` bounds what compression changed in the relaxation-time approximation;
-    it is None where nothing was compressed, as is `compression`, the tensor with its errors. `modes` has linewidths and
-    shares of all phonons, and the conductivity, in the relaxation-time approximation; `phono3py` is the object with the
-    force constants.
+    it is None where nothing was compressed, as is `compression`, the tensor with its errors. `quartic` is the
+    fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths and shares of all phonons, and the
+    conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
 
     Source: ours.
     """
@@ -50,6 +51,7 @@ class Conductivity:
     kappa_std: Float[np.ndarray, "t 6"] | None
     certificate: Certificate | None
     compression: Compression | None
+    quartic: Compression | None
     modes: Relaxation
     phono3py: Phono3py
     notes: tuple[str, ...]
@@ -69,6 +71,7 @@ def conductivity(
     boundary: float | None = None,
     tolerance: float = 0.05,
     solver: Literal["rta", "iterative"] = "rta",
+    order: Literal[3, 4] = 3,
     symmetrize: bool = False,
     device: str = "cpu",
     folder: str | Path | None = None,
@@ -78,7 +81,8 @@ def conductivity(
 
     Args:
         source: a crystal (Å) with a calculator, phono3py's yaml with forces, or its object with force constants.
-        calculator: any ASE calculator, eV and Å, in double precision; for a crystal alone.
+        calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order. One of
+            ours whose model has members gives a crystal's conductivity its error bar.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
         rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing.
@@ -89,6 +93,7 @@ def conductivity(
         boundary: mean free path between boundaries, in units of μm as in phono3py.
         tolerance: frequencies in THz above minus this pass as numerical noise.
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
+        order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         symmetrize: project force constants that were read onto all their symmetries.
         device: of torch.
         folder: finished supercells of a crystal are kept there.
@@ -104,63 +109,60 @@ def conductivity(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
-    temperatures = _checked(temperatures, solver, isinstance(source, Atoms) and calculator is None)
+    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator)
     if isinstance(source, Atoms):
         ph = third_order(source, calculator, supercell, displacement, relax, folder=folder, progress=progress)
     else:
         ph = source if isinstance(source, Phono3py) else load_third_order(source, symmetrize)
-    options = (mass_variances_of(ph) if isotopes else None, None if boundary is None else 1e4 * boundary, device)
-    return _solved(ph, mesh, temperatures, rank, solver, tolerance, options, progress)
+    judge(stability(harmonic_of(ph)), "error", tolerance)
+    numbers = mesh_numbers(ph, mesh)
+    _check_memory(numbers, len(ph.primitive), len(temperatures), rank)
+    crystal = crystal_of(ph)
+    Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
+    made = None if rank is None else compress(crystal, rank)
+    quartic = fourth_order(ph, calculator, folder=folder, progress=progress) if order == 4 else None
+    tensor = None if made is None else made.tensor
+    result = relaxation_times(
+        crystal, numbers, temperatures, tensor, mass_variances_of(ph) if isotopes else None,
+        None if boundary is None else 1e4 * boundary, device, progress, None if quartic is None else quartic.tensor,
+    )  # fmt: skip
+    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, progress)[0]
+    certificate = None if tensor is None else certify(crystal, tensor, result)
+    std = None
+    if isinstance(source, Atoms):
+        std = relative_std(ph, calculator, temperatures, folder, progress)
+    bars = None if std is None else std * kappa
+    return Conductivity(temperatures, kappa, bars, certificate, made, quartic, result, ph, _notes(made, quartic))
 
 
-def _checked(temperatures, solver: str, alone: bool) -> np.ndarray:
-    if alone:
+def _notes(made: Compression | None, quartic: Compression | None) -> tuple[str, ...]:
+    found = []
+    if made is not None and not made.reached:
+        found.append(
+            f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
+            "see the certificate, or take rank=None."
+        )
+    if quartic is not None and not quartic.reached:
+        found.append(
+            f"Held-out fourth-order forces are missed by {100 * quartic.held_out:.0f} %, more than "
+            f"{100 * quartic.tolerance:g} %: four-phonon linewidths may be off by several percent."
+        )
+    return tuple(found)
+
+
+def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -> np.ndarray:
+    if crystal and calculator is None:
         raise ValueError("got a crystal without a calculator, expected one; or give phono3py's yaml with forces.")
     if solver not in ("rta", "iterative"):
         raise ValueError(f'solver: got "{solver}", expected "rta" or "iterative".')
+    if order not in (3, 4):
+        raise ValueError(f"order: got {order}, expected 3, or 4 for four-phonon scattering too.")
+    if order == 4 and calculator is None:
+        raise ValueError("order=4 needs a calculator: fourth-order force constants are learned from its forces.")
     found = np.asarray(temperatures, dtype=float)
     if found.ndim != 1 or not len(found) or np.any(found <= 0):
         raise ValueError(f"temperatures: got {found} K, expected positive numbers.")
     return found
-
-
-def _solved(
-    ph: Phono3py, mesh, temperatures, rank, solver: str, tolerance: float, options: tuple, progress
-) -> Conductivity:
-    judge(stability(harmonic_of(ph)), "error", tolerance)
-    numbers = mesh_numbers(ph, mesh)
-    _check_memory(numbers, len(ph.primitive), len(temperatures), rank)
-    crystal, made, tensor, notes = crystal_of(ph), None, None, []
-    Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
-    if rank is not None:
-        made = compress(crystal, rank)
-        tensor = made.tensor
-        if not made.reached:
-            notes.append(
-                f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
-                "see the certificate, or take rank=None."
-            )
-    result = relaxation_times(crystal, numbers, temperatures, tensor, *options, progress)
-    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, progress)[0]
-    certificate = None if tensor is None else certify(crystal, tensor, result)
-    return Conductivity(temperatures, kappa, None, certificate, made, result, ph, tuple(notes))
-
-
-def mesh_numbers(ph: Phono3py, mesh: float | Sequence[float]) -> tuple[int, int, int]:
-    """Turn a length in Å into numbers of points that respect the symmetry; three numbers pass as they are.
-
-    Raises:
-        ValueError: neither.
-
-    Source: phonopy's rule (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
-    """
-    if np.ndim(mesh) == 0 and np.isfinite(mesh) and mesh > 0:
-        found = length2mesh(float(mesh), ph.primitive.cell, ph.primitive_symmetry.pointgroup_operations)
-    else:
-        found = np.asarray(mesh)
-    if found.shape != (3,) or np.any(found < 1) or np.any(found != np.rint(found)):
-        raise ValueError(f"mesh: got {mesh}, expected three positive integers or a length in Å.")
-    return tuple(int(n) for n in found)
 
 
 def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, rank) -> None:

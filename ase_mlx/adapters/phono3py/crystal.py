@@ -3,11 +3,14 @@
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from phono3py import Phono3py
 from phono3py.other.isotope import get_mass_variances
 from phonopy import Phonopy
+from phonopy.phonon.grid import length2mesh
 
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.modes import Modes
@@ -76,6 +79,23 @@ def mass_variances_of(ph: Phono3py) -> Float[np.ndarray, " atoms"]:
     Source: phonopy's table of isotopes (J. R. de Laeter et al., Pure Appl. Chem. 75, 683 (2003)).
     """
     return get_mass_variances(ph.primitive)
+
+
+def mesh_numbers(ph: Phono3py, mesh: float | Sequence[float]) -> tuple[int, int, int]:
+    """Turn a length in Å into numbers of points that respect the symmetry; three numbers pass as they are.
+
+    Raises:
+        ValueError: neither.
+
+    Source: phonopy's rule (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+    """
+    if np.ndim(mesh) == 0 and np.isfinite(mesh) and mesh > 0:
+        found = length2mesh(float(mesh), ph.primitive.cell, ph.primitive_symmetry.pointgroup_operations)
+    else:
+        found = np.asarray(mesh)
+    if found.shape != (3,) or np.any(found < 1) or np.any(found != np.rint(found)):
+        raise ValueError(f"mesh: got {mesh}, expected three positive integers or a length in Å.")
+    return tuple(int(n) for n in found)
 
 
 def _reach(cell: np.ndarray) -> float:

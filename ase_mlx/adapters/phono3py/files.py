@@ -52,6 +52,8 @@ def write_kappa(found: Relaxation, ph: Phono3py, path: str | Path) -> Path:
         "grid_point": numbers,
         "kappa_unit_conversion": WATTS / (2 * np.pi) / ph.primitive.volume,
     }
+    if found.four is not None:
+        arrays["gamma_four_phonon"] = found.four.gamma  # a part of gamma; phono3py's tools pass over it
     part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
     with h5py.File(part, "w") as file:
         for name, array in arrays.items():

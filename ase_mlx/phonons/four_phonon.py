@@ -1,0 +1,239 @@
+"""Linewidths of phonons from four-phonon scattering.
+
+Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ase_mlx.phonons.brillouin import Mesh
+from ase_mlx.phonons.compressed import CompressedTensor
+from ase_mlx.phonons.linewidths import AMU, BLOCKS, HBAR
+from ase_mlx.phonons.modes import Modes
+
+STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 4
+"""|V|² in eV² per |element|² in (eV/Å⁴)² (amu THz)^-4; on a mesh, over its number of points squared. Source: ours."""
+
+RATE = np.pi / 6 / (2 * np.pi * HBAR) ** 2
+"""Γ in THz per |V|² in eV² and δ in 1/THz: π/(ħ² 3!) of the loop with three lines. Source: as above, eqs. 3 to 6."""
+
+NARROWEST = 1 / 500
+"""Least width of energy conservation over the highest frequency."""
+
+TAIL = 3.0
+"""Widths at which a Gaussian ends; what lies beyond (0.3 %) is counted in."""
+
+QUARTETS = 5_000
+"""Of each point: all of them where there are fewer, so many random ones otherwise."""
+
+CHUNK = 1024
+"""Quartets at a time: 5 MB for two atoms."""
+
+SIGNS = np.array([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)][:-1], dtype=float)
+"""Created (1) or absorbed (−1) phonons; absorbing all three never conserves energy."""
+
+
+class Quartic(Protocol):
+    """What gives squared elements of four phonons, `CompressedQuartic` or an exact one.
+
+    Source: ours.
+    """
+
+    def __call__(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "t b b b b"]:
+        """|element|² of one q₁ and many (q₂, q₃, q₄), in (eV/Å⁴)² (amu THz)^-4.
+
+        Source: ours.
+        """
+        ...
+
+
+class CompressedQuartic:
+    """Squared elements of four phonons of a mesh, from compressed force constants.
+
+    Source: ours.
+    """
+
+    def __init__(self, tensor: CompressedTensor, mesh: Mesh, legs: np.ndarray, device: str = "cpu") -> None:
+        self.tables = torch.from_numpy(tensor.tables(mesh.points, legs).astype(np.complex64)).to(device)
+        self.signs = torch.from_numpy(tensor.signs).to(self.tables)
+
+    def __call__(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "t b b b b"]:
+        """|Σ_ξ s_ξ A(q₁) A(q₂) A(q₃) A(q₄)|² in (eV/Å⁴)² (amu THz)^-4.
+
+        Source: Y. Luo et al., arXiv 2503.05913.
+        """
+        tables, (bands, rank) = self.tables, self.tables.shape[1:]
+        first = (tables[point] * self.signs)[:, None]
+        found = torch.empty((len(quartets), bands * bands, bands * bands), dtype=tables.real.dtype)
+        for lo in range(0, len(quartets), 32):
+            b, c, d = (tables[torch.from_numpy(quartets[lo : lo + 32, k]).to(tables.device)] for k in range(3))
+            left = (first * b[:, None]).reshape(len(b), -1, rank)
+            elements = left @ (c[:, :, None] * d[:, None]).reshape(len(b), -1, rank).mT
+            found[lo : lo + 32] = elements.real.square() + elements.imag.square()
+        return found.view(-1, *4 * (bands,)).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class FourPhonon:
+    """Half widths at half maximum in THz by four-phonon scattering on the irreducible points of a mesh.
+
+    `blocks` are what each of several random parts of the quartets says, at points where they were sampled; equal to
+    `gamma` elsewhere.
+
+    Source: ours.
+    """
+
+    gamma: Float[np.ndarray, "t stars bands"]
+    blocks: Float[np.ndarray, "blocks t stars bands"]
+
+    @property
+    def std(self) -> Float[np.ndarray, "t stars bands"]:
+        """Standard error of sampling in THz, zero where all quartets were taken.
+
+        Source: ours.
+        """
+        return self.blocks.std(axis=0, ddof=1) / np.sqrt(len(self.blocks))
+
+
+def quartets(
+    mesh: Mesh, point: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, "quartets 3"], Float[np.ndarray, " quartets"], bool]:
+    """Find (q₂, q₃, q₄) with q₁ + q₂ + q₃ + q₄ = G, reduced by the little group of q₁ and exchanges, or draw some.
+
+    Args:
+        mesh: the mesh.
+        point: the index of q₁, dimensionless.
+        rng: for the draw.
+
+    Returns:
+        Indices, how many ordered pairs (q₂, q₃) each one stands for, and whether they were drawn; dimensionless.
+
+    Source: ours; for the draw, Z. Guo et al., npj Comput. Mater. 10, 31 (2024).
+    """
+    size, little = len(mesh.addresses), mesh.images[mesh.images[:, point] == point]
+
+    def fourth(second: np.ndarray, third: np.ndarray) -> np.ndarray:
+        return mesh.index(-(mesh.addresses[point] + mesh.addresses[second] + mesh.addresses[third]))
+
+    if size**2 > 6 * len(little) * QUARTETS:
+        second, third = rng.integers(size, size=(2, QUARTETS))
+        return np.column_stack([second, third, fourth(second, third)]), np.full(QUARTETS, size**2 / QUARTETS), True
+    second, third = np.triu_indices(size)
+    last = fourth(second, third)
+    found = np.column_stack([second, third, last])[last >= third]
+    exchanges = np.where(found[:, 0] == found[:, 2], 1, 6)
+    exchanges[(found[:, 0] == found[:, 1]) ^ (found[:, 1] == found[:, 2])] = 3
+    lowest = found[:, 0] * size + found[:, 1]
+    for images in little:
+        moved = np.sort(images[found], axis=1)
+        np.minimum(lowest, moved[:, 0] * size + moved[:, 1], out=lowest)
+    keys, place = np.unique(lowest, return_inverse=True)
+    counts = np.bincount(place, weights=exchanges)
+    return np.column_stack([keys // size, keys % size, fourth(keys // size, keys % size)]), counts, False
+
+
+def four_phonon_linewidths(
+    mesh: Mesh,
+    modes: Modes,
+    lattice: Float[np.ndarray, "3 3"],
+    occupations: Float[np.ndarray, "q bands temperatures"],
+    squares: Quartic,
+    lowest: float,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> FourPhonon:
+    """Half widths at half maximum by four-phonon scattering on the irreducible points of a mesh.
+
+    Energy is conserved within Gaussians as wide as the energy changes over a cell of the mesh. On large meshes each
+    point takes a random part of its quartets.
+
+    Args:
+        mesh: the mesh.
+        modes: of all its points, with velocities.
+        lattice: row vectors of the primitive cell in Å.
+        occupations: of all modes at each temperature, dimensionless.
+        squares: gives |element|² in (eV/Å⁴)² (amu THz)^-4.
+        lowest: modes below this frequency in THz take no part.
+        seed: of the random part.
+        progress: called with the number of points done and in all.
+
+    Returns:
+        Γ in THz; the lifetime is 1/(4πΓ) in ps.
+
+    Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016); adaptive widths as W. Li et al., Phys. Rev. B 85,
+    195436 (2012), over both free wave vectors.
+    """
+    points, rng = mesh.irreducible[0], np.random.default_rng(seed)
+    steps = modes.velocities @ _cell(mesh, lattice)
+    narrowest = NARROWEST * float(modes.frequencies.max())
+    blocks = np.zeros((BLOCKS, occupations.shape[2], len(points), modes.frequencies.shape[1]))
+    for k, point in enumerate(points):
+        found, counts, drawn = quartets(mesh, int(point), rng)
+        for lo in range(0, len(found), CHUNK):
+            part = found[lo : lo + CHUNK]
+            widths = _widths(
+                modes.frequencies[point], part, counts[lo : lo + CHUNK], squares(int(point), part), modes.frequencies,
+                steps, occupations, SIGNS, lowest, narrowest,
+            )  # fmt: skip
+            blocks[:, :, k] += widths.transpose(0, 2, 1)
+        blocks[:, :, k] = BLOCKS * blocks[:, :, k] if drawn else blocks[:, :, k].sum(axis=0)
+        if progress is not None:
+            progress(k + 1, len(points))
+    blocks *= RATE * STRENGTH / len(mesh.addresses) ** 2
+    return FourPhonon(blocks.mean(axis=0), blocks)
+
+
+def _cell(mesh: Mesh, lattice: np.ndarray) -> np.ndarray:
+    """Edges of a cell of the mesh in 1/Å (columns), or rather axes with the mean of their squares over the point group.
+
+    A parallelepiped has less symmetry than the crystal, and equivalent processes would get different widths.
+    """
+    turns = lattice.T @ mesh.rotations @ np.linalg.inv(lattice.T)
+    edges = turns @ (np.linalg.inv(lattice) / np.array(mesh.numbers))
+    return np.linalg.cholesky((edges @ edges.transpose(0, 2, 1)).mean(axis=0))
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def _widths(
+    own, quartets, counts, squares, frequencies, steps, occupations, signs, lowest, narrowest
+):  # pragma: no cover, compiled
+    size, bands, temperatures = len(counts), len(own), occupations.shape[2]
+    parts = np.zeros((BLOCKS, bands, temperatures))
+    for block in numba.prange(BLOCKS):
+        mine = parts[block]
+        for t in range(block, size, BLOCKS):
+            a, b, c = quartets[t]
+            for j in range(bands):
+                for k in range(bands):
+                    for m in range(bands):
+                        fa, fb, fc = frequencies[a, j], frequencies[b, k], frequencies[c, m]
+                        if min(fa, fb, fc) <= lowest:
+                            continue
+                        u, v, w = steps[a, j], steps[b, k], steps[c, m]
+                        alone, uv, uw, vw = 0.0, 0.0, 0.0, 0.0
+                        for x in range(3):
+                            alone += u[x] * u[x] + v[x] * v[x] + w[x] * w[x]
+                            uv += u[x] * v[x]
+                            uw += u[x] * w[x]
+                            vw += v[x] * w[x]
+                        for s in range(len(signs)):
+                            p, q, r = signs[s]
+                            width = max(np.sqrt(max(alone - p * q * uv - p * r * uw - q * r * vw, 0.0)) / 3, narrowest)
+                            energy = p * fa + q * fb + r * fc
+                            for i in range(bands):
+                                off = (own[i] - energy) / width
+                                if own[i] <= lowest or abs(off) > TAIL:
+                                    continue
+                                weight = counts[t] * squares[t, i, j, k, m] * np.exp(-0.5 * off * off) / width
+                                for x in range(temperatures):
+                                    na, nb, nc = occupations[a, j, x], occupations[b, k, x], occupations[c, m, x]
+                                    ahead = (na + (p > 0)) * (nb + (q > 0)) * (nc + (r > 0))
+                                    back = (na + (p < 0)) * (nb + (q < 0)) * (nc + (r < 0))
+                                    mine[i, x] += weight * (ahead - back)
+    return parts * (1 / (np.sqrt(2 * np.pi) * 0.9973002))
