@@ -40,6 +40,10 @@ Solver = Annotated[
 Order = Annotated[
     Literal["3", "4"], typer.Option("--order", help="4: four-phonon scattering too (a calculator is needed).")
 ]
+Learn = Annotated[
+    bool, typer.Option("--learn", help="Learn the third order from random displacements, never held as an array.")
+]
+Std = Annotated[bool, typer.Option("--std/--no-std", help="Error bars from the calculator's members.")]
 Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force constants onto all their symmetries.")]
 
 
@@ -52,6 +56,8 @@ def conductivity(
     rank: Rank = "auto",
     solver: Solver = "rta",
     order: Order = "3",
+    learn: Learn = False,
+    std: Std = True,
     supercell: Shape = "10",
     displacement: Displacement = 0.03,
     relax: Relax = True,
@@ -86,7 +92,7 @@ def conductivity(
         given = _read(source, symmetrize)
     made = None
     crystal = not hasattr(given, "fc3")
-    if crystal or order == "4":
+    if crystal or learn or order == "4":
         with exits.reading("--calculator"):
             from ase_mlx.adapters.factories import named_calculator
 
@@ -95,8 +101,8 @@ def conductivity(
     with progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
-            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
-            folder=out / "work",
+            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), learn=learn, std=std,
+            device=device, folder=out / "work",
             progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
     result = write_results(found, source.name, out)

@@ -43,10 +43,11 @@ def write_results(found, name: str, folder: Path) -> dict:
         files.append("tensor.safetensors")
         notes.insert(
             0, f"Rank {made.tensor.rank}, {full:.0f} times smaller than the tensor ({compact:.0f} times than the "
-            f"translation-reduced one), fitted in {made.seconds:.0f} s.",
+            f"translation-reduced one), fitted in {made.seconds:.0f} s; held-out error {100 * made.held_out:.1f} %.",
         )  # fmt: skip
-        notes.insert(1, f"Certificate: {found.certificate}.")
-        certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
+        if found.certificate is not None:
+            notes.insert(1, f"Certificate: {found.certificate}.")
+            certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
     if found.quartic is not None:
         made, modes = found.quartic, found.modes
         save_tensor(made.tensor, folder / "quartic.safetensors", {"source": name, "held_out_error": made.held_out})

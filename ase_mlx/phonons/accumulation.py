@@ -6,7 +6,7 @@ Source: F. Yang and C. Dames, Phys. Rev. B 87, 035437 (2013).
 import numpy as np
 from jaxtyping import Float
 
-from ase_mlx.phonons.transport import Relaxation
+from ase_mlx.phonons.transport import Relaxation, shared
 
 
 def accumulated(
@@ -39,6 +39,29 @@ def accumulated(
     shares = found.mode_kappa[at[0], :, :, :3].mean(axis=-1).ravel()
     order = np.argsort(axis.ravel())
     return axis.ravel()[order], np.cumsum(shares[order])
+
+
+def normal_and_umklapp(
+    found: Relaxation, lattice: Float[np.ndarray, "3 3"]
+) -> tuple[Float[np.ndarray, "stars bands"], Float[np.ndarray, "stars bands"]]:
+    """Split the linewidths of three-phonon scattering in THz, at the temperature of index `middle`.
+
+    Args:
+        found: linewidths on a mesh.
+        lattice: row vectors of the primitive cell in Å.
+
+    Returns:
+        The parts of normal and of Umklapp processes in Γ in THz.
+
+    Source: R. Peierls, Ann. Phys. 395, 1055 (1929).
+    """
+    split = []
+    for k, point in enumerate(found.irreducible):
+        normal = found.mesh.is_normal(int(point), found.mesh.triplets(int(point))[0], lattice)
+        parts = (found.parts[k][normal].sum(axis=0), found.parts[k][~normal].sum(axis=0))
+        split.append([shared(part, found.modes.frequencies[k]) for part in parts])
+    both = np.array(split)
+    return both[:, 0], both[:, 1]
 
 
 def mean_free_paths(found: Relaxation) -> Float[np.ndarray, "t stars bands"]:

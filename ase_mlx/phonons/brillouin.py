@@ -3,11 +3,12 @@
 Source: ours.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,35 @@ class Mesh:
         numbers = np.array(self.numbers)
         moved = [np.rint((self.addresses / numbers) @ r.T * numbers).astype(int) for r in self.reciprocal]
         return np.stack([self.index(m) for m in moved])
+
+    def is_normal(
+        self, point: int, triplets: Int[np.ndarray, "triplets 2"], lattice: Float[np.ndarray, "3 3"]
+    ) -> Bool[np.ndarray, " triplets"]:
+        """Tell which triplets conserve momentum without a reciprocal vector, in the first Brillouin zone.
+
+        Of points on the border of the zone, any image will do.
+
+        Args:
+            point: the index of q₁, dimensionless.
+            triplets: indices of q₂ and q₃, dimensionless.
+            lattice: row vectors of the primitive cell in Å.
+
+        Returns:
+            True for normal processes, False for Umklapp; dimensionless.
+
+        Source: R. Peierls, Ann. Phys. 395, 1055 (1929).
+        """
+        shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+        lengths = np.linalg.norm((self.points[:, None] + shifts) @ np.linalg.inv(lattice).T, axis=-1)
+        nearest = lengths < lengths.min(axis=1, keepdims=True) + 1e-6 * lengths.max()
+        within = np.pad(nearest.reshape(-1, 3, 3, 3), ((0, 0), *3 * ((4, 4),)))
+        second, third = triplets.T
+        rest = -np.rint(self.points[point] + self.points[second] + self.points[third]).astype(int)
+        found = np.zeros(len(triplets), dtype=bool)
+        for a, b in itertools.product(shifts[nearest[point]], shifts):
+            x, y, z = (rest - a - b + 5).T
+            found |= within[second, b[0] + 5, b[1] + 5, b[2] + 5] & within[third, x, y, z]
+        return found
 
     @cached_property
     def irreducible(self) -> tuple[Int[np.ndarray, " stars"], Int[np.ndarray, " stars"]]:

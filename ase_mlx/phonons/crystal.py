@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
@@ -15,18 +16,20 @@ from ase_mlx.phonons.third_order import ThirdOrder
 
 @dataclass(frozen=True)
 class Crystal:
-    """The space group of a primitive cell, its third-order force constants, and its phonons at any wave vectors.
+    """The space group and masses (amu) of a primitive cell, its phonons at any wave vectors, and its third order.
 
     `modes` takes fractional wave vectors (dimensionless), and whether group velocities are wanted; `reach` is the
-    radius in Å of the largest sphere in the supercell of the force constants.
+    radius in Å of the largest sphere in the supercell of the force constants. `third` is None where third-order force
+    constants were never held as an array.
 
     Source: ours.
     """
 
     group: SpaceGroup
-    third: ThirdOrder
+    masses: Float[np.ndarray, " atoms"]
     modes: Callable[[np.ndarray, bool], Modes]
     reach: float
+    third: ThirdOrder | None
 
     @property
     def volume(self) -> float:

@@ -109,7 +109,7 @@ def fit_forces(
         sample: displacements in Å and forces in eV/Å of this order; a fifth of them are held out.
         reach: radius in Å of the largest sphere in the supercell.
         order: of the force constants, dimensionless.
-        tolerance: relative error of held-out forces; as in `TOLERANCES` by default.
+        tolerance: relative error of held-out forces, dimensionless; as in `TOLERANCES` by default.
         seconds: nothing is added after so many seconds.
         seed: of the start.
 
@@ -187,7 +187,7 @@ class ForceFit:
             self.signs[k] = torch.cat([self.signs[k], signs])
 
     def run(self, steps: int) -> float:
-        """Take at most so many steps of Levenberg and Marquardt; the relative error of forces comes back.
+        """Take at most so many steps of Levenberg and Marquardt; give the relative error of forces, dimensionless.
 
         Source: J. Nocedal and S. Wright, Numerical Optimization (2006), chapter 10.
         """

@@ -132,7 +132,7 @@ class SpaceGroup:
 
         Args:
             sites: a set that the subgroup maps onto itself, dimensionless.
-            subgroup: the identity first.
+            subgroup: operations and shifts, dimensionless, the identity first.
             sign: −1 for patterns that all but the identity turn around: their even powers are left alone, too.
 
         Source: ours.

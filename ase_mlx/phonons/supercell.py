@@ -123,7 +123,7 @@ def thermal_displacements(
     places = supercell.sites[:, :3] + crystal.group.positions[supercell.sites[:, 3]]
     waves = np.exp(2j * np.pi * modes.points @ places.T)
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)[:, supercell.sites[:, 3]]
-    masses = crystal.third.masses[supercell.sites[:, 3]]
+    masses = crystal.masses[supercell.sites[:, 3]]
     patterns = np.einsum("qj,qn,qnaj->qjna", np.sqrt(squares), waves, vectors) / np.sqrt(masses)[:, None]
     random = np.random.default_rng(seed).normal(size=(2, count, size * bands))
     flat = patterns.reshape(size * bands, -1)

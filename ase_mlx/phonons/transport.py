@@ -161,7 +161,7 @@ def relaxation_times(
 
 def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
     modes = crystal.modes(mesh.points, True)
-    squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.third.masses, LOWEST), device)
+    squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.masses, LOWEST), device)
     found = four_phonon_linewidths(
         mesh, modes, crystal.group.lattice, occupations, squares, LOWEST, progress=progress
     )  # fmt: skip
@@ -180,7 +180,7 @@ class Interaction:
         self, crystal: Crystal, mesh: Mesh, modes: Modes, tensor: CompressedTensor | None, device: str = "cpu"
     ) -> None:
         self.exact, self.points = crystal.third, mesh.points
-        self.legs = modes.legs(crystal.third.masses, LOWEST)
+        self.legs = modes.legs(crystal.masses, LOWEST)
         self.device, self.tables = device, None
         if tensor is not None:
             self.tables = torch.from_numpy(tensor.tables(mesh.points, self.legs).astype(np.complex64)).to(device)

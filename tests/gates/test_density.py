@@ -161,8 +161,6 @@ def test_wrong_calls_are_told(tmp_path, words, says):
     assert says in " ".join(done.stderr.replace("│", "").split())
 
 
-
-
 def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
     from ase_mlx.adapters.densities import write_restart
     from ase_mlx.data.espresso_density import on_grid, read_charge_density

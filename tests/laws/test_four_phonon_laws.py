@@ -26,7 +26,7 @@ def springs(group: SpaceGroup, points: np.ndarray, mass: float = 28.0) -> Modes:
 
     def matrices(q: np.ndarray) -> np.ndarray:
         found = np.zeros((len(q), 6, 6), dtype=complex)
-        for atom, (other, sign) in enumerate(((1, 1), (0, -1))):
+        for atom, other in enumerate((1, 0)):
             for cell in itertools.product((-1, 0, 1), repeat=3):
                 bond = (np.array(cell) + group.positions[other] - group.positions[atom]) @ group.lattice
                 length = np.linalg.norm(bond)
@@ -45,9 +45,7 @@ def springs(group: SpaceGroup, points: np.ndarray, mass: float = 28.0) -> Modes:
 
     values, vectors = frequencies(points)
     step = 1e-5
-    slopes = [
-        (frequencies(points + step * e)[0] - frequencies(points - step * e)[0]) / (2 * step) for e in np.eye(3)
-    ]
+    slopes = [(frequencies(points + step * e)[0] - frequencies(points - step * e)[0]) / (2 * step) for e in np.eye(3)]
     velocities = np.stack(slopes, axis=-1) @ group.lattice
     even = [shared(v.T, f).T for v, f in zip(velocities, values, strict=True)]  # those of degenerate modes are any
     return Modes(points, values, vectors, np.stack(even))

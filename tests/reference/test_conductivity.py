@@ -7,7 +7,7 @@ import pytest
 
 from ase_mlx.adapters.phono3py import load_third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of
-from ase_mlx.phonons.accumulation import accumulated, mean_free_paths
+from ase_mlx.phonons.accumulation import accumulated, mean_free_paths, normal_and_umklapp
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import certify
 from ase_mlx.phonons.compression import compress
@@ -154,3 +154,11 @@ def test_mesh_that_breaks_the_point_group_is_refused(crystal):
 def test_rank_that_is_none_is_refused(crystal):
     with pytest.raises(ValueError, match="rank"):
         compress(crystal, 0)
+
+
+def test_normal_and_umklapp_parts_are_those_of_phono3py(silicon, crystal, exact):
+    normal, umklapp = normal_and_umklapp(exact, crystal.group.lattice)
+    theirs_normal, theirs_umklapp = theirs(silicon, is_N_U=True).get_gamma_N_U()
+    np.testing.assert_allclose(normal, theirs_normal[0, 1], rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(umklapp, theirs_umklapp[0, 1], rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(normal + umklapp, exact.gamma[1], rtol=1e-10, atol=1e-15)

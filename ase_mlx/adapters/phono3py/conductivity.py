@@ -16,7 +16,7 @@ from phono3py import Phono3py
 
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of, mesh_numbers
 from ase_mlx.adapters.phono3py.force_constants import load_third_order, third_order
-from ase_mlx.adapters.phono3py.fourth_order import fourth_order
+from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.members import relative_std
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
@@ -39,7 +39,7 @@ class Conductivity:
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
     unit, None where none is known. `certificate` bounds what compression changed in the relaxation-time approximation;
-    it is None where nothing was compressed, as is `compression`, the tensor with its errors. `quartic` is the
+    it is None where nothing was compressed (as is `compression`, the tensor with its errors) or all was learned. `quartic` is the
     fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths and shares of all phonons, and the
     conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
 
@@ -72,6 +72,8 @@ def conductivity(
     tolerance: float = 0.05,
     solver: Literal["rta", "iterative"] = "rta",
     order: Literal[3, 4] = 3,
+    learn: bool = False,
+    std: bool = True,
     symmetrize: bool = False,
     device: str = "cpu",
     folder: str | Path | None = None,
@@ -81,8 +83,7 @@ def conductivity(
 
     Args:
         source: a crystal (Å) with a calculator, phono3py's yaml with forces, or its object with force constants.
-        calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order. One of
-            ours whose model has members gives a crystal's conductivity its error bar.
+        calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
         rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing.
@@ -94,6 +95,11 @@ def conductivity(
         tolerance: frequencies in THz above minus this pass as numerical noise.
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
+        learn: learn the third order from 360 supercells' forces too (the same ones), whatever the symmetry, and never
+            hold it as an array: for crystals where displaced pairs are too many. Wants a supercell of 15 Å or more;
+            no certificate, no error bar, no `rank`.
+        std: give a crystal's conductivity the error bar that the calculator's members say, if it has any; forces of
+            displaced pairs cost as much again for each.
         symmetrize: project force constants that were read onto all their symmetries.
         device: of torch.
         folder: finished supercells of a crystal are kept there.
@@ -109,35 +115,45 @@ def conductivity(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
-    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator)
+    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator, learn)
     if isinstance(source, Atoms):
-        ph = third_order(source, calculator, supercell, displacement, relax, folder=folder, progress=progress)
+        ph = third_order(
+            source, calculator, supercell, displacement, relax, pairs=not learn, folder=folder, progress=progress
+        )
     else:
         ph = source if isinstance(source, Phono3py) else load_third_order(source, symmetrize)
     judge(stability(harmonic_of(ph)), "error", tolerance)
     numbers = mesh_numbers(ph, mesh)
-    _check_memory(numbers, len(ph.primitive), len(temperatures), rank)
-    crystal = crystal_of(ph)
+    _check_memory(numbers, len(ph.primitive), len(temperatures), "auto" if learn else rank)
+    crystal = crystal_of(ph, third=not learn)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
-    made = None if rank is None else compress(crystal, rank)
-    quartic = fourth_order(ph, calculator, folder=folder, progress=progress) if order == 4 else None
+    if learn:
+        made = learned(ph, calculator, 3, folder=folder, progress=progress)
+    else:
+        made = None if rank is None else compress(crystal, rank)
+    quartic = learned(ph, calculator, 4, folder=folder, progress=progress) if order == 4 else None
     tensor = None if made is None else made.tensor
     result = relaxation_times(
         crystal, numbers, temperatures, tensor, mass_variances_of(ph) if isotopes else None,
         None if boundary is None else 1e4 * boundary, device, progress, None if quartic is None else quartic.tensor,
     )  # fmt: skip
     kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, progress)[0]
-    certificate = None if tensor is None else certify(crystal, tensor, result)
-    std = None
-    if isinstance(source, Atoms):
-        std = relative_std(ph, calculator, temperatures, folder, progress)
-    bars = None if std is None else std * kappa
-    return Conductivity(temperatures, kappa, bars, certificate, made, quartic, result, ph, _notes(made, quartic))
+    certificate = None if tensor is None or learn else certify(crystal, tensor, result)
+    spread = None
+    if std and isinstance(source, Atoms) and not learn:
+        spread = relative_std(ph, calculator, temperatures, folder, progress)
+    bars = None if spread is None else spread * kappa
+    return Conductivity(temperatures, kappa, bars, certificate, made, quartic, result, ph, _notes(made, quartic, learn))
 
 
-def _notes(made: Compression | None, quartic: Compression | None) -> tuple[str, ...]:
+def _notes(made: Compression | None, quartic: Compression | None, learn: bool) -> tuple[str, ...]:
     found = []
-    if made is not None and not made.reached:
+    if learn and not made.reached:
+        found.append(
+            f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "
+            f"{100 * made.tolerance:g} %: the conductivity may be off by more than a few percent."
+        )
+    elif made is not None and not made.reached:
         found.append(
             f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
             "see the certificate, or take rank=None."
@@ -150,7 +166,7 @@ def _notes(made: Compression | None, quartic: Compression | None) -> tuple[str, 
     return tuple(found)
 
 
-def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -> np.ndarray:
+def _checked(temperatures, solver: str, order: int, crystal: bool, calculator, learn: bool) -> np.ndarray:
     if crystal and calculator is None:
         raise ValueError("got a crystal without a calculator, expected one; or give phono3py's yaml with forces.")
     if solver not in ("rta", "iterative"):
@@ -159,6 +175,8 @@ def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -
         raise ValueError(f"order: got {order}, expected 3, or 4 for four-phonon scattering too.")
     if order == 4 and calculator is None:
         raise ValueError("order=4 needs a calculator: fourth-order force constants are learned from its forces.")
+    if learn and calculator is None:
+        raise ValueError("learn=True needs a calculator: the third order is learned from its forces.")
     found = np.asarray(temperatures, dtype=float)
     if found.ndim != 1 or not len(found) or np.any(found <= 0):
         raise ValueError(f"temperatures: got {found} K, expected positive numbers.")

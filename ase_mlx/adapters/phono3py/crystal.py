@@ -21,17 +21,32 @@ VANISHING = 1e-8
 """eV/Å³."""
 
 
-def crystal_of(ph: Phono3py) -> Crystal:
+def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
     """Take force constants (eV/Å³), space group and phonons out of phono3py's object.
+
+    Args:
+        ph: with force constants of the second order, and of the third.
+        third: False for the second order alone.
 
     Raises:
         ValueError: no force constants, or third-order ones that vanish.
 
     Source: ours.
     """
-    if ph.fc3 is None or ph.fc2 is None:
-        missing = "third" if ph.fc3 is None else "second"
-        raise ValueError(f"got a Phono3py without {missing}-order force constants, expected both; set ph.forces first.")
+    if ph.fc2 is None or (third and ph.fc3 is None):
+        missing = "second" if ph.fc2 is None else "third"
+        raise ValueError(f"got a Phono3py without {missing}-order force constants, expected them; set ph.forces first.")
+    primitive, found, harmonic = ph.primitive, ph.primitive_symmetry.dataset, harmonic_of(ph)
+    group = SpaceGroup(primitive.cell, primitive.scaled_positions, found.rotations, found.translations)
+
+    def modes(points: Float[np.ndarray, "q 3"], velocities: bool) -> Modes:
+        result = harmonic.run_qpoints(points, with_eigenvectors=True, with_group_velocities=velocities)
+        return Modes(points, result.frequencies, result.eigenvectors, result.group_velocities if velocities else None)
+
+    return Crystal(group, primitive.masses, modes, _reach(ph.supercell.cell), _third(ph) if third else None)
+
+
+def _third(ph: Phono3py) -> ThirdOrder:
     largest = float(np.abs(ph.fc3).max())
     if largest < VANISHING:
         raise ValueError(
@@ -41,7 +56,7 @@ def crystal_of(ph: Phono3py) -> Crystal:
     primitive = ph.primitive
     vectors, images = primitive.get_smallest_vectors()
     constants = ph.fc3 if len(ph.fc3) == len(primitive) else ph.fc3[primitive.p2s_map]
-    third = ThirdOrder(
+    return ThirdOrder(
         np.ascontiguousarray(constants),
         np.array([primitive.p2p_map[atom] for atom in primitive.s2p_map]),
         vectors,
@@ -49,15 +64,6 @@ def crystal_of(ph: Phono3py) -> Crystal:
         primitive.scaled_positions,
         primitive.masses,
     )
-    found = ph.primitive_symmetry.dataset
-    group = SpaceGroup(primitive.cell, primitive.scaled_positions, found.rotations, found.translations)
-    harmonic = harmonic_of(ph)
-
-    def modes(points: Float[np.ndarray, "q 3"], velocities: bool) -> Modes:
-        result = harmonic.run_qpoints(points, with_eigenvectors=True, with_group_velocities=velocities)
-        return Modes(points, result.frequencies, result.eigenvectors, result.group_velocities if velocities else None)
-
-    return Crystal(group, third, modes, _reach(ph.supercell.cell))
 
 
 def harmonic_of(ph: Phono3py) -> Phonopy:

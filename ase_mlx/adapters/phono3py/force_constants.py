@@ -18,7 +18,7 @@ from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
-from ase_mlx.adapters.phonopy.force_constants import relaxed
+from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
 
@@ -38,6 +38,7 @@ def third_order(
     *,
     born: str | Path | dict | None = None,
     symprec: float = 1e-5,
+    pairs: bool = True,
     folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Phono3py:
@@ -51,6 +52,7 @@ def third_order(
         relax: bring positions and cell to a minimum first.
         born: Born charges (e) and dielectric tensor: phonopy's BORN file or its `nac_params`.
         symprec: tolerance of the symmetry search in Å.
+        pairs: False stops at the second order, for a third one that is learned from forces.
         folder: finished supercells are kept there; the same call after a kill goes on from them.
         progress: called with the number of supercells done and in all.
 
@@ -74,6 +76,10 @@ def third_order(
     if born is not None:
         ph.nac_params = born if isinstance(born, dict) else parse_BORN(ph.primitive, filename=str(born))
     warn_if_small(ph.supercell, calculator)
+    if not pairs:
+        settings = {"relax": False, "on_imaginary": "report", "symprec": symprec, "folder": folder}
+        ph.fc2 = phonons(atoms, calculator, ph.supercell_matrix, **settings).force_constants
+        return ph
     ph.generate_displacements(distance=displacement)
     ph.forces = displacement_forces(ph, calculator, store=store, progress=progress)
     ph.produce_fc3()

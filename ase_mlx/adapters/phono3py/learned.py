@@ -1,0 +1,126 @@
+"""Compressed force constants straight from forces, never held as an array: derivatives along random directions.
+
+Source: ours; the form of Y. Luo et al., arXiv 2503.05913.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from phono3py import Phono3py
+from phonopy import Phonopy
+
+from ase_mlx.adapters.phono3py.crystal import crystal_of
+from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
+from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.phonons.compression import Compression
+from ase_mlx.phonons.force_fit import ForceSample, fit_forces
+from ase_mlx.phonons.supercell import Supercell, thermal_displacements
+
+DIRECTIONS, PROBES = 60, 128
+"""Along which atoms are moved, and forces looked at."""
+
+TEMPERATURE = 300.0
+"""K, of the random directions."""
+
+STEP = 0.01
+"""Å: root mean square of a coordinate's first step, of three on each side."""
+
+STEPS = (-3, -2, -1, 1, 2, 3)
+
+STENCILS = {3: (1 / 90, -3 / 20, 3 / 2, 3 / 2, -3 / 20, 1 / 90), 4: (1 / 8, -1, 13 / 8, -13 / 8, 1, -1 / 8)}
+"""Second and third derivatives of forces, to sixth and fourth order in the step; forces at rest are subtracted. Source:
+B. Fornberg, Math. Comput. 51, 699 (1988)."""
+
+
+def learned(
+    ph: Phono3py,
+    calculator,
+    order: Literal[3, 4],
+    *,
+    directions: int = DIRECTIONS,
+    step: float = STEP,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> Compression:
+    """Learn force constants of an order in compressed form, without ever holding them as an array.
+
+    Atoms of phono3py's supercell move along random thermal directions u, in six steps each; derivatives of their forces
+    are −Φ₃[u, u, ·] and −Φ₄[u, u, u, ·], to which tensors are fitted. Both orders take the same supercells.
+
+    Args:
+        ph: force constants in eV/Å² of the crystal at rest, as from `third_order`.
+        calculator: any ASE calculator, eV and Å, in double precision.
+        order: 3 or 4.
+        directions: how many; a fifth of them are held out. Each costs six supercells.
+        step: root mean square of the first step in Å; a calculator with noisy forces wants a longer one.
+        folder: finished supercells are kept there; the same call after a kill goes on from them.
+        progress: called with the number of supercells done and in all.
+        seed: of directions and fit.
+
+    Returns:
+        The tensor with its errors, those of forces along thermal displacements.
+
+    Raises:
+        ValueError: no force constants, single precision.
+        ForcesError: the calculator raised or gave NaN; what was finished is kept.
+
+    Source: ours.
+    """
+    check_precision(calculator)
+    crystal, cell = crystal_of(ph, third=False), supercell_of(ph)
+    settings = {"directions": directions, "step": step, "folder": folder, "progress": progress, "seed": seed}
+    along, forces = derivatives(ph, calculator, order, **settings)
+    probes = thermal_displacements(crystal, cell, TEMPERATURE, PROBES, seed + 1)
+    return fit_forces(crystal.group, cell, ForceSample(along, forces, probes), crystal.reach, order, seed=seed)
+
+
+def derivatives(
+    ph: Phono3py,
+    calculator,
+    order: Literal[3, 4],
+    *,
+    directions: int = DIRECTIONS,
+    step: float = STEP,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, "k atoms 3"], Float[np.ndarray, "k atoms 3"]]:
+    """Give random thermal displacements u in Å of a supercell's atoms, and one order's forces at them in eV/Å.
+
+    They are −Φ₃[u, u, ·]/2 and −Φ₄[u, u, u, ·]/6.
+
+    Args:
+        ph: force constants in eV/Å².
+        calculator: as for `learned`.
+        order: 3 or 4.
+        directions: how many, six supercells each.
+        step: root mean square of the first step in Å.
+        folder: finished supercells are kept there.
+        progress: called with the number of supercells done and in all.
+        seed: of the directions.
+
+    Raises:
+        ForcesError: the calculator raised or gave NaN; what was finished is kept.
+
+    Source: ours.
+    """
+    along = thermal_displacements(crystal_of(ph, third=False), supercell_of(ph), TEMPERATURE, directions, seed)
+    scale = step / float(np.sqrt(np.mean(along**2)))
+    moved = Phonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
+    moved.dataset = {"displacements": np.concatenate([scale * m * along for m in STEPS])}
+    forces = displacement_forces(moved, calculator, store=Store(folder, calculator), progress=progress)
+    forces = np.tensordot(STENCILS[order], forces.reshape(len(STEPS), *along.shape), (0, 0))
+    return along, forces / (math.factorial(order - 1) * scale ** (order - 1))
+
+
+def supercell_of(ph: Phono3py) -> Supercell:
+    """Take the sites of phono3py's supercell, in its order of atoms; dimensionless.
+
+    Source: ours.
+    """
+    primitive, cell = ph.primitive, ph.supercell
+    return Supercell.of(primitive.cell, primitive.scaled_positions, cell.cell, cell.positions)
