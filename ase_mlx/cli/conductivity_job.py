@@ -48,6 +48,9 @@ def write_results(found, name: str, folder: Path) -> dict:
         if found.certificate is not None:
             notes.insert(1, f"Certificate: {found.certificate}.")
             certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
+    more = found.coherence[found.modes.middle, :3].mean()
+    room = found.temperatures[found.modes.middle]
+    notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")
     if found.quartic is not None:
         made, modes = found.quartic, found.modes
         save_tensor(made.tensor, folder / "quartic.safetensors", {"source": name, "held_out_error": made.held_out})

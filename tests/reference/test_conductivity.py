@@ -1,5 +1,6 @@
 """Linewidths and conductivities of published force sets: against phono3py 4.8 on the same force constants."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ase_mlx.phonons.compression import compress
 from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
 from ase_mlx.phonons.transport import isotope_linewidths, relaxation_times
+from ase_mlx.phonons.wigner import coherence_kappa, velocity_operator
 
 DATA = Path(__file__).parent / "data"
 TEMPERATURES = np.array([100.0, 300.0, 1000.0])
@@ -162,3 +164,33 @@ def test_normal_and_umklapp_parts_are_those_of_phono3py(silicon, crystal, exact)
     np.testing.assert_allclose(normal, theirs_normal[0, 1], rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(umklapp, theirs_umklapp[0, 1], rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(normal + umklapp, exact.gamma[1], rtol=1e-10, atol=1e-15)
+
+
+def test_velocity_operator_has_group_velocities_on_its_diagonal(crystal, exact):
+    f = exact.modes.frequencies
+    alone = np.sum(np.abs(f[:, :, None] - f[:, None]) < 1e-3, axis=-1) == 1
+    found = np.einsum("qajj->qja", velocity_operator(crystal, exact.modes.points))
+    np.testing.assert_allclose(found[alone].real, exact.modes.velocities[alone], atol=1e-3)
+    np.testing.assert_allclose(found.imag, 0, atol=1e-6)
+
+
+def test_coherences_are_near_those_of_phono3py_and_do_not_depend_on_the_choice_of_degenerate_modes(
+    silicon, crystal, exact
+):
+    more = coherence_kappa(crystal, exact)
+    total = theirs(silicon, transport_type="SMM19").kappa[0]
+    np.testing.assert_allclose((exact.kappa + more)[:, 0], total[:, 0], rtol=5e-3)  # at degenerate modes theirs does
+    assert np.all(more[:, 0] > 0) and np.abs(more[:, 3:]).max() < 1e-9
+
+    def mixed(points, velocities):
+        found = crystal.modes(points, velocities)
+        vectors, random = found.eigenvectors.copy(), np.random.default_rng(0)
+        for q, f in enumerate(found.frequencies):
+            for start in range(len(f)):
+                same = np.flatnonzero(np.abs(f - f[start]) < 1e-4)
+                if same[0] == start and len(same) > 1:
+                    turn = np.linalg.qr(random.normal(size=(len(same), len(same))))[0]
+                    vectors[q][:, same] = vectors[q][:, same] @ turn
+        return replace(found, eigenvectors=vectors)
+
+    np.testing.assert_allclose(coherence_kappa(replace(crystal, modes=mixed), exact), more, atol=1e-6)

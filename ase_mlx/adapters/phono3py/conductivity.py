@@ -25,6 +25,7 @@ from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
 from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.transport import Progress, Relaxation, relaxation_times
+from ase_mlx.phonons.wigner import coherence_kappa
 
 MESH = 60.0
 """Å: 19×19×19 points for silicon."""
@@ -38,8 +39,9 @@ class Conductivity:
     """A lattice thermal conductivity and all it was made from.
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
-    unit, None where none is known. `certificate` bounds what compression changed in the relaxation-time approximation;
-    it is None where nothing was compressed (as is `compression`, the tensor with its errors) or all was learned. `quartic` is the
+    unit, None where none is known. `coherence` is what tunnelling between modes would add to `kappa` (Wigner's transport
+    equation). `certificate` bounds what compression changed in the relaxation-time approximation; it is None where
+    nothing was compressed (as is `compression`, the tensor with its errors) or all was learned. `quartic` is the
     fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths and shares of all phonons, and the
     conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
 
@@ -49,6 +51,7 @@ class Conductivity:
     temperatures: Float[np.ndarray, " t"]
     kappa: Float[np.ndarray, "t 6"]
     kappa_std: Float[np.ndarray, "t 6"] | None
+    coherence: Float[np.ndarray, "t 6"]
     certificate: Certificate | None
     compression: Compression | None
     quartic: Compression | None
@@ -143,7 +146,9 @@ def conductivity(
     if std and isinstance(source, Atoms) and not learn:
         spread = relative_std(ph, calculator, temperatures, folder, progress)
     bars = None if spread is None else spread * kappa
-    return Conductivity(temperatures, kappa, bars, certificate, made, quartic, result, ph, _notes(made, quartic, learn))
+    more = coherence_kappa(crystal, result)
+    notes = _notes(made, quartic, learn)
+    return Conductivity(temperatures, kappa, bars, more, certificate, made, quartic, result, ph, notes)
 
 
 def _notes(made: Compression | None, quartic: Compression | None, learn: bool) -> tuple[str, ...]:
