@@ -5,8 +5,7 @@
 Same force constants (those of phono3py.load), mesh, tetrahedra and threads in the same call; times are medians of
 three, phono3py's at 19³ of one run, the fit's apart.
 "iterat." compares our iterative solution from compressed and exact elements. Data: phono3py's examples of Si
-(PBEsol), NaCl and MgO, in tests/reference/data. Not here yet: fourth order, fits without force constants, error bars of
-potentials.
+(PBEsol), NaCl and MgO, in tests/reference/data. Fourth order: four_phonon.py.
 """
 
 import argparse

@@ -80,13 +80,13 @@ def draw(rows: dict, path: Path) -> None:
             ax.plot(TEMPERATURES, MEASURED[symbol], "o", color=EXPERIMENT, markersize=5, label=label)
             ax.set(xscale="log", yscale="log", title=symbol, xlabel="temperature (K)", ylabel="κ (W/(m K))")
             ax.set_xticks([100, 200, 300, 500, 800], ["100", "200", "300", "500", "800"])
-            low = min(row["kappa"].min(), min(MEASURED[symbol])) / 1.3
+            low = min((row["kappa"] - row["std"]).min() / (4 if symbol == "Al" else 1.3), min(MEASURED[symbol]) / 1.3)
             high = max(row["rta_three"].max(), max(MEASURED[symbol])) * 1.3
             steps = [m * 10.0**e for e in range(-1, 4) for m in (1, 2, 5) if low < m * 10.0**e < high]
             ax.set_yticks(steps, [f"{s:g}" for s in steps])
             ax.minorticks_off()
             ax.set_ylim(low, high)
-            ax.legend(loc="center left" if symbol == "Al" else "upper right", fontsize=8.5)
+            ax.legend(loc="lower left" if symbol == "Al" else "upper right", fontsize=8.5)
         figure.savefig(path)
 
 

@@ -1,4 +1,4 @@
-"""Silicon's lattice thermal conductivity from the shipped potential, through compressed force constants.
+"""Silicon's lattice thermal conductivity from the shipped potential, with three- and four-phonon scattering.
 
 python examples/05_conductivity.py
 """
@@ -11,14 +11,20 @@ from ase_mlx.adapters.phonopy import conductivity
 k = conductivity(
     bulk("Si"),
     Calculator("sigesn", dtype="float64"),
-    mesh=(11, 11, 11),
+    mesh=(9, 9, 9),
     temperatures=[200, 300, 600],
     rank=96,  # "auto" would add products until held-out elements are met within 2.5 %
     solver="iterative",
+    order=4,  # four-phonon scattering, its force constants learned from 360 supercells
     isotopes=True,
 )
-for temperature, kappa, rta in zip(k.temperatures, k.kappa, k.modes.kappa, strict=True):
-    print(f"{temperature:4.0f} K: κ = {kappa[0]:6.1f} W/(m K), {rta[0]:6.1f} with relaxation times")
-full, compact = k.compression.ratios
-print(f"force constants compressed {full:.0f} times ({compact:.0f} times against the translation-reduced tensor)")
+three = k.modes.three_phonon_kappa
+for temperature, kappa, std, rta, less in zip(k.temperatures, k.kappa, k.kappa_std, k.modes.kappa, three, strict=True):
+    print(
+        f"{temperature:4.0f} K: κ = {kappa[0]:6.1f} ± {std[0]:4.1f} W/(m K); with relaxation times {rta[0]:6.1f}, "
+        f"with three-phonon scattering alone {less[0]:6.1f}"
+    )
+for name, made in (("third", k.compression), ("fourth", k.quartic)):
+    full, compact = made.ratios
+    print(f"{name} order: {made.tensor.size} numbers, {full:,.0f} times fewer ({compact:,.0f} times less translations)")
 print(k.certificate)

@@ -23,6 +23,7 @@ from ase_mlx.adapters.phonopy.stability import judge, stability
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
+from ase_mlx.phonons.force_fit import MOST
 from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.transport import Progress, Relaxation, relaxation_times
 from ase_mlx.phonons.wigner import coherence_kappa
@@ -39,7 +40,7 @@ class Conductivity:
     """A lattice thermal conductivity and all it was made from.
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
-    unit, None where none is known. `coherence` is what tunnelling between modes would add to `kappa` (Wigner's transport
+    unit, None where none is known. `coherence` is what tunnelling between modes would add to it (Wigner's transport
     equation). `certificate` bounds what compression changed in the relaxation-time approximation; it is None where
     nothing was compressed (as is `compression`, the tensor with its errors) or all was learned. `quartic` is the
     fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths and shares of all phonons, and the
@@ -127,7 +128,8 @@ def conductivity(
         ph = source if isinstance(source, Phono3py) else load_third_order(source, symmetrize)
     judge(stability(harmonic_of(ph)), "error", tolerance)
     numbers = mesh_numbers(ph, mesh)
-    _check_memory(numbers, len(ph.primitive), len(temperatures), "auto" if learn else rank)
+    products = max(MOST if learn or order == 4 else 0, {"auto": 384, None: 0}.get(rank, rank))
+    _check_memory(numbers, len(ph.primitive), len(temperatures), products)
     crystal = crystal_of(ph, third=not learn)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
@@ -188,10 +190,9 @@ def _checked(temperatures, solver: str, order: int, crystal: bool, calculator, l
     return found
 
 
-def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, rank) -> None:
+def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, products: int) -> None:
     points, bands = int(np.prod(numbers)), 3 * atoms
     pairs = points // 2
-    products = 0 if rank is None else (384 if rank == "auto" else rank)
     bytes_needed = points * bands * (16 * products + 48 * bands + 8 * temperatures)
     bytes_needed += pairs * bands * (24 * bands**2 + 16 * temperatures) + 15 * 8 * points
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else np.inf
