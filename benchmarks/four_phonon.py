@@ -94,9 +94,7 @@ class Scattering:
     def four(self, squares) -> tuple[np.ndarray, np.ndarray]:
         """κ in W/(m K) with both orders, and Γ of the fourth in THz."""
         occupations = occupation(self.modes.frequencies, TEMPERATURES, LOWEST)
-        gamma = four_phonon_linewidths(
-            self.mesh, self.modes, self.crystal.group.lattice, occupations, squares, LOWEST
-        ).gamma
+        gamma = four_phonon_linewidths(self.mesh, self.modes, self.crystal.group, occupations, squares, LOWEST).gamma
         points = self.mesh.irreducible[0]
         gamma = np.stack([shared(gamma[:, k], self.modes.frequencies[q]) for k, q in enumerate(points)], axis=1)
         shorter = self.three.gamma / np.where(gamma > 0, self.three.gamma + gamma, 1)

@@ -16,6 +16,7 @@ from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.linewidths import AMU, BLOCKS, HBAR
 from ase_mlx.phonons.modes import Modes
+from ase_mlx.phonons.orbits import SpaceGroup
 
 STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 4
 """|V|² in eV² per |element|² in (eV/Å⁴)² (amu THz)^-4; on a mesh, over its number of points squared. Source: ours."""
@@ -141,7 +142,7 @@ def quartets(
 def four_phonon_linewidths(
     mesh: Mesh,
     modes: Modes,
-    lattice: Float[np.ndarray, "3 3"],
+    group: SpaceGroup,
     occupations: Float[np.ndarray, "q bands temperatures"],
     squares: Quartic,
     lowest: float,
@@ -156,7 +157,7 @@ def four_phonon_linewidths(
     Args:
         mesh: the mesh.
         modes: of all its points, with velocities.
-        lattice: row vectors of the primitive cell in Å.
+        group: of the primitive cell, Å.
         occupations: of all modes at each temperature, dimensionless.
         squares: gives |element|² in (eV/Å⁴)² (amu THz)^-4.
         lowest: modes below this frequency in THz take no part.
@@ -170,7 +171,7 @@ def four_phonon_linewidths(
     195436 (2012), over both free wave vectors.
     """
     points, rng = mesh.irreducible[0], np.random.default_rng(seed)
-    steps = modes.velocities @ _cell(mesh, lattice)
+    steps = modes.velocities @ _cell(mesh, group)
     narrowest = NARROWEST * float(modes.frequencies.max())
     blocks = np.zeros((BLOCKS, occupations.shape[2], len(points), modes.frequencies.shape[1]))
     for k, point in enumerate(points):
@@ -189,13 +190,12 @@ def four_phonon_linewidths(
     return FourPhonon(blocks.mean(axis=0), blocks)
 
 
-def _cell(mesh: Mesh, lattice: np.ndarray) -> np.ndarray:
+def _cell(mesh: Mesh, group: SpaceGroup) -> np.ndarray:
     """Edges of a cell of the mesh in 1/Å (columns), or rather axes with the mean of their squares over the point group.
 
     A parallelepiped has less symmetry than the crystal, and equivalent processes would get different widths.
     """
-    turns = lattice.T @ mesh.rotations @ np.linalg.inv(lattice.T)
-    edges = turns @ (np.linalg.inv(lattice) / np.array(mesh.numbers))
+    edges = group.cartesian @ (np.linalg.inv(group.lattice) / np.array(mesh.numbers))
     return np.linalg.cholesky((edges @ edges.transpose(0, 2, 1)).mean(axis=0))
 
 

@@ -163,7 +163,7 @@ def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str
     modes = crystal.modes(mesh.points, True)
     squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.masses, LOWEST), device)
     found = four_phonon_linewidths(
-        mesh, modes, crystal.group.lattice, occupations, squares, LOWEST, progress=progress
+        mesh, modes, crystal.group, occupations, squares, LOWEST, progress=progress
     )  # fmt: skip
     own = modes.frequencies[mesh.irreducible[0]]
     blocks = np.stack([shared(found.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
@@ -263,9 +263,7 @@ def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, part
     counted = own.frequencies > LOWEST
     safe = np.where(counted, own.frequencies, 1.0)
     capacity = np.stack([np.where(counted, mode_heat_capacity(safe, float(t)), 0.0) for t in temperatures])
-    lattice = crystal.group.lattice.T
-    turns = lattice @ mesh.rotations @ np.linalg.inv(lattice)
-    moved = np.einsum("oab,qjb->oqja", turns, own.velocities)
+    moved = np.einsum("oab,qjb->oqja", crystal.group.cartesian, own.velocities)
     squares = np.stack([np.mean(moved[..., a] * moved[..., b], axis=0) for a, b in VOIGT], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         lifetimes = np.where(counted & (gamma > 0), 1 / (4 * np.pi * gamma), 0.0)

@@ -29,8 +29,7 @@ def coherence_kappa(crystal: Crystal, found: Relaxation) -> Float[np.ndarray, "t
     Source: M. Simoncelli, N. Marzari and F. Mauri, Nat. Phys. 15, 809 (2019), eq. 11.
     """
     velocities = velocity_operator(crystal, found.modes.points)
-    f, gamma, lattice = found.modes.frequencies, found.gamma, crystal.group.lattice.T
-    turns = lattice @ found.mesh.rotations @ np.linalg.inv(lattice)
+    f, gamma, turns = found.modes.frequencies, found.gamma, crystal.group.cartesian
     apart = f[:, :, None] - f[:, None]
     safe = np.where(f > LOWEST, f, 1.0)
     each = found.heat_capacity / safe

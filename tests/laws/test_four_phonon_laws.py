@@ -83,7 +83,7 @@ def widths(group, tensor, mesh, modes):
     squares = CompressedQuartic(tensor, mesh, modes.legs(np.array([28.0, 28.0]), LOWEST))
     occupations = occupation(modes.frequencies, TEMPERATURES, LOWEST)
     return lambda seed=0: four_phonon_linewidths(
-        mesh, modes, group.lattice, occupations, squares, LOWEST, seed
+        mesh, modes, group, occupations, squares, LOWEST, seed
     )  # fmt: skip
 
 
