@@ -92,7 +92,7 @@ def conductivity(
         given = _read(source, symmetrize)
     made = None
     crystal = not hasattr(given, "fc3")
-    if crystal or learn or order == "4":
+    if crystal or order == "4":
         with exits.reading("--calculator"):
             from ase_mlx.adapters.factories import named_calculator
 

@@ -114,17 +114,21 @@ def thermal_displacements(
 
     Source: M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter IV.
     """
+    frequencies, patterns = _standing(crystal, supercell)
+    lowest = SOFTEST * float(frequencies.max())
+    quanta = 2 * occupation(frequencies, np.array([temperature]), lowest)[:, 0] + 1
+    sizes = np.sqrt(HBAR / (4 * np.pi * AMU) * quanta / np.where(frequencies > lowest, frequencies, np.inf))
+    random = np.random.default_rng(seed).normal(size=(2, count, len(sizes))) * sizes
+    moves = (random[0] @ patterns.real - random[1] @ patterns.imag).reshape(count, -1, 3)
+    return moves / np.sqrt(crystal.masses[supercell.sites[:, 3]])[:, None]
+
+
+def _standing(crystal: Crystal, supercell: Supercell) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in THz of a supercell's modes, and their orthonormal patterns e^(iqx) e/√N, (modes, 3 atoms)."""
     modes = crystal.modes(supercell.wave_vectors, False)
     size, bands = modes.frequencies.shape
-    lowest = SOFTEST * float(modes.frequencies.max())
-    counted = modes.frequencies > lowest
-    quanta = 2 * occupation(modes.frequencies, np.array([temperature]), lowest)[..., 0] + 1
-    squares = HBAR / (4 * np.pi * AMU * size) * quanta / np.where(counted, modes.frequencies, np.inf)
     places = supercell.sites[:, :3] + crystal.group.positions[supercell.sites[:, 3]]
-    waves = np.exp(2j * np.pi * modes.points @ places.T)
+    waves = np.exp(2j * np.pi * modes.points @ places.T) / np.sqrt(size)
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)[:, supercell.sites[:, 3]]
-    masses = crystal.masses[supercell.sites[:, 3]]
-    patterns = np.einsum("qj,qn,qnaj->qjna", np.sqrt(squares), waves, vectors) / np.sqrt(masses)[:, None]
-    random = np.random.default_rng(seed).normal(size=(2, count, size * bands))
-    flat = patterns.reshape(size * bands, -1)
-    return (random[0] @ flat.real - random[1] @ flat.imag).reshape(count, -1, 3)
+    patterns = np.einsum("qn,qnaj->qjna", waves, vectors)
+    return modes.frequencies.ravel(), patterns.reshape(size * bands, -1)

@@ -100,8 +100,9 @@ def conductivity(
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         learn: learn the third order from 360 supercells' forces too (the same ones), whatever the symmetry, and never
-            hold it as an array: for crystals where displaced pairs are too many. Wants a supercell of 15 Å or more;
-            no certificate, no error bar, no `rank`.
+            hold it as an array: for crystals where displaced pairs are too many. Without a calculator, from the random
+            displacements of phono3py's yaml or object. Wants a supercell of 15 Å or more; no certificate, no error
+            bar, no `rank`.
         std: give a crystal's conductivity the error bar that the calculator's members say, if it has any; forces of
             displaced pairs cost as much again for each.
         symmetrize: project force constants that were read onto all their symmetries.
@@ -119,7 +120,7 @@ def conductivity(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
-    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator, learn)
+    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator)
     if isinstance(source, Atoms):
         ph = third_order(
             source, calculator, supercell, displacement, relax, pairs=not learn, folder=folder, progress=progress
@@ -173,7 +174,7 @@ def _notes(made: Compression | None, quartic: Compression | None, learn: bool) -
     return tuple(found)
 
 
-def _checked(temperatures, solver: str, order: int, crystal: bool, calculator, learn: bool) -> np.ndarray:
+def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -> np.ndarray:
     if crystal and calculator is None:
         raise ValueError("got a crystal without a calculator, expected one; or give phono3py's yaml with forces.")
     if solver not in ("rta", "iterative"):
@@ -182,8 +183,6 @@ def _checked(temperatures, solver: str, order: int, crystal: bool, calculator, l
         raise ValueError(f"order: got {order}, expected 3, or 4 for four-phonon scattering too.")
     if order == 4 and calculator is None:
         raise ValueError("order=4 needs a calculator: fourth-order force constants are learned from its forces.")
-    if learn and calculator is None:
-        raise ValueError("learn=True needs a calculator: the third order is learned from its forces.")
     found = np.asarray(temperatures, dtype=float)
     if found.ndim != 1 or not len(found) or np.any(found <= 0):
         raise ValueError(f"temperatures: got {found} K, expected positive numbers.")

@@ -49,11 +49,13 @@ def learned(
     """Learn force constants of an order in compressed form, without ever holding them as an array.
 
     Atoms of phono3py's supercell move along random thermal directions u, in six steps each; derivatives of their forces
-    are −Φ₃[u, u, ·] and −Φ₄[u, u, u, ·], to which tensors are fitted. Both orders take the same supercells.
+    are −Φ₃[u, u, ·] and −Φ₄[u, u, u, ·], to which tensors are fitted. Both orders take the same supercells. Without a
+    calculator the third order is learned from random displacements and forces that `ph` holds, less the harmonic ones:
+    higher orders are then taken for third.
 
     Args:
         ph: force constants in eV/Å² of the crystal at rest, as from `third_order`.
-        calculator: any ASE calculator, eV and Å, in double precision.
+        calculator: any ASE calculator, eV and Å, in double precision; or None.
         order: 3 or 4.
         directions: how many; a fifth of them are held out. Each costs six supercells.
         step: root mean square of the first step in Å; a calculator with noisy forces wants a longer one.
@@ -65,15 +67,18 @@ def learned(
         The tensor with its errors, those of forces along thermal displacements.
 
     Raises:
-        ValueError: no force constants, single precision.
+        ValueError: no force constants, single precision; neither a calculator nor random displacements.
         ForcesError: the calculator raised or gave NaN; what was finished is kept.
 
     Source: ours.
     """
-    check_precision(calculator)
     crystal, cell = crystal_of(ph, third=False), supercell_of(ph)
-    settings = {"directions": directions, "step": step, "folder": folder, "progress": progress, "seed": seed}
-    along, forces = derivatives(ph, calculator, order, **settings)
+    if calculator is None:
+        along, forces = _given(ph, order)
+    else:
+        check_precision(calculator)
+        settings = {"directions": directions, "step": step, "folder": folder, "progress": progress, "seed": seed}
+        along, forces = derivatives(ph, calculator, order, **settings)
     probes = thermal_displacements(crystal, cell, TEMPERATURE, PROBES, seed + 1)
     return fit_forces(crystal.group, cell, ForceSample(along, forces, probes), crystal.reach, order, seed=seed)
 
@@ -115,6 +120,25 @@ def derivatives(
     forces = displacement_forces(moved, calculator, store=Store(folder, calculator), progress=progress)
     forces = np.tensordot(STENCILS[order], forces.reshape(len(STEPS), *along.shape), (0, 0))
     return along, forces / (math.factorial(order - 1) * scale ** (order - 1))
+
+
+def _given(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random displacements that phono3py's object holds, and their forces less the harmonic ones.
+
+    Harmonic force constants are those of the same forces, by symfc: a percent of them is as large as the third order.
+    """
+    data = ph.dataset or {}
+    if order != 3 or "displacements" not in data or "forces" not in data:
+        has = "displaced pairs" if "first_atoms" in data else "no displacements"
+        raise ValueError(
+            f"got no calculator and {has} for order {order}, expected a calculator, or for order 3 random "
+            "displacements with forces (phono3py-init --rd)."
+        )
+    moves, forces = np.array(data["displacements"]), np.array(data["forces"])
+    harmonic = Phonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
+    harmonic.dataset = {"displacements": moves, "forces": forces}
+    harmonic.produce_force_constants(fc_calculator="symfc", calculate_full_force_constants=True)
+    return moves, forces + np.einsum("ijab,kjb->kia", harmonic.force_constants, moves)
 
 
 def supercell_of(ph: Phono3py) -> Supercell:
