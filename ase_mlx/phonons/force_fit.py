@@ -30,6 +30,9 @@ MOST = 1000
 STEPS = 40
 """Of Levenberg and Marquardt between additions."""
 
+FEWEST = 5
+"""Displacements: one of them is held out."""
+
 RIDGE = 1e-6
 """Weight of the squared coefficients against the relative squared error of forces."""
 
@@ -98,7 +101,6 @@ def fit_forces(
     reach: float,
     order: int,
     tolerance: float | None = None,
-    seconds: float = np.inf,
     seed: int = 0,
 ) -> Compression:
     """Learn a compressed tensor from the forces that it makes: mode functions are added until held-out ones are met.
@@ -110,14 +112,21 @@ def fit_forces(
         reach: radius in Å of the largest sphere in the supercell.
         order: of the force constants, dimensionless.
         tolerance: relative error of held-out forces, dimensionless; as in `TOLERANCES` by default.
-        seconds: nothing is added after so many seconds.
         seed: of the start.
 
     Returns:
         The tensor with its errors.
 
+    Raises:
+        ValueError: fewer than five displacements, or no forces at all.
+
     Source: ours.
     """
+    if len(sample.displacements) < FEWEST or not np.any(sample.forces):
+        raise ValueError(
+            f"got {len(sample.displacements)} displacements with forces of order {order} up to "
+            f"{np.abs(sample.forces).max(initial=0):.1e} eV/Å, expected at least {FEWEST}, and forces other than zero."
+        )
     begin = time.perf_counter()
     tolerance = TOLERANCES[order] if tolerance is None else tolerance
     training, held_out = sample.split(max(1, len(sample.displacements) // 5))
@@ -128,12 +137,11 @@ def fit_forces(
         fit.grow(GENERATORS)
         trained = fit.run(STEPS)
         tested = force_error(fit.tensor, supercell, held_out)
-        spent = time.perf_counter() - begin
-        if tested <= tolerance or spent > seconds or fit.tensor.rank + GENERATORS * one_each > MOST:
+        if tested <= tolerance or fit.tensor.rank + GENERATORS * one_each > MOST:
             break
     atoms = len(supercell.sites)
     full, compact = (3 * atoms) ** order, 3**order * len(group.positions) * atoms ** (order - 1)
-    return Compression(fit.tensor, trained, tested, tolerance, spent, full, compact)
+    return Compression(fit.tensor, trained, tested, tolerance, time.perf_counter() - begin, full, compact)
 
 
 class ForceFit:

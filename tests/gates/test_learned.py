@@ -48,6 +48,7 @@ def test_four_phonons_shorten_lifetimes():
     kappa, three = found.kappa[:, 0], found.modes.three_phonon_kappa[:, 0]
     less = 1 - kappa / three
     assert 0 < less[0] < less[1] < 0.9
+    assert "supercell of 15 Å" in found.notes[0]
     assert found.certificate is None and found.kappa_std is None and found.quartic.tensor.order == 4
 
 
@@ -60,7 +61,9 @@ def test_members_give_an_error_bar(tmp_path):
     assert none.kappa_std is None
 
 
-def test_what_is_missing_is_said():
+def test_what_is_missing_is_said(aluminium):
+    with pytest.raises(ValueError, match="got 3 displacements with forces of order 4"):
+        learned(aluminium, EMT(), 4, directions=3)
     silicon = load_third_order(YAML)
     with pytest.raises(ValueError, match="order=4 needs a calculator"):
         conductivity(silicon, mesh=(3, 3, 3), order=4)

@@ -31,6 +31,9 @@ from ase_mlx.phonons.wigner import coherence_kappa
 MESH = 60.0
 """Å: 19×19×19 points for silicon."""
 
+WIDE = 7.0
+"""Å: radius of a supercell's largest sphere above which a learned third order was found good to a few percent."""
+
 TEMPERATURES = tuple(range(100, 1001, 100))
 """K."""
 
@@ -150,12 +153,18 @@ def conductivity(
         spread = relative_std(ph, calculator, temperatures, folder, progress)
     bars = None if spread is None else spread * kappa
     more = coherence_kappa(crystal, result)
-    notes = _notes(made, quartic, learn)
+    notes = _notes(made, quartic, crystal.reach if learn else None)
     return Conductivity(temperatures, kappa, bars, more, certificate, made, quartic, result, ph, notes)
 
 
-def _notes(made: Compression | None, quartic: Compression | None, learn: bool) -> tuple[str, ...]:
-    found = []
+def _notes(made: Compression | None, quartic: Compression | None, reach: float | None) -> tuple[str, ...]:
+    """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
+    learn, found = reach is not None, []
+    if learn and reach < WIDE:
+        found.append(
+            f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
+            "the conductivity may be off by a tenth and more: take a supercell of 15 Å."
+        )
     if learn and not made.reached:
         found.append(
             f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "

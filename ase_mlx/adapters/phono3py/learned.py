@@ -67,7 +67,8 @@ def learned(
         The tensor with its errors, those of forces along thermal displacements.
 
     Raises:
-        ValueError: no force constants, single precision; neither a calculator nor random displacements.
+        ValueError: no force constants, single precision, fewer than five displacements; neither a calculator nor random
+            displacements.
         ForcesError: the calculator raised or gave NaN; what was finished is kept.
 
     Source: ours.
