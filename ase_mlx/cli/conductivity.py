@@ -25,7 +25,9 @@ Source = Annotated[
 Yaml = Annotated[Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 TensorFile = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A safetensors file.")]
-Rank = Annotated[str, typer.Option("--rank", help="Products in the compressed tensor; auto: as many as needed; none.")]
+Rank = Annotated[
+    str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed; learned from forces; none.")
+]
 Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
 Temperatures = Annotated[
     list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")
@@ -40,10 +42,6 @@ Solver = Annotated[
 Order = Annotated[
     Literal["3", "4"], typer.Option("--order", help="4: four-phonon scattering too (a calculator is needed).")
 ]
-Learn = Annotated[
-    bool, typer.Option("--learn", help="Learn the third order from random displacements, never held as an array.")
-]
-Std = Annotated[bool, typer.Option("--std/--no-std", help="Error bars from the calculator's members.")]
 Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force constants onto all their symmetries.")]
 
 
@@ -56,8 +54,6 @@ def conductivity(
     rank: Rank = "auto",
     solver: Solver = "rta",
     order: Order = "3",
-    learn: Learn = False,
-    std: Std = True,
     supercell: Shape = "10",
     displacement: Displacement = 0.03,
     relax: Relax = True,
@@ -90,20 +86,12 @@ def conductivity(
 
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
-    made = None
-    crystal = not hasattr(given, "fc3")
-    if crystal or order == "4":
-        with exits.reading("--calculator"):
-            from ase_mlx.adapters.factories import named_calculator
-
-            symbols = given.symbols if crystal else given.unitcell.symbols
-            made = named_calculator(covering(list(symbols)) if calculator == "auto" else calculator, device)
+    made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
     with progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
-            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), learn=learn, std=std,
-            device=device, folder=out / "work",
-            progress=lambda done, total: tell("conductivity", done, total),
+            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
+            folder=out / "work", progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
     result = write_results(found, source.name, out)
     if not write_json(result, json):
@@ -131,8 +119,8 @@ def compress(
 
     with exits.reading("--rank"):
         products = _rank(rank)
-        if products is None:
-            raise ValueError("got --rank none, expected a number or auto: this command compresses")
+        if products in (None, "learned"):
+            raise ValueError(f"got --rank {rank}, expected a number or auto: this command compresses force constants")
     with exits.reading("YAML"):
         given = _read(source, symmetrize)
         if not hasattr(given, "fc3"):
@@ -155,11 +143,20 @@ def compress(
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 
 
+def _calculator(given, name: str, device: str):
+    """The calculator of that name, or the shipped one that covers a crystal or a Phono3py."""
+    from ase_mlx.adapters.factories import named_calculator
+
+    symbols = given.unitcell.symbols if hasattr(given, "fc3") else given.symbols
+    with exits.reading("--calculator"):
+        return named_calculator(covering(list(symbols)) if name == "auto" else name, device)
+
+
 def _rank(text: str) -> int | str | None:
-    if text in ("auto", "none"):
+    if text in ("auto", "learned", "none"):
         return None if text == "none" else text
     if not text.isdigit() or int(text) == 0:
-        raise ValueError(f'got --rank "{text}", expected a positive number, auto or none')
+        raise ValueError(f'got --rank "{text}", expected a positive number, auto, learned or none')
     return int(text)
 
 

@@ -134,8 +134,7 @@ def relaxation_times(
     points, weights = mesh.irreducible
     interaction = Interaction(crystal, mesh, modes, tensor, device)
     occupations = occupation(modes.frequencies, temperatures, LOWEST)
-    gamma = np.empty((len(temperatures), len(points), modes.frequencies.shape[1]))
-    kept = []
+    gamma, kept = np.empty((len(temperatures), len(points), modes.frequencies.shape[1])), []
     for k, point in enumerate(points):
         triplets, counts = mesh.triplets(int(point))
         found = linewidths(
@@ -152,10 +151,8 @@ def relaxation_times(
     own = crystal.modes(mesh.points[points], True)
     if boundary is not None:
         gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
-    four = None
-    if quartic is not None:
-        four = _four_phonon(crystal, mesh, occupations, quartic, device, progress)
-        gamma += four.gamma
+    four = quartic and _four_phonon(crystal, mesh, occupations, quartic, device, progress)
+    gamma += 0.0 if four is None else four.gamma
     return _collect(crystal, mesh, own, temperatures, gamma, tuple(kept), four)
 
 

@@ -5,7 +5,7 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,7 +69,7 @@ def conductivity(
     calculator=None,
     mesh: float | Sequence[float] = MESH,
     temperatures: Num[np.ndarray, " t"] | Sequence[float] = TEMPERATURES,
-    rank: int | Literal["auto"] | None = "auto",
+    rank: int | Literal["auto", "learned"] | None = "auto",
     *,
     supercell: Supercell = 10.0,
     displacement: float = 0.03,
@@ -79,9 +79,6 @@ def conductivity(
     tolerance: float = 0.05,
     solver: Literal["rta", "iterative"] = "rta",
     order: Literal[3, 4] = 3,
-    learn: bool = False,
-    std: bool = True,
-    symmetrize: bool = False,
     device: str = "cpu",
     folder: str | Path | None = None,
     progress: Progress | None = None,
@@ -93,7 +90,8 @@ def conductivity(
         calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
-        rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing.
+        rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing; "learned"
+            takes forces of random displacements instead of force constants, see `learned`.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -102,13 +100,6 @@ def conductivity(
         tolerance: frequencies in THz above minus this pass as numerical noise.
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
-        learn: learn the third order from 360 supercells' forces too (the same ones), whatever the symmetry, and never
-            hold it as an array: for crystals where displaced pairs are too many. Without a calculator, from the random
-            displacements of phono3py's yaml or object. Wants a supercell of 15 Å or more; no certificate, no error
-            bar, no `rank`.
-        std: give a crystal's conductivity the error bar that the calculator's members say, if it has any; forces of
-            displaced pairs cost as much again for each.
-        symmetrize: project force constants that were read onto all their symmetries.
         device: of torch.
         folder: finished supercells of a crystal are kept there.
         progress: called with the number of supercells, then of points of the mesh, done and in all.
@@ -124,37 +115,45 @@ def conductivity(
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
     temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator)
+    run = {"folder": folder, "progress": progress}
     if isinstance(source, Atoms):
-        ph = third_order(
-            source, calculator, supercell, displacement, relax, pairs=not learn, folder=folder, progress=progress
-        )
+        ph = third_order(source, calculator, supercell, displacement, relax, pairs=rank != "learned", **run)
     else:
-        ph = source if isinstance(source, Phono3py) else load_third_order(source, symmetrize)
+        ph = source if isinstance(source, Phono3py) else load_third_order(source)
+    scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
+    found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
+    return _with_std(found, calculator, run) if isinstance(source, Atoms) and rank != "learned" else found
+
+
+def _solved(
+    ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
+) -> Conductivity:
     judge(stability(harmonic_of(ph)), "error", tolerance)
-    numbers = mesh_numbers(ph, mesh)
-    products = max(MOST if learn or order == 4 else 0, {"auto": 384, None: 0}.get(rank, rank))
+    numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
+    products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))
     _check_memory(numbers, len(ph.primitive), len(temperatures), products)
     crystal = crystal_of(ph, third=not learn)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
-        made = learned(ph, calculator, 3, folder=folder, progress=progress)
+        made = learned(ph, calculator, 3, **run)
     else:
         made = None if rank is None else compress(crystal, rank)
-    quartic = learned(ph, calculator, 4, folder=folder, progress=progress) if order == 4 else None
-    tensor = None if made is None else made.tensor
+    quartic = learned(ph, calculator, 4, **run) if order == 4 else None
+    tensor, four = (None if x is None else x.tensor for x in (made, quartic))
+    isotopes, boundary, device = scattering
     result = relaxation_times(
-        crystal, numbers, temperatures, tensor, mass_variances_of(ph) if isotopes else None,
-        None if boundary is None else 1e4 * boundary, device, progress, None if quartic is None else quartic.tensor,
+        crystal, numbers, temperatures, tensor, mass_variances_of(ph) if isotopes else None, boundary, device,
+        run["progress"], four,
     )  # fmt: skip
-    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, progress)[0]
+    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, run["progress"])[0]
     certificate = None if tensor is None or learn else certify(crystal, tensor, result)
-    spread = None
-    if std and isinstance(source, Atoms) and not learn:
-        spread = relative_std(ph, calculator, temperatures, folder, progress)
-    bars = None if spread is None else spread * kappa
-    more = coherence_kappa(crystal, result)
-    notes = _notes(made, quartic, crystal.reach if learn else None)
-    return Conductivity(temperatures, kappa, bars, more, certificate, made, quartic, result, ph, notes)
+    more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None)
+    return Conductivity(temperatures, kappa, None, more, certificate, made, quartic, result, ph, notes)
+
+
+def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
+    spread = relative_std(found.phono3py, calculator, found.temperatures, **run)
+    return found if spread is None else replace(found, kappa_std=spread * found.kappa)
 
 
 def _notes(made: Compression | None, quartic: Compression | None, reach: float | None) -> tuple[str, ...]:

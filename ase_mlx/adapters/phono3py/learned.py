@@ -51,7 +51,8 @@ def learned(
     Atoms of phono3py's supercell move along random thermal directions u, in six steps each; derivatives of their forces
     are −Φ₃[u, u, ·] and −Φ₄[u, u, u, ·], to which tensors are fitted. Both orders take the same supercells. Without a
     calculator the third order is learned from random displacements and forces that `ph` holds, less the harmonic ones:
-    higher orders are then taken for third.
+    higher orders are then taken for third. This is for crystals where displaced pairs are too many, and wants a
+    supercell of 15 Å; there is neither a certificate nor an error bar.
 
     Args:
         ph: force constants in eV/Å² of the crystal at rest, as from `third_order`.
