@@ -38,9 +38,18 @@ stresses = Quantity("stresses", "atom", (6,), 1, "eV/Å³")
 distance = Quantity("distance", "atom", (), 1, "dimensionless")
 density = Quantity("density", "point", (), 1, "e/Å³")
 features = Quantity("features", "atom", (-1,), 1, "dimensionless")
+formation_energy = Quantity("formation_energy", "graph", (), 1, "eV/atom")
+hull_distance = Quantity("hull_distance", "graph", (), 1, "eV/atom")
+tail_margin = Quantity("tail_margin", "graph", (), 1, "eV/atom")
+tail_probability = Quantity("tail_probability", "graph", (), 1, "dimensionless")
+novelty = Quantity("novelty", "graph", (), 1, "dimensionless")
+novelty_probability = Quantity("novelty_probability", "graph", (), 1, "dimensionless")
+
+SCREENED = (formation_energy, hull_distance, tail_margin, tail_probability, novelty, novelty_probability)
+"""Of whole crystals, per atom or per crystal: what screening asks for."""
 
 ALL: dict[str, Quantity] = {
-    q.name: q for q in (energy, energies, forces, stress, stresses, density, distance, features)
+    q.name: q for q in (energy, energies, forces, stress, stresses, density, distance, features, *SCREENED)
 }
 
 SYMBOLS: tuple[str, ...] = (

@@ -34,14 +34,22 @@ class BayesianLinear(nn.Module):
         self, x: Float[Tensor, "points n_in"], noise: torch.Generator | None = None
     ) -> Float[Tensor, "points n_out"]:
         """Apply the mean weights or, with `noise`, draw each output from its distribution (dimensionless)."""
-        scale = x.shape[1] ** -0.5
-        mean = scale * torch.addmm(self.mean[-1] / scale, x, self.mean[:-1])
+        mean, variance = self.moments(x, noise is not None)
         if noise is None:
             return mean
-        square = (2 * self.spread).exp()
-        variance = scale**2 * torch.addmm(square[-1] / scale**2, x.square(), square[:-1])
         draw = torch.randn(mean.shape, generator=noise, dtype=torch.float32, device=noise.device)
         return mean + variance.clamp_min(1e-20).sqrt() * draw.to(mean)
+
+    def moments(
+        self, x: Float[Tensor, "points n_in"], spread: bool = True
+    ) -> tuple[Float[Tensor, "points n_out"], Float[Tensor, "points n_out"] | None]:
+        """Give mean and, with `spread`, variance of the outputs over the weights' distribution (dimensionless)."""
+        scale = x.shape[1] ** -0.5
+        mean = scale * torch.addmm(self.mean[-1] / scale, x, self.mean[:-1])
+        if not spread:
+            return mean, None
+        square = (2 * self.spread).exp()
+        return mean, scale**2 * torch.addmm(square[-1] / scale**2, x.square(), square[:-1])
 
     def drawn(self, x: Float[Tensor, "points n_in"], noise: torch.Generator) -> Float[Tensor, "points n_out"]:
         """Apply one draw of the weights, the same for all points (dimensionless)."""

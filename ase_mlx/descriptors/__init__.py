@@ -1,0 +1,8 @@
+"""Numbers that describe a crystal: composition, symmetry, bonding. Rotations and supercells do not change them.
+
+Source: see the modules.
+"""
+
+from ase_mlx.descriptors.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes, describe
+
+__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "anion_classes", "describe"]

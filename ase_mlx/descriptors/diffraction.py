@@ -1,0 +1,199 @@
+"""Powder X-ray diffraction patterns, computed from crystals or measured, as one block of numbers.
+
+Atoms scatter as at rest and without absorption; a pattern holds the share of the intensity that falls into each bin of
+2θ, so peaks move smoothly from bin to bin. Every crystal gives one pattern, however its cell is chosen.
+
+Source: ours; kinematic scattering after M. De Graef and M. E. McHenry, Structure of Materials (2012), ch. 11 and 12;
+form factors by `elements.scattering`.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import erf
+
+from ase_mlx.descriptors.elements import LAST, scattering
+from ase_mlx.graph import Graph
+
+BINS = 128
+WAVELENGTH = 1.54184
+"""Å; Cu Kα, the mean of its two lines."""
+
+START, END = 5.0, 85.0
+"""Degrees of 2θ, where the first bin begins and the last one ends."""
+
+STEP = (END - START) / BINS
+WIDTH = STEP
+"""Degrees of 2θ; the full width of a peak at half its height."""
+
+REACH = 2
+"""Bins on each side of its own that a peak is spread over; what lies beyond is a millionth of it."""
+
+DARK = 1e-9
+"""Reflections below this share of what the atoms scatter in phase are absent: rounding errors, in supercells."""
+
+CHUNK = 2**18
+"""Phases (reflections times atoms) that are held at once, for the processor's cache."""
+
+FEWEST = 10
+"""Points that a measured pattern has to have within the range."""
+
+
+def powder_patterns(graph: Graph) -> Float[np.ndarray, "crystals bins"]:
+    """Compute the powder diffraction patterns of crystals with Cu Kα.
+
+    Args:
+        graph: crystals (Å).
+
+    Returns:
+        Intensities (dimensionless, the largest bin is 1) in `BINS` bins of 2θ from `START` to `END` (degrees); zeros
+        where no peak is in this range.
+
+    Raises:
+        ValueError: not periodic in three directions, a cell without a volume, or an element beyond plutonium.
+
+    Source: see the module; Lorentz and polarisation factors without a monochromator, ibid.
+    """
+    cells, numbers = graph.cell.numpy().astype(float), graph.numbers.numpy()
+    if not bool(graph.pbc.all()) or not (graph.volume.numpy() > 0).all():
+        raise ValueError(
+            "got a structure that is not periodic in three directions, expected a crystal; "
+            "only crystals have a powder pattern, so leave molecules, wires and slabs out"
+        )
+    if len(numbers) and (numbers.max() > LAST or numbers.min() < 1):
+        wrong = sorted(set(numbers[(numbers > LAST) | (numbers < 1)].tolist()))
+        raise ValueError(f"got atomic numbers {wrong}, expected 1 to {LAST}; leave these crystals out")
+    positions = graph.positions.numpy().astype(float)
+    first = np.concatenate([[0], np.cumsum(graph.n_atoms.numpy())])
+    patterns = np.zeros((len(cells), BINS))
+    for k, cell in enumerate(cells):
+        part = slice(first[k], first[k + 1])
+        patterns[k] = _spread(*_reflections(cell, positions[part], numbers[part]))
+    return _normalized(patterns)
+
+
+def _reflections(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angles 2θ (degrees) and intensities of one of each pair of reflections hkl and -h-k-l, within reach of a bin."""
+    low, high = (2 * np.sin(np.radians((START - REACH * STEP, END + REACH * STEP)) / 2)) / WAVELENGTH
+    reciprocal = np.linalg.inv(cell).T
+    hkl = _half_sphere(reciprocal, high)
+    length = np.linalg.norm(hkl @ reciprocal, axis=1)
+    inside = (length > low) & (length < high)
+    hkl, s2 = hkl[inside], (length[inside] / 2) ** 2
+    elements, kind = np.unique(numbers, return_inverse=True)
+    a, b = np.moveaxis(scattering()[elements], -1, 0)
+    factors = elements - 41.78214 * s2[:, None] * (a * np.exp(-b * s2[:, None, None])).sum(2)
+    turns = 2 * np.pi * np.linalg.solve(cell.T, positions.T)
+    members = (kind[:, None] == np.arange(len(elements))).astype(float)
+    squares = np.empty(len(hkl))
+    rows = max(1, CHUNK // len(numbers))
+    for begin in range(0, len(hkl), rows):
+        now = slice(begin, begin + rows)
+        phases = hkl[now] @ turns
+        squares[now] = ((np.cos(phases) @ members) * factors[now]).sum(1) ** 2
+        squares[now] += ((np.sin(phases) @ members) * factors[now]).sum(1) ** 2
+    bright = squares > DARK * (factors @ members.sum(0)) ** 2
+    theta = np.arcsin(WAVELENGTH * np.sqrt(s2[bright]))
+    polarized = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    return np.degrees(2 * theta), squares[bright] * polarized
+
+
+def _half_sphere(reciprocal: np.ndarray, radius: float) -> np.ndarray:
+    """All hkl within a radius (1/Å), one of each pair ±hkl: l, then k, then h between bounds that skewed cells keep."""
+    r = np.linalg.qr(reciprocal.T)[1]
+    r *= np.sign(np.diag(r))[:, None]
+    l = np.arange(np.floor(radius / r[2, 2]) + 1)
+    left = np.maximum(radius**2 - (r[2, 2] * l) ** 2, 0)
+    of, k = _between(-r[1, 2] * l / r[1, 1], np.sqrt(left) / r[1, 1])
+    l, left = l[of], np.maximum(left[of] - (r[1, 1] * k + r[1, 2] * l[of]) ** 2, 0)
+    of, h = _between(-(r[0, 1] * k + r[0, 2] * l) / r[0, 0], np.sqrt(left) / r[0, 0])
+    k, l = k[of], l[of]
+    half = (l > 0) | ((l == 0) & ((k > 0) | ((k == 0) & (h > 0))))
+    return np.stack([h, k, l], 1)[half]
+
+
+def _between(center: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers in each interval, one after the other, and which interval each belongs to."""
+    low = np.ceil(center - half - 1e-9)
+    counts = np.maximum(np.floor(center + half + 1e-9) - low + 1, 0).astype(int)
+    of = np.repeat(np.arange(len(low)), counts)
+    return of, low[of] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+
+
+def _spread(two_theta: np.ndarray, intensity: np.ndarray) -> np.ndarray:
+    """Share Gaussian peaks out among the bins."""
+    nearest = np.floor((two_theta - START) / STEP).astype(int)
+    edges = nearest[:, None] + np.arange(-REACH, REACH + 2)
+    deviations = (START + STEP * edges - two_theta[:, None]) * (2 * np.sqrt(np.log(2)) / WIDTH)
+    shares = np.diff(erf(deviations), axis=1) / 2 * intensity[:, None]
+    bins = edges[:, :-1]
+    there = (bins >= 0) & (bins < BINS)
+    return np.bincount(bins[there], shares[there], BINS)
+
+
+def _normalized(patterns: np.ndarray) -> np.ndarray:
+    largest = patterns.max(-1, keepdims=True, initial=0)
+    return patterns / np.where(largest > 0, largest, 1)
+
+
+def bin_pattern(
+    two_theta: Float[np.ndarray, " points"], intensity: Float[np.ndarray, " points"], wavelength: float = WAVELENGTH
+) -> Float[np.ndarray, " bins"]:
+    """Bring a measured pattern into the bins of `powder_patterns`, as if taken with Cu Kα.
+
+    Its least intensity is taken for the background. Its peaks keep their own width; where they have less than
+    `WIDTH`, peaks stand out somewhat more than computed ones.
+
+    Args:
+        two_theta: angles of 2θ in degrees, increasing, in any steps.
+        intensity: what was measured there, in any unit.
+        wavelength: of the measurement in Å; angles go over by sin θ/λ, intensities by the polarisation factor.
+
+    Returns:
+        Intensities (dimensionless, the largest bin is 1); bins outside the measured range are zero.
+
+    Raises:
+        ValueError: angles that do not increase, fewer than ten points within the range, numbers that are not finite, a
+            wavelength that is not positive, or a pattern without a peak.
+
+    Source: ours; the Lorentz factor goes over by itself, as its change and that of dθ cancel.
+    """
+    angle, counts = np.asarray(two_theta, dtype=float), np.asarray(intensity, dtype=float)
+    _check(angle, counts, wavelength)
+    ratio = np.sin(np.radians(angle / 2)) * WAVELENGTH / wavelength
+    ours = np.where(np.abs(ratio) < 1, 2 * np.degrees(np.arcsin(np.clip(ratio, -1, 1))), np.inf)
+    seen = (ours >= START) & (ours <= END)
+    if seen.sum() < FEWEST:
+        what = f"{angle[0]:g}° to {angle[-1]:g}° at {wavelength:g} Å, {seen.sum()} of {len(angle)} points in the range"
+        raise ValueError(
+            f"got a pattern from {what}, expected at least {FEWEST} points that overlap the range from {START:g}° to "
+            f"{END:g}° at {WAVELENGTH} Å; measure there, and check that angles are 2θ in degrees and the wavelength"
+        )
+    angle, ours, counts = angle[seen], ours[seen], counts[seen] - counts[seen].min()
+    if not counts.any():
+        raise ValueError("got a constant intensity, expected peaks; check that the second column is the intensity")
+    counts = counts * (1 + np.cos(np.radians(ours)) ** 2) / (1 + np.cos(np.radians(angle)) ** 2)
+    edges = np.clip(START + STEP * np.arange(BINS + 1), ours[0], ours[-1])
+    fine = np.union1d(ours, edges)
+    height = np.interp(fine, ours, counts)
+    area = np.concatenate([[0], np.cumsum(np.diff(fine) * (height[1:] + height[:-1]) / 2)])
+    return _normalized(np.diff(np.interp(edges, fine, area)))
+
+
+def _check(angle: np.ndarray, counts: np.ndarray, wavelength: float) -> None:
+    if not (np.isfinite(wavelength) and wavelength > 0):
+        raise ValueError(f"got a wavelength of {wavelength} Å, expected a positive number; Cu Kα has {WAVELENGTH} Å")
+    if angle.ndim != 1 or angle.shape != counts.shape or len(angle) < FEWEST:
+        raise ValueError(
+            f"got {angle.shape} angles and {counts.shape} intensities, expected two columns of at least {FEWEST} "
+            "points; give the whole measured curve, not a list of peaks"
+        )
+    if bad := int((~np.isfinite(angle) | ~np.isfinite(counts)).sum()):
+        raise ValueError(f"got {bad} points that are not finite, expected finite numbers alone; leave these points out")
+    if (wrong := np.flatnonzero(np.diff(angle) <= 0)).size:
+        k = int(wrong[0])
+        raise ValueError(
+            f"got 2θ = {angle[k + 1]:g}° after {angle[k]:g}°, expected increasing angles; sort the points by angle, "
+            "and give one scan at a time"
+        )
+    if angle[0] < -180 or angle[-1] > 180:
+        raise ValueError(f"got 2θ from {angle[0]:g}° to {angle[-1]:g}°, expected at most 180°; give 2θ in degrees")

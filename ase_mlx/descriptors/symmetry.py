@@ -1,0 +1,81 @@
+"""Descriptors of a crystal's symmetry.
+
+Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
+"""
+
+import warnings
+
+import numpy as np
+import spglib
+from jaxtyping import Float
+
+from ase_mlx.graph import Graph
+
+SYMPREC = 0.01
+"""Å."""
+
+SYSTEMS = (2, 15, 74, 142, 167, 194)
+"""The last space groups of triclinic, monoclinic, orthorhombic, tetragonal, trigonal, hexagonal crystals."""
+
+NAMES = (
+    "space group",
+    "crystal system",
+    "log point group order",
+    "centrosymmetric",
+    "orbits per primitive atom",
+    "log primitive atoms",
+    "log conventional axes ratio",
+    "conventional angle",
+)
+
+
+def symmetry_descriptors(graph: Graph) -> Float[np.ndarray, "crystals n"]:
+    """Describe space group, orbits and the shape of the conventional cell.
+
+    Args:
+        graph: crystals (Å).
+
+    Returns:
+        Numbers in the order of `NAMES`, dimensionless; the angle is the largest cosine.
+
+    Source: see the module.
+    """
+    first = np.concatenate([[0], np.cumsum(graph.n_atoms.numpy())])
+    cells, numbers = graph.cell.numpy(), graph.numbers.numpy()
+    fractional = np.linalg.solve(
+        cells[graph.atom_graph.numpy()].swapaxes(1, 2), graph.positions.numpy()[:, :, None]
+    ).squeeze(2)
+    rows = []
+    for k, cell in enumerate(cells):
+        part = slice(first[k], first[k + 1])
+        rows.append(_one(cell, fractional[part], numbers[part]))
+    return np.array(rows)
+
+
+def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            found = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
+        except spglib.SpglibError:
+            found = None
+    if found is None:  # no symmetry that spglib can name: the identity is always there
+        atoms = len(numbers)
+        return [1, 0, 0, 0, 1, np.log(atoms), *_shape(cell)]
+    turns = np.unique(found.rotations, axis=0)
+    primitive = len(np.unique(found.mapping_to_primitive))
+    return [
+        found.number,
+        float(np.searchsorted(SYSTEMS, found.number)),
+        np.log(len(turns)),
+        float((turns == -np.eye(3, dtype=turns.dtype)).all(axis=(1, 2)).any()),
+        len(np.unique(found.equivalent_atoms)) / primitive,
+        np.log(primitive),
+        *_shape(found.std_lattice),
+    ]
+
+
+def _shape(cell: np.ndarray) -> tuple[float, float]:
+    lengths = np.linalg.norm(cell, axis=1)
+    cosines = (cell @ cell.T / np.outer(lengths, lengths))[np.triu_indices(3, 1)]
+    return float(np.log(lengths.max() / lengths.min())), float(np.abs(cosines).max())

@@ -1,0 +1,4 @@
+"""Training, splits, calibration and screening of anomaly models.
+
+Source: ours.
+"""

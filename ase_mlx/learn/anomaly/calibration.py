@@ -1,0 +1,143 @@
+"""Error bars, probabilities and thresholds from held-out crystals.
+
+Source: ours; Student's t as predictive distribution; thresholds by B. Matthews' correlation, Biochim. Biophys. Acta 405,
+442 (1975).
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.optimize import minimize
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from ase_mlx.descriptors.composition import CLASSES
+from ase_mlx.learn.anomaly.crystals import Crystals
+from ase_mlx.models.anomaly import MODES, QUANTILES, AnomalyModel
+from ase_mlx.models.crystal_property import CrystalProperty
+
+TAIL = 0.1
+"""Share of the training crystals of each anion class that count as its tail."""
+
+STRANGE = 0.99
+"""Crystals more surprising than this share of the held-out ones are flagged as novel."""
+
+FEWEST_FREEDOM = 2.1
+"""Of Student's t: below 2 it has no standard deviation."""
+
+
+def calibrate_property(model: CrystalProperty, val: Crystals) -> None:
+    """Set scale and degrees of freedom of each target's predictive distribution, in place, by likelihood.
+
+    Args:
+        model: trained.
+        val: crystals with the targets in eV/atom, of which no network has seen one.
+
+    Source: ours.
+    """
+    model.std_scale.fill_(1.0)
+    found = model.table(val.rows)
+    for k, name in enumerate(model.config.targets):
+        z = (val.properties[name] - found[name]) / found.std[name]
+        scale, freedom = fit_student(z[np.isfinite(z)])
+        model.std_scale[k], model.freedom[k] = scale, freedom
+
+
+def fit_student(z: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Fit Student's t around zero: its standard deviation in units of z, and its degrees of freedom (no unit).
+
+    Source: maximum likelihood.
+    """
+
+    def cost(p: np.ndarray) -> float:
+        freedom = FEWEST_FREEDOM + np.exp(p[1])
+        width = np.exp(p[0]) * np.sqrt((freedom - 2) / freedom)
+        return -student.logpdf(z / width, freedom).mean() + np.log(width)
+
+    start = np.log(np.sqrt(np.mean(np.clip(z, -5, 5) ** 2)) + 1e-12)
+    found = minimize(cost, [start, 1.0], method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7})
+    return float(np.exp(found.x[0])), float(min(FEWEST_FREEDOM + np.exp(found.x[1]), 1e3))
+
+
+def tail_quantiles(train: Crystals, tail: float = TAIL) -> Float[np.ndarray, " classes"]:
+    """Give the formation energy (eV/atom) below which that share of each anion class lies.
+
+    Source: ours; a class without crystals gets minus infinity.
+    """
+    energy = train.properties["formation_energy"]
+    found = np.full(len(CLASSES), -np.inf)
+    for k in range(len(CLASSES)):
+        values = energy[(train.anions == k) & np.isfinite(energy)]
+        found[k] = np.quantile(values, tail) if len(values) else -np.inf
+    return found
+
+
+def best_threshold(truth: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
+    """Find the score (its own unit) from which calling rows positive has the best Matthews correlation.
+
+    Where many thresholds do about as well, the middle of them is taken: it changes less from one validation set to the
+    next.
+
+    Source: ours.
+    """
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(truth[order].astype(float))
+    false = np.arange(1, len(order) + 1) - hits
+    positives, negatives = float(truth.sum()), float((~truth).sum())
+    value = hits * (negatives - false) - false * (positives - hits)
+    scale = (hits + false) * positives * negatives * (len(order) - hits - false)
+    value = value / np.sqrt(np.maximum(scale, 1e-300))
+    value[-1] = 0.0
+    good = np.flatnonzero(value >= value.max() - 0.005)
+    middle = good[len(good) // 2]
+    following = order[min(middle + 1, len(order) - 1)]
+    return float((score[order[middle]] + score[following]) / 2)
+
+
+def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
+    """Fit a mixture to reported minus predicted energies: right ones within error bars, wrong ones broader.
+
+    Args:
+        off: eV/atom.
+        std: of the predictions, eV/atom.
+
+    Returns:
+        The factor of the error bars of right ones, the share of wrong ones, their additional spread in eV/atom.
+
+    Source: ours; maximum likelihood.
+    """
+
+    def cost(p: np.ndarray) -> float:
+        width, share, size = np.exp(p[0]), 0.5 / (1 + np.exp(-p[1])), np.exp(p[2])
+        right = (1 - share) * norm.pdf(off, scale=width * std)
+        wrong = share * norm.pdf(off, scale=np.hypot(width * std, size))
+        return -np.log(right + wrong + 1e-300).mean()
+
+    found = minimize(cost, [-0.3, -2.0, np.log(0.4)], method="Nelder-Mead", options={"maxiter": 2000})
+    return float(np.exp(found.x[0])), float(0.5 / (1 + np.exp(-found.x[1]))), float(np.exp(found.x[2]))
+
+
+def calibrate_anomalies(model: AnomalyModel, train: Crystals, val: Crystals) -> None:
+    """Set tails from training crystals, all else from held-out ones, in place (eV/atom where energies).
+
+    Source: ours.
+    """
+    model.tail.copy_(torch.from_numpy(np.nan_to_num(tail_quantiles(train), neginf=-1e3)))
+    nats = model.nats(val.rows).mean(0)
+    model.surprise_center.copy_(nats.mean(0))
+    model.surprise_scale.copy_(nats.std(0).clamp_min(1e-3))
+    found = model.property.table(val.rows)
+    off = val.properties["formation_energy"] - found["formation_energy"]
+    known = np.isfinite(off)
+    model.errors.copy_(torch.tensor(fit_errors(off[known], found.std["formation_energy"][known])))
+    _, judged = model.table(val.rows, val.anions, val.properties["formation_energy"])
+    novelty = judged["novelty"].score
+    model.novelties.copy_(torch.from_numpy(np.quantile(novelty, np.linspace(0, 1, QUANTILES))))
+    truth = val.properties["formation_energy"] <= model.tail.numpy()[val.anions]
+    tail = judged["supervised_tail"].probability
+    thresholds = {
+        "supervised_tail": best_threshold(truth, tail) if 0 < truth.sum() < len(truth) else 0.5,
+        "residual": 0.5,
+        "novelty": float(np.quantile(novelty, STRANGE)),
+    }
+    model.thresholds.copy_(torch.tensor([thresholds[mode] for mode in MODES]))

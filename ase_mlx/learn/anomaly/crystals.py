@@ -1,0 +1,167 @@
+"""Tables of crystals: structures as array columns, their descriptors, and how to split them honestly.
+
+Source: ours.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from ase_mlx.descriptors import CUTOFF, anion_classes, describe
+from ase_mlx.descriptors.diffraction import powder_patterns
+from ase_mlx.graph import Graph, batch, from_atoms
+from ase_mlx.quantities import SYMBOLS
+
+STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
+"""Nine numbers in Å, row by row; one atomic number a site; three fractional coordinates a site."""
+
+Parts = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """Crystals as numbers: descriptors, anion classes, formulas, properties in eV/atom (NaN: unknown).
+
+    Source: ours.
+    """
+
+    rows: Float[np.ndarray, "crystals n"]
+    anions: Int[np.ndarray, " crystals"]
+    formulas: np.ndarray
+    elements: tuple[int, ...]
+    properties: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Count the crystals (dimensionless)."""
+        return len(self.rows)
+
+    def take(self, places: np.ndarray) -> "Crystals":
+        """Take some of the crystals (same units), by place or mask."""
+        return replace(
+            self,
+            rows=self.rows[places],
+            anions=self.anions[places],
+            formulas=self.formulas[places],
+            properties={name: values[places] for name, values in self.properties.items()},
+        )
+
+
+def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
+    """Build the graph of one crystal from array columns (Å).
+
+    Raises:
+        ValueError: columns of the wrong lengths, numbers that are no elements, or no physical structure.
+
+    Source: ours.
+    """
+    if lattice is None or numbers is None or frac_coords is None:
+        raise ValueError("got a row without a structure, expected lattice, numbers and frac_coords; fill them in")
+    cell, fractional = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (lattice, frac_coords))
+    kinds = np.asarray(numbers)
+    if len(cell) != 9 or len(fractional) != 3 * len(kinds):
+        raise ValueError(
+            f"got {len(cell)} numbers for the lattice and {len(fractional)} coordinates for {len(kinds)} sites, expected "
+            "9 and three a site; the arrays were probably cut"
+        )
+    if not np.issubdtype(kinds.dtype, np.number) or (kinds != kinds.astype(int)).any() or (kinds < 1).any():
+        raise ValueError(f"got atomic numbers {list(numbers)[:5]}, expected whole numbers from 1")
+    cell = cell.reshape(3, 3)
+    positions = fractional.reshape(-1, 3) @ cell
+    return from_atoms(
+        SimpleNamespace(positions=positions, numbers=kinds.astype(int), cell=cell, pbc=np.ones(3, bool)), CUTOFF
+    )
+
+
+def describe_crystals(
+    frame: pd.DataFrame, properties: Sequence[str] = (), diffraction: bool = False, batch_size: int = 64
+) -> Crystals:
+    """Describe the crystals of a table with array columns.
+
+    Args:
+        frame: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`.
+        properties: further columns to keep, in eV/atom.
+        diffraction: powder patterns too.
+        batch_size: crystals at once (dimensionless).
+
+    Raises:
+        ValueError: a column is missing, or a crystal cannot be described; its place is named.
+
+    Source: ours.
+    """
+    missing = [name for name in (*STRUCTURE_COLUMNS, *properties) if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"got a table without {', '.join(missing)}, expected them; its columns are {', '.join(frame.columns)}"
+        )
+    graphs, rows, anions = [], [], []
+    for place, values in enumerate(zip(*(frame[name] for name in STRUCTURE_COLUMNS), strict=True)):
+        try:
+            graphs.append(graph_of(*values))
+        except ValueError as error:
+            raise ValueError(f"row {place}: {error}") from error
+    for start in range(0, len(graphs), batch_size):
+        joined = batch(graphs[start : start + batch_size])
+        parts = [describe(joined), *([powder_patterns(joined)] if diffraction else [])]
+        rows.append(np.column_stack(parts))
+        anions.append(anion_classes(joined))
+    numbers = [np.asarray(n) for n in frame["numbers"]]
+    return Crystals(
+        np.concatenate(rows),
+        np.concatenate(anions),
+        np.array([reduced_formula(n) for n in numbers]),
+        tuple(int(z) for z in np.unique(np.concatenate(numbers))),
+        {name: frame[name].to_numpy(dtype=np.float64) for name in properties},
+    )
+
+
+def reduced_formula(numbers: np.ndarray) -> str:
+    """Write the composition of a cell with the smallest whole numbers, elements by atomic number (no unit).
+
+    Source: ours.
+    """
+    kinds, counts = np.unique(numbers, return_counts=True)
+    counts = counts // np.gcd.reduce(counts)
+    return "".join(f"{SYMBOLS[z]}{n if n > 1 else ''}" for z, n in zip(kinds, counts, strict=True))
+
+
+def split(
+    formulas: Sequence[str], by: Literal["formula", "system", "time"] = "formula", years: Any = None, seed: int = 0
+) -> np.ndarray:
+    """Split crystals 70 : 15 : 15 into "train", "val", "test" so that no group straddles parts.
+
+    Args:
+        formulas: reduced formulas.
+        by: groups share their formula, their elements ("system"), or are cut in the order of their years ("time").
+        years: for "time" (years).
+        seed: changes what goes where, not the shares; not used for "time".
+
+    Returns:
+        One of the three words a crystal.
+
+    Raises:
+        ValueError: "time" without years.
+
+    Source: ours.
+    """
+    if by == "time":
+        if years is None or not np.isfinite(np.asarray(years, dtype=float)).all():
+            raise ValueError("got no years for a split by time, expected one a crystal; leave out rows without")
+        share = pd.Series(np.asarray(years, dtype=float)).rank(method="min", pct=True).to_numpy()
+        return np.where(share <= 0.7, "train", np.where(share <= 0.85, "val", "test"))
+    groups = formulas if by == "formula" else [_system(f) for f in formulas]
+    share = np.array([_hash(f"{seed}:{group}") for group in groups])
+    return np.where(share < 0.7, "train", np.where(share < 0.85, "val", "test"))
+
+
+def _system(formula: str) -> str:
+    return "-".join(sorted("".join(" " + c if c.isupper() else c for c in formula if c.isalpha()).split()))
+
+
+def _hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,201 @@
+"""Anomalies among crystals in three modes that are never mixed.
+
+* `supervised_tail`: how likely the formation energy lies in the lowest tenth of its anion class.
+* `residual`: how likely a reported formation energy is wrong, by the model's own and its error bar.
+* `novelty`: how surprising a crystal's structure is, given its composition and the rest of its structure.
+
+Source: ours, after "Hyper-Precise Anomaly Detection ... via Bayesian Hyper-Network Attenuation".
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import norm
+from torch import Tensor
+
+from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes
+from ase_mlx.descriptors.composition import CLASSES
+from ase_mlx.graph import Graph, Points
+from ase_mlx.nn.conditional import ConditionalNetwork
+from ase_mlx.nn.ensemble import Ensemble
+from ase_mlx.quantities import SCREENED
+
+from .crystal_property import FARTHEST, ROWS, CrystalProperty, CrystalPropertyConfig, _tensors
+from .model import Model, Prediction
+
+Mode = Literal["supervised_tail", "residual", "novelty"]
+MODES: tuple[str, ...] = get_args(Mode)
+HIDDEN = tuple(places for places in GROUPS.values() if places[0] >= STRUCTURE)
+"""Groups of structure descriptors that are hidden together: each is predicted from all the others."""
+
+QUANTILES = 401
+"""Places at which the novelty of held-out crystals is kept."""
+
+
+class Anomaly(NamedTuple):
+    """What one mode says of crystals: the score and its standard deviation, the probability, the verdict.
+
+    Scores: eV/atom below the threshold (`supervised_tail`), calibrated standard deviations of reported minus predicted
+    (`residual`), mean standardised surprise (`novelty`). `std` is the spread of the members' scores. `probability`
+    (dimensionless) is that of the tail, that of a wrong report, or the share of held-out crystals that are less strange.
+
+    Source: ours.
+    """
+
+    score: Float[np.ndarray, " crystals"]
+    std: Float[np.ndarray, " crystals"]
+    probability: Float[np.ndarray, " crystals"]
+    flagged: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnomalyConfig:
+    """The networks of properties, formation energy first, and of novelty (dimensionless sizes).
+
+    Source: ours.
+    """
+
+    property: CrystalPropertyConfig
+    novelty_members: int = 3
+    novelty_width: int = 256
+
+
+class AnomalyModel(Model):
+    """Formation energy, hull distance and anomalies of crystals; energies in eV/atom.
+
+    Source: see the module.
+    """
+
+    outputs = SCREENED
+    cutoff = CUTOFF
+
+    def __init__(self, config: AnomalyConfig):
+        """Make untrained networks with random weights (dimensionless) from torch's generator."""
+        super().__init__()
+        self.config = config
+        self.elements = config.property.elements
+        self.property = CrystalProperty(config.property)
+        entries = len(NAMES) - STRUCTURE
+        self.novelty = Ensemble(
+            [ConditionalNetwork(STRUCTURE, entries, config.novelty_width) for _ in range(config.novelty_members)]
+        )
+        double = {"dtype": torch.float64}
+        self.register_buffer("tail", torch.zeros(len(CLASSES), **double))  # eV/atom
+        self.register_buffer("surprise_center", torch.zeros(entries, **double))
+        self.register_buffer("surprise_scale", torch.ones(entries, **double))
+        self.register_buffer("novelties", torch.linspace(0, 1, QUANTILES, **double))
+        self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5], **double))  # width, share, size in eV/atom
+        self.register_buffer("thresholds", torch.full((len(MODES),), 0.5, **double))
+
+    def table(
+        self, rows: Float[np.ndarray, "crystals n"], anions: Int[np.ndarray, " crystals"], reported=None
+    ) -> tuple[Prediction, dict[str, Anomaly]]:
+        """Predict and judge crystals from their descriptors.
+
+        Args:
+            rows: descriptors, in units as theirs.
+            anions: classes, as `anion_classes` gives them.
+            reported: formation energies in eV/atom, NaN where none are known; without them there is no `residual`.
+
+        Returns:
+            Formation energy and hull distance in eV/atom, and an `Anomaly` for each mode.
+        """
+        found = self.property.table(rows)
+        judged = {"supervised_tail": self._tail(found, anions), "novelty": self._novelty(rows)}
+        if reported is not None:
+            judged["residual"] = self._residual(found, np.asarray(reported, dtype=np.float64))
+        return found, judged
+
+    def contributions(
+        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, reported=None
+    ) -> Float[np.ndarray, "crystals n"]:
+        """Say which descriptors make a crystal strange.
+
+        Returns:
+            eV/atom towards the tail (`supervised_tail`), or towards the reported energy's side (`residual`); standardised
+            surprise, divided by the number of descriptors of structure (`novelty`).
+        """
+        if mode == "novelty":
+            surprise = self._surprise(rows).mean(0).numpy()
+            return np.column_stack([np.zeros((len(rows), STRUCTURE)), surprise / surprise.shape[1]])
+        terms = -self.property.contributions(rows, "formation_energy")
+        if mode == "supervised_tail":
+            return terms
+        side = np.sign(np.asarray(reported) - self.property.table(rows)["formation_energy"])
+        return -terms * side[:, None]
+
+    def _tail(self, found: Prediction, anions: np.ndarray) -> Anomaly:
+        threshold = self.tail.cpu().numpy()[anions]
+        probability = self.property.probability_below(found, "formation_energy", threshold)
+        std = found.members["formation_energy"].std(0)
+        return Anomaly(threshold - found["formation_energy"], std, probability, probability >= float(self.thresholds[0]))
+
+    def _residual(self, found: Prediction, reported: np.ndarray) -> Anomaly:
+        width, share, size = self.errors.tolist()
+        sigma = width * found.std["formation_energy"]
+        off = reported - found["formation_energy"]
+        right = (1 - share) * norm.pdf(off, scale=sigma)
+        wrong = share * norm.pdf(off, scale=np.hypot(sigma, size))
+        probability = np.where(np.isfinite(off), wrong / np.maximum(right + wrong, 1e-300), np.nan)
+        std = found.members["formation_energy"].std(0) / found.std["formation_energy"]
+        return Anomaly(off / found.std["formation_energy"], std, probability, probability >= float(self.thresholds[1]))
+
+    def _novelty(self, rows: np.ndarray) -> Anomaly:
+        members = self._surprise(rows).mean(2).numpy()
+        score = members.mean(0)
+        probability = np.interp(score, self.novelties.cpu().numpy(), np.linspace(0, 1, QUANTILES))
+        return Anomaly(score, members.std(0), probability, score >= float(self.thresholds[2]))
+
+    @torch.no_grad()
+    def _surprise(self, rows: np.ndarray) -> Float[Tensor, "members crystals entries"]:
+        """Standardised −log p of each descriptor of structure, its group hidden (dimensionless)."""
+        nats = self.nats(rows)
+        return ((nats - self.surprise_center.cpu()) / self.surprise_scale.cpu()).clamp(-5.0, 20.0)
+
+    @torch.no_grad()
+    def nats(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "members crystals entries"]:
+        """Give −log p (nats) of each descriptor of structure, given composition and the other groups."""
+        x = self.standard(rows).to(self.novelty.stacked[0])
+        parts = []
+        for start in range(0, len(x), ROWS):
+            block = x[start : start + ROWS]
+            filled = torch.cat([block, x.new_zeros(ROWS - len(block), x.shape[1])])
+            known, entries = filled[:, :STRUCTURE], filled[:, STRUCTURE:]
+            found = x.new_zeros(len(self.novelty), ROWS, entries.shape[1])
+            for places in HIDDEN:
+                group = [place - STRUCTURE for place in places]
+                shown = torch.ones_like(entries)
+                shown[:, group] = 0
+                found[:, :, group] = self.novelty(known, entries, shown)[:, :, group]
+            parts.append(found[:, : len(block)].cpu().double())
+        return torch.cat(parts, 1)
+
+    def standard(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals n"]:
+        """Standardise the descriptors (dimensionless), without patterns; cut where they are far out."""
+        center, scale = (b.cpu()[: len(NAMES)] for b in (self.property.center, self.property.scale))
+        x = (torch.from_numpy(np.asarray(rows, dtype=np.float64))[:, : len(NAMES)] - center) / scale
+        return x.clamp(-1.6 * FARTHEST, 1.6 * FARTHEST)
+
+    def judged(self, graph: Graph, reported=None) -> tuple[Prediction, dict[str, Anomaly], np.ndarray]:
+        """Predict and judge crystals: as `table` (eV/atom), and the descriptors (their units) that it was done from."""
+        self.check_elements(graph)
+        rows = self.property.described(graph)
+        return *self.table(rows, anion_classes(graph), reported), rows
+
+    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
+        """Predict crystals: energies in eV/atom, probabilities and novelty without a dimension."""
+        return Prediction(dict(self.with_std(graph)))
+
+    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
+        """Predict crystals as `forward`, with standard deviations where they are known (same units)."""
+        found, judged, _ = self.judged(graph)
+        tail, novel = judged["supervised_tail"], judged["novelty"]
+        values = {
+            **found, "tail_margin": tail.score, "tail_probability": tail.probability, "novelty": novel.score,
+            "novelty_probability": novel.probability,
+        }  # fmt: skip
+        std = {**found.std, "tail_margin": found.std["formation_energy"], "novelty": novel.std}
+        return _tensors(Prediction(values, std, found.members))
