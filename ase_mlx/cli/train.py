@@ -1,4 +1,4 @@
-"""`ase-mlx train`: a potential from labelled frames, or a density on a potential.
+"""`ase-mlx train`: a potential from labelled frames, a density on a potential, or properties of crystals from a table.
 
 Source: ours.
 """
@@ -30,12 +30,17 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from ase_mlx.learn.anomaly.job import read_training
     from ase_mlx.learn.config import read_config
     from ase_mlx.learn.density.train import prepare_density, run_density
     from ase_mlx.learn.train import prepare
     from ase_mlx.learn.train import train as run
     from ase_mlx.pretrained import find, names
 
+    with exits.reading("CONFIG.toml"):
+        crystals = read_training(config)
+    if crystals is not None:
+        return _train_crystals(crystals, config.name, out, json)
     with exits.reading("CONFIG.toml"):
         settings = read_config(config)
         if settings.start:
@@ -66,6 +71,17 @@ def train(
         print(f"wrote {out}")
 
 
+def _train_crystals(settings, name: str, out: Path, json: Path | None) -> None:
+    from ase_mlx.cli.run import progress_bar
+    from ase_mlx.learn.anomaly.job import run_training
+
+    with progress_bar(name) as tell:
+        _, info = run_training(settings, out, tell)
+    if not write_json(info, json):
+        print_errors(info["errors"], f"Errors on {info['crystals']['test']} crystals of the part {info['errors_on']}")
+        print(f"wrote {out}")
+
+
 def print_density_errors(table: dict, title: str) -> None:
     """Print errors of a density and their calibration (units in the table).
 
@@ -90,12 +106,9 @@ def print_errors(table: dict, title: str) -> None:
     for name, e in table.items():
         row = {"quantity": name, "unit": e["unit"], "count": e["count"], "MAE": e["mae"], "RMSE": e["rmse"]}
         if "inside_68" in e:
-            row |= {
-                "mean σ": e["mean_std"],
-                "inside 68 %": f"{100 * e['inside_68']:.1f} %",
-                "inside 95 %": f"{100 * e['inside_95']:.1f} %",
-                "rank corr.": e["rank_correlation"],
-            }
+            row |= {"mean σ": e["mean_std"]}
+            row |= {f"inside {n} %": f"{100 * e[f'inside_{n}']:.1f} %" for n in (68, 90, 95) if f"inside_{n}" in e}
+            row |= {"rank corr.": e["rank_correlation"]} if "rank_correlation" in e else {}
         rows.append(row)
     print_table(title, rows)
     if "hessian" in table:

@@ -192,7 +192,8 @@ def _read_files(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for start in range(0, len(table.parts), 512):
         parts = table.parts[start : start + 512]
         yield _arrays(
-            pd.DataFrame({"id": [p.name for p in parts]}), [_reader(lambda p: ase.io.read(p, index=-1), p) for p in parts]
+            pd.DataFrame({"id": [p.name for p in parts]}),
+            [_reader(lambda p: ase.io.read(p, index=-1), p) for p in parts],
         )
 
 

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
+from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
+from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.models.point_density import PointDensity, PointDensityConfig
 from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.nn.angular import CONVENTION
@@ -29,6 +31,8 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 KINDS: dict[str, tuple[type, type[Model]]] = {
     "potential": (PotentialConfig, Potential),
     "point_density": (PointDensityConfig, PointDensity),
+    "crystal_property": (CrystalPropertyConfig, CrystalProperty),
+    "anomaly": (AnomalyConfig, AnomalyModel),
 }
 """Model kinds of this package; third-party kinds join by the entry-point group `ase_mlx.models`."""
 

@@ -131,7 +131,9 @@ class AnomalyModel(Model):
         threshold = self.tail.cpu().numpy()[anions]
         probability = self.property.probability_below(found, "formation_energy", threshold)
         std = found.members["formation_energy"].std(0)
-        return Anomaly(threshold - found["formation_energy"], std, probability, probability >= float(self.thresholds[0]))
+        return Anomaly(
+            threshold - found["formation_energy"], std, probability, probability >= float(self.thresholds[0])
+        )
 
     def _residual(self, found: Prediction, reported: np.ndarray) -> Anomaly:
         width, share, size = self.errors.tolist()

@@ -122,6 +122,12 @@ class AttenuatedNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "points features"]) -> Scored:
         """Score standardised features (dimensionless)."""
+        coefficient, weight, variance, noise = self.parts(x)
+        terms = coefficient * weight
+        return Scored(terms.sum(1) + self.offset, noise, (coefficient.square() * variance).sum(1), terms)
+
+    def parts(self, x: Float[Tensor, "points features"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give Aᵢbᵢ, Wᵢ, σᵢ² of each feature and the variance of the noise (dimensionless): what `forward` adds up."""
         weight, variance = self.hyper(x)
         if self.attention is not None:
             focus = self.attention(x)
@@ -133,11 +139,8 @@ class AttenuatedNetwork(nn.Module):
         noise = self.noise(hidden)[:, 0].clamp(-9.0, WIDEST).exp()
         base = self.out(hidden)
         if self.literal:
-            terms = attenuated * base / x.shape[1]
-            return Scored(terms.sum(1) + self.offset, noise, torch.zeros_like(noise), terms)
-        coefficient = attenuated * x * base
-        terms = coefficient * weight
-        return Scored(terms.sum(1) + self.offset, noise, (coefficient.square() * variance).sum(1), terms)
+            return attenuated * base / x.shape[1], torch.ones_like(weight), torch.zeros_like(variance), noise
+        return attenuated * x * base, weight, variance, noise
 
     def divergence(self) -> Float[Tensor, ""]:
         """Kullback–Leibler divergence of the hyper-network's posterior from its prior (dimensionless: nats)."""

@@ -120,6 +120,20 @@ def describe_crystals(
     )
 
 
+def join(parts: list[Crystals]) -> Crystals:
+    """Put tables of crystals below one another (same units).
+
+    Source: ours.
+    """
+    return Crystals(
+        np.concatenate([p.rows for p in parts]),
+        np.concatenate([p.anions for p in parts]),
+        np.concatenate([p.formulas for p in parts]),
+        tuple(sorted(set().union(*(p.elements for p in parts)))),
+        {name: np.concatenate([p.properties[name] for p in parts]) for name in parts[0].properties},
+    )
+
+
 def reduced_formula(numbers: np.ndarray) -> str:
     """Write the composition of a cell with the smallest whole numbers, elements by atomic number (no unit).
 

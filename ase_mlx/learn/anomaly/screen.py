@@ -79,7 +79,9 @@ def screen(
         asked = (*STRUCTURE_COLUMNS, *keep, *([wanted.reported] if wanted.reported else []))
         missing = [name for name in asked if name not in frame.columns]
         if missing:
-            raise ValueError(f"got no column {', '.join(missing)}, expected it among {', '.join(map(str, frame.columns))}")
+            raise ValueError(
+                f"got no column {', '.join(missing)}, expected it among {', '.join(map(str, frame.columns))}"
+            )
         scored = _score(frame, model, wanted)
         yield pd.concat([frame[list(keep)].reset_index(drop=True), scored], axis=1)
 

@@ -94,12 +94,10 @@ def _laplace(network: Ensemble, x: Tensor, target: Tensor) -> Tensor:
     """Logarithms of the standard deviations of H's last weights: Gauss–Newton curvature of the scores, diagonal."""
 
     def curvature(member: AttenuatedNetwork, block: Tensor) -> Tensor:
-        scored = member(block)
-        mean, _ = member.hyper.last.moments(member.hyper.hidden(block), False)
-        coefficient = scored.terms / torch.where(mean.abs() + 1 < 1e-6, 1.0, 1 + mean)
+        coefficient, _, _, noise = member.parts(block)
         hidden = member.hyper.hidden(block)
         inputs = torch.cat([hidden.square() / hidden.shape[1], torch.ones_like(hidden[:, :1])], 1)
-        return inputs.T @ (coefficient.square() / scored.noise[:, None])
+        return inputs.T @ (coefficient.square() / noise[:, None])
 
     precision = sum(network.call(curvature, block) for block in torch.split(x, 1024))
     return -0.5 * (precision + 1).log()
@@ -158,9 +156,7 @@ def train_anomaly(
     return model
 
 
-def train_novelty(
-    model: AnomalyModel, train: Crystals, fit: TableFit, progress: Progress | None = None
-) -> None:
+def train_novelty(model: AnomalyModel, train: Crystals, fit: TableFit, progress: Progress | None = None) -> None:
     """Fit the conditional networks, in place, to predict hidden descriptors of structure (standardised, no unit).
 
     Source: see the module; masks cover any share of the entries, or whole groups, as they are asked for later.

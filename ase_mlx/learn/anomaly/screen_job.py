@@ -1,0 +1,285 @@
+"""A screening on disk: finished ranges of rows are files, so a kill costs at most the ranges that were being computed.
+
+A range's file appears whole, under its name `rows-FIRST-LAST.parquet`, or not at all; any engine may go on where another
+one stopped. The results are put together when all rows are there.
+
+Source: ours.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ase_mlx.data.tables import PROBLEM, STRUCTURE, CrystalTable
+from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
+from ase_mlx.learn.files import load_model, read_card, write_whole
+from ase_mlx.models.anomaly import AnomalyModel
+
+RANGE = 512
+"""Rows that are computed and kept together on this machine."""
+
+MANIFEST, RESULTS = "screening.json", "results.parquet"
+RANKED = ("rank", *(name for name in COLUMNS if name != "members"))
+
+SCHEMA = pa.schema(
+    [("row", pa.int64())]
+    + [
+        (name, {"anomaly": pa.bool_(), "problem": pa.string(), "top_descriptors": pa.list_(pa.string())}.get(
+            name, pa.list_(pa.float64()) if name in ("top_contributions", "members") else pa.float64()
+        ))
+        for name in COLUMNS
+    ]
+)  # fmt: skip
+"""Of the ranges' files."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One screening: table, model folder, what is wanted, and the folder where results go.
+
+    Source: ours.
+    """
+
+    table: CrystalTable
+    model: Path
+    wanted: Screening
+    out: Path
+
+    @property
+    def work(self) -> Path:
+        """The folder of finished ranges (no unit)."""
+        return self.out / "work"
+
+
+def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> Job:
+    """Begin a screening, or go on with the one in the folder (energies in eV/atom).
+
+    Raises:
+        ValueError: the folder holds another screening, the table has columns with names of results, no column of
+            reported energies, or the model is none for anomalies.
+
+    Source: ours.
+    """
+    taken = [name for name in table.columns if name in ("row", *RANKED) and name != PROBLEM]
+    if taken:
+        raise ValueError(
+            f"got a table that already has {', '.join(taken)}, expected none of the result's columns; rename or drop them"
+        )
+    if wanted.reported and wanted.reported not in table.columns:
+        raise ValueError(
+            f"got reported = {wanted.reported!r}, expected one of the table's columns: {', '.join(table.columns)}"
+        )
+    card = read_card(model)
+    if card.get("kind") != "anomaly":
+        raise ValueError(f"got a model of kind {card.get('kind')!r}, expected one for anomalies, such as 'bhnaa'")
+    identity = {"table": table.identity(), "model": card["sha256"], **asdict(wanted)}
+    identity = json.loads(json.dumps(identity))
+    path = out / MANIFEST
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError:
+            before = None
+        if before != identity:
+            raise ValueError(
+                f"got {str(out)!r}, which holds a screening of another table, with another model or mode, expected a new "
+                "folder; choose another one with -o, or delete it"
+            )
+    job = Job(table, model, wanted, out)
+    job.work.mkdir(parents=True, exist_ok=True)
+    write_whole({path: json.dumps(identity, indent=1).encode()})
+    return job
+
+
+def done_ranges(job: Job) -> list[tuple[int, int, Path]]:
+    """List the finished ranges of rows, in order (first row, one past the last, file or folder; no units).
+
+    Source: ours.
+    """
+    found = []
+    for path in job.work.iterdir():
+        name = re.fullmatch(r"rows-(\d+)-(\d+)(\.parquet)?", path.name)
+        if name:
+            found.append((int(name[1]), int(name[2]), path))
+    return sorted(found)
+
+
+def open_ranges(job: Job) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Read what is not yet screened, in pieces of at most `RANGE` rows: the first row's number and the rows (Å).
+
+    Source: ours.
+    """
+    done = np.zeros(job.table.count, bool)
+    for first, last, _ in done_ranges(job):
+        done[first:last] = True
+    first = 0
+    for frame in job.table.chunks(RANGE):
+        todo = ~done[first : first + len(frame)]
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], todo.astype(np.int8), [0]])))
+        for a, b in zip(edges[::2], edges[1::2], strict=True):
+            yield first + int(a), frame.iloc[a:b].reset_index(drop=True)
+        first += len(frame)
+
+
+def range_path(job: Job, first: int, last: int) -> Path:
+    """Name the file of a range of rows (no unit).
+
+    Source: ours.
+    """
+    return job.work / f"rows-{first:010d}-{last:010d}.parquet"
+
+
+@cache
+def double_model(folder: str) -> AnomalyModel:
+    """Load a model for screening, once a process: in double precision, on one thread (eV/atom).
+
+    Source: ours.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    return load_model(folder).double()
+
+
+def run_local(job: Job, processes: int, progress: Progress | None = None) -> None:
+    """Screen what is open with some processes on this machine (energies in eV/atom).
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    needed = [*STRUCTURE, *([PROBLEM] if job.table.kind != "parquet" else [])]
+    needed += [job.wanted.reported] if job.wanted.reported else []
+    done, total = sum(last - first for first, last, _ in done_ranges(job)), job.table.count
+    running: dict[Future, int] = {}
+
+    def finish(leave: int) -> None:
+        nonlocal done
+        while len(running) > leave:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done += running.pop(future)
+                future.result()
+                if progress is not None:
+                    progress(done, total)
+
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for first, frame in open_ranges(job):
+            place = range_path(job, first, first + len(frame))
+            kept = frame[[name for name in needed if name in frame.columns]]
+            running[pool.submit(_one_range, kept, first, str(job.model), job.wanted, place)] = len(frame)
+            finish(2 * processes)
+        finish(0)
+
+
+def _one_range(frame: pd.DataFrame, first: int, model: str, wanted: Screening, place: Path) -> None:
+    (scored,) = screen([frame], double_model(model), wanted)
+    write_range(scored.assign(row=np.arange(first, first + len(frame))), place)
+
+
+def write_range(scored: pd.DataFrame, place: Path) -> None:
+    """Write a range of scored rows (eV/atom) so that it is there whole or not at all.
+
+    Raises:
+        OSError: the disk refused.
+
+    Source: ours.
+    """
+    part = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        pq.write_table(pa.Table.from_pandas(scored[SCHEMA.names], SCHEMA, preserve_index=False), part)
+        os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_scores(job: Job, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read finished rows in their order (energies in eV/atom).
+
+    Source: ours.
+    """
+    tables = [pq.read_table(path, columns=columns) for _, _, path in done_ranges(job)]
+    return pa.concat_tables([t.select(columns or SCHEMA.names) for t in tables]).to_pandas()
+
+
+def write_results(job: Job) -> Path:
+    """Put the input's columns, ranks and scores into one table, row by row as in the input (energies in eV/atom).
+
+    Ranks begin at 1 with the most anomalous row; rows with a problem have none.
+
+    Raises:
+        RuntimeError: rows are missing; the same command goes on.
+
+    Source: ours.
+    """
+    ranges = done_ranges(job)
+    if sum(last - first for first, last, _ in ranges) != job.table.count:
+        raise RuntimeError(f"got an unfinished screening in {str(job.out)!r}; give the same command again to go on")
+    key = read_scores(job, [rank_by(job.wanted)])[rank_by(job.wanted)]
+    rank = key.rank(method="first", ascending=False)
+    scores = _scored_rows(ranges)
+    place, first = job.out / RESULTS, 0
+    part = place.with_name(f".{place.name}.part")
+    writer = None
+    for frame in job.table.chunks(8192):
+        kept = frame.drop(columns=[name for name in (*STRUCTURE, PROBLEM) if name in frame])
+        found = scores(len(frame)).drop(columns=["row", "members"])
+        found.insert(0, "rank", pd.array(rank.iloc[first : first + len(frame)], dtype="Int64"))
+        table = pa.Table.from_pandas(pd.concat([kept, found], axis=1), preserve_index=False)
+        if writer is None:
+            schema = pa.schema([f if f.name not in SCHEMA.names else SCHEMA.field(f.name) for f in table.schema])
+            writer = pq.ParquetWriter(part, schema)
+        writer.write_table(table.cast(writer.schema))
+        first += len(frame)
+    writer.close()
+    os.replace(part, place)
+    return place
+
+
+def rank_by(wanted: Screening) -> str:
+    """Name the column that ranks rows (no unit): the score, or for `residual` the probability.
+
+    Source: ours.
+    """
+    return "anomaly_probability" if wanted.mode == "residual" else "anomaly_score"
+
+
+def _scored_rows(ranges: list[tuple[int, int, Path]]) -> Callable[[int], pd.DataFrame]:
+    """Hand out scored rows in their order, as many as asked for."""
+    waiting = iter(ranges)
+    rest = pd.DataFrame()
+
+    def take(count: int) -> pd.DataFrame:
+        nonlocal rest
+        parts = [rest] if len(rest) else []
+        have = len(rest)
+        while have < count:
+            parts.append(pq.read_table(next(waiting)[2], schema=SCHEMA).to_pandas())
+            have += len(parts[-1])
+        whole = pd.concat(parts, ignore_index=True)
+        rest = whole.iloc[count:]
+        return whole.iloc[:count].reset_index(drop=True)
+
+    return take
+
+
+def clear(job: Job) -> None:
+    """Delete the finished ranges; the results stay (no unit).
+
+    Source: ours.
+    """
+    shutil.rmtree(job.work, ignore_errors=True)
