@@ -20,6 +20,7 @@ from ase_mlx.cli.models import models
 from ase_mlx.cli.phonons import phonons
 from ase_mlx.cli.run import demo, run
 from ase_mlx.cli.sample import sample
+from ase_mlx.cli.screen import screen
 from ase_mlx.cli.train import train
 
 __all__ = ["app", "main"]
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: `ase-mlx run silicon.cif -o silicon`. Exit codes: 0 done, 1 the work failed, 2 a wrong call.",
 )
-for command in (demo, run, phonons, conductivity, compress, density, sample, train, evaluate, label, models):
+for command in (demo, run, phonons, conductivity, compress, density, screen, sample, train, evaluate, label, models):
     app.command()(command)
 
 

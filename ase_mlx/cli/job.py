@@ -145,6 +145,7 @@ def run_job(
         outcome.add("energy", relaxed.energy, len(atoms), "eV/atom")
         frames = [_marked(relaxed.atoms, "relaxed")]
         eos = _equation_of_state(outcome, relaxed, calculator, tell)
+        _anomaly(outcome, relaxed)
         waves = _phonons(outcome, relaxed, calculator, temperature, folder)
         density = _density(outcome, relaxed.atoms, calculator)
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
@@ -171,6 +172,20 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
     outcome.add("bulk modulus", eos.bulk_modulus)
     outcome.add("pressure derivative of B", eos.derivative)
     return eos
+
+
+def _anomaly(outcome: Outcome, relaxed) -> None:
+    from ase_mlx.adapters.ase.anomaly import anomaly_of
+
+    if relaxed.kind != "crystal":
+        outcome.skipped["anomaly score"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return
+    found = outcome.stage("anomaly score", lambda: anomaly_of(relaxed.atoms))
+    if found is not None:
+        outcome.add("anomaly score (novelty)", found.score)
+        outcome.add("crystals less strange", found.less_strange)
+        if found.flagged:
+            outcome.notes.append(f"anomaly score: an unusual structure, because of {', '.join(found.reasons)}")
 
 
 def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: Path):

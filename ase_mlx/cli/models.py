@@ -31,4 +31,6 @@ def _row(card: dict) -> dict[str, str]:
     errors = {f"{name}, {e['unit']}": f"{e['mae']:.3g}" for name, e in card["errors"].items()}
     if card["density"]:
         errors["density, %"] = f"{card['density']['errors']['nmae']:.2g}"
-    return {"name": card["name"], "elements": " ".join(card["elements"]), **errors}
+    elements = card["elements"]
+    known = " ".join(elements) if len(elements) <= 12 else f"{len(elements)}, {elements[0]} to {elements[-1]}"
+    return {"name": card["name"], "elements": known, **errors}

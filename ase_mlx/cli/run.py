@@ -137,7 +137,7 @@ def covering(symbols: list[str]) -> str:
 
     if not symbols:
         raise ValueError("The structure holds no atoms.")
-    known = {card["name"]: tuple(card["elements"]) for card in available()}
+    known = {card["name"]: tuple(card["elements"]) for card in available() if "forces" in card["outputs"]}
     for name, elements in known.items():
         if set(symbols) <= set(elements):
             return name

@@ -21,6 +21,9 @@ import pyarrow.parquet as pq
 from ase import Atoms
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
+DESCRIBED = ("numbers", "descriptors")
+"""Columns of parquet that serve in place of structures, as `learn.anomaly.screen.described` makes them."""
+
 PROBLEM = "problem"
 
 
@@ -71,8 +74,8 @@ def open_table(path: str | Path) -> CrystalTable:
     """Look at a table of crystals (Å): what it is, how many rows, which columns.
 
     Args:
-        path: a parquet or csv file, a database of ASE (.db, .json of ase.db), any other file that ASE reads, a folder of
-            parquet files, or a folder of structure files.
+        path: a parquet or csv file, a database of ASE (.db), any other file that ASE reads, a folder of parquet files,
+            or a folder of structure files.
 
     Raises:
         FileNotFoundError: no such file.
@@ -119,7 +122,8 @@ def _parquet(path: Path, files: list[Path]) -> CrystalTable:
         columns = names
         good.append(file)
         count += rows
-    _expect_structures(columns or STRUCTURE, path)
+    if not set(DESCRIBED) <= set(columns or ()):
+        _expect_structures(columns or STRUCTURE, path)
     rest = tuple(name for name in columns or () if name not in STRUCTURE)
     return CrystalTable(path, "parquet", tuple(good), count, rest, problems)
 
@@ -151,8 +155,8 @@ def _expect_structures(columns: tuple[str, ...], path: Path) -> None:
     missing = [name for name in STRUCTURE if name not in columns]
     if missing:
         raise ValueError(
-            f"got {str(path)!r} without the columns {', '.join(missing)}, expected lattice (nine numbers, Å), numbers and "
-            f"frac_coords, or in a csv a column `cif` or `structure`; it has {', '.join(columns)}"
+            f"got {str(path)!r} without the columns {', '.join(missing)}, expected lattice (nine numbers, Å), numbers "
+            f"and frac_coords, or in a csv a column `cif` or `structure`; it has {', '.join(columns)}"
         )
 
 
@@ -258,7 +262,10 @@ def _of_atoms(atoms: Atoms) -> tuple[Any, Any, Any]:
 
 def _disorder(atoms: Atoms) -> str | None:
     if not atoms.pbc.all() or not abs(atoms.cell.volume) > 0:
-        return f"got pbc={atoms.pbc.tolist()} and cell {atoms.cell.lengths().tolist()} Å, expected a crystal, periodic in three directions"
+        return (
+            f"got pbc={atoms.pbc.tolist()} and cell {atoms.cell.lengths().tolist()} Å, expected a crystal, periodic in "
+            "three directions"
+        )
     sites = atoms.info.get("occupancy") or {}
     if any(len(kinds) > 1 or min(kinds.values()) < 1 for kinds in sites.values()):
         return "got sites with partial occupancy, expected one whole atom a site; choose an ordered structure"

@@ -1,6 +1,7 @@
 """Descriptors of how a crystal's atoms sit: from one list of neighbours, for a whole batch at once.
 
-Bonds are soft: a pair at r counts by how r compares with the sum of the two covalent radii. Charges are what bonds
+Bonds are soft: a pair counts by how its length compares with the distance to the nearest neighbour, of that one of its
+atoms for which this is longer. Charges are what bonds
 between unlike atoms carry, so they add up to zero, and interact by a damped Coulomb sum.
 
 Source: ours; bond valences after I. D. Brown and D. Altermatt, Acta Cryst. B 41, 244 (1985); damped sum after
@@ -17,8 +18,8 @@ from ase_mlx.graph import Graph
 CUTOFF = 6.0
 """Å; neighbours farther away are not seen."""
 
-BOND, SOFTNESS = 1.3, 0.06
-"""A pair is a bond where it is shorter than 1.3 times the sum of radii; 0.06 is the width of that edge."""
+BOND, SOFTNESS = 1.25, 0.05
+"""A pair is a bond where it is shorter than 1.25 nearest distances; 0.05 is the width of that edge."""
 
 VALENCE_LENGTH = 0.37
 """Å; over which a bond's valence falls by e."""
@@ -77,7 +78,9 @@ def bonding_descriptors(graph: Graph) -> Float[np.ndarray, "crystals n"]:
     ]
     nearest = _least(reduced, i, len(numbers), 2.5)
     columns += _four(nearest, of, count, ("min", "mean", "std", "max"))
-    bond = 1 / (1 + np.exp(np.clip((reduced - BOND) / SOFTNESS, -50, 50)))
+    shortest = _least(r, i, len(numbers), CUTOFF)
+    near = r / np.maximum(shortest[i], shortest[j])
+    bond = 1 / (1 + np.exp(np.clip((near - BOND) / SOFTNESS, -50, 50)))
     columns += _four(np.bincount(i, bond, len(numbers)), of, count, ("mean", "std", "min", "max"))
     total = np.maximum(np.bincount(of[i], bond, count), 1e-9)
     difference = np.abs(chi[i] - chi[j])

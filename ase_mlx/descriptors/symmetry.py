@@ -17,6 +17,18 @@ SYMPREC = 0.01
 SYSTEMS = (2, 15, 74, 142, 167, 194)
 """The last space groups of triclinic, monoclinic, orthorhombic, tetragonal, trigonal, hexagonal crystals."""
 
+POINT_GROUPS = {
+    **{name: (order, False) for name, order in {
+        "1": 1, "2": 2, "m": 2, "222": 4, "mm2": 4, "4": 4, "-4": 4, "422": 8, "4mm": 8, "-42m": 8, "3": 3, "32": 6,
+        "3m": 6, "6": 6, "-6": 6, "622": 12, "6mm": 12, "-62m": 12, "23": 12, "432": 24, "-43m": 24,
+    }.items()},
+    **{name: (order, True) for name, order in {
+        "-1": 2, "2/m": 4, "mmm": 8, "4/m": 8, "4/mmm": 16, "-3": 6, "-3m": 12, "6/m": 12, "6/mmm": 24, "m-3": 24,
+        "m-3m": 48,
+    }.items()},
+}  # fmt: skip
+"""Order of each point group, and whether it has an inversion; operations of a supercell would miss some."""
+
 NAMES = (
     "space group",
     "crystal system",
@@ -62,14 +74,14 @@ def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[
     if found is None:  # no symmetry that spglib can name: the identity is always there
         atoms = len(numbers)
         return [1, 0, 0, 0, 1, np.log(atoms), *_shape(cell)]
-    turns = np.unique(found.rotations, axis=0)
+    order, centre = POINT_GROUPS[found.pointgroup]
     primitive = len(np.unique(found.mapping_to_primitive))
     return [
         found.number,
         float(np.searchsorted(SYSTEMS, found.number)),
-        np.log(len(turns)),
-        float((turns == -np.eye(3, dtype=turns.dtype)).all(axis=(1, 2)).any()),
-        len(np.unique(found.equivalent_atoms)) / primitive,
+        np.log(order),
+        float(centre),
+        len(np.unique(found.crystallographic_orbits)) / primitive,
         np.log(primitive),
         *_shape(found.std_lattice),
     ]

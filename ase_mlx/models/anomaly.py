@@ -40,7 +40,8 @@ class Anomaly(NamedTuple):
 
     Scores: eV/atom below the threshold (`supervised_tail`), calibrated standard deviations of reported minus predicted
     (`residual`), mean standardised surprise (`novelty`). `std` is the spread of the members' scores. `probability`
-    (dimensionless) is that of the tail, that of a wrong report, or the share of held-out crystals that are less strange.
+    (dimensionless) is that of the tail, that of a wrong report, or the share of held-out crystals that are less
+    strange.
 
     Source: ours.
     """
@@ -60,7 +61,7 @@ class AnomalyConfig:
 
     property: CrystalPropertyConfig
     novelty_members: int = 3
-    novelty_width: int = 256
+    novelty_width: int = 192
 
 
 class AnomalyModel(Model):
@@ -115,8 +116,8 @@ class AnomalyModel(Model):
         """Say which descriptors make a crystal strange.
 
         Returns:
-            eV/atom towards the tail (`supervised_tail`), or towards the reported energy's side (`residual`); standardised
-            surprise, divided by the number of descriptors of structure (`novelty`).
+            eV/atom towards the tail (`supervised_tail`), or towards the reported energy's side (`residual`);
+            standardised surprise, divided by the number of descriptors of structure (`novelty`).
         """
         if mode == "novelty":
             surprise = self._surprise(rows).mean(0).numpy()

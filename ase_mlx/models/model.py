@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import nn
 
 from ase_mlx.graph import Graph, Points
@@ -53,6 +55,30 @@ class Prediction(Mapping[str, Any]):
         return f"Prediction({', '.join(n + (' ± std' if n in self.std else '') for n in self)})"
 
 
+def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...]) -> None:
+    """Refuse atomic numbers (dimensionless) that are not among the elements of a model.
+
+    Raises:
+        ValueError: naming them, the elements that the model knows, and the ways on.
+
+    Source: ours.
+    """
+    unknown = set(numbers.tolist()) - set(elements)
+    if unknown:
+        missing, known = (", ".join(_symbol(z) for z in sorted(zs)) for zs in (unknown, elements))
+        if len(elements) > 20:
+            known = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
+        raise ValueError(
+            f"got {missing}, but this model knows {known} only; train a model on data with these elements "
+            "(`ase-mlx train`), fine-tune this one on such data (`start` in the config), or use another calculator "
+            "for them"
+        )
+
+
+def _symbol(z: int) -> str:
+    return SYMBOLS[z] if 0 <= z < len(SYMBOLS) else f"number {z}"
+
+
 class Model(nn.Module, abc.ABC):
     """A learned model: what it gives (`outputs`), how far it sees (`cutoff`, Å), which atomic numbers (`elements`).
 
@@ -69,14 +95,7 @@ class Model(nn.Module, abc.ABC):
         Raises:
             ValueError: naming them, the elements that the model knows, and the ways on.
         """
-        unknown = set(torch.unique(graph.numbers).tolist()) - set(self.elements)
-        if unknown:
-            missing, known = (", ".join(SYMBOLS[z] for z in sorted(zs)) for zs in (unknown, self.elements))
-            raise ValueError(
-                f"got {missing}, but this model knows {known} only; train a model on data with these elements "
-                "(`ase-mlx train`), fine-tune this one on such data (`start` in the config), or use another calculator "
-                "for them"
-            )
+        check_numbers(torch.unique(graph.numbers).cpu().numpy(), self.elements)
 
     @abc.abstractmethod
     def forward(self, graph: Graph, points: Points | None = None) -> Prediction:

@@ -9,7 +9,7 @@ features as in D. Alvarez-Melis and T. Jaakkola, NeurIPS 31 (2018); weights from
 1609.09106.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float

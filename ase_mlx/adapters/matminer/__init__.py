@@ -10,7 +10,9 @@ except ModuleNotFoundError as error:
         "ase_mlx.adapters.matminer needs matminer, which is not installed: pip install 'ase-mlx[matminer]'"
     ) from error
 
+from ase_mlx.adapters.matminer.anomaly import AnomalyFeaturizer
 from ase_mlx.adapters.matminer.density import DensityFeaturizer
+from ase_mlx.adapters.matminer.model import ModelFeaturizer
 from ase_mlx.adapters.matminer.thermal import ThermalFeaturizer
 
-__all__ = ["DensityFeaturizer", "ThermalFeaturizer"]
+__all__ = ["AnomalyFeaturizer", "DensityFeaturizer", "ModelFeaturizer", "ThermalFeaturizer"]

@@ -1,7 +1,7 @@
 """Error bars, probabilities and thresholds from held-out crystals.
 
-Source: ours; Student's t as predictive distribution; thresholds by B. Matthews' correlation, Biochim. Biophys. Acta 405,
-442 (1975).
+Source: ours; Student's t as predictive distribution; thresholds by B. Matthews' correlation, Biochim. Biophys. Acta
+405, 442 (1975).
 """
 
 import numpy as np
@@ -117,6 +117,17 @@ def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tu
     return float(np.exp(found.x[0])), float(0.5 / (1 + np.exp(-found.x[1]))), float(np.exp(found.x[2]))
 
 
+def calibrate_residual(model: AnomalyModel, val: Crystals) -> None:
+    """Set share and size of wrong reports from held-out crystals, wrong ones among them, in place (eV/atom).
+
+    Source: ours.
+    """
+    found = model.property.table(val.rows)
+    off = val.properties["formation_energy"] - found["formation_energy"]
+    known = np.isfinite(off)
+    model.errors.copy_(torch.tensor(fit_errors(off[known], found.std["formation_energy"][known])))
+
+
 def calibrate_anomalies(model: AnomalyModel, train: Crystals, val: Crystals) -> None:
     """Set tails from training crystals, all else from held-out ones, in place (eV/atom where energies).
 
@@ -126,10 +137,7 @@ def calibrate_anomalies(model: AnomalyModel, train: Crystals, val: Crystals) -> 
     nats = model.nats(val.rows).mean(0)
     model.surprise_center.copy_(nats.mean(0))
     model.surprise_scale.copy_(nats.std(0).clamp_min(1e-3))
-    found = model.property.table(val.rows)
-    off = val.properties["formation_energy"] - found["formation_energy"]
-    known = np.isfinite(off)
-    model.errors.copy_(torch.tensor(fit_errors(off[known], found.std["formation_energy"][known])))
+    calibrate_residual(model, val)
     _, judged = model.table(val.rows, val.anions, val.properties["formation_energy"])
     novelty = judged["novelty"].score
     model.novelties.copy_(torch.from_numpy(np.quantile(novelty, np.linspace(0, 1, QUANTILES))))

@@ -66,8 +66,8 @@ def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
     kinds = np.asarray(numbers)
     if len(cell) != 9 or len(fractional) != 3 * len(kinds):
         raise ValueError(
-            f"got {len(cell)} numbers for the lattice and {len(fractional)} coordinates for {len(kinds)} sites, expected "
-            "9 and three a site; the arrays were probably cut"
+            f"got {len(cell)} numbers for the lattice and {len(fractional)} coordinates for {len(kinds)} sites, "
+            "expected 9 and three a site; the arrays were probably cut"
         )
     if not np.issubdtype(kinds.dtype, np.number) or (kinds != kinds.astype(int)).any() or (kinds < 1).any():
         raise ValueError(f"got atomic numbers {list(numbers)[:5]}, expected whole numbers from 1")

@@ -30,7 +30,7 @@ class TableFit:
     Source: ours.
     """
 
-    epochs: int = 60
+    epochs: int = 40
     batch_size: int = 256
     learning_rate: float = 4e-3
     weight_decay: float = 0.1
@@ -91,8 +91,8 @@ def fit_ensemble(
                 _add_up(ensemble)
             if not bool(torch.isfinite(value.detach())):
                 raise FloatingPointError(
-                    f"got a loss of {float(value)} in epoch {epoch + 1}, expected a number; lower learning_rate or look "
-                    "for values out of range in the table"
+                    f"got a loss of {float(value)} in epoch {epoch + 1}, expected a number; lower learning_rate or "
+                    "look for values out of range in the table"
                 )
             torch.nn.utils.clip_grad_norm_(ensemble.parameters(), config.clip)
             optimizer.step()

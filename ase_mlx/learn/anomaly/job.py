@@ -31,8 +31,8 @@ CHUNK = 500
 class CrystalData:
     """Which table of crystals to learn from: parquet with structures as array columns and properties in eV/atom.
 
-    `properties` maps our names of targets to columns. Crystals are split by the column `part` where there is one, else by
-    formula or by chemical system.
+    `properties` maps our names of targets to columns. Crystals are split by the column `part` where there is one, else
+    by formula or by chemical system.
 
     Source: ours.
     """
@@ -109,9 +109,15 @@ def _describe(given: tuple[pd.DataFrame, tuple[str, ...], bool]) -> Crystals:
 
 
 def run_training(
-    config: CrystalTraining, folder: str | Path, progress: Callable[[str, int, int], None] | None = None
+    config: CrystalTraining,
+    folder: str | Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    described: tuple[Crystals, np.ndarray] | None = None,
+    write: bool = True,
 ) -> tuple[AnomalyModel | CrystalProperty, dict[str, Any]]:
     """Train, calibrate and write a model; errors (eV/atom) are of the part `test`, which nothing else sees.
+
+    Of several workers each runs this, with what `read_crystals` gave as `described`, and one has `write`.
 
     Raises:
         ValueError: unusable data or settings; nothing is written.
@@ -120,7 +126,7 @@ def run_training(
     """
     sizes = {"targets": tuple(config.data.properties), "elements": (1,), **config.model}
     settings = build(CrystalPropertyConfig, sizes, "model")
-    crystals, parts = read_crystals(config.data, settings.diffraction)
+    crystals, parts = described or read_crystals(config.data, settings.diffraction)
     by = {name: crystals.take(parts == name) for name in ("train", "val", "test")}
     if len(by["train"]) < 2 or len(by["val"]) < 2:
         raise ValueError(f"got {len(by['train'])} training and {len(by['val'])} validation crystals, expected more")
@@ -137,10 +143,12 @@ def run_training(
         "origin": config.data.origin,
         "errors": property_errors(property_model, by["test"]) if len(by["test"]) else {},
         "errors_on": "test",
+        "reliability": reliability(property_model, by["test"]) if len(by["test"]) else {},
         "crystals": {name: len(part) for name, part in by.items()},
         "fit": asdict(config.fit),
     }
-    save_model(model, folder, info)
+    if write:
+        save_model(model, folder, info)
     return model, info
 
 
@@ -169,3 +177,17 @@ def property_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dic
             **inside,
         }
     return table
+
+
+def reliability(model: CrystalProperty, crystals: Crystals) -> dict[str, Any]:
+    """Count how many crystals lie inside central intervals of each probability (dimensionless).
+
+    Source: ours.
+    """
+    levels = [round(0.05 * k, 2) for k in range(1, 20)]
+    found, covered = model.table(crystals.rows), {}
+    for name in model.config.targets:
+        z = np.abs((crystals.properties[name] - found[name]) / found.std[name])
+        z = z[np.isfinite(z)]
+        covered[name] = [round(float((z <= model.half_width(name, level)).mean()), 4) for level in levels]
+    return {"levels": levels, "covered": covered}

@@ -8,17 +8,24 @@ Source: ours.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ase_mlx.descriptors import NAMES
+from ase_mlx.descriptors import NAMES, anion_classes
+from ase_mlx.descriptors.composition import anion_class, fractions_of
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
 from ase_mlx.models.anomaly import AnomalyModel, Mode
+from ase_mlx.models.crystal_property import ROWS
+from ase_mlx.models.model import check_numbers
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
+
+DESCRIPTORS = "descriptors"
+"""An array column that takes the place of lattice and coordinates, as `described` makes it."""
 
 TOP = 5
 """Descriptors that are named a row."""
@@ -50,8 +57,8 @@ class Screening:
         """Refuse a mode without what it needs."""
         if (self.mode == "residual") != (self.reported is not None):
             raise ValueError(
-                f"got mode {self.mode!r} with reported={self.reported!r}, expected a column of reported formation energies "
-                "(eV/atom) for 'residual', and none for the other modes"
+                f"got mode {self.mode!r} with reported={self.reported!r}, expected a column of reported formation "
+                "energies (eV/atom) for 'residual', and none for the other modes"
             )
 
 
@@ -61,8 +68,8 @@ def screen(
     """Score the crystals of data frames.
 
     Args:
-        frames: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`; where a column `problem` has text, that row is
-            passed on.
+        frames: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`, or as `described` gives them; where a
+            column `problem` has text, that row is passed on.
         model: in double precision, so that results do not depend on how rows are grouped.
         wanted: the mode.
         keep: further columns of the input to hand on.
@@ -76,37 +83,96 @@ def screen(
     Source: ours.
     """
     for frame in frames:
-        asked = (*STRUCTURE_COLUMNS, *keep, *([wanted.reported] if wanted.reported else []))
+        structure = ("numbers", DESCRIPTORS) if DESCRIPTORS in frame.columns else STRUCTURE_COLUMNS
+        asked = (*structure, *keep, *([wanted.reported] if wanted.reported else []))
         missing = [name for name in asked if name not in frame.columns]
         if missing:
             raise ValueError(
                 f"got no column {', '.join(missing)}, expected it among {', '.join(map(str, frame.columns))}"
             )
-        scored = _score(frame, model, wanted)
+        scored = _score(frame, model, wanted, structure)
         yield pd.concat([frame[list(keep)].reset_index(drop=True), scored], axis=1)
 
 
-def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening) -> pd.DataFrame:
-    count = len(frame)
-    told = frame["problem"].tolist() if "problem" in frame.columns else [None] * count
-    problems: list[str | None] = [text if isinstance(text, str) and text else None for text in told]
-    reported = frame[wanted.reported].to_numpy(dtype=np.float64) if wanted.reported else None
-    graphs: dict[int, Graph] = {}
-    for place, values in enumerate(zip(*(frame[name] for name in STRUCTURE_COLUMNS), strict=True)):
+def described(frame: pd.DataFrame, model: AnomalyModel) -> pd.DataFrame:
+    """Add descriptors as an array column, so that several models or modes can be asked without describing again.
+
+    Args:
+        frame: crystals as array columns (Å).
+        model: whose elements and blocks count.
+
+    Returns:
+        The frame with `descriptors` (their units) and, where a row has none, its `problem`.
+
+    Source: ours.
+    """
+    problems = _problems(frame)
+    found = _described(frame, model, STRUCTURE_COLUMNS, problems)
+    rows = [found.rows[found.order[k]] if k in found.order else None for k in range(len(frame))]
+    return frame.assign(**{DESCRIPTORS: pd.Series(rows, index=frame.index, dtype=object), "problem": problems})
+
+
+class _Described(NamedTuple):
+    rows: np.ndarray
+    anions: np.ndarray
+    places: np.ndarray
+
+    @property
+    def order(self) -> dict[int, int]:
+        return {int(place): k for k, place in enumerate(self.places)}
+
+
+def _problems(frame: pd.DataFrame) -> list[str | None]:
+    told = frame["problem"].tolist() if "problem" in frame.columns else [None] * len(frame)
+    return [text if isinstance(text, str) and text else None for text in told]
+
+
+def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems: list[str | None]) -> _Described:
+    """Descriptors of the rows that have some; of the others `problems` gets the reason."""
+    rows, anions, places, graphs = [], [], [], []
+    for place, values in enumerate(zip(*(frame[name] for name in structure), strict=True)):
         if problems[place] is None:
             try:
-                graphs[place] = _checked(graph_of(*values), model)
-                if reported is not None and not np.isfinite(reported[place]):
-                    raise ValueError(f"got no number in {wanted.reported!r}, expected a formation energy in eV/atom")
+                if structure == STRUCTURE_COLUMNS:
+                    graphs.append(_checked(graph_of(*values), model))
+                else:
+                    anions.append(_anion(values[0], model))
+                    rows.append(np.asarray(values[1], dtype=np.float64)[None])
+                places.append(place)
             except (ValueError, TypeError, OverflowError) as error:
                 problems[place] = str(error)
+    for start in range(0, len(graphs), ROWS):
+        joined = batch(graphs[start : start + ROWS])
+        rows.append(model.property.described(joined))
+        anions.append(anion_classes(joined))
+    empty = np.zeros((0, sum(model.config.property.blocks)))
+    return _Described(
+        np.concatenate(rows) if rows else empty,
+        np.concatenate(anions) if anions else np.zeros(0, dtype=int),
+        np.array(places, dtype=int),
+    )
+
+
+def _anion(numbers, model: AnomalyModel) -> np.ndarray:
+    kinds = np.asarray(numbers, dtype=np.int64)
+    check_numbers(kinds, model.elements)
+    return anion_class(fractions_of(kinds, np.zeros(len(kinds), dtype=int), 1))
+
+
+def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structure: tuple[str, ...]) -> pd.DataFrame:
+    count, problems = len(frame), _problems(frame)
+    reported = np.full(count, np.nan)
+    if wanted.reported:
+        reported = pd.to_numeric(frame[wanted.reported], errors="coerce").to_numpy(dtype=np.float64)
+        for place in np.flatnonzero(~np.isfinite(reported)):
+            problems[place] = problems[place] or (
+                f"got no number in {wanted.reported!r}, expected a formation energy in eV/atom"
+            )
+    found = _described(frame, model, structure, problems)
     table = {name: np.full(count, np.nan) for name in SCORES}
     lists: dict[str, list] = {name: [None] * count for name in LISTS}
-    places = np.array(sorted(graphs), dtype=int)
-    for some in np.array_split(places, max(1, -(-len(places) // 64))):
-        if len(some):
-            values = reported[some] if reported is not None else None
-            _fill(table, lists, some, [graphs[p] for p in some], model, wanted, values)
+    if len(found.places):
+        _fill(table, lists, found, model, wanted, reported[found.places] if wanted.reported else None)
     columns = {**table, **lists, "problem": problems}
     columns["anomaly"] = pd.array([None if np.isnan(x) else bool(x) for x in table["anomaly"]], dtype="boolean")
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
@@ -123,19 +189,19 @@ def _checked(graph: Graph, model: AnomalyModel) -> Graph:
     return graph
 
 
-def _fill(table, lists, places: np.ndarray, graphs: list[Graph], model, wanted: Screening, reported) -> None:
-    found, judged, rows = model.judged(batch(graphs), reported)
-    anomaly = judged[wanted.mode]
+def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screening, reported) -> None:
+    predicted, judged = model.table(found.rows, found.anions, reported)
+    anomaly, places = judged[wanted.mode], found.places
     energy, hull = "formation_energy", "hull_distance"
     values = (
-        anomaly.score, anomaly.std, anomaly.probability, anomaly.flagged.astype(float), found[energy], found.std[energy],
-        found[hull], found.std[hull],
+        anomaly.score, anomaly.std, anomaly.probability, anomaly.flagged.astype(float), predicted[energy],
+        predicted.std[energy], predicted[hull], predicted.std[hull],
     )  # fmt: skip
     for name, value in zip(SCORES, values, strict=True):
         table[name][places] = np.round(value, DIGITS)
-    terms = np.round(model.contributions(rows, wanted.mode, reported)[:, : len(NAMES)], DIGITS)
+    terms = np.round(model.contributions(found.rows, wanted.mode, reported)[:, : len(NAMES)], DIGITS)
     order = np.argsort(-terms, axis=1, kind="stable")[:, :TOP]
-    members = np.round(found.members[energy], DIGITS)
+    members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
         lists["top_descriptors"][place] = [NAMES[i] for i in order[k]]
         lists["top_contributions"][place] = terms[k, order[k]].tolist()

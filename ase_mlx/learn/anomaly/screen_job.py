@@ -1,7 +1,7 @@
 """A screening on disk: finished ranges of rows are files, so a kill costs at most the ranges that were being computed.
 
-A range's file appears whole, under its name `rows-FIRST-LAST.parquet`, or not at all; any engine may go on where another
-one stopped. The results are put together when all rows are there.
+A range's file appears whole, under its name `rows-FIRST-LAST.parquet`, or not at all; any engine may go on where
+another one stopped. The results are put together when all rows are there.
 
 Source: ours.
 """
@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ase_mlx.data.tables import PROBLEM, STRUCTURE, CrystalTable
+from ase_mlx.data.tables import DESCRIBED, PROBLEM, STRUCTURE, CrystalTable
 from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
 from ase_mlx.learn.files import load_model, read_card, write_whole
 from ase_mlx.models.anomaly import AnomalyModel
@@ -77,7 +77,8 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
     taken = [name for name in table.columns if name in ("row", *RANKED) and name != PROBLEM]
     if taken:
         raise ValueError(
-            f"got a table that already has {', '.join(taken)}, expected none of the result's columns; rename or drop them"
+            f"got a table that already has {', '.join(taken)}, expected none of the result's columns; rename or "
+            "drop them"
         )
     if wanted.reported and wanted.reported not in table.columns:
         raise ValueError(
@@ -96,8 +97,8 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
             before = None
         if before != identity:
             raise ValueError(
-                f"got {str(out)!r}, which holds a screening of another table, with another model or mode, expected a new "
-                "folder; choose another one with -o, or delete it"
+                f"got {str(out)!r}, which holds a screening of another table, with another model or mode, expected "
+                "a new folder; choose another one with -o, or delete it"
             )
     job = Job(table, model, wanted, out)
     job.work.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,18 @@ def range_path(job: Job, first: int, last: int) -> Path:
     return job.work / f"rows-{first:010d}-{last:010d}.parquet"
 
 
+def needed_columns(job: Job) -> tuple[str, ...]:
+    """Name the columns that scores depend on (structures in Å); descriptors take the place of structures.
+
+    Source: ours.
+    """
+    described = job.table.kind == "parquet" and DESCRIBED[1] in job.table.columns
+    structure = DESCRIBED if described else STRUCTURE
+    told = PROBLEM in job.table.columns if described else job.table.kind != "parquet"
+    extra = [*([PROBLEM] if told else []), *([job.wanted.reported] if job.wanted.reported else [])]
+    return (*structure, *extra)
+
+
 @cache
 def double_model(folder: str) -> AnomalyModel:
     """Load a model for screening, once a process: in double precision, on one thread (eV/atom).
@@ -163,8 +176,7 @@ def run_local(job: Job, processes: int, progress: Progress | None = None) -> Non
 
     Source: ours.
     """
-    needed = [*STRUCTURE, *([PROBLEM] if job.table.kind != "parquet" else [])]
-    needed += [job.wanted.reported] if job.wanted.reported else []
+    needed = needed_columns(job)
     done, total = sum(last - first for first, last, _ in done_ranges(job)), job.table.count
     running: dict[Future, int] = {}
 
@@ -212,7 +224,7 @@ def read_scores(job: Job, columns: list[str] | None = None) -> pd.DataFrame:
 
     Source: ours.
     """
-    tables = [pq.read_table(path, columns=columns) for _, _, path in done_ranges(job)]
+    tables = [pq.read_table(path, columns=columns, schema=SCHEMA) for _, _, path in done_ranges(job)]
     return pa.concat_tables([t.select(columns or SCHEMA.names) for t in tables]).to_pandas()
 
 
@@ -236,7 +248,7 @@ def write_results(job: Job) -> Path:
     part = place.with_name(f".{place.name}.part")
     writer = None
     for frame in job.table.chunks(8192):
-        kept = frame.drop(columns=[name for name in (*STRUCTURE, PROBLEM) if name in frame])
+        kept = frame.drop(columns=[name for name in {*STRUCTURE, *DESCRIBED, PROBLEM} if name in frame])
         found = scores(len(frame)).drop(columns=["row", "members"])
         found.insert(0, "rank", pd.array(rank.iloc[first : first + len(frame)], dtype="Int64"))
         table = pa.Table.from_pandas(pd.concat([kept, found], axis=1), preserve_index=False)

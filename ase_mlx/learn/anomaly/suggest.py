@@ -16,7 +16,8 @@ def suggest(
 ) -> Int[np.ndarray, " picked"]:
     """Pick crystals one after the other by probability times the information that their measurement would add.
 
-    What the members agree on, given the crystals already picked, brings nothing: so a batch does not ask one thing twice.
+    What the members agree on, given the crystals already picked, brings nothing: so a batch does not ask one thing
+    twice.
 
     Args:
         probability: of being what is sought (dimensionless).

@@ -21,7 +21,7 @@ from ase_mlx.nn.hyper import AttenuatedNetwork, negative_log_likelihood
 
 Progress = Callable[[str, int, int], None]
 JITTER = 0.02
-"""Noise on standardised descriptors of structure: many are the same to the last digit, and a density of those is none."""
+"""Noise on standardised descriptors of structure: many are the same to the last digit, which has no density."""
 
 
 def train_property(

@@ -1,0 +1,56 @@
+"""How strange a crystal is, by the shipped model of anomalies.
+
+Source: ours.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from ase_mlx.adapters.ase.job import Value
+from ase_mlx.descriptors import CUTOFF, NAMES
+from ase_mlx.graph import from_atoms
+from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.pretrained import load
+
+REASONS = 3
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """Novelty of a crystal, the share (%) of held-out crystals that are less strange, and what makes it so.
+
+    Source: ours.
+    """
+
+    score: Value
+    less_strange: Value
+    flagged: bool
+    reasons: tuple[str, ...]
+
+
+def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
+    """Judge one crystal (Å) in the mode `novelty`: nothing but its structure counts.
+
+    Raises:
+        ValueError: an element that the model does not know, or no crystal.
+
+    Source: ours.
+    """
+    found = _model(model)
+    _, judged, rows = found.judged(from_atoms(atoms, CUTOFF))
+    novelty = judged["novelty"]
+    order = np.argsort(-found.contributions(rows, "novelty")[0])[:REASONS]
+    return Strangeness(
+        Value(float(novelty.score[0]), float(novelty.std[0]), "dimensionless", "members"),
+        Value(100 * float(novelty.probability[0]), None, "%"),
+        bool(novelty.flagged[0]),
+        tuple(NAMES[k] for k in order),
+    )
+
+
+@functools.cache
+def _model(name: str) -> AnomalyModel:
+    return load(name).double()

@@ -1,0 +1,86 @@
+"""`ase-mlx screen`: anomalies among many crystals, ranked, with reasons and suggestions.
+
+Source: ours.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ase_mlx.cli import exits
+from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.run import progress_bar
+
+Mode = Annotated[
+    Literal["novelty", "supervised_tail", "residual"],
+    typer.Option(
+        "--mode",
+        help="novelty: strange structures; supervised_tail: formation energies low for their anion; residual: reported "
+        "formation energies that look wrong.",
+    ),
+]
+
+
+def screen(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="parquet, csv, extxyz, an ASE database, or a folder of such files or parts."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
+        "ase-mlx-screen"
+    ),
+    model: Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained model's folder.")] = "bhnaa",
+    mode: Mode = "novelty",
+    reported: Annotated[
+        str | None, typer.Option("--reported", metavar="COLUMN", help="Formation energies in eV/atom, for residual.")
+    ] = None,
+    engine: Annotated[
+        Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")
+    ] = "local",
+    master: Annotated[str, typer.Option("--master", help="Of Spark: local[*] or spark://host:port.")] = "local[*]",
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Of the local engine.")] = 2,
+    suggest: Annotated[
+        int, typer.Option("--suggest", min=0, help="How many crystals to propose to look at next.")
+    ] = 20,
+    json: JsonFile = None,
+) -> None:
+    """Screen crystals for anomalies; the same command goes on after a kill, without losing or repeating a row.
+
+    Writes results.parquet (every row of the input with its rank, score and its spread, probability, formation energy,
+    hull distance, the descriptors that make it strange, or the reason why it has none), suggestions.csv and figures.
+
+    Example: `ase-mlx screen crystals.parquet --mode residual --reported formation_energy_per_atom -o screened`
+    """
+    from ase_mlx.cli.screen_job import summarise
+    from ase_mlx.data.tables import open_table
+    from ase_mlx.learn.anomaly.screen import Screening
+    from ase_mlx.learn.anomaly.screen_job import open_job, run_local, write_results
+    from ase_mlx.pretrained import find
+
+    with exits.reading("INPUT"):
+        table = open_table(source)
+    with exits.reading("--mode / --reported"):
+        wanted = Screening(mode, reported)
+    with exits.reading("--model"):
+        folder = find(model)
+    with exits.reading("INPUT / --model / --out"):
+        out.mkdir(parents=True, exist_ok=True)
+        job = open_job(table, folder, wanted, out)
+    with progress_bar(source.name) as tell:
+        report = lambda done, total: tell(f"{mode}, {engine}", done, total)  # noqa: E731
+        if engine == "spark":
+            from ase_mlx.adapters.spark import run_spark
+
+            run_spark(job, master, report)
+        else:
+            run_local(job, processes, report)
+    write_results(job)
+    result = summarise(job, suggest)
+    if not write_json(result, json):
+        print_table(f"{source.name}: {mode}, {result['rows']} rows, {result['anomalies']} flagged", result["top"])
+        for note in result["notes"]:
+            print(note)
+        print(f"written to {out}: {', '.join(result['files'])}")

@@ -1,0 +1,127 @@
+"""Figures of a screening: scores against their spread, contributions of the strangest, reliability of the error bars.
+
+Source: ours.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.learn.anomaly.screen_job import Job
+from ase_mlx.learn.files import read_card
+
+SCORE = {
+    "novelty": "novelty: mean standardised surprise",
+    "supervised_tail": "below the tail's threshold, eV/atom",
+    "residual": "reported minus predicted, in standard deviations",
+}
+TOP = 20
+COLOURS = ("#1b4f8f", "#c2410c", "#0f7b4d", "#8e44ad", "#b8860b", "#2a9d8f", "#b03060", "#5b6472", "#7f9c3b", "#d98ba3")
+
+
+def write_figures(job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.ndarray) -> list[str]:
+    """Draw a screening (energies in eV/atom), one PNG each; return the file names.
+
+    Args:
+        job: finished.
+        scores: of all rows.
+        names: of all rows.
+        order: places of the scored rows, the most anomalous first.
+
+    Raises:
+        OSError: a file cannot be written.
+
+    Source: ours.
+    """
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    files = []
+    with matplotlib.rc_context(STYLE):
+        for name, size, draw in (
+            ("scores.png", (6.6, 4.4), lambda axes: _scores(axes, job, scores, names, order)),
+            ("contributions.png", (8.4, 6.4), lambda axes: _contributions(axes, job, scores, names, order[:TOP])),
+            ("reliability.png", (4.8, 4.6), lambda axes: _reliability(axes, job)),
+        ):
+            figure, axes = plt.subplots(figsize=size, layout="constrained")
+            if draw(axes) is not False:
+                figure.savefig(job.out / name)
+                files.append(name)
+            plt.close(figure)
+    return files
+
+
+def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.ndarray) -> None:
+    x, y = scores["anomaly_score"].to_numpy(), scores["anomaly_score_std"].to_numpy()
+    flagged = scores["anomaly"].eq(True).to_numpy()
+    some = order if len(order) <= 20000 else np.concatenate([order[:2000], order[2000 :: len(order) // 18000]])
+    quiet, loud = some[~flagged[some]], some[flagged[some]]
+    axes.scatter(
+        x[quiet], y[quiet], s=7, color=GREY, alpha=0.35, linewidths=0, label=f"{(~flagged[order]).sum()} others"
+    )
+    axes.scatter(x[loud], y[loud], s=12, color=DOUBT, alpha=0.8, linewidths=0, label=f"{flagged[order].sum()} flagged")
+    if len(order) > 1 and (y[order] > 0).any():
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=max(np.quantile(y[order][y[order] > 0], 0.001) / 2, 1e-6))
+    told = []
+    for k in order[:40]:
+        place = axes.transData.transform((x[k], max(y[k], 1e-6)))
+        if all(abs(place[0] - p[0]) > 90 or abs(place[1] - p[1]) > 16 for p in told) and len(told) < 8:
+            told.append(place)
+            right = x[k] > np.mean(axes.get_xlim())
+            axes.annotate(
+                str(names[k]), (x[k], y[k]), (-5 if right else 5, 3), textcoords="offset points", fontsize=8,
+                ha="right" if right else "left",
+            )  # fmt: skip
+    axes.set_xlabel(SCORE[job.wanted.mode])
+    axes.set_ylabel("spread of the members' scores")
+    axes.set_title(f"{job.table.path.name}: {job.wanted.mode}")
+    axes.legend(loc="best")
+
+
+def _contributions(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, top: np.ndarray) -> None:
+    """Stacked bars: the five largest contributions of each crystal; colours for the descriptors that occur most."""
+    rows = [list(zip(*(scores.iloc[k][c] for c in ("top_descriptors", "top_contributions")), strict=True)) for k in top]
+    weight: dict[str, float] = {}
+    for row in rows:
+        for name, value in row:
+            weight[name] = weight.get(name, 0.0) + max(value, 0.0)
+    common = sorted(weight, key=weight.get, reverse=True)[: len(COLOURS)]
+    colour = dict(zip(common, COLOURS, strict=False))
+    for place, row in enumerate(rows):
+        left = 0.0
+        for name, value in sorted(row, key=lambda pair: common.index(pair[0]) if pair[0] in common else 99):
+            if value > 0:
+                axes.barh(place, value, left=left, color=colour.get(name, "#c9ccd2"), height=0.72)
+                left += value
+    for name in common:
+        axes.barh(-5, 0, color=colour[name], label=name)
+    axes.barh(-5, 0, color="#c9ccd2", label="others")
+    axes.set_yticks(range(len(top)), [f"{names[k]}  {rank}" for rank, k in enumerate(top, start=1)], fontsize=8.5)
+    axes.set_ylim(len(top) - 0.4, -0.6)
+    axes.set_xlabel(
+        "five largest contributions"
+        + (", share of the mean surprise" if job.wanted.mode == "novelty" else " to the formation energy, eV/atom")
+    )
+    axes.grid(axis="y", visible=False)
+    axes.set_title(f"What makes the {len(top)} strangest strange")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)
+
+
+def _reliability(axes, job: Job) -> bool | None:
+    """How many of the model's own held-out crystals lie inside intervals of each probability."""
+    card = read_card(Path(job.model))
+    kept = card.get("reliability")
+    if not kept:
+        return False
+    axes.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--", label="as promised")
+    for (name, covered), colour in zip(kept["covered"].items(), (MODEL, DOUBT), strict=False):
+        axes.plot(100 * np.array(kept["levels"]), 100 * np.array(covered), color=colour, label=name.replace("_", " "))
+    axes.set_xlabel("probability of the interval, %")
+    axes.set_ylabel(f"{card['crystals']['test']} test crystals inside, %")
+    axes.set_title("Reliability of the error bars")
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left")
+    return None

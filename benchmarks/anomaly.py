@@ -1,0 +1,386 @@
+"""Anomaly detection among real crystals: the seed's table, and tasks that separate models.
+
+    python benchmarks/anomaly.py [--only tails time errors corrupted hull cost]... [--seeds N] [--quick] [--json FILE]
+
+22,691 crystals of the Materials Project (data/mp_crystals.parquet). Parts by formula 70:15:15, thresholds from
+validation by Matthews correlation, quantiles from training, test touched once a model. Figures are means over seeds;
+the interval is the bootstrap's over test crystals, mean of the seeds'. Peers that have no randomness run once. With
+--json the results of tasks done before are kept and printed with the new ones.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from anomaly_models import DETECTORS, boosting, classifier, detector, gaussian_process, ours, plain, ridge
+from anomaly_tasks import KINDS, MILD, Parts, figures, interval, labels, load, spoiled
+from scipy.stats import norm
+from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
+from verdict import machine, print_machine, verdict
+
+from ase_mlx.learn.anomaly.calibration import calibrate_residual, fit_errors
+from ase_mlx.learn.anomaly.crystals import Crystals
+from ase_mlx.learn.anomaly.fit import TableFit
+from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
+
+ENERGY, HULL = "formation_energy", "hull_distance"
+NAMED = "BHNAA ensemble"
+TASKS = ("tails", "time", "errors", "corrupted", "hull", "cost")
+FIGURES = ("recall", "precision", "F1", "MCC", "AP", "AUC")
+
+
+def probability(fitted, rows, limit) -> np.ndarray:
+    """Probability of lying below; for models without a spread, how far below."""
+    mean, std = fitted.predict(rows)
+    if std is None:
+        return limit - mean
+    freedom = fitted.freedom
+    return student.cdf((limit - mean) / (std * np.sqrt((freedom - 2) / freedom)), freedom)
+
+
+class Table:
+    """Rows of one task: a model's figures over its seeds."""
+
+    def __init__(self, title: str):
+        self.title, self.rows = title, {}
+
+    def add(self, model: str, found: dict[str, float], seconds: float, scoring: float) -> None:
+        row = self.rows.setdefault(model, {"seeds": 0, "all": []})
+        row["seeds"] += 1
+        row["all"].append({**found, "train, s": seconds, "score, ms": scoring})
+
+    def done(self) -> list[dict]:
+        keys = lambda row: row["all"][0]  # noqa: E731
+        return [
+            {"model": m, "seeds": r["seeds"], **{k: float(np.mean([a[k] for a in r["all"]])) for k in keys(r)}}
+            for m, r in self.rows.items()
+        ]
+
+
+def scored(fitted, task: str, parts: Parts) -> tuple[dict[str, float], float]:
+    """Figures of one fitted model on one label, and milliseconds a row."""
+    limit_val, limit, truth_val, truth = labels(parts, task)
+    start = time.perf_counter()
+    if fitted.score is not None:
+        a, b = fitted.score(parts.val.rows), fitted.score(parts.test.rows)
+    else:
+        a, b = (probability(fitted, c.rows, t) for c, t in ((parts.val, limit_val), (parts.test, limit)))
+    each = 1e3 * (time.perf_counter() - start) / (len(a) + len(b))
+    low, high = interval(truth_val, a, truth, b)
+    return {**figures(truth_val, a, truth, b), "low": low, "high": high}, each
+
+
+def calibration(fitted, test: Crystals, name: str = ENERGY) -> dict[str, float]:
+    """How error bars keep their promise on test crystals; CRPS of the Gaussian with that spread."""
+    mean, std = fitted.predict(test.rows)
+    z = (test.properties[name] - mean) / std
+    width = student.ppf(0.95, fitted.freedom) * np.sqrt((fitted.freedom - 2) / fitted.freedom)
+    crps = std * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    return {
+        "MAE, meV": 1e3 * float(np.abs(mean - test.properties[name]).mean()),
+        "z spread": float(z.std()),
+        "inside 90 %": 100 * float((np.abs(z) <= width).mean()),
+        "CRPS, meV": 1e3 * float(crps.mean()),
+        "mean std, meV": 1e3 * float(std.mean()),
+    }
+
+
+def tails(parts: Parts, seeds: int, fit: TableFit, title: str, tasks: tuple[str, ...], full: bool) -> dict[str, list]:
+    """Tasks (a), (b), (c): the energy's tail; and calibration of all models that have error bars."""
+    tables = {task: Table(f"{title}, {task}") for task in tasks}
+    errors = Table(f"{title}: error bars")
+
+    def note(model: str, fitted) -> None:
+        for task, table in tables.items():
+            found, each = scored(fitted, task, parts)
+            table.add(model, found, fitted.seconds, each)
+        if fitted.score is None and fitted.predict(parts.test.rows[:2])[1] is not None:
+            errors.add(model, calibration(fitted, parts.test), fitted.seconds, 0.0)
+        print(f"  {title}: {model} done in {fitted.seconds:.0f} s", file=sys.stderr, flush=True)
+
+    train, val = parts.train, parts.val
+    if full:
+        rule = type("Rule", (), {"score": staticmethod(f_or_o), "seconds": 0.0})()
+        note("rule: F or O", rule)
+    note("ridge", ridge(train, val, ENERGY, 0))
+    note("exact GP", gaussian_process(train, val, ENERGY, 0))
+    for seed in range(seeds):
+        for task in tasks:
+            truth = train.properties[ENERGY] <= limits_of_train(parts, task)
+            for kind in ("boosting", "GP"):
+                fitted = classifier(kind, train, truth, seed)
+                found, each = scored(fitted, task, parts)
+                tables[task].add(f"{kind} classifier", found, fitted.seconds, each)
+        for kind in DETECTORS if full else ():
+            if seed == 0 or kind in ("isolation forest", "one-class SVM", "autoencoder (PyOD)"):
+                note(kind, detector(kind, train, seed))
+        note("gradient boosting", boosting(train, val, ENERGY, seed))
+        deep = plain(train, val, ENERGY, seed, fit=fit)
+        note("deep ensemble", deep)
+        whole = ours(train, val, ENERGY, seed, fit)
+        note(NAMED, whole)
+        variants = {"MLP 3×128": deep, "BHNAA": whole}
+        if seed == 0:
+            variants["BHNAA without attenuation"] = ours(train, val, ENERGY, seed, fit, attenuation=0.0)
+            note("BHNAA without attenuation, ensemble", variants["BHNAA without attenuation"])
+            variants["BHNAA literal"] = ours(train, val, ENERGY, seed, fit, literal=True)
+            if full:
+                variants["BHNAA, Laplace"] = ours(train, val, ENERGY, seed, _laplace(fit))
+                variants["BHNAA with group attention"] = ours(train, val, ENERGY, seed, fit, attention=True)
+            for name, fitted in variants.items():  # the five members are five seeds of the single model
+                for member in fitted.parts:
+                    member.seconds = fitted.seconds / len(fitted.parts)
+                    note(name, member)
+    return {table.title: table.done() for table in (*tables.values(), errors)}
+
+
+def _laplace(fit: TableFit) -> TableFit:
+    return TableFit(**{**vars(fit), "posterior": "laplace"})
+
+
+def f_or_o(rows: np.ndarray) -> np.ndarray:
+    """The rule: is the most electronegative element fluorine or oxygen?"""
+    from ase_mlx.descriptors import NAMES
+
+    return (rows[:, NAMES.index("max Electronegativity")] > 3.3).astype(float)
+
+
+def limits_of_train(parts: Parts, task: str) -> np.ndarray:
+    from ase_mlx.learn.anomaly.calibration import tail_quantiles
+
+    energy = parts.train.properties[ENERGY]
+    if task == "seed":
+        return np.full(len(energy), np.quantile(energy, 0.1))
+    return tail_quantiles(parts.train)[parts.train.anions]
+
+
+def label_errors(parts: Parts, seeds: int, fit: TableFit) -> dict[str, list]:
+    """Task (d): ±0.5 eV/atom on 5 % of all energies, those of training among them; found on test."""
+    table = Table("(d) label errors")
+    for seed in range(seeds):
+        random = np.random.default_rng(100 + seed)
+        spoilt, wrong = [], []
+        for part in (parts.train, parts.val, parts.test):
+            is_wrong = random.random(len(part)) < 0.05
+            off = np.where(is_wrong, random.choice([-0.5, 0.5], len(part)), 0.0)
+            spoilt.append(
+                Crystals(part.rows, part.anions, part.formulas, part.elements, {ENERGY: part.properties[ENERGY] + off})
+            )
+            wrong.append(is_wrong)
+        train, val, test = spoilt
+        whole = ours(train, val, ENERGY, seed, fit)
+        deep = plain(train, val, ENERGY, seed, fit=fit)
+        for name, fitted in (
+            (NAMED, whole), ("BHNAA", whole.parts[0]), ("deep ensemble", deep), ("MLP 3×128", deep.parts[0]),
+            ("gradient boosting", boosting(train, val, ENERGY, seed)), ("ridge", ridge(train, val, ENERGY, seed)),
+            *([("exact GP", gaussian_process(train, val, ENERGY, seed))] if seed == 0 else []),
+        ):  # fmt: skip
+            start = time.perf_counter()
+            scores = [_suspicion(fitted, c, val) for c in (val, test)]
+            each = 1e3 * (time.perf_counter() - start) / (len(val) + len(test))
+            low, high = interval(wrong[1], scores[0], wrong[2], scores[1])
+            found = figures(wrong[1], scores[0], wrong[2], scores[1])
+            table.add(name, {**found, "low": low, "high": high}, fitted.seconds, each)
+        model = AnomalyModel(AnomalyConfig(whole.model.config)).eval()
+        model.property.load_state_dict(whole.model.state_dict())
+        calibrate_residual(model, val)
+        model.novelties.copy_(torch.linspace(0, 1, len(model.novelties)))
+        shipped = [model.table(c.rows, c.anions, c.properties[ENERGY])[1]["residual"].probability for c in (val, test)]
+        found = figures(wrong[1], shipped[0], wrong[2], shipped[1])
+        table.add("BHNAA ensemble, mode residual", {**found, "low": np.nan, "high": np.nan}, whole.seconds, 0.0)
+        print(f"  label errors: seed {seed} done", file=sys.stderr, flush=True)
+    return {table.title: table.done()}
+
+
+def _suspicion(fitted, crystals: Crystals, val: Crystals) -> np.ndarray:
+    """The same mixture for every model with error bars; the size of the residual for the others."""
+    mean, std = fitted.predict(crystals.rows)
+    off = crystals.properties[ENERGY] - mean
+    if std is None:
+        return np.abs(off)
+    mean, spread = fitted.predict(val.rows)
+    width, share, size = fit_errors(val.properties[ENERGY] - mean, spread)
+    right = (1 - share) * norm.pdf(off, scale=width * std)
+    wrong = share * norm.pdf(off, scale=np.hypot(width * std, size))
+    return np.log(wrong + 1e-300) - np.log(right + 1e-300)
+
+
+def corrupted(parts: Parts, seeds: int, fit: TableFit, count: int) -> dict[str, list]:
+    """Tasks (e) and, without labels, (f): no model sees an energy."""
+    areas = Table("(e) corrupted structures, ROC-AUC")
+    strange = Table("(f) hull distance above 0.5 eV/atom, no labels")
+    far = [c.properties[HULL] > 0.5 for c in (parts.val, parts.test)]
+    for seed in range(seeds):
+        bad = spoiled(parts, seed, count)
+        models = {}
+        for kind in DETECTORS:
+            if seed == 0 or kind in ("isolation forest", "one-class SVM", "autoencoder (PyOD)"):
+                fitted = detector(kind, parts.train, seed)
+                models[kind] = (fitted.score, fitted.seconds)
+        start = time.perf_counter()
+        unused = ours(parts.train, parts.val, ENERGY, seed, TableFit(epochs=1), members=1).model
+        settings = TableFit(**{**vars(fit), "seed": seed})
+        whole = train_anomaly(parts.train, parts.val, AnomalyConfig(unused.config), settings, unused)
+        models["BHNAA, mode novelty"] = (
+            lambda rows, whole=whole: whole.table(rows, np.zeros(len(rows), int))[1]["novelty"].score,
+            time.perf_counter() - start,
+        )
+        for name, (score, seconds) in models.items():
+            clean = score(parts.test.rows)
+            found = {}
+            for kind, crystals in bad.items():
+                truth = np.r_[np.zeros(len(clean)), np.ones(len(crystals))]
+                found[kind] = float(roc_auc_score(truth, np.r_[clean, score(crystals.rows)]))
+            found["mean"] = float(np.mean([found[kind] for kind in KINDS]))
+            found["mean of mild"] = float(np.mean([found[f"mild {kind}"] for kind in MILD]))
+            areas.add(name, found, seconds, 0.0)
+            values = [score(c.rows) for c in (parts.val, parts.test)]
+            low, high = interval(far[0], values[0], far[1], values[1], "AUC")
+            strange.add(name, {**figures(far[0], values[0], far[1], values[1]), "low": low, "high": high}, seconds, 0.0)
+        print(f"  corrupted: seed {seed} done", file=sys.stderr, flush=True)
+    return {areas.title: areas.done(), strange.title: strange.done()}
+
+
+def hull(parts: Parts, seeds: int, fit: TableFit) -> dict[str, list]:
+    """Task (f) with hull distances of training crystals: probability of more than 0.5 eV/atom."""
+    table = Table("(f) hull distance above 0.5 eV/atom, trained on hull distances")
+    errors = Table("hull distance: error bars")
+    truth_val, truth = (c.properties[HULL] > 0.5 for c in (parts.val, parts.test))
+    for seed in range(seeds):
+        models = {
+            NAMED: ours(parts.train, parts.val, HULL, seed, fit),
+            "deep ensemble": plain(parts.train, parts.val, HULL, seed, fit=fit),
+            "gradient boosting": boosting(parts.train, parts.val, HULL, seed),
+            "boosting classifier": classifier("boosting", parts.train, parts.train.properties[HULL] > 0.5, seed),
+        }
+        for name, fitted in models.items():
+            if fitted.score is None:
+                values = [-probability(fitted, c.rows, 0.5) for c in (parts.val, parts.test)]
+                if fitted.predict(parts.test.rows[:2])[1] is not None:
+                    errors.add(name, calibration(fitted, parts.test, HULL), fitted.seconds, 0.0)
+            else:
+                values = [fitted.score(c.rows) for c in (parts.val, parts.test)]
+            low, high = interval(truth_val, values[0], truth, values[1], "AUC")
+            found = figures(truth_val, values[0], truth, values[1])
+            table.add(name, {**found, "low": low, "high": high}, fitted.seconds, 0.0)
+        print(f"  hull: seed {seed} done", file=sys.stderr, flush=True)
+    return {table.title: table.done(), errors.title: errors.done()}
+
+
+def cost(parts: Parts, fit: TableFit, points: int) -> dict[str, list]:
+    """Training and scoring at equal data: the exact GP, its hyperparameters fitted on the same rows, against ours."""
+    random = np.random.default_rng(0)
+    train = parts.train.take(random.permutation(len(parts.train))[:points])
+    models = {
+        "exact GP": gaussian_process(train, parts.val, ENERGY, 0, points=points),
+        "BHNAA": ours(train, parts.val, ENERGY, 0, fit, members=1),
+        NAMED: ours(train, parts.val, ENERGY, 0, fit),
+        "deep ensemble": plain(train, parts.val, ENERGY, 0, fit=fit),
+    }
+    rows = []
+    for name, fitted in models.items():
+        start = time.perf_counter()
+        found = calibration(fitted, parts.test)
+        scoring = time.perf_counter() - start
+        rows.append({"model": name, "rows": points, "train, s": fitted.seconds, "score, s": scoring, **found})
+    whole = rows[0]["train, s"] + rows[0]["score, s"]
+    for row in rows:
+        row["time against GP, %"] = 100 * ((row["train, s"] + row["score, s"]) / whole - 1)
+    return {f"cost at {points} training crystals": rows}
+
+
+def show(title: str, rows: list[dict]) -> None:
+    """One table: columns as wide as they need."""
+    print(f"\n{title}")
+    keys = list(dict.fromkeys(k for row in rows for k in row))
+    text = [[_cell(row.get(k, "")) for k in keys] for row in rows]
+    wide = [max(len(k), *(len(line[i]) for line in text)) for i, k in enumerate(keys)]
+    for line in [keys, *text]:
+        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, wide, strict=True))))
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
+
+
+def row_of(results: dict, title: str, model: str) -> dict:
+    return next((r for r in results.get(title, []) if r["model"] == model), {})
+
+
+def lines(results: dict) -> list[tuple[str, float, str, float]]:
+    """The figures to reach, of the tasks that were run."""
+    a, b, c = (row_of(results, t, NAMED) for t in ("by formula, seed", "by formula, class", "by time, seed"))
+    found = []
+    if a:
+        found += [("(a) BHNAA ensemble: MCC", a["MCC"], "≥", 0.93), ("(a) recall", a["recall"], "≥", 0.94)]
+        found += [("(a) precision", a["precision"], "≥", 0.90)]
+        boosted = max(
+            row_of(results, "by formula, class", m)["MCC"] for m in ("gradient boosting", "boosting classifier")
+        )
+        best = max(row_of(results, "by formula, class", m)["AP"] for m in ("gradient boosting", "boosting classifier"))
+        found += [("(b) BHNAA ensemble: MCC", b["MCC"], "≥", 0.80), ("(b) AP", b["AP"], "≥", 0.89)]
+        found += [("(b) MCC above gradient boosting", b["MCC"] - boosted, "≥", 0.0)]
+        found += [("(b) AP above gradient boosting", b["AP"] - best, "≥", 0.0)]
+        e, gp = (row_of(results, "by formula: error bars", m) for m in (NAMED, "exact GP"))
+        found += [("90 % intervals: off by, points", abs(e["inside 90 %"] - 90), "≤", 2.0)]
+        found += [("z spread", e["z spread"], "≥", 0.95), ("z spread ", e["z spread"], "≤", 1.05)]
+        deep = row_of(results, "by formula: error bars", "deep ensemble")
+        found += [("CRPS over the deep ensemble's", e["CRPS, meV"] / deep["CRPS, meV"], "≤", 1.0)]
+        found += [("mean std over the GP's", e["mean std, meV"] / gp["mean std, meV"], "≤", 1.0)]
+    if c:
+        found.append(("(c) BHNAA ensemble: MCC", c["MCC"], "≥", 0.86))
+    d = row_of(results, "(d) label errors", "BHNAA ensemble, mode residual")
+    found += [("(d) mode residual: AP", d["AP"], "≥", 0.90)] if d else []
+    e = row_of(results, "(e) corrupted structures, ROC-AUC", "BHNAA, mode novelty")
+    found += [("(e) mode novelty: mean AUC", e["mean"], "≥", 0.82)] if e else []
+    f = row_of(results, "(f) hull distance above 0.5 eV/atom, no labels", "BHNAA, mode novelty")
+    found += [("(f) mode novelty: AUC", f["AUC"], "≥", 0.80)] if f else []
+    costs = next((rows for title, rows in results.items() if title.startswith("cost at")), [])
+    found += [(f"cost of {r['model']} against the GP, %", r["time against GP, %"], "≤", -90.0) for r in costs[1:3]]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="2,500 crystals, two seeds, ten epochs")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(2)
+    about = machine()
+    print_machine(about)
+    seeds, fit = (2, TableFit(epochs=10)) if chosen.quick else (chosen.seeds, TableFit())
+    results = {}
+    if chosen.json and chosen.json.exists():
+        results = json.loads(chosen.json.read_text())["results"]
+    parts = load(2500 if chosen.quick else None)
+    sizes = {name: [len(c) for c in (p.train, p.val, p.test)] for name, p in parts.items()}
+    print("crystals (train, val, test): " + ", ".join(f"by {name} {three}" for name, three in sizes.items()))
+    runs = {
+        "tails": lambda: tails(parts["formula"], seeds, fit, "by formula", ("seed", "class"), True),
+        "time": lambda: tails(parts["time"], seeds, fit, "by time", ("seed", "class"), False),
+        "errors": lambda: label_errors(parts["formula"], seeds, fit),
+        "corrupted": lambda: corrupted(parts["formula"], seeds, fit, 100 if chosen.quick else 600),
+        "hull": lambda: hull(parts["formula"], seeds, fit),
+        "cost": lambda: cost(parts["formula"], fit, 800 if chosen.quick else 4000),
+    }
+    for task in chosen.only:
+        results |= runs[task]()
+        if chosen.json:
+            chosen.json.write_text(json.dumps({"machine": about, "results": results}, indent=1))
+    for title, rows in results.items():
+        show(title, rows)
+    sys.exit(0 if verdict(lines(results)) else 1)
+
+
+if __name__ == "__main__":
+    main()
