@@ -18,21 +18,56 @@ HEAD = (
 )  # fmt: skip
 
 
+CRYSTALS = (
+    "name", "elements", "formation energy (meV/atom)", "inside 90 % bars", "hull distance (meV/atom)",
+    "inside 90 % bars", "MB",
+)  # fmt: skip
+
+
 def table() -> str:
-    """Lay the cards out as Markdown, a row a model."""
-    rows = [HEAD, tuple("---" if k < 2 else "---:" for k in range(len(HEAD)))]
+    """Lay the cards out as Markdown, a row a model: potentials first, then models of whole crystals."""
+    return f"{potentials()}\n\n{crystals()}"
+
+
+def markdown(rows: list[tuple[str, ...]]) -> str:
+    """Lay rows out, the first as the head."""
+    head, *rest = rows
+    line = tuple("---" if k < 2 else "---:" for k in range(len(head)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, line, *rest))
+
+
+def megabytes(card: dict) -> str:
+    """Size of a model's weights, MB."""
+    return f"{(FOLDER / card['name'] / WEIGHTS).stat().st_size / 1e6:.1f}"
+
+
+def crystals() -> str:
+    """Models of whole crystals."""
+    rows = [CRYSTALS]
     for card in available():
+        if "formation_energy" in card["errors"]:
+            found = [card["errors"][name] for name in ("formation_energy", "hull_distance")]
+            cells = (x for e in found for x in (f"{e['mae']:.3g}", f"{100 * e['inside_90']:.1f} %"))
+            rows.append((f"`{card['name']}`", str(len(card["elements"])), *cells, megabytes(card)))
+    return markdown(rows)
+
+
+def potentials() -> str:
+    """Potentials with their densities."""
+    rows = [HEAD]
+    for card in available():
+        if "forces" not in card["errors"]:
+            continue
         errors = card["errors"]
         density = card["density"]["errors"]
         forces_in, density_in = (
             " / ".join(f"{100 * found[key]:.0f} %" for key in ("inside_68", "inside_95"))
             for found in (errors["forces"], density)
         )
-        size = (FOLDER / card["name"] / WEIGHTS).stat().st_size / 1e6
         mae = (f"{errors[quantity]['mae']:.3g}" for quantity in ("energy", "forces", "stress"))
         rows.append((f"`{card['name']}`", ", ".join(card["elements"]), *mae, f"{density['nmae']:.2f}",
-                     forces_in, density_in, f"{size:.1f}"))  # fmt: skip
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+                     forces_in, density_in, megabytes(card)))  # fmt: skip
+    return markdown(rows)
 
 
 def written(readme: str) -> str:

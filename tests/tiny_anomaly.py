@@ -35,7 +35,9 @@ def tiny_anomaly(epochs=4, members=2, width=16, **config) -> AnomalyModel:
     known = crystals()
     sizes = CrystalPropertyConfig(TARGETS, known.elements, members=members, width=width, hyper_width=width, **config)
     model = AnomalyConfig(sizes, novelty_members=2, novelty_width=width)
-    return train_anomaly(known.take(np.arange(220)), known.take(np.arange(220, 300)), model, TableFit(epochs, batch_size=64))
+    return train_anomaly(
+        known.take(np.arange(220)), known.take(np.arange(220, 300)), model, TableFit(epochs, batch_size=64)
+    )
 
 
 def save_tiny(folder):

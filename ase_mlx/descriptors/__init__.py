@@ -3,6 +3,6 @@
 Source: see the modules.
 """
 
-from ase_mlx.descriptors.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes, describe
+from ase_mlx.descriptors.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, anion_classes, describe
 
-__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "anion_classes", "describe"]
+__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "describe"]

@@ -10,7 +10,10 @@ from ase_mlx.descriptors import bonding, composition, symmetry
 from ase_mlx.descriptors.bonding import CUTOFF
 from ase_mlx.graph import Graph
 
-__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "anion_classes", "describe"]
+__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "describe"]
+
+VERSION = 1
+"""Changes with every change of a descriptor's meaning: models say which one they were trained on."""
 
 NAMES = (*composition.NAMES, *symmetry.NAMES, *bonding.NAMES)
 

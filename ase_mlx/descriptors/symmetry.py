@@ -17,16 +17,16 @@ SYMPREC = 0.01
 SYSTEMS = (2, 15, 74, 142, 167, 194)
 """The last space groups of triclinic, monoclinic, orthorhombic, tetragonal, trigonal, hexagonal crystals."""
 
+ACENTRIC = (
+    "1:1 2:2 m:2 222:4 mm2:4 4:4 -4:4 422:8 4mm:8 -42m:8 -4m2:8 3:3 32:6 3m:6 6:6 -6:6 622:12 6mm:12 -62m:12 -6m2:12 "
+    "23:12 432:24 -43m:24"
+)
+CENTRIC = "-1:2 2/m:4 mmm:8 4/m:8 4/mmm:16 -3:6 -3m:12 6/m:12 6/mmm:24 m-3:24 m-3m:48"
 POINT_GROUPS = {
-    **{name: (order, False) for name, order in {
-        "1": 1, "2": 2, "m": 2, "222": 4, "mm2": 4, "4": 4, "-4": 4, "422": 8, "4mm": 8, "-42m": 8, "3": 3, "32": 6,
-        "3m": 6, "6": 6, "-6": 6, "622": 12, "6mm": 12, "-62m": 12, "23": 12, "432": 24, "-43m": 24,
-    }.items()},
-    **{name: (order, True) for name, order in {
-        "-1": 2, "2/m": 4, "mmm": 8, "4/m": 8, "4/mmm": 16, "-3": 6, "-3m": 12, "6/m": 12, "6/mmm": 24, "m-3": 24,
-        "m-3m": 48,
-    }.items()},
-}  # fmt: skip
+    name: (int(order), centre)
+    for groups, centre in ((ACENTRIC, False), (CENTRIC, True))
+    for name, order in (group.split(":") for group in groups.split())
+}
 """Order of each point group, and whether it has an inversion; operations of a supercell would miss some."""
 
 NAMES = (

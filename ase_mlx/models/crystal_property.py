@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, describe
+from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, describe
 from ase_mlx.descriptors.diffraction import BINS, powder_patterns
 from ase_mlx.graph import Graph, Points
 from ase_mlx.nn.ensemble import Ensemble
@@ -31,7 +31,8 @@ FARTHEST = 5.0
 class CrystalPropertyConfig:
     """Sizes of the networks (dimensionless), what they predict, the elements that they were made for.
 
-    `attenuation` None learns λ; `diffraction` adds a block of powder patterns, and lets it or the structure be missing.
+    `attenuation` None learns λ; `diffraction` adds a block of powder patterns, and lets it or the structure be missing;
+    `descriptors` is the version of their definition.
 
     Source: ours.
     """
@@ -46,6 +47,14 @@ class CrystalPropertyConfig:
     literal: bool = False
     attention: bool = False
     diffraction: bool = False
+    descriptors: int = VERSION
+
+    def __post_init__(self):
+        """Refuse a model of other descriptors: its numbers would be nonsense."""
+        if self.descriptors != VERSION:
+            raise ValueError(
+                f"got a model trained on descriptors of version {self.descriptors}, expected {VERSION}; train it anew"
+            )
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ from ase_mlx.testing.geometries import Crystal
 
 def crystal(row):
     cell = np.reshape(row.lattice, (3, 3))
-    return Crystal(np.reshape(row.frac_coords, (-1, 3)) @ cell, np.array(row.numbers, dtype=int), cell, np.ones(3, bool))
+    return Crystal(
+        np.reshape(row.frac_coords, (-1, 3)) @ cell, np.array(row.numbers, dtype=int), cell, np.ones(3, bool)
+    )
 
 
 MODELS = {"tiny": tiny_anomaly, **{n: lambda n=n: pretrained.load(n) for n in ("bhnaa", "formation_energy")}}

@@ -145,7 +145,10 @@ def reduced_formula(numbers: np.ndarray) -> str:
 
 
 def split(
-    formulas: Sequence[str], by: Literal["formula", "system", "time"] = "formula", years: Any = None, seed: int = 0
+    formulas: Sequence[str] | np.ndarray,
+    by: Literal["formula", "system", "time"] = "formula",
+    years: Any = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Split crystals 70 : 15 : 15 into "train", "val", "test" so that no group straddles parts.
 

@@ -79,7 +79,9 @@ def test_ensemble_equals_its_members_one_by_one():
     together = Ensemble(members)
     x = torch.randn(3, 4, 6)
     torch.testing.assert_close(together(x[0]).mean, torch.stack([m(x[0]).mean for m in members]))
-    torch.testing.assert_close(together(x, own=True).mean, torch.stack([m(a).mean for m, a in zip(members, x, strict=True)]))
+    torch.testing.assert_close(
+        together(x, own=True).mean, torch.stack([m(a).mean for m, a in zip(members, x, strict=True)])
+    )
     kl = together.call(AttenuatedNetwork.divergence)
     torch.testing.assert_close(kl, torch.stack([m.divergence() for m in members]))
 

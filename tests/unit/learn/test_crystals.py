@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_anomaly import TARGETS, crystals, table
+
+from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_student, tail_quantiles
+from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
+from ase_mlx.learn.anomaly.suggest import suggest
+
+
+def test_formulas_are_reduced_whatever_the_cell():
+    assert reduced_formula(np.array([8, 26, 8, 26, 8])) == reduced_formula(np.array([26, 8] * 4 + [8] * 2)) == "O3Fe2"
+
+
+@pytest.mark.parametrize("by", ["formula", "system"])
+def test_no_group_straddles_parts(by):
+    formulas = np.array([f for f in ("Fe2O3", "FeO", "NaCl", "Al", "CuZn", "Cu5Zn8", "SiO2") for _ in range(5)])
+    parts = split(formulas, by)
+    for formula in set(formulas):
+        assert len(set(parts[formulas == formula])) == 1
+    if by == "system":
+        assert split(np.array(["Fe2O3"]), by)[0] == split(np.array(["O3Fe2"]), by)[0] == split(np.array(["FeO"]), by)[0]
+
+
+def test_shares_are_70_15_15_and_depend_on_the_seed():
+    formulas = [f"X{k}" for k in range(4000)]
+    parts = split(formulas)
+    assert np.mean(parts == "train") == pytest.approx(0.7, abs=0.03)
+    assert np.mean(parts == "test") == pytest.approx(0.15, abs=0.03)
+    assert (split(formulas, seed=1) != parts).any()
+
+
+def test_a_split_by_time_does_not_look_ahead():
+    years = np.repeat(np.arange(1990, 2020), 10)
+    parts = split(["A"] * 300, "time", years)
+    assert years[parts == "train"].max() < years[parts == "val"].min() < years[parts == "test"].min()
+    with pytest.raises(ValueError, match="years"):
+        split(["A"], "time")
+
+
+def test_tables_without_columns_and_rows_without_sense_are_named():
+    with pytest.raises(ValueError, match="without frac_coords.*its columns are"):
+        describe_crystals(table().drop(columns="frac_coords"))
+    bad = table().iloc[:3].copy()
+    bad.at[1, "lattice"] = np.ones(8)
+    with pytest.raises(ValueError, match="row 1: got 8 numbers for the lattice"):
+        describe_crystals(bad)
+
+
+def test_parts_join_to_the_whole():
+    whole = crystals()
+    parts = [whole.take(np.arange(100)), whole.take(np.arange(100, 300))]
+    assert np.array_equal(join(parts).rows, whole.rows) and set(whole.properties) == set(TARGETS)
+
+
+def test_tails_are_a_tenth_of_each_class():
+    low = tail_quantiles(crystals())
+    energy, anions = crystals().properties["formation_energy"], crystals().anions
+    for k in set(anions.tolist()):
+        if (anions == k).sum() >= 20:
+            assert np.mean(energy[anions == k] <= low[k]) == pytest.approx(0.1, abs=0.05)
+
+
+def test_threshold_has_the_best_correlation_and_sits_in_the_middle():
+    truth = np.array([True] * 10 + [False] * 90)
+    assert 0.3 < best_threshold(truth, np.r_[np.linspace(0.7, 1, 10), np.linspace(0, 0.3, 90)]) < 0.7
+
+
+def test_students_t_is_found():
+    z = 1.7 * np.random.default_rng(0).standard_t(4, 20_000) / np.sqrt(2)
+    scale, freedom = fit_student(z)
+    assert scale == pytest.approx(1.7, rel=0.05) and freedom == pytest.approx(4, rel=0.15)
+
+
+def test_wrong_reports_are_counted_and_measured():
+    random = np.random.default_rng(0)
+    std = random.uniform(0.03, 0.1, 5000)
+    off = std * random.normal(size=5000) * 0.8
+    wrong = random.random(5000) < 0.08
+    off[wrong] += random.normal(0, 0.6, wrong.sum())
+    width, share, size = fit_errors(off, std)
+    assert (width, share, size) == pytest.approx((0.8, 0.08, 0.6), rel=0.15)
+
+
+def test_suggestions_do_not_ask_one_thing_twice():
+    random = np.random.default_rng(0)
+    twins = np.repeat(random.normal(size=(20, 10)), 2, axis=1)  # every crystal has a twin that says the same
+    picked = suggest(np.full(20, 0.9), twins, 1.03 * twins.std(0, ddof=1), 5)
+    assert len(set(picked // 2)) == 5
+    assert len(suggest(np.full(3, 0.5), random.normal(size=(4, 3)), np.ones(3), 10)) == 3
+
+
+def test_suggestions_leave_alone_what_is_no_candidate():
+    members = np.random.default_rng(0).normal(size=(5, 50))
+    chance = np.where(np.arange(50) < 10, 0.8, 1e-6)
+    assert set(suggest(chance, members, np.ones(50), 8).tolist()) <= set(range(10))
+
+
+def test_columns_of_pandas_are_enough():
+    frame = pd.DataFrame({name: list(table()[name][:4]) for name in ("lattice", "numbers", "frac_coords")})
+    assert np.array_equal(describe_crystals(frame).rows, crystals().rows[:4])
