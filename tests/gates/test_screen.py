@@ -150,6 +150,7 @@ def test_wrong_tables_are_wrong_calls(tmp_path, folder, make, said):
 
 
 def _write(folder, frame):
+    frame = frame.rename(columns={"formation_energy": "reported", "hull_distance": "e_hull"})
     frame.to_parquet(folder / "t.parquet")
     return folder / "t.parquet"
 
