@@ -114,7 +114,7 @@ def plain(train: Crystals, val: Crystals, name: str, seed: int, members: int = 5
     x = ready(train.rows)
     network = Ensemble([Heteroscedastic(x.shape[1]) for _ in range(members)])
 
-    def loss(ensemble, picked, random):
+    def loss(ensemble, picked, draw):
         mean, log = ensemble(x[picked], own=True)
         return 0.5 * ((target[picked] - mean).square() / log.exp() + log)
 

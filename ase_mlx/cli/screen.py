@@ -22,29 +22,31 @@ Mode = Annotated[
 ]
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="INPUT", help="parquet, csv, extxyz, an ASE database, or a folder of such files or parts."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+Name = Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained model's folder.")]
+Reported = Annotated[
+    str | None, typer.Option("--reported", metavar="COLUMN", help="Formation energies in eV/atom, for residual.")
+]
+Engine = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")]
+Master = Annotated[str, typer.Option("--master", help="Of Spark: local[*] or spark://host:port.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Of the local engine.")]
+Suggest = Annotated[int, typer.Option("--suggest", min=0, help="How many crystals to propose to look at next.")]
+
+
 def screen(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT", help="parquet, csv, extxyz, an ASE database, or a folder of such files or parts."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
-        "ase-mlx-screen"
-    ),
-    model: Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained model's folder.")] = "bhnaa",
+    source: Source,
+    out: Out = Path("ase-mlx-screen"),
+    model: Name = "bhnaa",
     mode: Mode = "novelty",
-    reported: Annotated[
-        str | None, typer.Option("--reported", metavar="COLUMN", help="Formation energies in eV/atom, for residual.")
-    ] = None,
-    engine: Annotated[
-        Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")
-    ] = "local",
-    master: Annotated[str, typer.Option("--master", help="Of Spark: local[*] or spark://host:port.")] = "local[*]",
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Of the local engine.")] = 2,
-    suggest: Annotated[
-        int, typer.Option("--suggest", min=0, help="How many crystals to propose to look at next.")
-    ] = 20,
+    reported: Reported = None,
+    engine: Engine = "local",
+    master: Master = "local[*]",
+    processes: Processes = 2,
+    suggest: Suggest = 20,
     json: JsonFile = None,
 ) -> None:
     """Screen crystals for anomalies; the same command goes on after a kill, without losing or repeating a row.

@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import lzma
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def read_frames(path: str | Path) -> list[Atoms]:
     if not frames:
         raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")
     return frames
+
+
+def each_frame(path: str | Path) -> Iterator[Atoms]:
+    """Read the frames of a structure file one after the other (Å), so that a long one never is in memory whole.
+
+    Source: `ase.io`.
+    """
+    return ase.io.iread(path, index=":")
+
+
+def read_cif(text: str) -> Atoms:
+    """Read the text of a CIF (Å); partial occupancies are in `info["occupancy"]`.
+
+    Source: `ase.io`.
+    """
+    return ase.io.read(StringIO(text), format="cif")
 
 
 def write_frames(path: str | Path, frames: list[Atoms]) -> None:

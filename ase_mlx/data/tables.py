@@ -3,7 +3,7 @@
 Whatever the file is, out come data frames with structures as array columns: `lattice` (nine numbers, Å), `numbers`,
 `frac_coords`. What cannot be read keeps its row and says why in the column `problem`.
 
-Source: ours, on pyarrow, pandas and `ase.io`.
+Source: ours, on pyarrow, pandas and ASE.
 """
 
 import json
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import ase.db
-import ase.io
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ase import Atoms
+
+from ase_mlx.data.io import each_frame, read_cif, read_frames
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
 DESCRIBED = ("numbers", "descriptors")
@@ -142,10 +143,10 @@ def _csv(path: Path) -> CrystalTable:
 
 def _frames(path: Path) -> CrystalTable:
     try:
-        count = sum(1 for _ in ase.io.iread(path, index=":"))
+        count = sum(1 for _ in each_frame(path))
     except Exception as error:
         raise ValueError(
-            f"got {str(path)!r}, which ase.io cannot read ({type(error).__name__}: {error}); expected parquet, csv, "
+            f"got {str(path)!r}, which ASE cannot read ({type(error).__name__}: {error}); expected parquet, csv, "
             "extxyz, an ASE database, a folder, or another format of ASE"
         ) from error
     return CrystalTable(path, "frames", (path,), count, ("id",), {})
@@ -170,7 +171,7 @@ def _read_parquet(table: CrystalTable) -> Iterator[pd.DataFrame]:
 def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for frame in pd.read_csv(table.path, chunksize=2048):
         if "cif" in frame.columns:
-            yield _arrays(frame.drop(columns="cif"), [_reader(_cif, text) for text in frame["cif"]])
+            yield _arrays(frame.drop(columns="cif"), [_reader(read_cif, text) for text in frame["cif"]])
         elif "structure" in frame.columns:
             yield _arrays(frame.drop(columns="structure"), [_reader(_dictionary, text) for text in frame["structure"]])
         else:
@@ -186,7 +187,7 @@ def _read_database(table: CrystalTable) -> Iterator[pd.DataFrame]:
 
 def _read_frames(table: CrystalTable) -> Iterator[pd.DataFrame]:
     names, found = [], []
-    for k, atoms in enumerate(ase.io.iread(table.path, index=":")):
+    for k, atoms in enumerate(each_frame(table.path)):
         names.append(str(atoms.info.get("id", atoms.info.get("material_id", k))))
         found.append(atoms)
     yield _arrays(pd.DataFrame({"id": names}), found)
@@ -197,7 +198,7 @@ def _read_files(table: CrystalTable) -> Iterator[pd.DataFrame]:
         parts = table.parts[start : start + 512]
         yield _arrays(
             pd.DataFrame({"id": [p.name for p in parts]}),
-            [_reader(lambda p: ase.io.read(p, index=-1), p) for p in parts],
+            [_reader(lambda p: read_frames(p)[-1], p) for p in parts],
         )
 
 
@@ -216,12 +217,6 @@ def _reader(read: Callable, given: Any) -> Any:
         return read(given)
     except Exception as error:
         return f"could not be read ({type(error).__name__}: {error}); mend or leave out this entry"
-
-
-def _cif(text: str) -> Atoms:
-    from io import StringIO
-
-    return ase.io.read(StringIO(text), format="cif")
 
 
 def _dictionary(text: str) -> Atoms:

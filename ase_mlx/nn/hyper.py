@@ -152,6 +152,8 @@ def negative_log_likelihood(
 ) -> Float[Tensor, "*members points"]:
     """Expect −log p(target) over the hyper-network's posterior, exactly: its scores are Gaussian (nats).
 
+    The target is in the same units as the scores.
+
     Source: ours; the expectation of a Gaussian log-likelihood under a Gaussian mean is closed.
     """
     error = target - scored.mean

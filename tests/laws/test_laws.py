@@ -14,7 +14,10 @@ FRESH = {
 }
 
 
-@pytest.fixture(scope="module", params=[*pretrained.names(), *FRESH])
+POTENTIALS = [card["name"] for card in pretrained.available() if "forces" in card["outputs"]]
+
+
+@pytest.fixture(scope="module", params=[*POTENTIALS, *FRESH])
 def model(request):
     return tiny_potential(*FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
 

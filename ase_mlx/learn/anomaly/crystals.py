@@ -153,13 +153,13 @@ def split(
     """Split crystals 70 : 15 : 15 into "train", "val", "test" so that no group straddles parts.
 
     Args:
-        formulas: reduced formulas.
+        formulas: reduced formulas (no unit).
         by: groups share their formula, their elements ("system"), or are cut in the order of their years ("time").
         years: for "time" (years).
         seed: changes what goes where, not the shares; not used for "time".
 
     Returns:
-        One of the three words a crystal.
+        One of the three words a crystal (no unit).
 
     Raises:
         ValueError: "time" without years.

@@ -16,7 +16,10 @@ from torch import Tensor, distributed
 from ase_mlx.nn.ensemble import Ensemble
 
 Report = Callable[[int, int], None]
-Loss = Callable[[Ensemble, Tensor, torch.Generator], Tensor]
+Draw = Callable[..., Tensor]
+"""draw(*shape, kind=torch.rand): random numbers for the rows of a batch, the same ones however workers share them."""
+
+Loss = Callable[[Ensemble, Tensor, Draw], Tensor]
 """(ensemble, rows of each member, random numbers) → loss a row and member, in nats."""
 
 
@@ -58,7 +61,7 @@ def fit_ensemble(
         loss: see `Loss`, nats.
         rows: of the table (dimensionless).
         config: settings.
-        shared: a cost of the weights alone (nats over all rows), such as a divergence.
+        shared: a cost of the weights alone, in nats over all rows (no unit), such as a divergence.
         undecayed: beginnings of names of weights that the decay leaves alone; vectors it always does.
         report: called with (epoch, epochs).
 
@@ -78,22 +81,21 @@ def fit_ensemble(
         optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1
     )
     rank, workers = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+    def draw(*shape: int, kind: Callable = torch.rand) -> Tensor:
+        return kind((len(ensemble), size, *shape), generator=random)[:, rank::workers]
+
     for epoch in range(config.epochs):
         orders = torch.stack([torch.randperm(rows, generator=random) for _ in range(len(ensemble))])
         for start in range(0, rows - size + 1, size):
             picked = orders[:, start : start + size]
             optimizer.zero_grad(set_to_none=True)
-            value = loss(ensemble, picked[:, rank::workers], random).sum() / size
+            value = loss(ensemble, picked[:, rank::workers], draw).sum() / size
             if shared is not None:
                 value = value + shared() / (rows * workers)
             value.backward()
-            if workers > 1:
-                _add_up(ensemble)
-            if not bool(torch.isfinite(value.detach())):
-                raise FloatingPointError(
-                    f"got a loss of {float(value)} in epoch {epoch + 1}, expected a number; lower learning_rate or "
-                    "look for values out of range in the table"
-                )
+            _add_up(ensemble, workers)
+            _check(value.detach(), epoch)
             torch.nn.utils.clip_grad_norm_(ensemble.parameters(), config.clip)
             optimizer.step()
             schedule.step()
@@ -110,8 +112,18 @@ def _groups(ensemble: Ensemble, decay: float, undecayed: tuple[str, ...]) -> lis
     return [{"params": held, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def _add_up(ensemble: Ensemble) -> None:
+def _check(value: Tensor, epoch: int) -> None:
+    if not bool(torch.isfinite(value)):
+        raise FloatingPointError(
+            f"got a loss of {float(value)} in epoch {epoch + 1}, expected a number; lower learning_rate or look for "
+            "values out of range in the table"
+        )
+
+
+def _add_up(ensemble: Ensemble, workers: int) -> None:
     """Add the workers' gradients, in one message."""
+    if workers == 1:
+        return
     grads = [p.grad for p in ensemble.parameters() if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in grads])
     distributed.all_reduce(flat)

@@ -136,8 +136,9 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
                 if structure == STRUCTURE_COLUMNS:
                     graphs.append(_checked(graph_of(*values), model))
                 else:
-                    anions.append(_anion(values[0], model))
-                    rows.append(np.asarray(values[1], dtype=np.float64)[None])
+                    row, anion = _finite(values[1], model), _anion(values[0], model)
+                    rows.append(row[None])
+                    anions.append(anion)
                 places.append(place)
             except (ValueError, TypeError, OverflowError) as error:
                 problems[place] = str(error)
@@ -151,6 +152,16 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
         np.concatenate(anions) if anions else np.zeros(0, dtype=int),
         np.array(places, dtype=int),
     )
+
+
+def _finite(descriptors, model: AnomalyModel) -> np.ndarray:
+    row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64)
+    expected = sum(model.config.property.blocks)
+    if row.shape != (expected,) or not np.isfinite(row).all():
+        raise ValueError(
+            f"got {row.size} descriptors, or some that are no numbers, expected {expected}; describe again"
+        )
+    return row
 
 
 def _anion(numbers, model: AnomalyModel) -> np.ndarray:

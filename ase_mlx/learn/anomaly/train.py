@@ -13,7 +13,7 @@ from torch import Tensor
 from ase_mlx.descriptors import NAMES, STRUCTURE
 from ase_mlx.learn.anomaly.calibration import calibrate_anomalies, calibrate_property
 from ase_mlx.learn.anomaly.crystals import Crystals
-from ase_mlx.learn.anomaly.fit import TableFit, fit_ensemble
+from ase_mlx.learn.anomaly.fit import Draw, TableFit, fit_ensemble
 from ase_mlx.models.anomaly import HIDDEN, AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.nn.ensemble import Ensemble
@@ -73,10 +73,10 @@ def _fit_one(network: Ensemble, x: list[Tensor], target: Tensor, fit: TableFit, 
             spread.fill_(-12.0)
         spread.requires_grad_(False)
 
-    def loss(ensemble: Ensemble, picked: Tensor, random: torch.Generator) -> Tensor:
+    def loss(ensemble: Ensemble, picked: Tensor, draw: Draw) -> Tensor:
         chosen = x[0][picked]
         if len(x) > 1:
-            hide = torch.rand(picked.shape, generator=random)
+            hide = draw()
             for k in range(1, len(x)):
                 chosen = torch.where((hide * (len(x) - 1) < k * fit.missing)[..., None] & ((hide * (len(x) - 1)
                           >= (k - 1) * fit.missing)[..., None]), x[k][picked], chosen)  # fmt: skip
@@ -167,13 +167,12 @@ def train_novelty(model: AnomalyModel, train: Crystals, fit: TableFit, progress:
     for k, places in enumerate(HIDDEN):
         group[k, [place - STRUCTURE for place in places]] = 1
 
-    def loss(ensemble: Ensemble, picked: Tensor, random: torch.Generator) -> Tensor:
+    def loss(ensemble: Ensemble, picked: Tensor, draw: Draw) -> Tensor:
         noisy = entries[picked]
-        noisy = noisy + JITTER * torch.randn(noisy.shape, generator=random)
-        share = torch.rand((*picked.shape, 1), generator=random).pow(0.7)
-        shown = (torch.rand(noisy.shape, generator=random) < share).float()
-        whole = 1 - group[torch.randint(len(HIDDEN), picked.shape, generator=random)]
-        shown = torch.where(torch.rand((*picked.shape, 1), generator=random) < 0.5, whole, shown)
+        noisy = noisy + JITTER * draw(noisy.shape[2], kind=torch.randn)
+        shown = (draw(noisy.shape[2]) < draw(1).pow(0.7)).float()
+        whole = 1 - group[(draw() * len(HIDDEN)).long()]
+        shown = torch.where(draw(1) < 0.5, whole, shown)
         nats = ensemble(known[picked], noisy, shown, own=True)
         hidden = 1 - shown
         return (nats * hidden).sum(-1) / hidden.sum(-1).clamp_min(1)
