@@ -175,10 +175,13 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
 
 
 def _anomaly(outcome: Outcome, relaxed) -> None:
-    from ase_mlx.adapters.ase.anomaly import anomaly_of
+    from ase_mlx.adapters.ase.anomaly import anomaly_of, unseen
 
     if relaxed.kind != "crystal":
         outcome.skipped["anomaly score"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return
+    if elements := unseen(relaxed.atoms):
+        outcome.skipped["anomaly score"] = f"its model was trained on no crystals with {', '.join(elements)}"
         return
     found = outcome.stage("anomaly score", lambda: anomaly_of(relaxed.atoms))
     if found is not None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ase_mlx.learn.anomaly.job import read_training
 from ase_mlx.learn.config import DataConfig, FitConfig, read_config
+from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.models.potential import PotentialConfig
 from ase_mlx.testing import GEOMETRIES, LAWS
 
@@ -49,6 +51,11 @@ def test_training_page_has_every_key_with_its_default(table, config):
 
 @pytest.mark.parametrize("path", sorted(DOCS.parent.glob("examples/train_*.toml")), ids=lambda path: path.stem)
 def test_training_examples_are_valid(path):
+    crystals = read_training(path)
+    if crystals is not None:
+        assert Path(crystals.data.file).is_file()
+        assert set(crystals.model) <= {field.name for field in dataclasses.fields(CrystalPropertyConfig)}
+        return
     config = read_config(path)
     assert Path(config.data.file).is_file()
     assert set(config.model) <= {field.name for field in dataclasses.fields(PotentialConfig)}

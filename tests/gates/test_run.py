@@ -198,7 +198,7 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
 def test_a_slab_says_what_it_leaves_out(tmp_path):
     outcome = run_job(fcc111("Al", (2, 2, 3), vacuum=8), EMT(), tmp_path, "slab", steps=60)
     assert not outcome.failed
-    assert set(outcome.skipped) == {"cell relaxation", "equation of state", "phonons"}
+    assert set(outcome.skipped) == {"cell relaxation", "equation of state", "anomaly score", "phonons"}
     assert "this is a slab" in outcome.skipped["phonons"]
     assert (tmp_path / "dynamics.png").exists()
     assert not (tmp_path / "summary.png").exists()

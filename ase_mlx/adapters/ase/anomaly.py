@@ -14,6 +14,7 @@ from ase_mlx.descriptors import CUTOFF, NAMES
 from ase_mlx.graph import from_atoms
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.pretrained import load
+from ase_mlx.quantities import SYMBOLS
 
 REASONS = 3
 
@@ -49,6 +50,14 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
         bool(novelty.flagged[0]),
         tuple(NAMES[k] for k in order),
     )
+
+
+def unseen(atoms: Atoms, model: str = "bhnaa") -> tuple[str, ...]:
+    """List elements of a crystal (Å) that the model was not trained on.
+
+    Source: ours.
+    """
+    return tuple(SYMBOLS[z] for z in sorted(set(atoms.numbers.tolist()) - set(_model(model).elements)))
 
 
 @functools.cache

@@ -29,7 +29,11 @@ def test_folders_of_files_with_one_name_differ():
 
 
 def test_a_model_with_the_elements_is_chosen(monkeypatch):
-    cards = [{"name": "al", "elements": ["Al"]}, {"name": "sigesn", "elements": ["Si", "Ge", "Sn"]}]
+    cards = [
+        {"name": "al", "elements": ["Al"], "outputs": {"forces": "eV/Å"}},
+        {"name": "bhnaa", "elements": ["Al", "Si"], "outputs": {"novelty": "dimensionless"}},
+        {"name": "sigesn", "elements": ["Si", "Ge", "Sn"], "outputs": {"forces": "eV/Å"}},
+    ]
     monkeypatch.setattr("ase_mlx.pretrained.available", lambda: cards)
     assert covering(["Ge", "Si", "Si"]) == "sigesn"
     assert covering(["Al"]) == "al"
