@@ -3,6 +3,15 @@
 Source: see the modules.
 """
 
-from ase_mlx.descriptors.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, anion_classes, describe
+from ase_mlx.descriptors.descriptors import (
+    CUTOFF,
+    GROUPS,
+    NAMES,
+    STRUCTURE,
+    VERSION,
+    anion_classes,
+    check_periodic,
+    describe,
+)
 
-__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "describe"]
+__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "check_periodic", "describe"]

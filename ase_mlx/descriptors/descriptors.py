@@ -10,7 +10,7 @@ from ase_mlx.descriptors import bonding, composition, symmetry
 from ase_mlx.descriptors.bonding import CUTOFF
 from ase_mlx.graph import Graph
 
-__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "describe"]
+__all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "check_periodic", "describe"]
 
 VERSION = 1
 """Changes with every change of a descriptor's meaning: models say which one they were trained on."""
@@ -59,13 +59,24 @@ def describe(graph: Graph) -> Float[np.ndarray, "crystals n"]:
 
     Source: ours.
     """
+    check_periodic(graph)
+    parts = [composition.composition_descriptors(_fractions(graph)), symmetry.symmetry_descriptors(graph)]
+    return np.column_stack([*parts, bonding.bonding_descriptors(graph)])
+
+
+def check_periodic(graph: Graph) -> None:
+    """Refuse slabs and molecules (cells in Å with open directions).
+
+    Raises:
+        ValueError: not periodic in three directions.
+
+    Source: ours.
+    """
     if not bool(graph.pbc.all()):
         raise ValueError(
             f"got pbc={graph.pbc[~graph.pbc.all(1)][0].tolist()}, expected a crystal, periodic in three directions; "
             "give a slab or molecule a cell with vacuum and pbc=True, and expect it to look strange"
         )
-    parts = [composition.composition_descriptors(_fractions(graph)), symmetry.symmetry_descriptors(graph)]
-    return np.column_stack([*parts, bonding.bonding_descriptors(graph)])
 
 
 def anion_classes(graph: Graph) -> Int[np.ndarray, " crystals"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from ase_mlx.adapters.matminer.one_process import Batched, ours
 from ase_mlx.adapters.matminer.structures import to_atoms
 from ase_mlx.graph import Graph, batch, from_atoms
-from ase_mlx.learn.anomaly.screen import DIGITS, VOLUMES
+from ase_mlx.learn.anomaly.screen import DIGITS, check_crystal
 from ase_mlx.learn.files import CARD
 from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel
@@ -238,19 +238,9 @@ def graph_for(model: Model, structure: Any) -> Graph:
     Source: ours.
     """
     graph = from_atoms(to_atoms(structure), model.cutoff)
-    model.check_elements(graph)
     if of_crystals(model):
-        if not bool(graph.pbc.all()):
-            raise ValueError(
-                f"got pbc={graph.pbc[0].tolist()}, expected a crystal, periodic in three directions; give a slab or "
-                "molecule a cell with vacuum and pbc=True, and expect it to look strange"
-            )
-        volume = float(graph.volume[0]) / len(graph.numbers)
-        if not VOLUMES[0] <= volume <= VOLUMES[1]:
-            raise ValueError(
-                f"got a volume of {volume:.3g} Å³ per atom, expected {VOLUMES[0]} to {VOLUMES[1]:.0f}; is the lattice "
-                "in Å (not nm or Bohr), and no site counted twice?"
-            )
+        return check_crystal(graph, model)
+    model.check_elements(graph)
     return graph
 
 

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ase_mlx.descriptors import NAMES, anion_classes
+from ase_mlx.descriptors import NAMES, anion_classes, check_periodic
 from ase_mlx.descriptors.composition import anion_class, fractions_of
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
+from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel, Mode
 from ase_mlx.models.crystal_property import ROWS
 from ase_mlx.models.model import check_numbers
@@ -134,7 +135,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
         if problems[place] is None:
             try:
                 if structure == STRUCTURE_COLUMNS:
-                    graphs.append(_checked(graph_of(*values), model))
+                    graphs.append(check_crystal(graph_of(*values), model))
                 else:
                     row, anion = _finite(values[1], model), _anion(values[0], model)
                     rows.append(row[None])
@@ -189,8 +190,16 @@ def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structur
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
 
-def _checked(graph: Graph, model: AnomalyModel) -> Graph:
+def check_crystal(graph: Graph, model: Model) -> Graph:
+    """Refuse what a model of crystals cannot judge: unknown elements, open directions, a volume not in Å³.
+
+    Raises:
+        ValueError: naming it, and what to do.
+
+    Source: ours.
+    """
     model.check_elements(graph)
+    check_periodic(graph)
     volume = float(graph.volume[0]) / len(graph.numbers)
     if not VOLUMES[0] <= volume <= VOLUMES[1]:
         raise ValueError(

@@ -59,12 +59,12 @@ def train_property(
         model.target_center[k], model.target_scale[k] = center, scale
         target = torch.from_numpy((values[known] - center) / scale).float()
         report = None if progress is None else lambda done, total, name=name: progress(name, done, total)
-        _fit_one(model.networks[k], [part[known] for part in x], target, fit, report)
+        _fit_one(model.networks[k], x[:, known], target, fit, report)
     calibrate_property(model.eval(), val)
     return model
 
 
-def _fit_one(network: Ensemble, x: list[Tensor], target: Tensor, fit: TableFit, report) -> None:
+def _fit_one(network: Ensemble, x: Tensor, target: Tensor, fit: TableFit, report) -> None:
     """Fit by the evidence's lower bound or, for Laplace, by the most probable weights, whose spread follows."""
     laplace = fit.posterior == "laplace"
     spread = network.stacked[network.names.index("hyper.last.spread")]
@@ -74,12 +74,9 @@ def _fit_one(network: Ensemble, x: list[Tensor], target: Tensor, fit: TableFit, 
         spread.requires_grad_(False)
 
     def loss(ensemble: Ensemble, picked: Tensor, draw: Draw) -> Tensor:
-        chosen = x[0][picked]
-        if len(x) > 1:
-            hide = draw()
-            for k in range(1, len(x)):
-                chosen = torch.where((hide * (len(x) - 1) < k * fit.missing)[..., None] & ((hide * (len(x) - 1)
-                          >= (k - 1) * fit.missing)[..., None]), x[k][picked], chosen)  # fmt: skip
+        share = draw() / max(fit.missing, 1e-9) if len(x) > 1 else torch.ones(picked.shape)
+        which = torch.where(share < 1, 1 + (share * (len(x) - 1)).long(), 0)
+        chosen = x[which, picked]
         return negative_log_likelihood(ensemble(chosen, own=True), target[picked])
 
     shared = lambda: network.call(AttenuatedNetwork.divergence).sum()  # noqa: E731
@@ -109,17 +106,17 @@ def _standardise(model: CrystalProperty, train: Crystals) -> None:
     model.scale.copy_(torch.from_numpy(np.where(scale > 1e-9, scale, 1.0)))
 
 
-def _with_missing(model: CrystalProperty, train: Crystals, fit: TableFit) -> list[Tensor]:
-    """Inputs with all blocks and, for a model with diffraction, without the structure and without the pattern."""
+def _with_missing(model: CrystalProperty, train: Crystals, fit: TableFit) -> Tensor:
+    """Inputs (ways, crystals, features): with all blocks and, for a model with diffraction, without the structure and without the pattern."""
     whole = [model.inputs(train.rows).float()]
     if not model.config.diffraction or not fit.missing:
-        return whole
+        return torch.stack(whole)
     edges = np.cumsum(model.config.blocks)
     for first, last in zip(edges[:-1], edges[1:], strict=True):
         rows = train.rows.copy()
         rows[:, first:last] = np.nan
         whole.append(model.inputs(rows).float())
-    return whole
+    return torch.stack(whole)
 
 
 def train_anomaly(

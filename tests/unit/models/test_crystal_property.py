@@ -1,0 +1,124 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_anomaly import TARGETS, crystals, table, tiny_anomaly
+
+from ase_mlx.descriptors.diffraction import BINS
+from ase_mlx.learn.anomaly.crystals import describe_crystals
+from ase_mlx.learn.anomaly.fit import TableFit
+from ase_mlx.learn.anomaly.job import property_errors, reliability
+from ase_mlx.learn.anomaly.train import train_property
+from ase_mlx.learn.files import load_model, parameters_equal, save_model
+from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
+
+TRAIN, VAL = np.arange(220), np.arange(220, 300)
+SMALL = {"members": 2, "width": 16, "hyper_width": 12}
+
+
+def trained(fit=None, known=None, **config):
+    known = known or crystals()
+    sizes = CrystalPropertyConfig(("formation_energy",), known.elements, **SMALL | config)
+    return train_property(known.take(TRAIN), known.take(VAL), sizes, fit or TableFit(4, batch_size=64))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_anomaly().property
+
+
+def test_training_lowers_the_error():
+    known = crystals()
+    long = trained(TableFit(30, batch_size=32))
+    energy = known.properties["formation_energy"]
+    error = np.abs(long.table(known.rows[VAL])["formation_energy"] - energy[VAL]).mean()
+    assert error < 0.6 * np.abs(energy[VAL] - energy[TRAIN].mean()).mean()
+
+
+def test_the_same_seed_gives_the_same_weights():
+    assert parameters_equal(trained(), trained())
+    assert not parameters_equal(trained(), trained(TableFit(4, batch_size=64, seed=1)))
+
+
+@pytest.mark.parametrize(
+    "config, fit",
+    [({"literal": True}, {}), ({"attention": True}, {}), ({"attenuation": 0.0}, {}), ({}, {"posterior": "laplace"})],
+)
+def test_every_variant_trains_saves_and_loads(tmp_path, config, fit):
+    model = trained(TableFit(3, batch_size=64, **fit), **config)
+    found = model.table(crystals().rows[VAL])
+    assert np.isfinite(found["formation_energy"]).all() and (found.std["formation_energy"] > 0).all()
+    again = load_model(save_model(model, tmp_path, {}))
+    np.testing.assert_array_equal(again.table(crystals().rows[VAL])["formation_energy"], found["formation_energy"])
+
+
+def test_laplace_finds_a_spread_that_shrinks_with_data():
+    known = crystals()
+    few = dataclasses.replace(known.take(TRAIN[:60]))
+    fit = TableFit(3, batch_size=32, posterior="laplace")
+    sizes = CrystalPropertyConfig(("formation_energy",), known.elements, **SMALL)
+    spreads = []
+    for part in (few, known.take(TRAIN)):
+        network = train_property(part, known.take(VAL), sizes, fit).networks[0]
+        spreads.append(float(network.stacked[network.names.index("hyper.last.spread")].detach().exp().mean()))
+    assert 0 < spreads[1] < spreads[0] <= 1
+
+
+def test_contributions_add_up_to_the_prediction(model):
+    rows = crystals().rows[:20]
+    terms = model.contributions(rows, "hull_distance")
+    rest = model.table(rows)["hull_distance"] - terms.sum(1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-5)  # what is left is the constant
+
+
+def test_probabilities_and_intervals_belong_together(model):
+    found = model.table(crystals().rows[:30])
+    name = "formation_energy"
+    half = model.half_width(name, 0.9) * found.std[name]
+    np.testing.assert_allclose(model.probability_below(found, name, found[name]), 0.5)
+    np.testing.assert_allclose(model.probability_below(found, name, found[name] + half), 0.95, atol=1e-9)
+    np.testing.assert_allclose(model.probability_below(found, name, found[name] - half), 0.05, atol=1e-9)
+
+
+def test_calibration_holds_on_the_crystals_that_it_was_made_with(model):
+    errors = property_errors(model, crystals().take(VAL))
+    assert errors["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
+    assert len(reliability(model, crystals().take(VAL))["covered"]["formation_energy"]) == 19
+
+
+def test_diffraction_may_be_missing_and_so_may_the_structure():
+    known = describe_crystals(table(), TARGETS, diffraction=True)
+    model = trained(known=known, diffraction=True)
+    assert model.config.blocks[2] == BINS
+    rows = known.rows[VAL].copy()
+    whole = model.table(rows)["formation_energy"]
+    without_pattern, without_structure = rows.copy(), rows.copy()
+    without_pattern[:, -BINS:] = np.nan
+    without_structure[:, model.config.blocks[0] : -BINS] = np.nan
+    for less in (without_pattern, without_structure):
+        found = model.table(less)["formation_energy"]
+        assert np.isfinite(found).all() and np.abs(found - whole).max() > 1e-3
+    rows[0, 0] = np.nan
+    with pytest.raises(ValueError, match="1 crystals with descriptors that are no numbers"):
+        model.table(rows)
+
+
+def test_without_diffraction_nothing_may_be_missing(model):
+    rows = crystals().rows[:2].copy()
+    rows[1, -1] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        model.table(rows)
+    with pytest.raises(ValueError, match="got 3 descriptors, expected 136"):
+        model.table(rows[:, :3])
+
+
+def test_a_model_of_other_descriptors_is_refused():
+    with pytest.raises(ValueError, match="version 0, expected"):
+        CrystalProperty(CrystalPropertyConfig(("formation_energy",), (14,), descriptors=0))
+
+
+def test_a_target_without_values_is_refused():
+    known = crystals()
+    empty = dataclasses.replace(known, properties={"formation_energy": np.full(len(known), np.nan)})
+    with pytest.raises(ValueError, match="got 0 training crystals with a formation_energy"):
+        trained(known=empty)
