@@ -32,14 +32,14 @@ class CrystalData:
     """Which table of crystals to learn from: parquet with structures as array columns and properties in eV/atom.
 
     `properties` maps our names of targets to columns. Crystals are split by the column `part` where there is one, else
-    by formula or by chemical system.
+    by formula, by chemical system, or by time (column `year`).
 
     Source: ours.
     """
 
     file: str
     properties: dict = field(default_factory=dict)
-    split: Literal["formula", "system"] = "formula"
+    split: Literal["formula", "system", "time"] = "formula"
     title: str = ""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
@@ -100,7 +100,9 @@ def read_crystals(data: CrystalData, diffraction: bool, processes: int = 2) -> t
     given = [(piece, tuple(data.properties), diffraction) for piece in pieces]
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         crystals = join(list(pool.map(_describe, given)))
-    parts = frame["part"].to_numpy(dtype=str) if "part" in frame else split(crystals.formulas, data.split)
+    if "part" in frame:
+        return crystals, frame["part"].to_numpy(dtype=str)
+    parts = split(crystals.formulas, data.split, frame.get("year"))
     return crystals, parts
 
 

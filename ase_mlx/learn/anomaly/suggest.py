@@ -6,6 +6,9 @@ Source: ours; information of Gaussian ensembles as in A. Kirsch et al., NeurIPS 
 import numpy as np
 from jaxtyping import Float, Int
 
+WEIGHT = 0.3
+"""Of one nat of information against the chance itself of finding what is sought."""
+
 
 def suggest(
     probability: Float[np.ndarray, " crystals"],
@@ -14,7 +17,7 @@ def suggest(
     count: int,
     pool: int = 4000,
 ) -> Int[np.ndarray, " picked"]:
-    """Pick crystals one after the other by probability times the information that their measurement would add.
+    """Pick crystals one after the other by probability, raised by the information that their measurement would add.
 
     What the members agree on, given the crystals already picked, brings nothing: so a batch does not ask one thing
     twice.
@@ -33,13 +36,13 @@ def suggest(
     """
     deviations = (members - members.mean(0)) / np.sqrt(max(len(members) - 1, 1))
     noise = np.maximum(std**2 - (deviations**2).sum(0), 0.05 * std**2) + 1e-12
-    value = probability * np.log1p((deviations**2).sum(0) / noise)
+    value = probability * (1 + WEIGHT * np.log1p((deviations**2).sum(0) / noise))
     places = np.argsort(-value, kind="stable")[:pool]
     deviations, noise, chance = deviations[:, places].copy(), noise[places], probability[places]
     free = np.ones(len(places), bool)
     picked = []
     for _ in range(min(count, len(places))):
-        gain = np.where(free, chance * (0.1 + np.log1p((deviations**2).sum(0) / noise)), -np.inf)
+        gain = np.where(free, chance * (1 + WEIGHT * np.log1p((deviations**2).sum(0) / noise)), -np.inf)
         best = int(gain.argmax())
         picked.append(int(places[best]))
         free[best] = False

@@ -107,7 +107,7 @@ def _standardise(model: CrystalProperty, train: Crystals) -> None:
 
 
 def _with_missing(model: CrystalProperty, train: Crystals, fit: TableFit) -> Tensor:
-    """Inputs (ways, crystals, features): with all blocks and, for a model with diffraction, without the structure and without the pattern."""
+    """Inputs (ways, crystals, features): with all blocks and, for diffraction, without structure or without pattern."""
     whole = [model.inputs(train.rows).float()]
     if not model.config.diffraction or not fit.missing:
         return torch.stack(whole)
