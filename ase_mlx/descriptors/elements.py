@@ -2,7 +2,8 @@
 
 Source: elements.csv, written by scripts/element_table.py: Magpie's tables as matminer ships them (L. Ward et al., npj
 Comput. Mater. 2, 16028 (2016)), pymatgen's common oxidation states and X-ray scattering parameters (S. P. Ong et al.,
-Comput. Mater. Sci. 68, 314 (2013)).
+Comput. Mater. Sci. 68, 314 (2013)). Licences of these tables: matminer, modified BSD (copyright 2015, The Regents of
+the University of California, through Lawrence Berkeley National Laboratory); pymatgen, MIT.
 """
 
 import csv
