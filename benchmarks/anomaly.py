@@ -1,6 +1,8 @@
 """Anomaly detection among real crystals: the seed's table, and tasks that separate models.
 
-    python benchmarks/anomaly.py [--only tails time errors corrupted hull cost]... [--seeds N] [--quick] [--json FILE]
+    python benchmarks/anomaly.py [--only TASK...] [--seeds N] [--quick] [--json FILE]
+
+Tasks: tails, time, errors, corrupted, hull, diffraction, cost.
 
 22,691 crystals of the Materials Project (data/mp_crystals.parquet). Parts by formula 70:15:15, thresholds from
 validation by Matthews correlation, quantiles from training, test touched once a model. Figures are means over seeds;
@@ -12,27 +14,29 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from anomaly_models import DETECTORS, boosting, classifier, detector, gaussian_process, ours, plain, ridge
+from anomaly_report import NAMED, Table, lines, show
 from anomaly_tasks import KINDS, MILD, Parts, figures, interval, labels, load, spoiled
 from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 from verdict import machine, print_machine, verdict
 
-from ase_mlx.learn.anomaly.calibration import calibrate_residual, fit_errors
+from ase_mlx.descriptors import NAMES, STRUCTURE
+from ase_mlx.descriptors.diffraction import BINS
+from ase_mlx.learn.anomaly.calibration import calibrate_residual, fit_errors, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.train import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 
 ENERGY, HULL = "formation_energy", "hull_distance"
-NAMED = "BHNAA ensemble"
-TASKS = ("tails", "time", "errors", "corrupted", "hull", "cost")
-FIGURES = ("recall", "precision", "F1", "MCC", "AP", "AUC")
+TASKS = ("tails", "time", "errors", "corrupted", "hull", "diffraction", "cost")
 
 
 def probability(fitted, rows, limit) -> np.ndarray:
@@ -42,25 +46,6 @@ def probability(fitted, rows, limit) -> np.ndarray:
         return limit - mean
     freedom = fitted.freedom
     return student.cdf((limit - mean) / (std * np.sqrt((freedom - 2) / freedom)), freedom)
-
-
-class Table:
-    """Rows of one task: a model's figures over its seeds."""
-
-    def __init__(self, title: str):
-        self.title, self.rows = title, {}
-
-    def add(self, model: str, found: dict[str, float], seconds: float, scoring: float) -> None:
-        row = self.rows.setdefault(model, {"seeds": 0, "all": []})
-        row["seeds"] += 1
-        row["all"].append({**found, "train, s": seconds, "score, ms": scoring})
-
-    def done(self) -> list[dict]:
-        keys = lambda row: row["all"][0]  # noqa: E731
-        return [
-            {"model": m, "seeds": r["seeds"], **{k: float(np.mean([a[k] for a in r["all"]])) for k in keys(r)}}
-            for m, r in self.rows.items()
-        ]
 
 
 def scored(fitted, task: str, parts: Parts) -> tuple[dict[str, float], float]:
@@ -141,19 +126,15 @@ def tails(parts: Parts, seeds: int, fit: TableFit, title: str, tasks: tuple[str,
 
 
 def _laplace(fit: TableFit) -> TableFit:
-    return TableFit(**{**vars(fit), "posterior": "laplace"})
+    return replace(fit, posterior="laplace")
 
 
 def f_or_o(rows: np.ndarray) -> np.ndarray:
     """The rule: is the most electronegative element fluorine or oxygen?"""
-    from ase_mlx.descriptors import NAMES
-
     return (rows[:, NAMES.index("max Electronegativity")] > 3.3).astype(float)
 
 
 def limits_of_train(parts: Parts, task: str) -> np.ndarray:
-    from ase_mlx.learn.anomaly.calibration import tail_quantiles
-
     energy = parts.train.properties[ENERGY]
     if task == "seed":
         return np.full(len(energy), np.quantile(energy, 0.1))
@@ -225,7 +206,7 @@ def corrupted(parts: Parts, seeds: int, fit: TableFit, count: int) -> dict[str, 
                 models[kind] = (fitted.score, fitted.seconds)
         start = time.perf_counter()
         unused = ours(parts.train, parts.val, ENERGY, seed, TableFit(epochs=1), members=1).model
-        settings = TableFit(**{**vars(fit), "seed": seed})
+        settings = replace(fit, seed=seed)
         whole = train_anomaly(parts.train, parts.val, AnomalyConfig(unused.config), settings, unused)
         models["BHNAA, mode novelty"] = (
             lambda rows, whole=whole: whole.table(rows, np.zeros(len(rows), int))[1]["novelty"].score,
@@ -273,6 +254,32 @@ def hull(parts: Parts, seeds: int, fit: TableFit) -> dict[str, list]:
     return {table.title: table.done(), errors.title: errors.done()}
 
 
+def diffraction(rows: int | None, seeds: int, fit: TableFit) -> dict[str, list]:
+    """What a powder pattern adds to the descriptors, and how far it replaces those of structure."""
+    parts = load(rows, diffraction=True)["formula"]
+    table = Table("formation energy with powder patterns as a second block")
+    edges = np.cumsum([0, STRUCTURE, len(NAMES) - STRUCTURE, BINS])
+
+    def without(crystals: Crystals, block: int) -> Crystals:
+        found = crystals.rows.copy()
+        found[:, edges[block] : edges[block + 1]] = np.nan
+        return replace(crystals, rows=found)
+
+    for seed in range(seeds):
+        plain_rows = [replace(c, rows=c.rows[:, : len(NAMES)]) for c in (parts.train, parts.val, parts.test)]
+        alone = ours(*plain_rows[:2], ENERGY, seed, fit)
+        table.add("no pattern in training", calibration(alone, plain_rows[2]), alone.seconds, 0.0)
+        whole = ours(parts.train, parts.val, ENERGY, seed, fit, diffraction=True)
+        for name, crystals in (
+            ("structure and pattern", parts.test),
+            ("structure, pattern missing", without(parts.test, 2)),
+            ("composition and pattern, structure missing", without(parts.test, 1)),
+        ):
+            table.add(name, calibration(whole, crystals), whole.seconds, 0.0)
+        print(f"  diffraction: seed {seed} done", file=sys.stderr, flush=True)
+    return {table.title: table.done()}
+
+
 def cost(parts: Parts, fit: TableFit, points: int) -> dict[str, list]:
     """Training and scoring at equal data: the exact GP, its hyperparameters fitted on the same rows, against ours."""
     random = np.random.default_rng(0)
@@ -293,59 +300,6 @@ def cost(parts: Parts, fit: TableFit, points: int) -> dict[str, list]:
     for row in rows:
         row["time against GP, %"] = 100 * ((row["train, s"] + row["score, s"]) / whole - 1)
     return {f"cost at {points} training crystals": rows}
-
-
-def show(title: str, rows: list[dict]) -> None:
-    """One table: columns as wide as they need."""
-    print(f"\n{title}")
-    keys = list(dict.fromkeys(k for row in rows for k in row))
-    text = [[_cell(row.get(k, "")) for k in keys] for row in rows]
-    wide = [max(len(k), *(len(line[i]) for line in text)) for i, k in enumerate(keys)]
-    for line in [keys, *text]:
-        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, wide, strict=True))))
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return str(value)
-
-
-def row_of(results: dict, title: str, model: str) -> dict:
-    return next((r for r in results.get(title, []) if r["model"] == model), {})
-
-
-def lines(results: dict) -> list[tuple[str, float, str, float]]:
-    """The figures to reach, of the tasks that were run."""
-    a, b, c = (row_of(results, t, NAMED) for t in ("by formula, seed", "by formula, class", "by time, seed"))
-    found = []
-    if a:
-        found += [("(a) BHNAA ensemble: MCC", a["MCC"], "≥", 0.93), ("(a) recall", a["recall"], "≥", 0.94)]
-        found += [("(a) precision", a["precision"], "≥", 0.90)]
-        boosted = max(
-            row_of(results, "by formula, class", m)["MCC"] for m in ("gradient boosting", "boosting classifier")
-        )
-        best = max(row_of(results, "by formula, class", m)["AP"] for m in ("gradient boosting", "boosting classifier"))
-        found += [("(b) BHNAA ensemble: MCC", b["MCC"], "≥", 0.80), ("(b) AP", b["AP"], "≥", 0.89)]
-        found += [("(b) MCC above gradient boosting", b["MCC"] - boosted, "≥", 0.0)]
-        found += [("(b) AP above gradient boosting", b["AP"] - best, "≥", 0.0)]
-        e, gp = (row_of(results, "by formula: error bars", m) for m in (NAMED, "exact GP"))
-        found += [("90 % intervals: off by, points", abs(e["inside 90 %"] - 90), "≤", 2.0)]
-        found += [("z spread", e["z spread"], "≥", 0.95), ("z spread ", e["z spread"], "≤", 1.05)]
-        deep = row_of(results, "by formula: error bars", "deep ensemble")
-        found += [("CRPS over the deep ensemble's", e["CRPS, meV"] / deep["CRPS, meV"], "≤", 1.0)]
-        found += [("mean std over the GP's", e["mean std, meV"] / gp["mean std, meV"], "≤", 1.0)]
-    if c:
-        found.append(("(c) BHNAA ensemble: MCC", c["MCC"], "≥", 0.86))
-    d = row_of(results, "(d) label errors", "BHNAA ensemble, mode residual")
-    found += [("(d) mode residual: AP", d["AP"], "≥", 0.90)] if d else []
-    e = row_of(results, "(e) corrupted structures, ROC-AUC", "BHNAA, mode novelty")
-    found += [("(e) mode novelty: mean AUC", e["mean"], "≥", 0.82)] if e else []
-    f = row_of(results, "(f) hull distance above 0.5 eV/atom, no labels", "BHNAA, mode novelty")
-    found += [("(f) mode novelty: AUC", f["AUC"], "≥", 0.80)] if f else []
-    costs = next((rows for title, rows in results.items() if title.startswith("cost at")), [])
-    found += [(f"cost of {r['model']} against the GP, %", r["time against GP, %"], "≤", -90.0) for r in costs[1:3]]
-    return found
 
 
 def main() -> None:
@@ -371,6 +325,7 @@ def main() -> None:
         "errors": lambda: label_errors(parts["formula"], seeds, fit),
         "corrupted": lambda: corrupted(parts["formula"], seeds, fit, 100 if chosen.quick else 600),
         "hull": lambda: hull(parts["formula"], seeds, fit),
+        "diffraction": lambda: diffraction(2500 if chosen.quick else None, seeds, fit),
         "cost": lambda: cost(parts["formula"], fit, 800 if chosen.quick else 4000),
     }
     for task in chosen.only:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, matthews_corrcoef, precision_score, recall_score, roc_auc_score
 
 from ase_mlx.learn.anomaly.calibration import best_threshold, tail_quantiles
@@ -30,9 +31,9 @@ class Parts:
     frame: pd.DataFrame
 
 
-def load(rows: int | None = None) -> dict[str, Parts]:
+def load(rows: int | None = None, diffraction: bool = False) -> dict[str, Parts]:
     """Read and describe all crystals, once; give the split by formula and the split by time."""
-    crystals, part = read_crystals(DATA, False)
+    crystals, part = read_crystals(DATA, diffraction)
     frame = pd.read_parquet(FILE)
     keep = np.arange(len(frame)) if rows is None else np.random.default_rng(0).permutation(len(frame))[:rows]
     masks = {"formula": [part == name for name in ("train", "val", "test")]}
@@ -70,14 +71,28 @@ def figures(truth_val, score_val, truth, score) -> dict[str, float]:
     }
 
 
-def interval(truth_val, score_val, truth, score, name: str = "MCC", count: int = 300) -> tuple[float, float]:
-    """95 % interval of one figure over bootstrapped test crystals."""
+def interval(truth_val, score_val, truth, score, name: str = "MCC", count: int = 1000) -> tuple[float, float]:
+    """95 % interval of MCC or AUC over bootstrapped test crystals; the threshold stays the one from validation."""
+    said = score >= best_threshold(truth_val, score_val)
     random, found = np.random.default_rng(0), []
     for _ in range(count):
         k = random.integers(0, len(truth), len(truth))
-        if 0 < truth[k].sum() < len(k):
-            found.append(figures(truth_val, score_val, truth[k], score[k])[name])
+        t = truth[k]
+        if 0 < t.sum() < len(k):
+            found.append(_correlation(t, said[k]) if name == "MCC" else _area(t, score[k]))
     return tuple(float(x) for x in np.percentile(found, (2.5, 97.5)))
+
+
+def _correlation(truth, said) -> float:
+    both, t, s, n = (truth & said).sum(), truth.sum(), said.sum(), len(truth)
+    scale = float(t) * s * (n - t) * (n - s)
+    return (float(n) * both - float(t) * s) / np.sqrt(scale) if scale else 0.0
+
+
+def _area(truth, score) -> float:
+    positives = truth.sum()
+    drawn = rankdata(score)
+    return (drawn[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives))
 
 
 def corrupted(kind: str, frame: pd.DataFrame, seed: int, mild: bool = False) -> pd.DataFrame:

@@ -23,8 +23,8 @@ from ase_mlx.nn.conditional import ConditionalNetwork
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.quantities import SCREENED
 
-from .crystal_property import FARTHEST, ROWS, CrystalProperty, CrystalPropertyConfig, _tensors
-from .model import Model, Prediction
+from .crystal_property import FARTHEST, ROWS, CrystalProperty, CrystalPropertyConfig
+from .model import Model, Prediction, as_tensors
 
 Mode = Literal["supervised_tail", "residual", "novelty"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -201,4 +201,4 @@ class AnomalyModel(Model):
             "novelty_probability": novel.probability,
         }  # fmt: skip
         std = {**found.std, "tail_margin": found.std["formation_energy"], "novelty": novel.std}
-        return _tensors(Prediction(values, std, found.members))
+        return as_tensors(Prediction(values, std, found.members))

@@ -18,7 +18,7 @@ from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.hyper import AttenuatedNetwork, Scored
 from ase_mlx.quantities import ALL
 
-from .model import Model, Prediction
+from .model import Model, Prediction, as_tensors
 
 ROWS = 256
 """Crystals are evaluated in blocks of this many, filled up, so that no number depends on its neighbours."""
@@ -169,14 +169,8 @@ class CrystalProperty(Model):
 
     def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict crystals, in eV/atom."""
-        return _tensors(Prediction(dict(self.table(self.described(graph)))))
+        return as_tensors(Prediction(dict(self.table(self.described(graph)))))
 
     def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict crystals with standard deviations and members, in eV/atom."""
-        return _tensors(self.table(self.described(graph)))
-
-
-def _tensors(prediction: Prediction) -> Prediction:
-    """Wrap arrays in torch tensors, as every model returns them."""
-    wrap = lambda arrays: {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}  # noqa: E731
-    return Prediction(wrap(prediction), wrap(prediction.std), wrap(prediction.members))
+        return as_tensors(self.table(self.described(graph)))

@@ -55,6 +55,15 @@ class Prediction(Mapping[str, Any]):
         return f"Prediction({', '.join(n + (' ± std' if n in self.std else '') for n in self)})"
 
 
+def as_tensors(prediction: Prediction) -> Prediction:
+    """Wrap a prediction's numpy arrays in torch tensors (same units), as every model returns them.
+
+    Source: ours.
+    """
+    wrap = lambda arrays: {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}  # noqa: E731
+    return Prediction(wrap(prediction), wrap(prediction.std), wrap(prediction.members))
+
+
 def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...]) -> None:
     """Refuse atomic numbers (dimensionless) that are not among the elements of a model.
 
