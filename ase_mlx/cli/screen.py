@@ -24,7 +24,10 @@ Mode = Annotated[
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="INPUT", help="parquet, csv, extxyz, an ASE database, or a folder of such files or parts."),
+    typer.Argument(
+        metavar="INPUT",
+        help="parquet, csv, extxyz, an ASE database, or a folder of parquet parts or of structure files.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 Name = Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained model's folder.")]

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from ase_mlx.data.tables import TEXTS
 from ase_mlx.learn.anomaly.screen_job import RESULTS, Job, read_scores
 
-NAMES = ("material_id", "id", "name", "formula")
-"""Columns by which people know a crystal, the best first."""
-
-FACTORS = {96.485: "kJ/mol", 23.06: "kcal/mol", 27.2114: "Hartree", 13.6057: "Ry", 1000.0: "meV"}
-"""How many of another unit are one eV; Hartree and Ry the other way round."""
+FACTORS = {96.485: "kJ/mol", 23.06: "kcal/mol", 1 / 27.2114: "Hartree", 1 / 13.6057: "Ry", 1000.0: "meV"}
+"""How many of another unit are one eV."""
 
 SHOWN = 12
 
@@ -73,7 +71,7 @@ def _row(scores: pd.Series, name: str, rank: int) -> dict[str, Any]:
 
 
 def _names(job: Job, count: int) -> np.ndarray:
-    column = next((name for name in NAMES if name in job.table.columns), None)
+    column = next((name for name in TEXTS if name in job.table.columns), None)
     if column is None:
         return np.array([f"row {k}" for k in range(count)], dtype=object)
     return pq.read_table(job.out / RESULTS, columns=[column]).to_pandas()[column].astype(str).to_numpy(dtype=object)
@@ -121,7 +119,8 @@ def _notes(job: Job, scores: pd.DataFrame, good: np.ndarray, names: np.ndarray) 
         notes.append(f"{doubled} rows repeat an id of an earlier row; all are kept, tell them apart by their place")
     if job.wanted.reported and good.any():
         reported = pq.read_table(job.out / RESULTS, columns=[job.wanted.reported]).to_pandas()[job.wanted.reported]
-        note = unit_note(reported.to_numpy(dtype=float)[good], scores["formation_energy"].to_numpy()[good])
+        reported = pd.to_numeric(reported, errors="coerce").to_numpy(dtype=float)
+        note = unit_note(reported[good], scores["formation_energy"].to_numpy()[good])
         notes += [note] if note else []
     return notes
 
@@ -137,9 +136,8 @@ def unit_note(reported: np.ndarray, predicted: np.ndarray) -> str | None:
     factor = float(np.median(reported[clear] / predicted[clear]))
     if 0.6 < factor < 1.6:
         return None
-    known = {**FACTORS, 1 / 27.2114: "Hartree", 1 / 13.6057: "Ry"}
-    near = min(known, key=lambda f: abs(np.log(abs(factor) / f)))
-    hint = f"they look like {known[near]}" if factor > 0 and abs(np.log(factor / near)) < 0.2 else "of a whole cell?"
+    near = min(FACTORS, key=lambda f: abs(np.log(abs(factor) / f)))
+    hint = f"they look like {FACTORS[near]}" if factor > 0 and abs(np.log(factor / near)) < 0.2 else "of a whole cell?"
     return (
         f"reported energies are {factor:.3g} times the predicted ones, expected eV/atom ({hint}); convert the column "
         "and screen again: scores of this run mean nothing"

@@ -7,7 +7,7 @@ Source: ours, on pyarrow, pandas and ASE.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,15 @@ from ase import Atoms
 from ase_mlx.data.io import each_frame, read_cif, read_frames
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
-DESCRIBED = ("numbers", "descriptors")
+PROBLEM = "problem"
+DESCRIBED = ("numbers", "descriptors", PROBLEM)
 """Columns of parquet that serve in place of structures, as `learn.anomaly.screen.described` makes them."""
 
-PROBLEM = "problem"
+
+TEXTS = ("material_id", "id", "name", "formula")
+"""Columns by which people know a crystal, the best first: texts, even where they look like numbers."""
+
+NAMED, NUMBERED = pa.schema([("id", pa.string())]), pa.schema([("id", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class CrystalTable:
         kind: parquet, csv, database, frames or files.
         parts: the files that it is made of.
         count: rows, those of damaged parts not among them (dimensionless).
-        columns: names, apart from the structure's.
+        schema: names and types of the columns, apart from the structure's.
         problems: damaged parts and why.
 
     Source: ours.
@@ -47,8 +52,23 @@ class CrystalTable:
     kind: str
     parts: tuple[Path, ...]
     count: int
-    columns: tuple[str, ...]
+    schema: pa.Schema
     problems: dict[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns (no unit), apart from the structure's."""
+        return tuple(self.schema.names)
+
+    @property
+    def described(self) -> bool:
+        """Whether descriptors take the place of structures (no unit)."""
+        return self.kind == "parquet" and set(DESCRIBED[1:]) <= set(self.columns)
+
+    @property
+    def kept(self) -> pa.Schema:
+        """Names and types of the columns that are handed on to results (units as they came)."""
+        return pa.schema([field for field in self.schema if field.name not in (*STRUCTURE, *DESCRIBED)])
 
     def identity(self) -> dict[str, Any]:
         """Say which files these are, by size (bytes) and time of change: another answer is another table."""
@@ -70,13 +90,23 @@ class CrystalTable:
         if waiting:
             yield pd.concat(waiting, ignore_index=True)
 
+    def others(self) -> Iterator[pa.Table]:
+        """Read the columns `kept` (units as they came), row by row as `chunks`, in tables of some thousand rows."""
+        if self.kind == "parquet":
+            for part in self.parts:
+                for found in _batches(part, self.kept.names):
+                    yield found.select(self.kept.names).cast(self.kept)
+            return
+        for frame in READERS[self.kind](self):
+            yield pa.Table.from_pandas(frame[self.kept.names], self.kept, preserve_index=False)
+
 
 def open_table(path: str | Path) -> CrystalTable:
     """Look at a table of crystals (Å): what it is, how many rows, which columns.
 
     Args:
         path: a parquet or csv file, a database of ASE (.db), any other file that ASE reads, a folder of parquet files,
-            or a folder of structure files.
+            or a folder of files with one structure each (of a trajectory, the last counts).
 
     Raises:
         FileNotFoundError: no such file.
@@ -90,14 +120,14 @@ def open_table(path: str | Path) -> CrystalTable:
     if path.is_dir():
         parts = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith((".", "_")))
         tables = [p for p in parts if p.suffix == ".parquet"]
-        table = _parquet(path, tables) if tables else CrystalTable(path, "files", tuple(parts), len(parts), ("id",), {})
+        table = _parquet(path, tables) if tables else CrystalTable(path, "files", tuple(parts), len(parts), NAMED, {})
     elif path.suffix == ".parquet":
         table = _parquet(path, [path])
     elif path.suffix == ".csv":
         table = _csv(path)
     elif path.suffix == ".db":
         with ase.db.connect(path) as database:
-            table = CrystalTable(path, "database", (path,), database.count(), ("id",), {})
+            table = CrystalTable(path, "database", (path,), database.count(), NUMBERED, {})
     else:
         table = _frames(path)
     if not table.count:
@@ -107,38 +137,68 @@ def open_table(path: str | Path) -> CrystalTable:
 
 
 def _parquet(path: Path, files: list[Path]) -> CrystalTable:
-    good, problems, count, columns = [], {}, 0, None
+    good, problems, count, schema = [], {}, 0, None
     for file in files:
         try:
             with pq.ParquetFile(file) as opened:
-                names = tuple(opened.schema_arrow.names)
-                rows = opened.metadata.num_rows
+                found, rows = opened.schema_arrow.remove_metadata(), opened.metadata.num_rows
                 opened.read_row_group(0) if rows else None
+            if schema is None:
+                schema = found
+            elif set(found.names) != set(schema.names):
+                problems[file.name] = "other columns than the first part; give it the same"
+                continue
+            schema = pa.unify_schemas([schema, found], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            problems[file.name] = f"other types of columns than the first part ({error}); give it the same"
+            continue
         except (pa.ArrowException, OSError) as error:
-            problems[file.name] = f"damaged ({str(error).splitlines()[0]}); copy this part again"
+            problems[file.name] = _damaged(error)
             continue
-        if columns is not None and names != columns:
-            problems[file.name] = "other columns than the first part; give it the same"
-            continue
-        columns = names
         good.append(file)
         count += rows
-    if not set(DESCRIBED) <= set(columns or ()):
-        _expect_structures(columns or STRUCTURE, path)
-    rest = tuple(name for name in columns or () if name not in STRUCTURE)
+    names = STRUCTURE if schema is None else schema.names
+    if not set(DESCRIBED) <= set(names):
+        _expect_structures(names, path)
+    rest = pa.schema([field for field in schema or () if field.name not in STRUCTURE])
     return CrystalTable(path, "parquet", tuple(good), count, rest, problems)
 
 
+def _damaged(error: Exception) -> str:
+    return f"damaged ({str(error).splitlines()[0]}); copy this part again"
+
+
 def _csv(path: Path) -> CrystalTable:
+    """Look at all rows, since types are those of whole columns; names of crystals stay the texts they are."""
     try:
-        columns = tuple(pd.read_csv(path, nrows=0).columns)
-        count = sum(len(chunk) for chunk in pd.read_csv(path, usecols=[0], chunksize=100_000))
+        columns = list(pd.read_csv(path, nrows=0).columns)
+        if "cif" not in columns and "structure" not in columns:
+            _expect_structures(columns, path)
+        rest = [name for name in columns if name not in (*STRUCTURE, "cif", "structure")]
+        count, types = 0, {}
+        for frame in pd.read_csv(path, chunksize=8192, dtype=dict.fromkeys(TEXTS, str)):
+            count += len(frame)
+            for name in rest:
+                types.setdefault(name, set()).add(_type(frame[name]))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"got {str(path)!r}, which is no table with commas ({error}); export it again") from error
-    if "cif" not in columns and "structure" not in columns:
-        _expect_structures(columns, path)
-    rest = tuple(name for name in columns if name not in (*STRUCTURE, "cif", "structure"))
-    return CrystalTable(path, "csv", (path,), count, rest, {})
+    schema = pa.schema([(name, _widest(types.get(name, set()))) for name in rest])
+    return CrystalTable(path, "csv", (path,), count, schema, {})
+
+
+def _type(column: pd.Series) -> pa.DataType | None:
+    """Of some rows of a csv; None: nothing but gaps."""
+    if column.isna().all():
+        return None
+    kinds = {"i": pa.int64(), "f": pa.float64(), "b": pa.bool_()}
+    return kinds.get(column.dtype.kind, pa.string())
+
+
+def _widest(types: set) -> pa.DataType:
+    types = types - {None}
+    if len(types) == 1:
+        return types.pop()
+    return pa.float64() if types == {pa.int64(), pa.float64()} else pa.string()
 
 
 def _frames(path: Path) -> CrystalTable:
@@ -149,10 +209,10 @@ def _frames(path: Path) -> CrystalTable:
             f"got {str(path)!r}, which ASE cannot read ({type(error).__name__}: {error}); expected parquet, csv, "
             "extxyz, an ASE database, a folder, or another format of ASE"
         ) from error
-    return CrystalTable(path, "frames", (path,), count, ("id",), {})
+    return CrystalTable(path, "frames", (path,), count, NAMED, {})
 
 
-def _expect_structures(columns: tuple[str, ...], path: Path) -> None:
+def _expect_structures(columns: Sequence[str], path: Path) -> None:
     missing = [name for name in STRUCTURE if name not in columns]
     if missing:
         raise ValueError(
@@ -163,13 +223,29 @@ def _expect_structures(columns: tuple[str, ...], path: Path) -> None:
 
 def _read_parquet(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for part in table.parts:
-        with pq.ParquetFile(part) as opened:
-            for batch in opened.iter_batches(8192):
-                yield batch.to_pandas()
+        for found in _batches(part):
+            yield found.to_pandas(ignore_metadata=True)
+
+
+def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read a part; rows of a damaged group stay, with nothing in them but the reason."""
+    with pq.ParquetFile(part) as opened:
+        schema = opened.schema_arrow
+        for k in range(opened.num_row_groups):
+            left = opened.metadata.row_group(k).num_rows
+            try:
+                for batch in opened.iter_batches(8192, [k], columns):
+                    left -= len(batch)
+                    yield pa.Table.from_batches([batch])
+            except (pa.ArrowException, OSError) as error:
+                empty = {field.name: pa.nulls(left, field.type) for field in schema}
+                reason = f"{part.name}: {_damaged(error)}"
+                yield pa.table({**empty, PROBLEM: pa.array([reason] * left, pa.string())})
 
 
 def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
-    for frame in pd.read_csv(table.path, chunksize=2048):
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    for frame in pd.read_csv(table.path, chunksize=2048, dtype=dict.fromkeys(texts, str)):
         if "cif" in frame.columns:
             yield _arrays(frame.drop(columns="cif"), [_reader(read_cif, text) for text in frame["cif"]])
         elif "structure" in frame.columns:
@@ -198,7 +274,7 @@ def _read_files(table: CrystalTable) -> Iterator[pd.DataFrame]:
         parts = table.parts[start : start + 512]
         yield _arrays(
             pd.DataFrame({"id": [p.name for p in parts]}),
-            [_reader(lambda p: read_frames(p)[-1], p) for p in parts],
+            [_reader(_last, p) for p in parts],
         )
 
 
@@ -217,6 +293,14 @@ def _reader(read: Callable, given: Any) -> Any:
         return read(given)
     except Exception as error:
         return f"could not be read ({type(error).__name__}: {error}); mend or leave out this entry"
+
+
+def _last(path: Path) -> Atoms:
+    """The only structure of a file, or the last one of its trajectory."""
+    frames = read_frames(path)
+    if any(len(a) != len(frames[-1]) or (a.numbers != frames[-1].numbers).any() for a in frames):
+        raise ValueError(f"{len(frames)} different crystals in one file, expected one; screen this file by itself")
+    return frames[-1]
 
 
 def _dictionary(text: str) -> Atoms:

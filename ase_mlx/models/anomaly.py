@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.special import expit
 from scipy.stats import norm
 from torch import Tensor
 
@@ -140,9 +141,9 @@ class AnomalyModel(Model):
         width, share, size = self.errors.tolist()
         sigma = width * found.std["formation_energy"]
         off = reported - found["formation_energy"]
-        right = (1 - share) * norm.pdf(off, scale=sigma)
-        wrong = share * norm.pdf(off, scale=np.hypot(sigma, size))
-        probability = np.where(np.isfinite(off), wrong / np.maximum(right + wrong, 1e-300), np.nan)
+        right = np.log1p(-share) + norm.logpdf(off, scale=sigma)
+        wrong = np.log(share) + norm.logpdf(off, scale=np.hypot(sigma, size))
+        probability = expit(wrong - right)
         std = found.members["formation_energy"].std(0) / found.std["formation_energy"]
         return Anomaly(off / found.std["formation_energy"], std, probability, probability >= float(self.thresholds[1]))
 
@@ -184,7 +185,6 @@ class AnomalyModel(Model):
 
     def judged(self, graph: Graph, reported=None) -> tuple[Prediction, dict[str, Anomaly], np.ndarray]:
         """Predict and judge crystals: as `table` (eV/atom), and the descriptors (their units) that it was done from."""
-        self.check_elements(graph)
         rows = self.property.described(graph)
         return *self.table(rows, anion_classes(graph), reported), rows
 

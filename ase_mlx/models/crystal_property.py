@@ -11,20 +11,27 @@ from jaxtyping import Float
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, describe
+from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, check_periodic, describe
 from ase_mlx.descriptors.diffraction import BINS, powder_patterns
 from ase_mlx.graph import Graph, Points
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.hyper import AttenuatedNetwork, Scored
 from ase_mlx.quantities import ALL
 
-from .model import Model, Prediction, as_tensors
+from .model import Model, Prediction, as_tensors, check_numbers
 
 ROWS = 256
 """Crystals are evaluated in blocks of this many, filled up, so that no number depends on its neighbours."""
 
 FARTHEST = 5.0
 """Standardised descriptors are cut at this size."""
+
+
+VOLUMES = (1.5, 500.0)
+"""Å³ per atom; beyond these a cell is in other units, or empty."""
+
+CLOSEST = 0.5
+"""Å; no bond is shorter (H₂: 0.74 Å), so atoms closer than this are one atom given twice."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,45 @@ class CrystalPropertyConfig:
         return (STRUCTURE, len(NAMES) - STRUCTURE, *([BINS] if self.diffraction else []))
 
 
+def check_volume(volume: float) -> None:
+    """Refuse a cell whose volume, in Å³ per atom, no crystal has.
+
+    Raises:
+        ValueError: naming it, and what may be wrong.
+
+    Source: ours.
+    """
+    if not VOLUMES[0] <= volume <= VOLUMES[1]:
+        raise ValueError(
+            f"got a volume of {volume:.3g} Å³ per atom, expected {VOLUMES[0]} to {VOLUMES[1]:.0f}; is the lattice in Å "
+            "(not nm or Bohr), and no site counted twice?"
+        )
+
+
+def check_crystals(graph: Graph, elements: tuple[int, ...]) -> Graph:
+    """Refuse what no model of crystals can judge: other elements, open directions, wrong units, atoms in one place.
+
+    Args:
+        graph: crystals, Å.
+        elements: that the model knows.
+
+    Raises:
+        ValueError: naming it, and what to do.
+
+    Source: ours.
+    """
+    check_numbers(graph.numbers.cpu().numpy(), elements)
+    check_periodic(graph)
+    for volume in (graph.volume / graph.n_atoms).tolist():
+        check_volume(volume)
+    closest = float(graph.vectors().norm(dim=1).min()) if len(graph.center) else CUTOFF
+    if closest < CLOSEST:
+        raise ValueError(
+            f"got two atoms {closest:.3g} Å apart, expected at least {CLOSEST} Å; remove one, or move them apart"
+        )
+    return graph
+
+
 class CrystalProperty(Model):
     """Formation energy, hull distance and their like, in eV/atom, with calibrated standard deviations.
 
@@ -94,9 +140,9 @@ class CrystalProperty(Model):
         """Describe crystals (units as the descriptors') as `table` takes them.
 
         Raises:
-            ValueError: an element that the model was not made for, or no crystal.
+            ValueError: an element that the model was not made for, or no physical crystal.
         """
-        self.check_elements(graph)
+        check_crystals(graph, self.elements)
         rows = describe(graph)
         return np.column_stack([rows, powder_patterns(graph)]) if self.config.diffraction else rows
 

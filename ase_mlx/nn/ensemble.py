@@ -23,7 +23,10 @@ class Ensemble(nn.Module):
         super().__init__()
         stacked, _ = stack_module_state(members)
         self.names = list(stacked)
-        self.stacked = nn.ParameterList([stacked[name].detach().clone() for name in self.names])
+        held = dict(members[0].named_parameters())
+        self.stacked = nn.ParameterList(
+            [nn.Parameter(stacked[name].detach().clone(), held[name].requires_grad) for name in self.names]
+        )
         self.__dict__["plan"] = copy.deepcopy(members[0]).to("meta")  # no submodule: it holds no weights
 
     def __len__(self) -> int:

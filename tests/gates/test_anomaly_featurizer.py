@@ -86,10 +86,12 @@ def bad():
     """Rows that cannot be featurized, each with the beginning of the reason."""
     mixed = Structure(Lattice.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
     twice = Structure(Lattice.cubic(4), ["Si", "Si"], [[0, 0, 0], [1, 0, 0]])
+    close = Structure(Lattice.cubic(4), ["Si", "Si"], [[0, 0, 0], [0.05, 0, 0]])
     return [
         (mixed, "Cu0.5Au0.5: got sites with partial occupancy"),
         (bulk("Am", "fcc", a=4.9), "Am: got Am, but this model knows"),
         (twice, "Si: got atoms 0 and 1 in the same place"),
+        (close, "Si: got two atoms 0.2 Å apart, expected at least 0.5 Å"),
         (None, "NoneType: got NoneType, expected a pymatgen Structure or ASE Atoms"),
         (molecule("H2O"), "H2O: got pbc=[False, False, False], expected a crystal"),
         (bulk("Si", a=0.543), "Si: got a volume of 0.02 Å³ per atom"),
@@ -167,7 +169,7 @@ def test_bad_rows_cost_themselves_alone_and_are_reported(folder, structures, kin
     featurizer, rows = kind(folder), bad()
     mixed = [structures[0], *(row for row, _ in rows), structures[1]]
     frame = pd.DataFrame({"structure": pd.Series(mixed, dtype=object)})
-    match = rf"{kind.__name__}: 6 rows of 8 have no numbers and are NaN: row 1: Cu0.5Au0.5: .*; row 3: .*; and 3 more"
+    match = rf"{kind.__name__}: 7 rows of 9 have no numbers and are NaN: row 1: Cu0.5Au0.5: .*; row 3: .*; and 4 more"
     with pytest.warns(UserWarning, match=match) as caught:
         done = featurizer.featurize_dataframe(frame, "structure", ignore_errors=True, return_errors=True, pbar=False)
     assert len(caught) == 1

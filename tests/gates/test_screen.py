@@ -87,6 +87,18 @@ def test_residual_knows_which_energies_were_changed():
         Screening("residual")
 
 
+def test_gross_errors_are_the_surest_and_gaps_are_rows_without_scores(tmp_path, folder):
+    frame = table().iloc[:40].assign(reported=lambda f: f.formation_energy.astype(str))
+    frame.loc[[4, 5, 6, 7], "reported"] = ["-999", "30", "12", "-"]
+    frame.drop(columns=["formation_energy", "hull_distance"]).to_parquet(tmp_path / "t.parquet")
+    out = tmp_path / "out"
+    done = command(tmp_path / "t.parquet", "--mode", "residual", "--reported", "reported", "-m", folder, "-o", out)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_parquet(out / "results.parquet")
+    assert found["rank"][[4, 5, 6]].tolist() == [1, 2, 3] and (found.anomaly_probability[[4, 5, 6]] == 1).all()
+    assert "no number in 'reported'" in found.problem[7] and found.problem.isna().sum() == 39
+
+
 def test_formats_give_the_same_rows(tmp_path, folder):
     model = tiny_anomaly().double()
     frame = table().iloc[:6]
@@ -158,6 +170,7 @@ def _write(folder, frame):
 def test_units_are_noticed():
     energy = np.linspace(-3, -0.5, 30)
     assert unit_note(energy * 1.05, energy) is None
+    assert "Ry" in unit_note(energy / 13.6, energy) and "whole cell" in unit_note(energy * 14, energy)
     assert "kJ/mol" in unit_note(energy * 96.5, energy) and "whole cell" in unit_note(energy * 8, energy)
 
 

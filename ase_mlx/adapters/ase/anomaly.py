@@ -36,7 +36,7 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
     """Judge one crystal (Å) in the mode `novelty`: nothing but its structure counts.
 
     Raises:
-        ValueError: an element that the model does not know, or no crystal.
+        ValueError: an element that the model does not know, no crystal, or one that is not in Å.
 
     Source: ours.
     """

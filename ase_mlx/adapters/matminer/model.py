@@ -15,11 +15,11 @@ from jaxtyping import Float
 from ase_mlx.adapters.matminer.one_process import Batched, ours
 from ase_mlx.adapters.matminer.structures import to_atoms
 from ase_mlx.graph import Graph, batch, from_atoms
-from ase_mlx.learn.anomaly.screen import DIGITS, check_crystal
+from ase_mlx.learn.anomaly.screen import DIGITS
 from ase_mlx.learn.files import CARD
 from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel
-from ase_mlx.models.crystal_property import CrystalProperty
+from ase_mlx.models.crystal_property import CrystalProperty, check_crystals
 from ase_mlx.models.potential import Potential
 from ase_mlx.models.predict import ATOMS_PER_BATCH
 from ase_mlx.pretrained import find, load
@@ -239,7 +239,7 @@ def graph_for(model: Model, structure: Any) -> Graph:
     """
     graph = from_atoms(to_atoms(structure), model.cutoff)
     if of_crystals(model):
-        return check_crystal(graph, model)
+        return check_crystals(graph, model.elements)
     model.check_elements(graph)
     return graph
 

@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from ase_mlx.descriptors import CUTOFF, anion_classes, describe
 from ase_mlx.descriptors.diffraction import powder_patterns
 from ase_mlx.graph import Graph, batch, from_atoms
+from ase_mlx.models.crystal_property import check_volume
 from ase_mlx.quantities import SYMBOLS
 
 STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
@@ -72,6 +74,7 @@ def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
     if not np.issubdtype(kinds.dtype, np.number) or (kinds != kinds.astype(int)).any() or (kinds < 1).any():
         raise ValueError(f"got atomic numbers {list(numbers)[:5]}, expected whole numbers from 1")
     cell = cell.reshape(3, 3)
+    check_volume(abs(np.linalg.det(cell)) / max(len(kinds), 1))  # before a cell in nm has a million neighbours
     positions = fractional.reshape(-1, 3) @ cell
     return from_atoms(
         SimpleNamespace(positions=positions, numbers=kinds.astype(int), cell=cell, pbc=np.ones(3, bool)), CUTOFF
@@ -100,7 +103,7 @@ def describe_crystals(
             f"got a table without {', '.join(missing)}, expected them; its columns are {', '.join(frame.columns)}"
         )
     graphs, rows, anions = [], [], []
-    for place, values in enumerate(zip(*(frame[name] for name in STRUCTURE_COLUMNS), strict=True)):
+    for place, values in zip(frame.index, zip(*(frame[name] for name in STRUCTURE_COLUMNS), strict=True), strict=True):
         try:
             graphs.append(graph_of(*values))
         except ValueError as error:
@@ -132,6 +135,14 @@ def join(parts: list[Crystals]) -> Crystals:
         tuple(sorted(set().union(*(p.elements for p in parts)))),
         {name: np.concatenate([p.properties[name] for p in parts]) for name in parts[0].properties},
     )
+
+
+def elements_of(formulas: np.ndarray) -> tuple[int, ...]:
+    """List the atomic numbers (no unit) that occur in reduced formulas.
+
+    Source: ours.
+    """
+    return tuple(sorted({SYMBOLS.index(x) for f in formulas for x in re.findall("[A-Z][a-z]?", f)}))
 
 
 def reduced_formula(numbers: np.ndarray) -> str:
@@ -177,7 +188,7 @@ def split(
 
 
 def _system(formula: str) -> str:
-    return "-".join(sorted("".join(" " + c if c.isupper() else c for c in formula if c.isalpha()).split()))
+    return "-".join(str(z) for z in elements_of(np.array([formula])))
 
 
 def _hash(text: str) -> float:

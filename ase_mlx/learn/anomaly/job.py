@@ -24,6 +24,9 @@ from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConf
 from ase_mlx.quantities import SYMBOLS
 
 Kind = Literal["anomaly", "crystal_property"]
+TARGETS = ("formation_energy", "hull_distance")
+"""Properties that can be learned; screenings report both."""
+
 CHUNK = 500
 
 
@@ -63,7 +66,7 @@ def read_training(path: str | Path) -> CrystalTraining | None:
     """Read a TOML file of one of these kinds (no units); None where it is of another kind.
 
     Raises:
-        ValueError: a wrong key or value.
+        ValueError: a wrong key or value, or properties that cannot be learned.
 
     Source: ours.
     """
@@ -76,10 +79,12 @@ def read_training(path: str | Path) -> CrystalTraining | None:
         return None
     found = build(CrystalTraining, table)
     data = CrystalData(**{**asdict(found.data), "file": str((path.parent / found.data.file).resolve())})
-    if not data.properties.get("formation_energy"):
+    names, needed = tuple(data.properties), TARGETS if found.kind == "anomaly" else ()
+    if not names or not set(needed) <= set(names) <= set(TARGETS):
         raise ValueError(
-            "got no data.properties.formation_energy, expected the column of formation energies in eV/atom, as in "
-            'properties = { formation_energy = "formation_energy_per_atom" }'
+            f"got data.properties of {', '.join(names) or 'nothing'}, expected "
+            f"{(' and ' if needed else ' or ').join(TARGETS)}, each with its column in eV/atom, as in "
+            'properties = { formation_energy = "formation_energy_per_atom", hull_distance = "e_above_hull" }'
         )
     return CrystalTraining(found.kind, data, found.model, found.fit)
 

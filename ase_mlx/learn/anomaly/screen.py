@@ -13,26 +13,25 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ase_mlx.descriptors import NAMES, anion_classes, check_periodic
+from ase_mlx.descriptors import NAMES, anion_classes
 from ase_mlx.descriptors.composition import anion_class, fractions_of
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
-from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel, Mode
-from ase_mlx.models.crystal_property import ROWS
+from ase_mlx.models.crystal_property import ROWS, check_crystals
 from ase_mlx.models.model import check_numbers
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
 
 DESCRIPTORS = "descriptors"
-"""An array column that takes the place of lattice and coordinates, as `described` makes it."""
+"""An array column that, with `problem`, takes the place of lattice and coordinates, as `described` makes it."""
 
 TOP = 5
 """Descriptors that are named a row."""
 
-VOLUMES = (1.5, 500.0)
-"""Å³ per atom; beyond these a cell is in other units, or empty."""
+ATOMS = 4096
+"""Crystals are described together until they have this many atoms: memory stays within some hundred MB."""
 
 SCORES = (
     "anomaly_score", "anomaly_score_std", "anomaly_probability", "anomaly", "formation_energy", "formation_energy_std",
@@ -84,7 +83,8 @@ def screen(
     Source: ours.
     """
     for frame in frames:
-        structure = ("numbers", DESCRIPTORS) if DESCRIPTORS in frame.columns else STRUCTURE_COLUMNS
+        described = {DESCRIPTORS, "problem"} <= set(frame.columns)
+        structure = ("numbers", DESCRIPTORS) if described else STRUCTURE_COLUMNS
         asked = (*structure, *keep, *([wanted.reported] if wanted.reported else []))
         missing = [name for name in asked if name not in frame.columns]
         if missing:
@@ -130,12 +130,21 @@ def _problems(frame: pd.DataFrame) -> list[str | None]:
 
 def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems: list[str | None]) -> _Described:
     """Descriptors of the rows that have some; of the others `problems` gets the reason."""
-    rows, anions, places, graphs = [], [], [], []
+    rows, anions, places = [np.zeros((0, sum(model.config.property.blocks)))], [np.zeros(0, dtype=int)], []
+    waiting: list[Graph] = []
+
+    def describe_waiting() -> None:
+        if waiting:
+            joined = batch(waiting)
+            rows.append(model.property.described(joined))
+            anions.append(anion_classes(joined))
+            waiting.clear()
+
     for place, values in enumerate(zip(*(frame[name] for name in structure), strict=True)):
         if problems[place] is None:
             try:
                 if structure == STRUCTURE_COLUMNS:
-                    graphs.append(check_crystal(graph_of(*values), model))
+                    waiting.append(check_crystals(graph_of(*values), model.elements))
                 else:
                     row, anion = _finite(values[1], model), _anion(values[0], model)
                     rows.append(row[None])
@@ -143,16 +152,10 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
                 places.append(place)
             except (ValueError, TypeError, OverflowError) as error:
                 problems[place] = str(error)
-    for start in range(0, len(graphs), ROWS):
-        joined = batch(graphs[start : start + ROWS])
-        rows.append(model.property.described(joined))
-        anions.append(anion_classes(joined))
-    empty = np.zeros((0, sum(model.config.property.blocks)))
-    return _Described(
-        np.concatenate(rows) if rows else empty,
-        np.concatenate(anions) if anions else np.zeros(0, dtype=int),
-        np.array(places, dtype=int),
-    )
+        if sum(len(graph.numbers) for graph in waiting) > ATOMS or len(waiting) == ROWS:
+            describe_waiting()
+    describe_waiting()
+    return _Described(np.concatenate(rows), np.concatenate(anions), np.array(places, dtype=int))
 
 
 def _finite(descriptors, model: AnomalyModel) -> np.ndarray:
@@ -188,25 +191,6 @@ def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structur
     columns = {**table, **lists, "problem": problems}
     columns["anomaly"] = pd.array([None if np.isnan(x) else bool(x) for x in table["anomaly"]], dtype="boolean")
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
-
-
-def check_crystal(graph: Graph, model: Model) -> Graph:
-    """Refuse what a model of crystals cannot judge: unknown elements, open directions, a volume not in Å³.
-
-    Raises:
-        ValueError: naming it, and what to do.
-
-    Source: ours.
-    """
-    model.check_elements(graph)
-    check_periodic(graph)
-    volume = float(graph.volume[0]) / len(graph.numbers)
-    if not VOLUMES[0] <= volume <= VOLUMES[1]:
-        raise ValueError(
-            f"got a volume of {volume:.3g} Å³ per atom, expected {VOLUMES[0]} to {VOLUMES[1]:.0f}; is the lattice in Å "
-            "(not nm or Bohr), and no site counted twice?"
-        )
-    return graph
 
 
 def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screening, reported) -> None:

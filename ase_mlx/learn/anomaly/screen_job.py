@@ -74,7 +74,9 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
 
     Source: ours.
     """
-    taken = [name for name in table.columns if name in ("row", *RANKED) and name != PROBLEM]
+    taken = [name for name in table.columns if name in ("row", "members", *RANKED)]
+    if table.described:
+        taken.remove(PROBLEM)
     if taken:
         raise ValueError(
             f"got a table that already has {', '.join(taken)}, expected none of the result's columns; rename or "
@@ -149,11 +151,9 @@ def needed_columns(job: Job) -> tuple[str, ...]:
 
     Source: ours.
     """
-    described = job.table.kind == "parquet" and DESCRIBED[1] in job.table.columns
-    structure = DESCRIBED if described else STRUCTURE
-    told = PROBLEM in job.table.columns if described else job.table.kind != "parquet"
-    extra = [*([PROBLEM] if told else []), *([job.wanted.reported] if job.wanted.reported else [])]
-    return (*structure, *extra)
+    structure = DESCRIBED if job.table.described else STRUCTURE
+    told = [PROBLEM] if not job.table.described and job.table.kind != "parquet" else []
+    return (*structure, *told, *([job.wanted.reported] if job.wanted.reported else []))
 
 
 @cache
@@ -176,7 +176,7 @@ def run_local(job: Job, processes: int, progress: Progress | None = None) -> Non
 
     Source: ours.
     """
-    needed = needed_columns(job)
+    needed = {*needed_columns(job), PROBLEM}
     done, total = sum(last - first for first, last, _ in done_ranges(job)), job.table.count
     running: dict[Future, int] = {}
 
@@ -192,7 +192,7 @@ def run_local(job: Job, processes: int, progress: Progress | None = None) -> Non
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for first, frame in open_ranges(job):
             place = range_path(job, first, first + len(frame))
-            kept = frame[[name for name in needed if name in frame.columns]]
+            kept = frame[[name for name in frame.columns if name in needed]]
             running[pool.submit(_one_range, kept, first, str(job.model), job.wanted, place)] = len(frame)
             finish(2 * processes)
         finish(0)
@@ -241,25 +241,30 @@ def write_results(job: Job) -> Path:
     ranges = done_ranges(job)
     if sum(last - first for first, last, _ in ranges) != job.table.count:
         raise RuntimeError(f"got an unfinished screening in {str(job.out)!r}; give the same command again to go on")
-    key = read_scores(job, [rank_by(job.wanted)])[rank_by(job.wanted)]
-    rank = key.rank(method="first", ascending=False)
-    scores = _scored_rows(ranges)
+    rank, scores = _ranks(job), _scored_rows(ranges)
     place, first = job.out / RESULTS, 0
     part = place.with_name(f".{place.name}.part")
-    writer = None
-    for frame in job.table.chunks(8192):
-        kept = frame.drop(columns=[name for name in {*STRUCTURE, *DESCRIBED, PROBLEM} if name in frame])
-        found = scores(len(frame)).drop(columns=["row", "members"])
-        found.insert(0, "rank", pd.array(rank.iloc[first : first + len(frame)], dtype="Int64"))
-        table = pa.Table.from_pandas(pd.concat([kept, found], axis=1), preserve_index=False)
-        if writer is None:
-            schema = pa.schema([f if f.name not in SCHEMA.names else SCHEMA.field(f.name) for f in table.schema])
-            writer = pq.ParquetWriter(part, schema)
-        writer.write_table(table.cast(writer.schema))
-        first += len(frame)
-    writer.close()
+    found = pa.schema([SCHEMA.field(name) for name in RANKED[1:]])
+    with pq.ParquetWriter(part, pa.schema([*job.table.kept, ("rank", pa.int64()), *found])) as writer:
+        for table in job.table.others():
+            columns = pa.Table.from_pandas(scores(len(table))[found.names], found, preserve_index=False)
+            columns = columns.add_column(0, "rank", pa.array(rank[first : first + len(table)], from_pandas=True))
+            for name in columns.column_names:
+                table = table.append_column(
+                    writer.schema.field(name), columns[name].cast(writer.schema.field(name).type)
+                )
+            writer.write_table(table)
+            first += len(table)
     os.replace(part, place)
     return place
+
+
+def _ranks(job: Job) -> pd.Series:
+    """Places from 1, the most anomalous first: by `rank_by`, then by the size of the score, then by row."""
+    read = read_scores(job, list({rank_by(job.wanted), "anomaly_score"}))
+    keys = pd.DataFrame({"first": -read[rank_by(job.wanted)], "second": -read["anomaly_score"].abs()})
+    order = keys.dropna().sort_values(["first", "second"], kind="stable").index
+    return pd.Series(np.arange(1, len(order) + 1), index=order).reindex(keys.index).astype("Int64")
 
 
 def rank_by(wanted: Screening) -> str:
