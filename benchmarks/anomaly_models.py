@@ -26,6 +26,7 @@ from ase_mlx.learn.anomaly.fit import TableFit, fit_ensemble
 from ase_mlx.learn.anomaly.train import train_property
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.nn.ensemble import Ensemble
+from ase_mlx.nn.hyper import Scored, negative_log_likelihood
 
 
 @dataclass
@@ -116,7 +117,8 @@ def plain(train: Crystals, val: Crystals, name: str, seed: int, members: int = 5
 
     def loss(ensemble, picked, draw):
         mean, log = ensemble(x[picked], own=True)
-        return 0.5 * ((target[picked] - mean).square() / log.exp() + log)
+        scored = Scored(mean, log.exp(), torch.zeros_like(mean), mean)
+        return negative_log_likelihood(scored, target[picked], fit.outliers)
 
     fit_ensemble(network, loss, len(x), fit)
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes
@@ -53,6 +54,28 @@ class Anomaly(NamedTuple):
     flagged: np.ndarray
 
 
+def log_densities(
+    off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"], width: float, share: float, size: float, freedom: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Give the logarithms of the densities (of 1/(eV/atom)) of right and of wrong reports, times their shares.
+
+    Right ones are off by Student's t, wrong ones by that much and a Gaussian error on top.
+
+    Args:
+        off: reported minus predicted, eV/atom.
+        std: of the predictions, eV/atom.
+        width: scale of right ones in units of `std` (dimensionless).
+        share: of wrong ones (dimensionless).
+        size: standard deviation of a wrong one's error, eV/atom.
+        freedom: degrees of freedom of Student's t.
+
+    Source: ours.
+    """
+    scale = width * std
+    right = np.log1p(-share) + student.logpdf(off / scale, freedom) - np.log(scale)
+    return right, np.log(share) + norm.logpdf(off, scale=np.hypot(scale, size))
+
+
 @dataclass(frozen=True)
 class AnomalyConfig:
     """The networks of properties, formation energy first, and of novelty (dimensionless sizes).
@@ -89,7 +112,7 @@ class AnomalyModel(Model):
         self.register_buffer("surprise_center", torch.zeros(entries, **double))
         self.register_buffer("surprise_scale", torch.ones(entries, **double))
         self.register_buffer("novelties", torch.linspace(0, 1, QUANTILES, **double))
-        self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5], **double))  # width, share, size in eV/atom
+        self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5, 1e3], **double))  # see `log_densities`
         self.register_buffer("thresholds", torch.full((len(MODES),), 0.5, **double))
 
     def table(
@@ -138,11 +161,8 @@ class AnomalyModel(Model):
         )
 
     def _residual(self, found: Prediction, reported: np.ndarray) -> Anomaly:
-        width, share, size = self.errors.tolist()
-        sigma = width * found.std["formation_energy"]
         off = reported - found["formation_energy"]
-        right = np.log1p(-share) + norm.logpdf(off, scale=sigma)
-        wrong = np.log(share) + norm.logpdf(off, scale=np.hypot(sigma, size))
+        right, wrong = log_densities(off, found.std["formation_energy"], *self.errors.tolist())
         probability = expit(wrong - right)
         std = found.members["formation_energy"].std(0) / found.std["formation_energy"]
         return Anomaly(off / found.std["formation_energy"], std, probability, probability >= float(self.thresholds[1]))

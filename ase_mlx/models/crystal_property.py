@@ -27,7 +27,7 @@ FARTHEST = 5.0
 """Standardised descriptors are cut at this size."""
 
 
-VOLUMES = (1.5, 500.0)
+VOLUMES = (1.5, 2000.0)
 """Å³ per atom; beyond these a cell is in other units, or empty."""
 
 CLOSEST = 0.5

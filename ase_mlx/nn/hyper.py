@@ -9,6 +9,7 @@ features as in D. Alvarez-Melis and T. Jaakkola, NeurIPS 31 (2018); weights from
 1609.09106.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -148,13 +149,22 @@ class AttenuatedNetwork(nn.Module):
 
 
 def negative_log_likelihood(
-    scored: Scored, target: Float[Tensor, "*members points"]
+    scored: Scored, target: Float[Tensor, "*members points"], outliers: float = 0.0
 ) -> Float[Tensor, "*members points"]:
     """Expect −log p(target) over the hyper-network's posterior, exactly: its scores are Gaussian (nats).
 
-    The target is in the same units as the scores.
+    Args:
+        scored: in the target's unit.
+        target: standardised (dimensionless).
+        outliers: share of targets that are wrong by about one standard deviation of all targets: they hardly count.
 
-    Source: ours; the expectation of a Gaussian log-likelihood under a Gaussian mean is closed.
+    Source: ours; the expectation of a Gaussian log-likelihood under a Gaussian mean is closed; contaminated normal
+    distribution of J. Tukey (1960), each of its parts by that expectation.
     """
-    error = target - scored.mean
-    return 0.5 * ((error.square() + scored.variance) / scored.noise + scored.noise.log())
+    square = (target - scored.mean).square() + scored.variance
+    nats = 0.5 * (square / scored.noise + scored.noise.log())
+    if not outliers:
+        return nats
+    broad = scored.noise + 1.0
+    wrong = 0.5 * (square / broad + broad.log())
+    return -torch.logaddexp(math.log1p(-outliers) - nats, math.log(outliers) - wrong)

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
-from scipy.stats import norm
 from scipy.stats import t as student
 
 from ase_mlx.descriptors.composition import CLASSES
 from ase_mlx.learn.anomaly.crystals import Crystals
-from ase_mlx.models.anomaly import MODES, QUANTILES, AnomalyModel
+from ase_mlx.models.anomaly import MODES, QUANTILES, AnomalyModel, log_densities
 from ase_mlx.models.crystal_property import CrystalProperty
 
 TAIL = 0.1
@@ -94,7 +93,7 @@ def best_threshold(truth: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]
     return float((score[order[middle]] + score[following]) / 2)
 
 
-def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
+def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tuple[float, float, float, float]:
     """Fit a mixture to reported minus predicted energies: right ones within error bars, wrong ones broader.
 
     Args:
@@ -102,19 +101,19 @@ def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tu
         std: of the predictions, eV/atom.
 
     Returns:
-        The factor of the error bars of right ones, the share of wrong ones, their additional spread in eV/atom.
+        Width, share, size (eV/atom) and degrees of freedom, as `models.anomaly.log_densities` takes them.
 
     Source: ours; maximum likelihood.
     """
 
-    def cost(p: np.ndarray) -> float:
-        width, share, size = np.exp(p[0]), 0.5 / (1 + np.exp(-p[1])), np.exp(p[2])
-        right = (1 - share) * norm.pdf(off, scale=width * std)
-        wrong = share * norm.pdf(off, scale=np.hypot(width * std, size))
-        return -np.log(right + wrong + 1e-300).mean()
+    def unpacked(p: np.ndarray) -> tuple[float, float, float, float]:
+        return np.exp(p[0]), 0.5 / (1 + np.exp(-p[1])), np.exp(p[2]), min(1 + np.exp(p[3]), 1e3)
 
-    found = minimize(cost, [-0.3, -2.0, np.log(0.4)], method="Nelder-Mead", options={"maxiter": 2000})
-    return float(np.exp(found.x[0])), float(0.5 / (1 + np.exp(-found.x[1]))), float(np.exp(found.x[2]))
+    def cost(p: np.ndarray) -> float:
+        return -np.logaddexp(*log_densities(off, std, *unpacked(p))).mean()
+
+    found = minimize(cost, [-0.5, -2.0, np.log(0.4), 1.5], method="Nelder-Mead", options={"maxiter": 4000})
+    return tuple(float(x) for x in unpacked(found.x))
 
 
 def calibrate_residual(model: AnomalyModel, val: Crystals) -> None:

@@ -36,12 +36,16 @@ class Crystals:
     rows: Float[np.ndarray, "crystals n"]
     anions: Int[np.ndarray, " crystals"]
     formulas: np.ndarray
-    elements: tuple[int, ...]
     properties: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the crystals (dimensionless)."""
         return len(self.rows)
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers (no unit) that occur in these crystals."""
+        return elements_of(self.formulas)
 
     def take(self, places: np.ndarray) -> "Crystals":
         """Take some of the crystals (same units), by place or mask."""
@@ -118,7 +122,6 @@ def describe_crystals(
         np.concatenate(rows),
         np.concatenate(anions),
         np.array([reduced_formula(n) for n in numbers]),
-        tuple(int(z) for z in np.unique(np.concatenate(numbers))),
         {name: frame[name].to_numpy(dtype=np.float64) for name in properties},
     )
 
@@ -132,7 +135,6 @@ def join(parts: list[Crystals]) -> Crystals:
         np.concatenate([p.rows for p in parts]),
         np.concatenate([p.anions for p in parts]),
         np.concatenate([p.formulas for p in parts]),
-        tuple(sorted(set().union(*(p.elements for p in parts)))),
         {name: np.concatenate([p.properties[name] for p in parts]) for name in parts[0].properties},
     )
 

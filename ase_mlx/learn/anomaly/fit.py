@@ -28,7 +28,7 @@ class TableFit:
     """How to fit an ensemble to a table (dimensionless numbers).
 
     `missing` is the share of rows whose structure or pattern is hidden in training, for models with diffraction;
-    `posterior` how the hyper-network's comes about.
+    `posterior` how the hyper-network's comes about; `outliers` the share of targets that are suspected to be wrong.
 
     Source: ours.
     """
@@ -41,6 +41,7 @@ class TableFit:
     seed: int = 0
     missing: float = 0.2
     posterior: Literal["variational", "laplace"] = "variational"
+    outliers: float = 0.0
 
 
 def fit_ensemble(

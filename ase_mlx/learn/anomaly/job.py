@@ -137,14 +137,14 @@ def run_training(
     by = {name: crystals.take(parts == name) for name in ("train", "val", "test")}
     if len(by["train"]) < 2 or len(by["val"]) < 2:
         raise ValueError(f"got {len(by['train'])} training and {len(by['val'])} validation crystals, expected more")
-    settings = build(CrystalPropertyConfig, {**sizes, "elements": crystals.elements}, "model")
+    settings = build(CrystalPropertyConfig, {**sizes, "elements": by["train"].elements}, "model")
     property_model = train_property(by["train"], by["val"], settings, config.fit, progress)
     model: AnomalyModel | CrystalProperty = property_model
     if config.kind == "anomaly":
         model = train_anomaly(by["train"], by["val"], AnomalyConfig(settings), config.fit, property_model, progress)
     info = {
         "title": config.data.title,
-        "elements": [SYMBOLS[z] for z in crystals.elements],
+        "elements": [SYMBOLS[z] for z in by["train"].elements],
         "level_of_theory": config.data.level_of_theory,
         "licence": config.data.licence,
         "origin": config.data.origin,

@@ -77,7 +77,7 @@ def _fit_one(network: Ensemble, x: Tensor, target: Tensor, fit: TableFit, report
         share = draw() / max(fit.missing, 1e-9) if len(x) > 1 else torch.ones(picked.shape)
         which = torch.where(share < 1, 1 + (share * (len(x) - 1)).long(), 0)
         chosen = x[which, picked]
-        return negative_log_likelihood(ensemble(chosen, own=True), target[picked])
+        return negative_log_likelihood(ensemble(chosen, own=True), target[picked], fit.outliers)
 
     shared = lambda: network.call(AttenuatedNetwork.divergence).sum()  # noqa: E731
     fit_ensemble(network, loss, len(target), fit, shared, ("hyper.last",), report)

@@ -4,7 +4,7 @@ import torch
 
 from ase_mlx.nn.conditional import ConditionalNetwork
 from ase_mlx.nn.ensemble import Ensemble
-from ase_mlx.nn.hyper import AttenuatedNetwork, GroupAttention, negative_log_likelihood
+from ase_mlx.nn.hyper import AttenuatedNetwork, GroupAttention, Scored, negative_log_likelihood
 
 
 @pytest.fixture
@@ -35,6 +35,19 @@ def test_variance_and_likelihood_are_those_of_draws_of_the_posterior(network):
     torch.testing.assert_close(means.var(0), scored.variance, rtol=0.03, atol=0)
     expected = 0.5 * ((target - means).square() / noise + noise.log()).mean(0)
     torch.testing.assert_close(negative_log_likelihood(scored, target), expected, rtol=0.02, atol=0.02)
+
+
+def test_outliers_pull_no_harder_the_farther_they_are():
+    mean = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    still = torch.full((3,), 0.01, dtype=torch.float64)
+    scored, target = Scored(mean, still, 0 * still, mean[:, None]), torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
+    plain, robust = (
+        torch.autograd.grad(negative_log_likelihood(scored, target, share).sum(), mean)[0] for share in (0.0, 0.05)
+    )
+    torch.testing.assert_close(robust[0], plain[0], rtol=0.02, atol=0)  # what fits counts as before
+    torch.testing.assert_close(robust[1:], -target[1:] / 1.01, rtol=0.02, atol=0)  # the rest by the broad part
+    nothing = negative_log_likelihood(scored, target, 1e-12)
+    torch.testing.assert_close(nothing[:1], negative_log_likelihood(scored, target)[:1])
 
 
 def test_variance_of_weights_is_that_of_the_last_layers_posterior(network):
