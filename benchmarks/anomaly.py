@@ -293,7 +293,7 @@ def diffraction(rows: int | None, seeds: int, fit: TableFit) -> dict[str, list]:
 
 def cost(parts: Parts, fit: TableFit, sizes: tuple[int, ...]) -> dict[str, list]:
     """Training and scoring at equal data: the exact GP, its hyperparameters fitted on the same rows, against ours."""
-    order, rows = np.random.default_rng(0).permutation(len(parts.train)), []
+    order, rows, peer = np.random.default_rng(0).permutation(len(parts.train)), [], np.nan
     for size in sizes:
         train = parts.train.take(order[:size])
         models = {
