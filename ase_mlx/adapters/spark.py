@@ -40,7 +40,7 @@ from ase_mlx.data.tables import PROBLEM
 from ase_mlx.learn.anomaly import worker
 from ase_mlx.learn.anomaly.crystals import graph_of
 from ase_mlx.learn.anomaly.job import read_training
-from ase_mlx.learn.anomaly.screen import DESCRIPTORS, Screening, screen
+from ase_mlx.learn.anomaly.screen import Screening, screen
 from ase_mlx.learn.anomaly.screen_job import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.learn.files import CARD, WEIGHTS, read_card
 from ase_mlx.models.anomaly import AnomalyModel
@@ -180,13 +180,12 @@ class _Scorer:
 
     def __call__(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         whole = {name: t.value_type.to_pandas_dtype() for name, t in self.types.items() if _whole_numbers(t)}
-        untold = {PROBLEM: None} if DESCRIPTORS in self.types and PROBLEM not in self.types else {}
 
         def as_read(frame: pd.DataFrame) -> pd.DataFrame:
             # Spark has no unsigned integers, and messages quote numbers as the table has them
             for name, dtype in whole.items():
                 frame[name] = pd.Series([_cast(x, dtype) for x in frame[name]], index=frame.index, dtype=object)
-            return frame.assign(**untold)
+            return frame
 
         return screen(map(as_read, frames), _loaded(self.model, self.digest), self.wanted, keep=("row",))
 
@@ -244,7 +243,9 @@ def _gaps(job: Job, size: int) -> Iterator[tuple[int, int]]:
 
 def _readable(job: Job) -> dict[str, pa.DataType] | None:
     """Types of the columns that are needed, or None where Spark would read the files otherwise than pyarrow does."""
-    if job.table.kind != "parquet" or any(part.name.startswith(("_", ".")) for part in job.table.parts):
+    if job.table.kind not in ("parquet", "described") or any(
+        part.name.startswith(("_", ".")) for part in job.table.parts
+    ):
         return None
     schemas = [pq.read_schema(part) for part in job.table.parts]
     found = [{name: schema.field(name).type for name in needed_columns(job)} for schema in schemas]

@@ -7,7 +7,7 @@ Source: ours, on pyarrow, pandas and ASE.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from ase import Atoms
 from ase_mlx.data.io import each_frame, read_cif, read_frames
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
-PROBLEM = "problem"
-DESCRIBED = ("numbers", "descriptors", PROBLEM)
+DESCRIBED = ("numbers", "descriptors")
 """Columns of parquet that serve in place of structures, as `learn.anomaly.screen.described` makes them."""
+
+PROBLEM = "problem"
 
 
 TEXTS = ("material_id", "id", "name", "formula")
@@ -39,7 +40,7 @@ class CrystalTable:
 
     Attributes:
         path: the file or folder.
-        kind: parquet, csv, database, frames or files.
+        kind: parquet, described (parquet with descriptors for structures), csv, database, frames or files.
         parts: the files that it is made of.
         count: rows, those of damaged parts not among them (dimensionless).
         schema: names and types of the columns, apart from the structure's.
@@ -63,12 +64,12 @@ class CrystalTable:
     @property
     def described(self) -> bool:
         """Whether descriptors take the place of structures (no unit)."""
-        return self.kind == "parquet" and set(DESCRIBED[1:]) <= set(self.columns)
+        return self.kind == "described"
 
     @property
     def kept(self) -> pa.Schema:
         """Names and types of the columns that are handed on to results (units as they came)."""
-        return pa.schema([field for field in self.schema if field.name not in (*STRUCTURE, *DESCRIBED)])
+        return pa.schema([field for field in self.schema if field.name not in (*STRUCTURE, *DESCRIBED, PROBLEM)])
 
     def identity(self) -> dict[str, Any]:
         """Say which files these are, by size (bytes) and time of change: another answer is another table."""
@@ -92,7 +93,7 @@ class CrystalTable:
 
     def others(self) -> Iterator[pa.Table]:
         """Read the columns `kept` (units as they came), row by row as `chunks`, in tables of some thousand rows."""
-        if self.kind == "parquet":
+        if self.kind in ("parquet", "described"):
             for part in self.parts:
                 for found in _batches(part, self.kept.names):
                     yield found.select(self.kept.names).cast(self.kept)
@@ -158,10 +159,20 @@ def _parquet(path: Path, files: list[Path]) -> CrystalTable:
         good.append(file)
         count += rows
     names = STRUCTURE if schema is None else schema.names
-    if not set(DESCRIBED) <= set(names):
+    described = has_descriptors(names)
+    if not described:
         _expect_structures(names, path)
     rest = pa.schema([field for field in schema or () if field.name not in STRUCTURE])
-    return CrystalTable(path, "parquet", tuple(good), count, rest, problems)
+    return CrystalTable(path, "described" if described else "parquet", tuple(good), count, rest, problems)
+
+
+def has_descriptors(columns: Iterable[str]) -> bool:
+    """Whether descriptors take the place of structures (no unit): no structures beside them, or made by `described`.
+
+    Source: ours.
+    """
+    have = set(columns)
+    return set(DESCRIBED) <= have and (PROBLEM in have or not set(STRUCTURE) <= have)
 
 
 def _damaged(error: Exception) -> str:
@@ -280,6 +291,7 @@ def _read_files(table: CrystalTable) -> Iterator[pd.DataFrame]:
 
 READERS: dict[str, Callable[[CrystalTable], Iterator[pd.DataFrame]]] = {
     "parquet": _read_parquet,
+    "described": _read_parquet,
     "csv": _read_csv,
     "database": _read_database,
     "frames": _read_frames,

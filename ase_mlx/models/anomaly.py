@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import norm
-from scipy.stats import t as student
 from torch import Tensor
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes
@@ -55,24 +54,23 @@ class Anomaly(NamedTuple):
 
 
 def log_densities(
-    off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"], width: float, share: float, size: float, freedom: float
+    off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"], width: float, share: float, size: float
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Give the logarithms of the densities (of 1/(eV/atom)) of right and of wrong reports, times their shares.
 
-    Right ones are off by Student's t, wrong ones by that much and a Gaussian error on top.
+    Both are Gaussian, so that the farther off a report is, the surer it is wrong.
 
     Args:
         off: reported minus predicted, eV/atom.
         std: of the predictions, eV/atom.
-        width: scale of right ones in units of `std` (dimensionless).
+        width: spread of right ones in units of `std` (dimensionless).
         share: of wrong ones (dimensionless).
         size: standard deviation of a wrong one's error, eV/atom.
-        freedom: degrees of freedom of Student's t.
 
     Source: ours.
     """
     scale = width * std
-    right = np.log1p(-share) + student.logpdf(off / scale, freedom) - np.log(scale)
+    right = np.log1p(-share) + norm.logpdf(off, scale=scale)
     return right, np.log(share) + norm.logpdf(off, scale=np.hypot(scale, size))
 
 
@@ -112,7 +110,7 @@ class AnomalyModel(Model):
         self.register_buffer("surprise_center", torch.zeros(entries, **double))
         self.register_buffer("surprise_scale", torch.ones(entries, **double))
         self.register_buffer("novelties", torch.linspace(0, 1, QUANTILES, **double))
-        self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5, 1e3], **double))  # see `log_densities`
+        self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5], **double))  # see `log_densities`
         self.register_buffer("thresholds", torch.full((len(MODES),), 0.5, **double))
 
     def table(

@@ -156,7 +156,7 @@ def negative_log_likelihood(
     Args:
         scored: in the target's unit.
         target: standardised (dimensionless).
-        outliers: share of targets that are wrong by about one standard deviation of all targets: they hardly count.
+        outliers: share (dimensionless) of targets that are wrong by about one standard deviation: they hardly count.
 
     Source: ours; the expectation of a Gaussian log-likelihood under a Gaussian mean is closed; contaminated normal
     distribution of J. Tukey (1960), each of its parts by that expectation.

@@ -93,7 +93,7 @@ def best_threshold(truth: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]
     return float((score[order[middle]] + score[following]) / 2)
 
 
-def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tuple[float, float, float, float]:
+def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
     """Fit a mixture to reported minus predicted energies: right ones within error bars, wrong ones broader.
 
     Args:
@@ -101,18 +101,18 @@ def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tu
         std: of the predictions, eV/atom.
 
     Returns:
-        Width, share, size (eV/atom) and degrees of freedom, as `models.anomaly.log_densities` takes them.
+        Width, share and size (eV/atom), as `models.anomaly.log_densities` takes them.
 
     Source: ours; maximum likelihood.
     """
 
-    def unpacked(p: np.ndarray) -> tuple[float, float, float, float]:
-        return np.exp(p[0]), 0.5 / (1 + np.exp(-p[1])), np.exp(p[2]), min(1 + np.exp(p[3]), 1e3)
+    def unpacked(p: np.ndarray) -> tuple[float, float, float]:
+        return np.exp(p[0]), 0.5 / (1 + np.exp(-p[1])), np.exp(p[2])
 
     def cost(p: np.ndarray) -> float:
         return -np.logaddexp(*log_densities(off, std, *unpacked(p))).mean()
 
-    found = minimize(cost, [-0.5, -2.0, np.log(0.4), 1.5], method="Nelder-Mead", options={"maxiter": 4000})
+    found = minimize(cost, [-0.3, -2.0, np.log(0.4)], method="Nelder-Mead", options={"maxiter": 2000})
     return tuple(float(x) for x in unpacked(found.x))
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ase_mlx.data.tables import DESCRIBED, has_descriptors
 from ase_mlx.descriptors import NAMES, anion_classes
 from ase_mlx.descriptors.composition import anion_class, fractions_of
 from ase_mlx.graph import Graph, batch
@@ -23,9 +24,6 @@ from ase_mlx.models.model import check_numbers
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
-
-DESCRIPTORS = "descriptors"
-"""An array column that, with `problem`, takes the place of lattice and coordinates, as `described` makes it."""
 
 TOP = 5
 """Descriptors that are named a row."""
@@ -83,8 +81,7 @@ def screen(
     Source: ours.
     """
     for frame in frames:
-        described = {DESCRIPTORS, "problem"} <= set(frame.columns)
-        structure = ("numbers", DESCRIPTORS) if described else STRUCTURE_COLUMNS
+        structure = DESCRIBED if has_descriptors(frame.columns) else STRUCTURE_COLUMNS
         asked = (*structure, *keep, *([wanted.reported] if wanted.reported else []))
         missing = [name for name in asked if name not in frame.columns]
         if missing:
@@ -110,7 +107,7 @@ def described(frame: pd.DataFrame, model: AnomalyModel) -> pd.DataFrame:
     problems = _problems(frame)
     found = _described(frame, model, STRUCTURE_COLUMNS, problems)
     rows = [found.rows[found.order[k]] if k in found.order else None for k in range(len(frame))]
-    return frame.assign(**{DESCRIPTORS: pd.Series(rows, index=frame.index, dtype=object), "problem": problems})
+    return frame.assign(**{DESCRIBED[1]: pd.Series(rows, index=frame.index, dtype=object), "problem": problems})
 
 
 class _Described(NamedTuple):

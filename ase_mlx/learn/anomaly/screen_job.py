@@ -75,7 +75,7 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
     Source: ours.
     """
     taken = [name for name in table.columns if name in ("row", "members", *RANKED)]
-    if table.described:
+    if table.described and PROBLEM in taken:
         taken.remove(PROBLEM)
     if taken:
         raise ValueError(
@@ -152,7 +152,7 @@ def needed_columns(job: Job) -> tuple[str, ...]:
     Source: ours.
     """
     structure = DESCRIBED if job.table.described else STRUCTURE
-    told = [PROBLEM] if not job.table.described and job.table.kind != "parquet" else []
+    told = [PROBLEM] if PROBLEM in job.table.columns or job.table.kind not in ("parquet", "described") else []
     return (*structure, *told, *([job.wanted.reported] if job.wanted.reported else []))
 
 

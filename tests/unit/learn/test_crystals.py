@@ -78,11 +78,8 @@ def test_wrong_reports_are_counted_and_measured():
     off = std * random.normal(size=5000) * 0.8
     wrong = random.random(5000) < 0.08
     off[wrong] += random.normal(0, 0.6, wrong.sum())
-    width, share, size, freedom = fit_errors(off, std)
-    assert (width, share, size) == pytest.approx((0.8, 0.08, 0.6), rel=0.15) and freedom > 10
-    right = ~wrong
-    off[right] = 0.8 * std[right] * random.standard_t(3, right.sum())
-    assert fit_errors(off, std)[3] == pytest.approx(3, rel=0.3)  # heavy tails are not wrong reports
+    width, share, size = fit_errors(off, std)
+    assert (width, share, size) == pytest.approx((0.8, 0.08, 0.6), rel=0.15)
 
 
 def test_suggestions_do_not_ask_one_thing_twice():
