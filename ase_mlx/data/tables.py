@@ -91,15 +91,19 @@ class CrystalTable:
         if waiting:
             yield pd.concat(waiting, ignore_index=True)
 
-    def others(self) -> Iterator[pa.Table]:
-        """Read the columns `kept` (units as they came), row by row as `chunks`, in tables of some thousand rows."""
+    def others(self) -> Iterator[tuple[int, pa.Table]]:
+        """Read the columns `kept` (units as they came), row by row as `chunks`: numbers of rows, and their columns.
+
+        The number is given since there may be no columns.
+        """
+        names = self.kept.names
         if self.kind in ("parquet", "described"):
             for part in self.parts:
-                for found in _batches(part, self.kept.names):
-                    yield found.select(self.kept.names).cast(self.kept)
+                for found in _batches(part, names or [DESCRIBED[0]]):
+                    yield len(found), found.select(names).cast(self.kept)
             return
         for frame in READERS[self.kind](self):
-            yield pa.Table.from_pandas(frame[self.kept.names], self.kept, preserve_index=False)
+            yield len(frame), pa.Table.from_pandas(frame[names], self.kept, preserve_index=False)
 
 
 def open_table(path: str | Path) -> CrystalTable:

@@ -246,15 +246,11 @@ def write_results(job: Job) -> Path:
     part = place.with_name(f".{place.name}.part")
     found = pa.schema([SCHEMA.field(name) for name in RANKED[1:]])
     with pq.ParquetWriter(part, pa.schema([*job.table.kept, ("rank", pa.int64()), *found])) as writer:
-        for table in job.table.others():
-            columns = pa.Table.from_pandas(scores(len(table))[found.names], found, preserve_index=False)
-            columns = columns.add_column(0, "rank", pa.array(rank[first : first + len(table)], from_pandas=True))
-            for name in columns.column_names:
-                table = table.append_column(
-                    writer.schema.field(name), columns[name].cast(writer.schema.field(name).type)
-                )
-            writer.write_table(table)
-            first += len(table)
+        for rows, table in job.table.others():
+            ranks = pa.chunked_array([pa.array(rank[first : first + rows], pa.int64(), from_pandas=True)])
+            scored = pa.Table.from_pandas(scores(rows)[found.names], found, preserve_index=False)
+            writer.write_table(pa.table([*table.columns, ranks, *scored.columns], writer.schema))
+            first += rows
     os.replace(part, place)
     return place
 

@@ -42,6 +42,13 @@ def test_an_index_of_pandas_stays_a_column(tmp_path, folder):
     assert found.material_id.tolist() == structures().material_id.tolist() and found["rank"].notna().all()
 
 
+def test_structures_alone_are_enough(tmp_path, folder):
+    structures()[STRUCTURE].to_parquet(tmp_path / "a.parquet", index=False)
+    as_csv(tmp_path / "a.csv", structures()[STRUCTURE])
+    for name in ("a.parquet", "a.csv"):
+        assert results(tmp_path / name, folder, tmp_path / f"out-{name}")["rank"].notna().sum() == 6
+
+
 def test_names_in_csv_stay_texts_and_types_are_those_of_whole_columns(tmp_path, folder):
     frame = structures().assign(id=["007", "1", "2", "3", "4", "mp-5"], count=[1, 2, 3, 4, 5, 6.5])
     frame["note"] = [None] * 5 + ["late"]
@@ -68,7 +75,7 @@ def test_parts_may_order_their_columns_otherwise_but_not_type_them(tmp_path):
     assert (
         opened.count == 4 and list(opened.problems) == ["c.parquet"] and "other types" in opened.problems["c.parquet"]
     )
-    assert sum(len(part) for part in opened.others()) == 4
+    assert sum(rows for rows, _ in opened.others()) == 4
     assert pd.concat(opened.chunks(3)).material_id.tolist() == frame.material_id[:4].tolist()
 
 
