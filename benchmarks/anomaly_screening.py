@@ -26,6 +26,7 @@ from verdict import machine, print_machine, verdict
 
 from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.calibration import tail_quantiles
+from ase_mlx.learn.anomaly.crystals import Crystals
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.screen import Screening
 from ase_mlx.learn.anomaly.screen_job import open_job, run_local, write_results
@@ -128,28 +129,38 @@ def kill(rows: int) -> dict[str, float]:
 
 def active(seeds: int, pool_rows: int | None) -> dict[str, float]:
     pool = load(pool_rows)["formula"].train
-    limit = tail_quantiles(pool)[pool.anions]
-    energy = pool.properties["formation_energy"]
-    hits = energy <= limit
-    total = int(SHARE * len(pool))
-    begin = min(BEGIN, total // 2)
+    tail, total = in_tail(pool)[1].sum(), int(SHARE * len(pool))
     found: dict[str, list[float]] = {"suggest": [], "lowest predicted": [], "random": []}
     for seed in range(seeds):
-        first = np.random.default_rng(seed).permutation(len(pool))
-        for way in found:
-            asked = list(first[:begin])
-            for k in range(ROUNDS):
-                count = (total - begin) * (k + 1) // ROUNDS + begin - len(asked)
-                rest = np.setdiff1d(first, asked, assume_unique=False)
-                asked += list(rest[choose(way, pool, np.array(asked), rest, limit, count, seed)])
-            found[way].append(float(hits[asked].sum()))
+        for way, values in found.items():
+            values.append(ask(way, pool, seed))
         print(f"  active: seed {seed}: " + ", ".join(f"{w} {v[-1]:.0f}" for w, v in found.items()), file=sys.stderr)
     mean = {way: float(np.mean(values)) for way, values in found.items()}
     spread = {way: float(np.std(values, ddof=1)) if seeds > 1 else 0.0 for way, values in found.items()}
-    print(f"active: {total} of {len(pool)} crystals asked for, {hits.sum()} in the tail; found, mean of {seeds} seeds")
+    print(f"active: {total} of {len(pool)} crystals asked for, {tail} in the tail; found, mean of {seeds} seeds")
     for way in found:
         print(f"  {way:18} {mean[way]:6.1f} ± {spread[way]:.1f}   {100 * mean[way] / total:5.1f} % of what was asked")
-    return {"asked": total, "in the tail": int(hits.sum()), "seeds": found, **mean}
+    return {"asked": total, "in the tail": int(tail), "seeds": found, **mean}
+
+
+def in_tail(pool: Crystals) -> tuple[np.ndarray, np.ndarray]:
+    """The tenth of each anion class, eV/atom, and which crystals lie below it."""
+    limit = tail_quantiles(pool)[pool.anions]
+    return limit, pool.properties["formation_energy"] <= limit
+
+
+def ask(way: str, pool: Crystals, seed: int) -> float:
+    """How many crystals of the tail are among the first that are asked for."""
+    limit, hits = in_tail(pool)
+    total = int(SHARE * len(pool))
+    begin = min(BEGIN, total // 2)
+    first = np.random.default_rng(seed).permutation(len(pool))
+    asked = list(first[:begin])
+    for k in range(ROUNDS):
+        count = (total - begin) * (k + 1) // ROUNDS + begin - len(asked)
+        rest = np.setdiff1d(first, asked, assume_unique=False)
+        asked += list(rest[choose(way, pool, np.array(asked), rest, limit, count, seed)])
+    return float(hits[asked].sum())
 
 
 def choose(way: str, pool, asked: np.ndarray, rest: np.ndarray, limit: np.ndarray, count: int, seed: int) -> np.ndarray:

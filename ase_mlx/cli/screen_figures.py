@@ -13,7 +13,7 @@ from ase_mlx.learn.anomaly.screen_job import Job
 from ase_mlx.learn.files import read_card
 
 SCORE = {
-    "novelty": "novelty: mean standardised surprise",
+    "novelty": "novelty: mean surprise, nats a descriptor",
     "supervised_tail": "below the tail's threshold, eV/atom",
     "residual": "reported minus predicted, in standard deviations",
 }
@@ -101,10 +101,8 @@ def _contributions(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, top:
     axes.barh(-5, 0, color="#c9ccd2", label="others")
     axes.set_yticks(range(len(top)), [f"{names[k]}  {rank}" for rank, k in enumerate(top, start=1)], fontsize=8.5)
     axes.set_ylim(len(top) - 0.4, -0.6)
-    axes.set_xlabel(
-        "five largest contributions"
-        + (", share of the mean surprise" if job.wanted.mode == "novelty" else " to the formation energy, eV/atom")
-    )
+    of = "the surprise, nats a descriptor" if job.wanted.mode == "novelty" else "the formation energy, eV/atom"
+    axes.set_xlabel(f"five largest contributions to {of}")
     axes.grid(axis="y", visible=False)
     axes.set_title(f"What makes the {len(top)} strangest strange")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)

@@ -32,6 +32,9 @@ MODES: tuple[str, ...] = get_args(Mode)
 HIDDEN = tuple(places for places in GROUPS.values() if places[0] >= STRUCTURE)
 """Groups of structure descriptors that are hidden together: each is predicted from all the others."""
 
+MOST = 20.0
+"""Nats of surprise that one descriptor adds at most."""
+
 QUANTILES = 401
 """Places at which the novelty of held-out crystals is kept."""
 
@@ -40,9 +43,9 @@ class Anomaly(NamedTuple):
     """What one mode says of crystals: the score and its standard deviation, the probability, the verdict.
 
     Scores: eV/atom below the threshold (`supervised_tail`), calibrated standard deviations of reported minus predicted
-    (`residual`), mean standardised surprise (`novelty`). `std` is the spread of the members' scores. `probability`
-    (dimensionless) is that of the tail, that of a wrong report, or the share of held-out crystals that are less
-    strange.
+    (`residual`), mean surprise in nats a descriptor (`novelty`). `std` is the spread of the members' scores.
+    `probability` (dimensionless) is that of the tail, that of a wrong report, or the share of held-out crystals that
+    are less strange.
 
     Source: ours.
     """
@@ -107,8 +110,7 @@ class AnomalyModel(Model):
         )
         double = {"dtype": torch.float64}
         self.register_buffer("tail", torch.zeros(len(CLASSES), **double))  # eV/atom
-        self.register_buffer("surprise_center", torch.zeros(entries, **double))
-        self.register_buffer("surprise_scale", torch.ones(entries, **double))
+        self.register_buffer("usual", torch.zeros(entries, **double))  # nats
         self.register_buffer("novelties", torch.linspace(0, 1, QUANTILES, **double))
         self.register_buffer("errors", torch.tensor([1.0, 0.05, 0.5], **double))  # see `log_densities`
         self.register_buffer("thresholds", torch.full((len(MODES),), 0.5, **double))
@@ -139,10 +141,10 @@ class AnomalyModel(Model):
 
         Returns:
             eV/atom towards the tail (`supervised_tail`), or towards the reported energy's side (`residual`);
-            standardised surprise, divided by the number of descriptors of structure (`novelty`).
+            nats of surprise, divided by the number of descriptors of structure (`novelty`).
         """
         if mode == "novelty":
-            surprise = self._surprise(rows).mean(0).numpy()
+            surprise = (self.nats(rows).mean(0) - self.usual.cpu()).numpy()
             return np.column_stack([np.zeros((len(rows), STRUCTURE)), surprise / surprise.shape[1]])
         terms = -self.property.contributions(rows, "formation_energy")
         if mode == "supervised_tail":
@@ -166,20 +168,14 @@ class AnomalyModel(Model):
         return Anomaly(off / found.std["formation_energy"], std, probability, probability >= float(self.thresholds[1]))
 
     def _novelty(self, rows: np.ndarray) -> Anomaly:
-        members = self._surprise(rows).mean(2).numpy()
+        members = (self.nats(rows) - self.usual.cpu()).mean(2).numpy()
         score = members.mean(0)
         probability = np.interp(score, self.novelties.cpu().numpy(), np.linspace(0, 1, QUANTILES))
         return Anomaly(score, members.std(0), probability, score >= float(self.thresholds[2]))
 
     @torch.no_grad()
-    def _surprise(self, rows: np.ndarray) -> Float[Tensor, "members crystals entries"]:
-        """Standardised −log p of each descriptor of structure, its group hidden (dimensionless)."""
-        nats = self.nats(rows)
-        return ((nats - self.surprise_center.cpu()) / self.surprise_scale.cpu()).clamp(-5.0, 20.0)
-
-    @torch.no_grad()
     def nats(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "members crystals entries"]:
-        """Give −log p (nats) of each descriptor of structure, given composition and the other groups."""
+        """Give −log p (nats, at most `MOST`) of each descriptor of structure, its group hidden, the others known."""
         x = self.standard(rows).to(self.novelty.stacked[0])
         parts = []
         for start in range(0, len(x), ROWS):
@@ -192,7 +188,7 @@ class AnomalyModel(Model):
                 shown = torch.ones_like(entries)
                 shown[:, group] = 0
                 found[:, :, group] = self.novelty(known, entries, shown)[:, :, group]
-            parts.append(found[:, : len(block)].cpu().double())
+            parts.append(found[:, : len(block)].cpu().double().clamp(max=MOST))
         return torch.cat(parts, 1)
 
     def standard(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals n"]:

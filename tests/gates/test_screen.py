@@ -11,12 +11,13 @@ import ase.io
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_anomaly import save_tiny, table, tiny_anomaly
+from tiny_anomaly import crystals, save_tiny, table, tiny_anomaly
 
 from ase_mlx.cli.screen_job import unit_note
 from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.screen import Screening, described, screen
 from ase_mlx.learn.anomaly.screen_job import done_ranges, open_job, run_local, write_results
+from ase_mlx.models.anomaly import MOST
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "screen"]
@@ -66,6 +67,27 @@ def test_cutting_the_table_changes_no_bit(mode):
     (whole,) = screen([spoiled()], model, wanted)
     pieces = pd.concat(screen((spoiled().iloc[k : k + 7] for k in range(0, 40, 7)), model, wanted), ignore_index=True)
     pd.testing.assert_frame_equal(whole, pieces, check_exact=True)
+
+
+def test_only_so_many_atoms_are_described_at_once(monkeypatch):
+    model, frame = tiny_anomaly().double(), table().iloc[:40]
+    (whole,) = screen([frame], model, Screening("novelty"))
+    sizes, described_by = [], type(model.property).described
+    monkeypatch.setattr("ase_mlx.learn.anomaly.screen.ATOMS", 50)
+    monkeypatch.setattr(
+        type(model.property), "described", lambda self, g: (sizes.append(len(g.numbers)), described_by(self, g))[1]
+    )
+    (parts,) = screen([frame], model, Screening("novelty"))
+    pd.testing.assert_frame_equal(whole, parts, check_exact=True)
+    assert len(sizes) > 3 and max(sizes) <= 50 + frame.nsites.max() and sum(sizes) == frame.nsites.sum()
+
+
+def test_novelty_is_the_sum_of_its_contributions():
+    model, known = tiny_anomaly().double(), crystals()
+    score = model.table(known.rows, known.anions)[1]["novelty"].score
+    np.testing.assert_allclose(model.contributions(known.rows, "novelty").sum(1), score, atol=1e-12)
+    held = np.arange(220, 300)  # calibrated in single precision
+    assert abs(score[held].mean()) < 1e-6 and score.max() < MOST - model.usual.numpy().min()
 
 
 def test_descriptors_as_a_column_give_the_same():

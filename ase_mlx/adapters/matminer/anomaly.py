@@ -27,7 +27,7 @@ class AnomalyFeaturizer(Batched):
         residual: whether a reported formation energy is wrong; it is a second input, in eV/atom, as in
             `featurize_dataframe(df, ["structure", "formation_energy"])`.
     Features:
-        anomaly_score: `novelty`, mean standardised surprise, dimensionless; `supervised_tail`, how far the predicted
+        anomaly_score: `novelty`, mean surprise in nats a descriptor; `supervised_tail`, how far the predicted
             formation energy lies below the threshold, eV/atom; `residual`, reported minus predicted formation energy
             in calibrated standard deviations, dimensionless, negative where the report is too low.
         anomaly_score_std: spread of the ensemble's scores, in the score's unit.

@@ -65,7 +65,7 @@ class ModelFeaturizer(Batched):
     Of a model of anomalies also:
         tail_margin: how far the formation energy lies below the threshold of its anion class, eV/atom.
         tail_probability: that it does, dimensionless.
-        novelty, novelty_probability: mean standardised surprise and the share of crystals with less, dimensionless.
+        novelty, novelty_probability: mean surprise in nats a descriptor, and the share of crystals with less.
     Of a potential:
         energy_per_atom: potential energy by the atoms, eV/atom, on the scale of the model's own training data.
         distance_max: of the atom farthest from the training data, dimensionless, 1 is their edge; NaN where unknown.

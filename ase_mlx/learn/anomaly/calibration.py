@@ -133,9 +133,7 @@ def calibrate_anomalies(model: AnomalyModel, train: Crystals, val: Crystals) -> 
     Source: ours.
     """
     model.tail.copy_(torch.from_numpy(np.nan_to_num(tail_quantiles(train), neginf=-1e3)))
-    nats = model.nats(val.rows).mean(0)
-    model.surprise_center.copy_(nats.mean(0))
-    model.surprise_scale.copy_(nats.std(0).clamp_min(1e-3))
+    model.usual.copy_(model.nats(val.rows).mean((0, 1)))
     calibrate_residual(model, val)
     _, judged = model.table(val.rows, val.anions, val.properties["formation_energy"])
     novelty = judged["novelty"].score

@@ -6,7 +6,7 @@ Source: ours; information of Gaussian ensembles as in A. Kirsch et al., NeurIPS 
 import numpy as np
 from jaxtyping import Float, Int
 
-WEIGHT = 0.3
+WEIGHT = 0.1
 """Of one nat of information against the chance itself of finding what is sought."""
 
 

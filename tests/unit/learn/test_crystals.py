@@ -5,6 +5,7 @@ from tiny_anomaly import TARGETS, crystals, table
 
 from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_student, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
+from ase_mlx.learn.anomaly.job import read_training
 from ase_mlx.learn.anomaly.suggest import suggest
 
 
@@ -45,6 +46,25 @@ def test_tables_without_columns_and_rows_without_sense_are_named():
     bad.at[1, "lattice"] = np.ones(8)
     with pytest.raises(ValueError, match="row 1: got 8 numbers for the lattice"):
         describe_crystals(bad)
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties", "fine"),
+    [
+        ("anomaly", 'formation_energy = "e"', False),
+        ("anomaly", 'formation_energy = "e", hull_distance = "h"', True),
+        ("crystal_property", 'formation_energy = "e"', True),
+        ("crystal_property", 'volume = "v"', False),
+    ],
+)
+def test_models_learn_what_screenings_report(tmp_path, kind, properties, fine):
+    path = tmp_path / "train.toml"
+    path.write_text(f'kind = "{kind}"\n[data]\nfile = "x.parquet"\nproperties = {{ {properties} }}\n')
+    if fine:
+        assert read_training(path).kind == kind
+    else:
+        with pytest.raises(ValueError, match="expected formation_energy (and|or) hull_distance, each with its column"):
+            read_training(path)
 
 
 def test_parts_join_to_the_whole():
