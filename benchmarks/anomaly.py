@@ -277,9 +277,11 @@ def diffraction(rows: int | None, seeds: int, fit: TableFit) -> dict[str, list]:
         return replace(crystals, rows=found)
 
     for seed in range(seeds):
-        plain_rows = [replace(c, rows=c.rows[:, : len(NAMES)]) for c in (parts.train, parts.val, parts.test)]
-        alone = ours(*plain_rows[:2], ENERGY, seed, fit)
-        table.add("no pattern in training", calibration(alone, plain_rows[2]), alone.seconds, 0.0)
+        described = [replace(c, rows=c.rows[:, : len(NAMES)]) for c in (parts.train, parts.val, parts.test)]
+        composed = [replace(c, rows=np.where(np.arange(len(NAMES)) < STRUCTURE, c.rows, 0.0)) for c in described]
+        for name, (train, val, test) in {"structure alone": described, "composition alone": composed}.items():
+            alone = ours(train, val, ENERGY, seed, fit)
+            table.add(f"{name}, in training too", calibration(alone, test), alone.seconds, 0.0)
         whole = ours(parts.train, parts.val, ENERGY, seed, fit, diffraction=True)
         for name, crystals in (
             ("structure and pattern", parts.test),

@@ -65,20 +65,33 @@ def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
     if len(order) > 1 and (y[order] > 0).any():
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(np.quantile(y[order][y[order] > 0], 0.001) / 2, 1e-6))
-    told = []
-    for k in order[:40]:
-        place = axes.transData.transform((x[k], max(y[k], 1e-6)))
-        if all(abs(place[0] - p[0]) > 90 or abs(place[1] - p[1]) > 16 for p in told) and len(told) < 8:
-            told.append(place)
-            right = x[k] > np.mean(axes.get_xlim())
-            axes.annotate(
-                str(names[k]), (x[k], y[k]), (-5 if right else 5, 3), textcoords="offset points", fontsize=8,
-                ha="right" if right else "left",
-            )  # fmt: skip
+    _label(axes, names, x, np.maximum(y, 1e-6), order, loud)
     axes.set_xlabel(SCORE[job.wanted.mode])
     axes.set_ylabel("spread of the members' scores")
     axes.set_title(f"{job.table.path.name}: {job.wanted.mode}")
     axes.legend(loc="best")
+
+
+def _label(axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, order: np.ndarray, loud: np.ndarray) -> None:
+    """Name up to eight of the most anomalous, where there is room beside the point."""
+    from matplotlib.patheffects import withStroke
+
+    axes.figure.draw_without_rendering()  # so that places are final
+    points = lambda k: axes.transData.transform(np.column_stack([x[k], y[k]])) * 72 / axes.figure.dpi  # noqa: E731
+    taken = list(points(loud))
+    told = 0
+    for k, place in zip(order[:40], points(order[:40]), strict=True):
+        right = x[k] > np.mean(axes.get_xlim())
+        side = -1 if right else 1
+        box = [place + (side * step, 6) for step in range(7, 5 * len(str(names[k])) + 7, 5)]
+        if told == 8 or any(np.abs(p[0] - b[0]) < 4 and np.abs(p[1] - b[1]) < 6 for p in taken for b in box):
+            continue
+        told += 1
+        taken += box
+        axes.annotate(
+            str(names[k]), (x[k], y[k]), (5 * side, 3), textcoords="offset points", fontsize=8,
+            ha="right" if right else "left", path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
 
 
 def _contributions(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, top: np.ndarray) -> None:
