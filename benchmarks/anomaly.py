@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from anomaly_models import DETECTORS, boosting, classifier, detector, gaussian_process, ours, plain, ridge
-from anomaly_report import NAMED, Table, lines, show
+from anomaly_report import NAMED, PATTERNS, Table, lines, show
 from anomaly_tasks import KINDS, MILD, Parts, figures, interval, labels, load, spoiled
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -28,7 +28,6 @@ from sklearn.metrics import roc_auc_score
 from verdict import machine, print_machine, verdict
 
 from ase_mlx.descriptors import NAMES, STRUCTURE
-from ase_mlx.descriptors.diffraction import BINS
 from ase_mlx.learn.anomaly.calibration import calibrate_residual, fit_errors, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals
 from ase_mlx.learn.anomaly.fit import TableFit
@@ -266,31 +265,27 @@ def hull(parts: Parts, seeds: int, fit: TableFit) -> dict[str, list]:
 
 
 def diffraction(rows: int | None, seeds: int, fit: TableFit) -> dict[str, list]:
-    """What a powder pattern adds to the descriptors, and how far it replaces those of structure."""
+    """What a powder pattern adds to the composition, where there is no structure, and to the structure."""
     parts = load(rows, diffraction=True)["formula"]
-    table = Table("formation energy with powder patterns as a second block")
-    edges = np.cumsum([0, STRUCTURE, len(NAMES) - STRUCTURE, BINS])
+    three = (parts.train, parts.val, parts.test)
+    composition = np.arange(len(NAMES)) < STRUCTURE
+    composed = [replace(c, rows=np.where(composition, c.rows[:, : len(NAMES)], 0.0)) for c in three]
+    tables = {name: Table(f"diffraction: {name.replace('_', ' ')}") for name in (ENERGY, HULL)}
 
-    def without(crystals: Crystals, block: int) -> Crystals:
-        found = crystals.rows.copy()
-        found[:, edges[block] : edges[block + 1]] = np.nan
-        return replace(crystals, rows=found)
+    def errors(fitted, test: Crystals, target: str) -> dict[str, float]:
+        off = test.properties[target] - fitted.predict(test.rows)[0]
+        return {"RMSE, meV": 1e3 * np.sqrt((off**2).mean()), **calibration(fitted, test, target)}
 
     for seed in range(seeds):
-        described = [replace(c, rows=c.rows[:, : len(NAMES)]) for c in (parts.train, parts.val, parts.test)]
-        composed = [replace(c, rows=np.where(np.arange(len(NAMES)) < STRUCTURE, c.rows, 0.0)) for c in described]
-        for name, (train, val, test) in {"structure alone": described, "composition alone": composed}.items():
-            alone = ours(train, val, ENERGY, seed, fit)
-            table.add(f"{name}, in training too", calibration(alone, test), alone.seconds, 0.0)
-        whole = ours(parts.train, parts.val, ENERGY, seed, fit, diffraction=True)
-        for name, crystals in (
-            ("structure and pattern", parts.test),
-            ("structure, pattern missing", without(parts.test, 2)),
-            ("composition and pattern, structure missing", without(parts.test, 1)),
-        ):
-            table.add(name, calibration(whole, crystals), whole.seconds, 0.0)
+        for target, table in tables.items():
+            alone = ours(composed[0], composed[1], target, seed, fit)
+            table.add(PATTERNS[0], errors(alone, composed[2], target), alone.seconds, 0.0)
+            whole = ours(parts.train, parts.val, target, seed, fit, diffraction=True)
+            for way, name in zip((1, 0, 2), PATTERNS[1:], strict=True):
+                test = replace(parts.test, rows=whole.model.without_others(parts.test.rows, way))
+                table.add(name, errors(whole, test, target), whole.seconds, 0.0)
         print(f"  diffraction: seed {seed} done", file=sys.stderr, flush=True)
-    return {table.title: table.done()}
+    return {table.title: table.done() for table in tables.values()}
 
 
 def cost(parts: Parts, fit: TableFit, sizes: tuple[int, ...]) -> dict[str, list]:

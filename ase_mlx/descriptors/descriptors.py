@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from ase_mlx.descriptors import bonding, composition, symmetry
 from ase_mlx.descriptors.bonding import CUTOFF
+from ase_mlx.descriptors.diffraction import describe_patterns, powder_patterns
 from ase_mlx.graph import Graph
 
 __all__ = ["CUTOFF", "GROUPS", "NAMES", "STRUCTURE", "VERSION", "anion_classes", "check_periodic", "describe"]
@@ -45,14 +46,15 @@ GROUPS = _groups()
 """Places of descriptors by what they tell of a crystal."""
 
 
-def describe(graph: Graph) -> Float[np.ndarray, "crystals n"]:
+def describe(graph: Graph, diffraction: bool = False) -> Float[np.ndarray, "crystals n"]:
     """Describe crystals by numbers that rotations, permutations and supercells leave alone.
 
     Args:
         graph: crystals with their neighbours within `CUTOFF` (Å), as `from_atoms(atoms, CUTOFF)` and `batch` give it.
+        diffraction: their powder patterns too.
 
     Returns:
-        One row a crystal, in the order of `NAMES`, in the units that the modules say.
+        One row a crystal, in the order of `NAMES` and `diffraction.PATTERN`, in the units that the modules say.
 
     Raises:
         ValueError: not periodic in three directions, or an element beyond plutonium.
@@ -61,7 +63,10 @@ def describe(graph: Graph) -> Float[np.ndarray, "crystals n"]:
     """
     check_periodic(graph)
     parts = [composition.composition_descriptors(_fractions(graph)), symmetry.symmetry_descriptors(graph)]
-    return np.column_stack([*parts, bonding.bonding_descriptors(graph)])
+    parts.append(bonding.bonding_descriptors(graph))
+    if diffraction:
+        parts.append(describe_patterns(powder_patterns(graph), parts[0]))
+    return np.column_stack(parts)
 
 
 def check_periodic(graph: Graph) -> None:

@@ -1,7 +1,10 @@
-"""Powder X-ray diffraction patterns, computed from crystals or measured, as one block of numbers.
+"""Powder X-ray diffraction patterns, computed from crystals or measured, and the numbers that describe them.
 
 Atoms scatter as at rest and without absorption; a pattern holds the share of the intensity that falls into each bin of
 2θ, so peaks move smoothly from bin to bin. Every crystal gives one pattern, however its cell is chosen.
+
+Networks see how the intensity is spread over the reduced scattering vector, 1/d times the cube root of the volume that
+an atom has in the elements: crystals of one structure type have about the same numbers, whatever they are made of.
 
 Source: ours; kinematic scattering after M. De Graef and M. E. McHenry, Structure of Materials (2012), ch. 11 and 12;
 form factors by `elements.scattering`.
@@ -9,8 +12,9 @@ form factors by `elements.scattering`.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import erf
+from scipy.special import entr, erf
 
+from ase_mlx.descriptors import composition
 from ase_mlx.descriptors.elements import LAST, scattering
 from ase_mlx.graph import Graph
 
@@ -36,6 +40,18 @@ CHUNK = 2**18
 
 FEWEST = 10
 """Points that a measured pattern has to have within the range."""
+
+EDGES = 2 * np.sin(np.radians(START + STEP * np.arange(BINS + 1)) / 2) / WAVELENGTH
+"""1/Å; the scattering vectors 1/d between which the bins lie."""
+
+REDUCED = np.linspace(0.2, 2.2, 9)[1:]
+"""Reduced scattering vectors (dimensionless) below which the share of the intensity is given."""
+
+PATTERN = (
+    *(f"{what} of {of}" for of in ("intensity", "scattering") for what in ("center", "spread", "entropy")),
+    *(f"intensity below {place:.2f}" for place in REDUCED),
+)
+"""Descriptors of a pattern; `scattering` is the intensity without Lorentz and polarisation factors."""
 
 
 def powder_patterns(graph: Graph) -> Float[np.ndarray, "crystals bins"]:
@@ -93,8 +109,12 @@ def _reflections(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -
         squares[now] += ((np.sin(phases) @ members) * factors[now]).sum(1) ** 2
     bright = squares > DARK * (factors @ members.sum(0)) ** 2
     theta = np.arcsin(WAVELENGTH * np.sqrt(s2[bright]))
-    polarized = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
-    return np.degrees(2 * theta), squares[bright] * polarized
+    return np.degrees(2 * theta), squares[bright] * _factors(theta)
+
+
+def _factors(theta: np.ndarray) -> np.ndarray:
+    """Lorentz and polarisation factors at angles of θ in radians, without a monochromator."""
+    return (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
 
 
 def _half_sphere(reciprocal: np.ndarray, radius: float) -> np.ndarray:
@@ -133,6 +153,47 @@ def _spread(two_theta: np.ndarray, intensity: np.ndarray) -> np.ndarray:
 def _normalized(patterns: np.ndarray) -> np.ndarray:
     largest = patterns.max(-1, keepdims=True, initial=0)
     return patterns / np.where(largest > 0, largest, 1)
+
+
+def describe_patterns(
+    patterns: Float[np.ndarray, "crystals bins"], compositions: Float[np.ndarray, "crystals m"]
+) -> Float[np.ndarray, "crystals n"]:
+    """Describe powder patterns, with the compositions that they are patterns of.
+
+    Args:
+        patterns: as `powder_patterns` and `bin_pattern` give them (dimensionless).
+        compositions: as `composition_descriptors` gives them (their units).
+
+    Returns:
+        Numbers in the order of `PATTERN`, dimensionless; zeros for a pattern without intensity.
+
+    Raises:
+        ValueError: patterns of another length, or with negative or not finite numbers.
+
+    Source: ours.
+    """
+    if patterns.ndim != 2 or patterns.shape[1] != BINS or not (np.isfinite(patterns) & (patterns >= 0)).all():
+        raise ValueError(
+            f"got patterns of shape {patterns.shape}, or with numbers below zero, expected {BINS} intensities each; "
+            "take them from `powder_patterns` or `bin_pattern`"
+        )
+    volume = compositions[:, composition.NAMES.index("mean GSvolume_pa")]
+    edges = EDGES * np.cbrt(volume)[:, None]
+    places = (edges[:, 1:] + edges[:, :-1]) / 2
+    theta = np.radians(START + STEP * (np.arange(BINS) + 0.5)) / 2
+    columns, shares = [], _shares(patterns)
+    for share in (shares, _shares(patterns / _factors(theta))):
+        center = (share * places).sum(1)
+        spread = np.sqrt((share * (places - center[:, None]) ** 2).sum(1))
+        columns += [center, spread, entr(share).sum(1)]
+    below = np.column_stack([np.zeros(len(shares)), np.cumsum(shares, axis=1)])
+    parts = [np.interp(REDUCED, *given) for given in zip(edges, below, strict=True)]
+    return np.column_stack([*columns, np.array(parts).reshape(-1, len(REDUCED))])
+
+
+def _shares(patterns: np.ndarray) -> np.ndarray:
+    whole = patterns.sum(1, keepdims=True)
+    return patterns / np.where(whole > 0, whole, 1)
 
 
 def bin_pattern(

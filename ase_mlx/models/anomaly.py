@@ -144,8 +144,9 @@ class AnomalyModel(Model):
             nats of surprise, divided by the number of descriptors of structure (`novelty`).
         """
         if mode == "novelty":
-            surprise = (self.nats(rows).mean(0) - self.usual.cpu()).numpy()
-            return np.column_stack([np.zeros((len(rows), STRUCTURE)), surprise / surprise.shape[1]])
+            surprise, terms = (self.nats(rows).mean(0) - self.usual.cpu()).numpy(), np.zeros(rows.shape)
+            terms[:, STRUCTURE : len(NAMES)] = surprise / surprise.shape[1]
+            return terms
         terms = -self.property.contributions(rows, "formation_energy")
         if mode == "supervised_tail":
             return terms
@@ -191,7 +192,7 @@ class AnomalyModel(Model):
             parts.append(found[:, : len(block)].cpu().double().clamp(max=MOST))
         return torch.cat(parts, 1)
 
-    def standard(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals n"]:
+    def standard(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals m"]:
         """Standardise the descriptors (dimensionless), without patterns; cut where they are far out."""
         center, scale = (b.cpu()[: len(NAMES)] for b in (self.property.center, self.property.scale))
         x = (torch.from_numpy(np.asarray(rows, dtype=np.float64))[:, : len(NAMES)] - center) / scale

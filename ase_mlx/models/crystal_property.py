@@ -1,5 +1,9 @@
 """Properties of whole crystals from their descriptors, each with its error bar: an ensemble of attenuated networks.
 
+Descriptors come in blocks: composition, structure and, for models with diffraction, the powder pattern. Each set of
+blocks that may be known has an ensemble of its own, calibrated by itself; a crystal with a structure and no pattern
+gets the numbers of a model without diffraction.
+
 Source: ours; the network as in `nn.hyper`, the ensemble after B. Lakshminarayanan et al., NeurIPS 30 (2017).
 """
 
@@ -7,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from torch import Tensor, nn
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, check_periodic, describe
-from ase_mlx.descriptors.diffraction import BINS, powder_patterns
+from ase_mlx.descriptors.composition import composition_descriptors, fractions_of
+from ase_mlx.descriptors.diffraction import PATTERN, describe_patterns
 from ase_mlx.graph import Graph, Points
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.hyper import AttenuatedNetwork, Scored
@@ -30,6 +36,9 @@ FARTHEST = 5.0
 VOLUMES = (1.5, 2000.0)
 """Å³ per atom; beyond these a cell is in other units, or empty."""
 
+SPARE = 1
+"""Inputs that are always zero, after the others: shipped weights have a place for one."""
+
 CLOSEST = 0.5
 """Å; no bond is shorter (H₂: 0.74 Å), so atoms closer than this are one atom given twice."""
 
@@ -38,8 +47,8 @@ CLOSEST = 0.5
 class CrystalPropertyConfig:
     """Sizes of the networks (dimensionless), what they predict, the elements that they were made for.
 
-    `attenuation` None learns λ; `diffraction` adds a block of powder patterns, and lets it or the structure be missing;
-    `descriptors` is the version of their definition.
+    `attenuation` None learns λ; `diffraction` adds a block of the powder pattern, and lets it or the structure be
+    missing; `descriptors` is the version of their definition.
 
     Source: ours.
     """
@@ -66,7 +75,23 @@ class CrystalPropertyConfig:
     @property
     def blocks(self) -> tuple[int, ...]:
         """Numbers of descriptors of composition, of structure and, where asked for, of diffraction."""
-        return (STRUCTURE, len(NAMES) - STRUCTURE, *([BINS] if self.diffraction else []))
+        return (STRUCTURE, len(NAMES) - STRUCTURE, *([len(PATTERN)] if self.diffraction else []))
+
+    @property
+    def ways(self) -> tuple[tuple[int, ...], ...]:
+        """Places of the blocks that each ensemble sees: with the structure, the pattern, or both."""
+        return ((0, 1), (0, 2), (0, 1, 2)) if self.diffraction else ((0, 1),)
+
+    def columns(self, way: int) -> np.ndarray:
+        """Places of the descriptors that this ensemble sees."""
+        edges = np.cumsum((0, *self.blocks))
+        return np.concatenate([np.arange(edges[b], edges[b + 1]) for b in self.ways[way]])
+
+    def groups(self, way: int) -> tuple[int, ...]:
+        """Sizes of the groups of descriptors that attention weighs in this ensemble; none without attention."""
+        sizes = [len(places) for places in GROUPS.values() if self.ways[way][1] == 1 or places[0] < STRUCTURE]
+        sizes += [self.blocks[2]] if 2 in self.ways[way] else []
+        return (*sizes[:-1], sizes[-1] + SPARE) if self.attention else ()
 
 
 def check_volume(volume: float) -> None:
@@ -123,18 +148,23 @@ class CrystalProperty(Model):
         self.config = config
         self.outputs = tuple(ALL[name] for name in config.targets)
         self.cutoff, self.elements = CUTOFF, config.elements
-        features = sum(config.blocks) + len(config.blocks) - 1
-        groups = (*(len(places) for places in GROUPS.values()), *config.blocks[2:]) if config.attention else ()
-        if groups:
-            groups = (*groups[:-1], groups[-1] + len(config.blocks) - 1)  # the flags go with the last group
-        build = lambda: AttenuatedNetwork(  # noqa: E731
-            features, config.width, config.depth, config.hyper_width, config.attenuation, config.literal, groups
+        settings = (config.width, config.depth, config.hyper_width, config.attenuation, config.literal)
+        self.networks = nn.ModuleList(
+            Ensemble(
+                [
+                    AttenuatedNetwork(len(config.columns(way)) + SPARE, *settings, config.groups(way))
+                    for _ in range(config.members)
+                ]
+            )
+            for way in range(len(config.ways))
+            for _ in config.targets
         )
-        self.networks = nn.ModuleList(Ensemble([build() for _ in range(config.members)]) for _ in config.targets)
         self.register_buffer("center", torch.zeros(sum(config.blocks), dtype=torch.float64))
         self.register_buffer("scale", torch.ones(sum(config.blocks), dtype=torch.float64))
-        for name, start in (("target_center", 0.0), ("target_scale", 1.0), ("std_scale", 1.0), ("freedom", 1e3)):
-            self.register_buffer(name, torch.full((len(config.targets),), start, dtype=torch.float64))
+        count = len(config.targets)
+        for name, start in (("target_center", 0.0), ("target_scale", 1.0), ("freedom", 1e3)):
+            self.register_buffer(name, torch.full((count,), start, dtype=torch.float64))
+        self.register_buffer("std_scale", torch.ones(count * len(config.ways), dtype=torch.float64))
 
     def described(self, graph: Graph) -> Float[np.ndarray, "crystals n"]:
         """Describe crystals (units as the descriptors') as `table` takes them.
@@ -143,62 +173,93 @@ class CrystalProperty(Model):
             ValueError: an element that the model was not made for, or no physical crystal.
         """
         check_crystals(graph, self.elements)
-        rows = describe(graph)
-        return np.column_stack([rows, powder_patterns(graph)]) if self.config.diffraction else rows
+        return describe(graph, self.config.diffraction)
 
-    def inputs(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals features"]:
-        """Standardise descriptors (dimensionless); a block with NaN is missing and becomes zeros with a flag.
+    def described_pattern(self, numbers: ArrayLike, pattern: Float[np.ndarray, " bins"]) -> Float[np.ndarray, "1 n"]:
+        """Describe a crystal of unknown structure by its composition and powder pattern, as `table` takes it.
+
+        Args:
+            numbers: atomic numbers of a formula unit or of any multiple of it (no unit).
+            pattern: as `bin_pattern` and `powder_patterns` give it (dimensionless).
+
+        Raises:
+            ValueError: an element that the model was not made for, or a model without diffraction.
+        """
+        if not self.config.diffraction:
+            raise ValueError("got a pattern for a model without diffraction; train one with diffraction = true")
+        kinds = np.asarray(numbers, dtype=np.int64)
+        check_numbers(kinds, self.elements)
+        composition = composition_descriptors(fractions_of(kinds, np.zeros(len(kinds), dtype=int), 1))
+        seen = describe_patterns(np.asarray(pattern, dtype=np.float64)[None], composition)
+        return np.column_stack([composition, np.full((1, self.config.blocks[1]), np.nan), seen])
+
+    def ways(self, rows: Float[np.ndarray, "crystals n"]) -> Int[np.ndarray, " crystals"]:
+        """Say which ensemble is asked for each crystal (a place in `config.ways`): blocks with NaN are missing.
 
         Raises:
             ValueError: another number of descriptors, or a missing block where the model needs it.
         """
-        if rows.shape[1] != sum(self.config.blocks):
+        blocks = self.config.blocks
+        if rows.ndim != 2 or rows.shape[1] != sum(blocks):
+            raise ValueError(f"got {rows.shape[-1]} descriptors, expected {sum(blocks)}; take them from `described`")
+        parts = np.split(np.isfinite(rows), np.cumsum(blocks)[:-1], axis=1)
+        known = np.column_stack([part.all(1) for part in parts])
+        found = np.full(len(rows), -1)
+        for k, way in enumerate(self.config.ways):
+            found[(known == [b in way for b in range(len(blocks))]).all(1)] = k
+        if (found < 0).any():
             raise ValueError(
-                f"got {rows.shape[1]} descriptors, expected {sum(self.config.blocks)}; take them from `described`"
+                f"got {int((found < 0).sum())} crystals with descriptors that are no numbers, expected all of them: "
+                "only a model with diffraction can do without the structure or the pattern, and none without both"
             )
+        return found
+
+    def without_others(self, rows: Float[np.ndarray, "crystals n"], way: int) -> Float[np.ndarray, "crystals n"]:
+        """Leave out the blocks (NaN; units stay) that the ensemble at this place of `config.ways` does not see."""
+        columns = self.config.columns(way)
+        return np.where(np.isin(np.arange(rows.shape[1]), columns), rows, np.nan)
+
+    def inputs(self, rows: Float[np.ndarray, "crystals n"], way: int) -> Float[Tensor, "crystals features"]:
+        """Standardise the descriptors that this ensemble sees, and cut them where they are far out (dimensionless)."""
         x = (torch.from_numpy(np.asarray(rows, dtype=np.float64)) - self.center.cpu()) / self.scale.cpu()
-        parts, flags = list(torch.split(x, self.config.blocks, dim=1)), []
-        for k, part in enumerate(parts):
-            missing = ~torch.isfinite(part).all(1)
-            if bool(missing.any()) and (k == 0 or not self.config.diffraction):
-                raise ValueError(
-                    f"got {int(missing.sum())} crystals with descriptors that are no numbers, expected all of them: "
-                    "only a model with diffraction can do without the structure or the pattern"
-                )
-            parts[k] = torch.where(missing[:, None], 0.0, part).clamp(-FARTHEST, FARTHEST)
-            flags += [missing[:, None].to(x)] if k else []
-        return torch.cat([*parts, *flags], 1)
+        x = x[:, self.config.columns(way)].clamp(-FARTHEST, FARTHEST)
+        return torch.cat([x, x.new_zeros(len(x), SPARE)], 1)
 
     @torch.no_grad()
     def scored(self, rows: Float[np.ndarray, "crystals n"], target: int) -> Scored:
         """Score descriptors by all members of one target, in eV/atom; the variance is the noise's and H's."""
-        weight = self.networks[target].stacked[0]
-        x = self.inputs(rows).to(weight)
-        found = []
-        for start in range(0, len(x), ROWS):
-            block = x[start : start + ROWS]
-            filled = torch.cat([block, x.new_zeros(ROWS - len(block), x.shape[1])])
-            found.append([part[:, : len(block)].cpu().double() for part in self.networks[target](filled)])
-        mean, noise, variance, terms = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        ways, weight = self.ways(rows), self.networks[target].stacked[0]
+        mean, noise, variance = torch.zeros(3, self.config.members, len(rows), dtype=torch.float64)
+        terms = torch.zeros(*mean.shape, rows.shape[1], dtype=torch.float64)
+        for way in range(len(self.config.ways)):
+            places, columns = np.flatnonzero(ways == way), self.config.columns(way)
+            network = self.networks[way * len(self.config.targets) + target]
+            for start in range(0, len(places), ROWS):
+                now = places[start : start + ROWS]
+                block = self.inputs(rows[now], way).to(weight)
+                filled = torch.cat([block, block.new_zeros(ROWS - len(block), block.shape[1])])
+                found = [part[:, : len(block)].cpu().double() for part in network(filled)]
+                mean[:, now], noise[:, now], variance[:, now] = found[:3]
+                terms[:, now[:, None], columns] = found[3][:, :, : len(columns)]
         center, scale = self.target_center[target].cpu(), self.target_scale[target].cpu()
         return Scored(center + scale * mean, scale**2 * noise, scale**2 * variance, scale * terms)
 
     def table(self, rows: Float[np.ndarray, "crystals n"]) -> Prediction:
         """Predict from descriptors (units as theirs): values, standard deviations and members in eV/atom."""
         values, std, members = {}, {}, {}
+        scale = self.std_scale.cpu().numpy().reshape(-1, len(self.config.targets))[self.ways(rows)]
         for k, name in enumerate(self.config.targets):
             found = self.scored(rows, k)
             values[name] = found.mean.mean(0).numpy()
             between = found.mean.var(0, correction=0)
             spread = (found.noise + found.variance).mean(0) + between
-            std[name] = float(self.std_scale[k]) * spread.sqrt().numpy()
+            std[name] = scale[:, k] * spread.sqrt().numpy()
             members[name] = found.mean.numpy()
         return Prediction(values, std, members)
 
     def contributions(self, rows: Float[np.ndarray, "crystals n"], name: str) -> Float[np.ndarray, "crystals n"]:
         """Split a prediction into one term a descriptor, in eV/atom; they add up to it but for a constant."""
-        terms = self.scored(rows, self.config.targets.index(name)).terms.mean(0).numpy()
-        return terms[:, : sum(self.config.blocks)]
+        return self.scored(rows, self.config.targets.index(name)).terms.mean(0).numpy()
 
     def probability_below(
         self, prediction: Prediction, name: str, value: Float[np.ndarray, " crystals"] | float

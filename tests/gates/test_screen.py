@@ -11,13 +11,18 @@ import ase.io
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_anomaly import crystals, save_tiny, table, tiny_anomaly
+from tiny_anomaly import TARGETS, crystals, save_tiny, table, tiny_anomaly
 
 from ase_mlx.cli.screen_job import unit_note
 from ase_mlx.data.tables import open_table
+from ase_mlx.descriptors import NAMES, STRUCTURE
+from ase_mlx.learn.anomaly.crystals import describe_crystals
+from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.screen import Screening, described, screen
 from ase_mlx.learn.anomaly.screen_job import done_ranges, open_job, run_local, write_results
-from ase_mlx.models.anomaly import MOST
+from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.models.anomaly import MOST, AnomalyConfig
+from ase_mlx.models.crystal_property import CrystalPropertyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "screen"]
@@ -95,6 +100,25 @@ def test_descriptors_as_a_column_give_the_same():
     (direct,) = screen([spoiled()], model, Screening("novelty"))
     (later,) = screen([described(spoiled(), model)[["numbers", "descriptors", "problem"]]], model, Screening("novelty"))
     pd.testing.assert_frame_equal(direct, later, check_exact=True)
+
+
+def test_a_measured_pattern_may_take_the_place_of_a_structure():
+    known = describe_crystals(table().iloc[:60], TARGETS, diffraction=True)
+    sizes = CrystalPropertyConfig(TARGETS, known.elements, members=2, width=8, hyper_width=8, diffraction=True)
+    fit = TableFit(2, batch_size=20)
+    model = train_anomaly(known.take(np.arange(40)), known.take(np.arange(40, 60)), AnomalyConfig(sizes, 1, 8), fit)
+    frame = described(table().iloc[40:60].reset_index(drop=True), model.double())[["numbers", "descriptors", "problem"]]
+    assert len(frame.descriptors[0]) == sum(sizes.blocks)
+    frame.at[3, "descriptors"] = model.property.without_others(frame.descriptors[3][None], 1)[0]
+    (tail,) = screen([frame], model, Screening("supervised_tail"))
+    assert tail.problem.isna().all() and np.isfinite(tail.anomaly_score).all()
+    assert not set(tail.top_descriptors[3]) & set(NAMES[STRUCTURE:])
+    (novel,) = screen([frame], model, Screening("novelty"))
+    assert list(novel.problem[novel.problem.notna()].index) == [3] and novel.anomaly_score.isna().sum() == 1
+    assert novel.problem[3].startswith("got no structure, expected one: novelty is that of structures; ask")
+    frame.at[3, "descriptors"] = frame.descriptors[3][:9]
+    (tail,) = screen([frame], model, Screening("supervised_tail"))
+    assert tail.problem[3] == f"got 9 descriptors, expected {sum(sizes.blocks)}; take them from `described`"
 
 
 def test_residual_knows_which_energies_were_changed():

@@ -28,34 +28,53 @@ FEWEST_FREEDOM = 2.1
 def calibrate_property(model: CrystalProperty, val: Crystals) -> None:
     """Set scale and degrees of freedom of each target's predictive distribution, in place, by likelihood.
 
+    Each ensemble of a target has its own scale; the freedom is that of the one with structures, for all of them.
+
     Args:
         model: trained.
         val: crystals with the targets in eV/atom, of which no network has seen one.
 
+    Raises:
+        ValueError: fewer than two crystals with a target.
+
     Source: ours.
     """
     model.std_scale.fill_(1.0)
-    found = model.table(val.rows)
-    for k, name in enumerate(model.config.targets):
-        z = (val.properties[name] - found[name]) / found.std[name]
-        scale, freedom = fit_student(z[np.isfinite(z)])
-        model.std_scale[k], model.freedom[k] = scale, freedom
+    targets = model.config.targets
+    for way in range(len(model.config.ways)):
+        found = model.table(model.without_others(val.rows, way))
+        for k, name in enumerate(targets):
+            z = (val.properties[name] - found[name]) / found.std[name]
+            z = z[np.isfinite(z)]
+            if len(z) < 2:
+                raise ValueError(f"got {len(z)} validation crystals with a {name}, expected at least 2")
+            scale, freedom = fit_student(z, float(model.freedom[k]) if way else None)
+            model.std_scale[way * len(targets) + k], model.freedom[k] = scale, freedom
 
 
-def fit_student(z: Float[np.ndarray, " n"]) -> tuple[float, float]:
+def fit_student(z: Float[np.ndarray, " n"], freedom: float | None = None) -> tuple[float, float]:
     """Fit Student's t around zero: its standard deviation in units of z, and its degrees of freedom (no unit).
+
+    Args:
+        z: errors in standard deviations (no unit).
+        freedom: given; None: fitted too.
 
     Source: maximum likelihood.
     """
 
-    def cost(p: np.ndarray) -> float:
-        freedom = FEWEST_FREEDOM + np.exp(p[1])
-        width = np.exp(p[0]) * np.sqrt((freedom - 2) / freedom)
-        return -student.logpdf(z / width, freedom).mean() + np.log(width)
+    def unpacked(p: np.ndarray) -> tuple[float, float]:
+        return float(np.exp(p[0])), FEWEST_FREEDOM + float(np.exp(p[1])) if freedom is None else freedom
 
-    start = np.log(np.sqrt(np.mean(np.clip(z, -5, 5) ** 2)) + 1e-12)
-    found = minimize(cost, [start, 1.0], method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7})
-    return float(np.exp(found.x[0])), float(min(FEWEST_FREEDOM + np.exp(found.x[1]), 1e3))
+    def cost(p: np.ndarray) -> float:
+        scale, tails = unpacked(p)
+        width = scale * np.sqrt((tails - 2) / tails)
+        return -student.logpdf(z / width, tails).mean() + np.log(width)
+
+    start = [np.log(np.sqrt(np.mean(np.clip(z, -5, 5) ** 2)) + 1e-12), 1.0]
+    start = start if freedom is None else start[:1]
+    found = minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7})
+    scale, tails = unpacked(found.x)
+    return scale, min(tails, 1e3)
 
 
 def tail_quantiles(train: Crystals, tail: float = TAIL) -> Float[np.ndarray, " classes"]:

@@ -15,7 +15,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from ase_mlx.descriptors import CUTOFF, anion_classes, describe
-from ase_mlx.descriptors.diffraction import powder_patterns
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.models.crystal_property import check_volume
 from ase_mlx.quantities import SYMBOLS
@@ -114,8 +113,7 @@ def describe_crystals(
             raise ValueError(f"row {place}: {error}") from error
     for start in range(0, len(graphs), batch_size):
         joined = batch(graphs[start : start + batch_size])
-        parts = [describe(joined), *([powder_patterns(joined)] if diffraction else [])]
-        rows.append(np.column_stack(parts))
+        rows.append(describe(joined, diffraction))
         anions.append(anion_classes(joined))
     numbers = [np.asarray(n) for n in frame["numbers"]]
     return Crystals(

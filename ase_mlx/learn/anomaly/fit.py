@@ -27,7 +27,6 @@ Loss = Callable[[Ensemble, Tensor, Draw], Tensor]
 class TableFit:
     """How to fit an ensemble to a table (dimensionless numbers).
 
-    `missing` is the share of rows whose structure or pattern is hidden in training, for models with diffraction;
     `posterior` how the hyper-network's comes about; `outliers` the share of targets that are suspected to be wrong.
 
     Source: ours.
@@ -39,7 +38,6 @@ class TableFit:
     weight_decay: float = 0.1
     clip: float = 5.0
     seed: int = 0
-    missing: float = 0.2
     posterior: Literal["variational", "laplace"] = "variational"
     outliers: float = 0.0
 

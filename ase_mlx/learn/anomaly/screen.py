@@ -16,11 +16,14 @@ import pandas as pd
 from ase_mlx.data.tables import DESCRIBED, has_descriptors
 from ase_mlx.descriptors import NAMES, anion_classes
 from ase_mlx.descriptors.composition import anion_class, fractions_of
+from ase_mlx.descriptors.diffraction import PATTERN
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
 from ase_mlx.models.anomaly import AnomalyModel, Mode
 from ase_mlx.models.crystal_property import ROWS, check_crystals
 from ase_mlx.models.model import check_numbers
+
+ALL_NAMES = (*NAMES, *PATTERN)
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
@@ -157,12 +160,16 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
 
 def _finite(descriptors, model: AnomalyModel) -> np.ndarray:
     row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64)
-    expected = sum(model.config.property.blocks)
-    if row.shape != (expected,) or not np.isfinite(row).all():
-        raise ValueError(
-            f"got {row.size} descriptors, or some that are no numbers, expected {expected}; describe again"
-        )
+    model.property.ways(row.reshape(1, -1))
     return row
+
+
+def _with_structure(found: _Described, problems: list[str | None]) -> _Described:
+    """Those whose structure is known; of the others `problems` gets the reason."""
+    known = np.isfinite(found.rows[:, : len(NAMES)]).all(1)
+    for place in found.places[~known]:
+        problems[place] = "got no structure, expected one: novelty is that of structures; ask for another mode"
+    return _Described(*(part[known] for part in found))
 
 
 def _anion(numbers, model: AnomalyModel) -> np.ndarray:
@@ -181,6 +188,8 @@ def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structur
                 f"got no number in {wanted.reported!r}, expected a formation energy in eV/atom"
             )
     found = _described(frame, model, structure, problems)
+    if wanted.mode == "novelty":
+        found = _with_structure(found, problems)
     table = {name: np.full(count, np.nan) for name in SCORES}
     lists: dict[str, list] = {name: [None] * count for name in LISTS}
     if len(found.places):
@@ -200,10 +209,10 @@ def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screenin
     )  # fmt: skip
     for name, value in zip(SCORES, values, strict=True):
         table[name][places] = np.round(value, DIGITS)
-    terms = np.round(model.contributions(found.rows, wanted.mode, reported)[:, : len(NAMES)], DIGITS)
+    terms = np.round(model.contributions(found.rows, wanted.mode, reported), DIGITS)
     order = np.argsort(-terms, axis=1, kind="stable")[:, :TOP]
     members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
-        lists["top_descriptors"][place] = [NAMES[i] for i in order[k]]
+        lists["top_descriptors"][place] = [ALL_NAMES[i] for i in order[k]]
         lists["top_contributions"][place] = terms[k, order[k]].tolist()
         lists["members"][place] = members[:, k].tolist()

@@ -41,25 +41,30 @@ def train_property(
         progress: called with (target, epoch, epochs).
 
     Raises:
-        ValueError: no crystals with a target.
+        ValueError: no crystals with a target, or some whose descriptors are not all known.
 
     Source: see the module.
     """
     fit = fit or TableFit()
     torch.manual_seed(fit.seed)
     model = CrystalProperty(config)
+    if broken := int((~np.isfinite(train.rows)).any(1).sum()):
+        raise ValueError(
+            f"got {broken} training crystals with descriptors that are no numbers, expected numbers; leave them out"
+        )
     _standardise(model, train)
-    x = _with_missing(model, train, fit)
     for k, name in enumerate(config.targets):
-        values = train.properties[name]
-        known = np.flatnonzero(np.isfinite(values))
-        if len(known) < 2:
-            raise ValueError(f"got {len(known)} training crystals with a {name}, expected at least 2")
-        center, scale = float(values[known].mean()), float(values[known].std()) or 1.0
-        model.target_center[k], model.target_scale[k] = center, scale
-        target = torch.from_numpy((values[known] - center) / scale).float()
+        values = train.properties[name][np.isfinite(train.properties[name])]
+        if len(values) < 2:
+            raise ValueError(f"got {len(values)} training crystals with a {name}, expected at least 2")
+        model.target_center[k], model.target_scale[k] = values.mean(), values.std() or 1.0
+    for j, network in enumerate(model.networks):
+        way, k = divmod(j, len(config.targets))
+        name, x = config.targets[k], model.inputs(train.rows, way).float()
+        target = (train.properties[name] - float(model.target_center[k])) / float(model.target_scale[k])
+        known = np.flatnonzero(np.isfinite(target))
         report = None if progress is None else lambda done, total, name=name: progress(name, done, total)
-        _fit_one(model.networks[k], x[:, known], target, fit, report)
+        _fit_one(network, x[known], torch.from_numpy(target[known]).float(), fit, report)
     calibrate_property(model.eval(), val)
     return model
 
@@ -74,15 +79,12 @@ def _fit_one(network: Ensemble, x: Tensor, target: Tensor, fit: TableFit, report
         spread.requires_grad_(False)
 
     def loss(ensemble: Ensemble, picked: Tensor, draw: Draw) -> Tensor:
-        share = draw() / max(fit.missing, 1e-9) if len(x) > 1 else torch.ones(picked.shape)
-        which = torch.where(share < 1, 1 + (share * (len(x) - 1)).long(), 0)
-        chosen = x[which, picked]
-        return negative_log_likelihood(ensemble(chosen, own=True), target[picked], fit.outliers)
+        return negative_log_likelihood(ensemble(x[picked], own=True), target[picked], fit.outliers)
 
     shared = lambda: network.call(AttenuatedNetwork.divergence).sum()  # noqa: E731
     fit_ensemble(network, loss, len(target), fit, shared, ("hyper.last",), report)
     if laplace:
-        spread.copy_(_laplace(network, x[0], target))
+        spread.copy_(_laplace(network, x, target))
         spread.requires_grad_(True)
 
 
@@ -104,19 +106,6 @@ def _standardise(model: CrystalProperty, train: Crystals) -> None:
     center, scale = train.rows.mean(0), train.rows.std(0)
     model.center.copy_(torch.from_numpy(center))
     model.scale.copy_(torch.from_numpy(np.where(scale > 1e-9, scale, 1.0)))
-
-
-def _with_missing(model: CrystalProperty, train: Crystals, fit: TableFit) -> Tensor:
-    """Inputs (ways, crystals, features): with all blocks and, for diffraction, without structure or without pattern."""
-    whole = [model.inputs(train.rows).float()]
-    if not model.config.diffraction or not fit.missing:
-        return torch.stack(whole)
-    edges = np.cumsum(model.config.blocks)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
-        rows = train.rows.copy()
-        rows[:, first:last] = np.nan
-        whole.append(model.inputs(rows).float())
-    return torch.stack(whole)
 
 
 def train_anomaly(

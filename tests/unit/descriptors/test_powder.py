@@ -6,7 +6,22 @@ from scipy.spatial.transform import Rotation
 
 from ase_mlx.data.powder import read_powder
 from ase_mlx.descriptors import diffraction
-from ase_mlx.descriptors.diffraction import BINS, END, START, STEP, WAVELENGTH, WIDTH, bin_pattern, powder_patterns
+from ase_mlx.descriptors.composition import composition_descriptors, fractions_of
+from ase_mlx.descriptors.diffraction import (
+    BINS,
+    EDGES,
+    END,
+    PATTERN,
+    REDUCED,
+    START,
+    STEP,
+    WAVELENGTH,
+    WIDTH,
+    bin_pattern,
+    describe_patterns,
+    powder_patterns,
+)
+from ase_mlx.descriptors.elements import element_property
 from ase_mlx.graph import batch, from_atoms
 
 ANGLES = np.arange(2, 90, 0.02)
@@ -157,6 +172,39 @@ def test_coarse_steps_keep_the_area():
     ours = bin_pattern(coarse, np.interp(coarse, [0, 45, 90], [0, 1.0, 0]))
     assert np.abs(np.diff(ours[2:-2])).max() < 0.02
     assert ours.argmax() in (63, 64)
+
+
+def numbers_of(patterns, formula="NaCl"):
+    fractions = fractions_of(Atoms(formula).numbers, np.zeros(2, dtype=int), 1)
+    return describe_patterns(patterns, np.repeat(composition_descriptors(fractions), len(patterns), axis=0))
+
+
+def test_one_peak_is_its_place():
+    patterns = np.eye(BINS)[[10, 40, 90]] * [[1.0], [7.0], [0.2]]
+    found = numbers_of(patterns)
+    side = np.cbrt(element_property("GSvolume_pa")[[11, 17]].mean())
+    places = (EDGES[1:] + EDGES[:-1])[[10, 40, 90]] / 2 * side
+    assert found.shape == (3, len(PATTERN))
+    np.testing.assert_allclose(found[:, [0, 3]], np.column_stack([places, places]))
+    np.testing.assert_allclose(found[:, [1, 2, 4, 5]], 0, atol=1e-7)
+    far = np.abs(REDUCED - places[:, None]) > 0.03
+    np.testing.assert_allclose(found[:, 6:][far], (REDUCED > places[:, None])[far], atol=1e-12)
+    assert not numbers_of(np.zeros((1, BINS))).any()
+
+
+def test_a_measured_pattern_has_about_the_numbers_of_the_computed_one():
+    measured = np.stack([bin_pattern(ANGLES, curve(width=w)) for w in (0.1, 0.3, 1.0)])
+    computed = numbers_of(pattern(bulk("Si", "diamond", 5.431))[None], "Si2")
+    np.testing.assert_allclose(
+        numbers_of(measured, "Si2")[:, [0, 1, 3, 4]], computed[:, [0, 1, 3, 4]].repeat(3, 0), atol=0.03
+    )
+    np.testing.assert_allclose(numbers_of(measured, "Si2")[:, 6:], computed[:, 6:].repeat(3, 0), atol=0.05)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((2, 17)), -np.ones((1, BINS)), np.full((1, BINS), np.nan)])
+def test_what_is_no_pattern_is_named(wrong):
+    with pytest.raises(ValueError, match="expected 128 intensities each; take them from `powder_patterns` or"):
+        numbers_of(wrong)
 
 
 GOOD = np.linspace(10, 80, 200)

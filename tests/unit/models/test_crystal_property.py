@@ -1,16 +1,20 @@
 import dataclasses
+import functools
+import itertools
 
 import numpy as np
 import pytest
 from tiny_anomaly import TARGETS, crystals, table, tiny_anomaly
 
-from ase_mlx.descriptors.diffraction import BINS
-from ase_mlx.learn.anomaly.crystals import describe_crystals
+from ase_mlx.descriptors import NAMES, STRUCTURE
+from ase_mlx.descriptors.diffraction import PATTERN, powder_patterns
+from ase_mlx.learn.anomaly.crystals import describe_crystals, graph_of
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import property_errors, reliability
 from ase_mlx.learn.anomaly.train import train_property
 from ase_mlx.learn.files import load_model, parameters_equal, save_model
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
+from ase_mlx.quantities import SYMBOLS
 
 TRAIN, VAL = np.arange(220), np.arange(220, 300)
 SMALL = {"members": 2, "width": 16, "hyper_width": 12}
@@ -86,21 +90,79 @@ def test_calibration_holds_on_the_crystals_that_it_was_made_with(model):
     assert len(reliability(model, crystals().take(VAL))["covered"]["formation_energy"]) == 19
 
 
-def test_diffraction_may_be_missing_and_so_may_the_structure():
+@functools.cache
+def seen():
+    """Crystals with their patterns, and a model of these."""
     known = describe_crystals(table(), TARGETS, diffraction=True)
-    model = trained(known=known, diffraction=True)
-    assert model.config.blocks[2] == BINS
+    return known, trained(known=known, diffraction=True)
+
+
+def test_diffraction_may_be_missing_and_so_may_the_structure():
+    known, model = seen()
+    assert model.config.blocks == (STRUCTURE, len(NAMES) - STRUCTURE, len(PATTERN))
+    ways = [model.without_others(known.rows[VAL], way) for way in range(3)]
+    assert [set(model.ways(rows)) for rows in ways] == [{0}, {1}, {2}]
+    found = [model.table(rows) for rows in ways]
+    for a, b in itertools.combinations(found, 2):
+        assert np.abs(a["formation_energy"] - b["formation_energy"]).max() > 1e-3
+    mixed = model.table(np.concatenate(ways)[::-1])
+    expected = np.concatenate([part["formation_energy"] for part in found])[::-1]
+    np.testing.assert_array_equal(mixed["formation_energy"], expected)
+    expected = np.concatenate([part.std["formation_energy"] for part in found])[::-1]
+    np.testing.assert_array_equal(mixed.std["formation_energy"], expected)
+
+
+def test_a_missing_pattern_leaves_the_model_without_diffraction():
+    known, model = seen()
+    rows = known.rows[VAL]
+    found, alone = model.table(model.without_others(rows, 0)), trained()
+    expected = alone.table(rows[:, : len(NAMES)])
+    np.testing.assert_array_equal(found["formation_energy"], expected["formation_energy"])
+    np.testing.assert_array_equal(found.std["formation_energy"], expected.std["formation_energy"])
+    assert model.half_width("formation_energy") == alone.half_width("formation_energy")
+
+
+@pytest.mark.parametrize("way, blind", [(0, slice(len(NAMES), None)), (1, slice(STRUCTURE, len(NAMES)))])
+def test_what_is_missing_contributes_nothing(way, blind):
+    known, model = seen()
+    rows = model.without_others(known.rows[VAL], way)
+    terms = model.contributions(rows, "formation_energy")
+    assert not terms[:, blind].any()
+    rest = model.table(rows)["formation_energy"] - terms.sum(1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-5)
+
+
+def test_every_set_of_blocks_is_calibrated():
+    known, model = seen()
+    for way in range(3):
+        held = known.take(VAL)
+        held = dataclasses.replace(held, rows=model.without_others(held.rows, way))
+        assert property_errors(model, held)["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
+
+
+def test_a_formula_with_a_pattern_is_described_as_the_crystal_is():
+    known, model = seen()
+    row = table().iloc[7]
+    graph = graph_of(row.lattice, row.numbers, row.frac_coords)
+    found = model.described_pattern(np.repeat(row.numbers, 2), powder_patterns(graph)[0])
+    np.testing.assert_allclose(found, model.without_others(known.rows[7:8], 1), atol=1e-12)
+    with pytest.raises(ValueError, match="got a pattern for a model without diffraction; train one"):
+        trained().described_pattern(row.numbers, powder_patterns(graph)[0])
+    with pytest.raises(ValueError, match="expected 128 intensities each; take them from `powder_patterns`"):
+        model.described_pattern(row.numbers, np.ones(17))
+    unknown = min(set(range(1, 95)) - set(model.elements))
+    with pytest.raises(ValueError, match=SYMBOLS[unknown]):
+        model.described_pattern([unknown, 8, 8], powder_patterns(graph)[0])
+
+
+def test_a_composition_alone_or_a_torn_training_set_is_refused():
+    known, model = seen()
     rows = known.rows[VAL].copy()
-    whole = model.table(rows)["formation_energy"]
-    without_pattern, without_structure = rows.copy(), rows.copy()
-    without_pattern[:, -BINS:] = np.nan
-    without_structure[:, model.config.blocks[0] : -BINS] = np.nan
-    for less in (without_pattern, without_structure):
-        found = model.table(less)["formation_energy"]
-        assert np.isfinite(found).all() and np.abs(found - whole).max() > 1e-3
-    rows[0, 0] = np.nan
-    with pytest.raises(ValueError, match="1 crystals with descriptors that are no numbers"):
+    rows[0, STRUCTURE:] = np.nan
+    with pytest.raises(ValueError, match="1 crystals with descriptors that are no numbers.* none without both"):
         model.table(rows)
+    with pytest.raises(ValueError, match="got 220 training crystals with descriptors that are no numbers"):
+        trained(known=dataclasses.replace(known, rows=model.without_others(known.rows, 1)), diffraction=True)
 
 
 def test_without_diffraction_nothing_may_be_missing(model):
