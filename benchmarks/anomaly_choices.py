@@ -1,18 +1,20 @@
-"""Choices in `novelty` and `suggest`, made without test crystals.
+"""Choices in `novelty`, in `suggest` and in what describes a powder pattern, made without test crystals.
 
-    python benchmarks/anomaly_choices.py [--only novelty weight]... [--seeds N]
+    python benchmarks/anomaly_choices.py [--only novelty weight pattern]... [--seeds N]
 
 novelty: ways to put the surprises of 44 descriptors together. Of five folds of the training crystals, by formula,
 networks see four; the fifth is judged, as it is and spoiled; centres and scales are those of validation. ROC-AUC as
 in tasks (e) and (f) of anomaly.py.
 weight: what a nat of information counts in `suggest`; active learning as in anomaly_screening.py, asked from the
 validation crystals alone.
+pattern: numbers that describe a powder pattern, beside those of composition; errors of validation crystals.
 """
 
 import argparse
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,14 +27,17 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from verdict import machine, print_machine
 
+from ase_mlx.descriptors import STRUCTURE, diffraction
+from ase_mlx.graph import batch
 from ase_mlx.learn.anomaly import suggest as suggesting
+from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import read_crystals
 from ase_mlx.learn.anomaly.train import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig
 
 ENERGY, HULL = "formation_energy", "hull_distance"
-TASKS = ("novelty", "weight")
+TASKS = ("novelty", "weight", "pattern")
 WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0)
 
 
@@ -65,6 +70,10 @@ def ways(val: torch.Tensor) -> dict:
     }
 
 
+def untimed(table: Table) -> None:
+    show(table.title, [{k: v for k, v in row.items() if k not in ("train, s", "score, ms")} for row in table.done()])
+
+
 def novelty(count: int) -> None:
     table = Table("novelty of training crystals that no network saw, folds by formula: ROC-AUC")
     for seed, parts in enumerate(folds(count)):
@@ -86,7 +95,7 @@ def novelty(count: int) -> None:
             }
             table.add(name, found, 0.0, 0.0)
         print(f"  novelty: fold {seed}, {len(far)} crystals, {far.sum()} far above the hull", file=sys.stderr)
-    show(table.title, [{k: v for k, v in row.items() if k not in ("train, s", "score, ms")} for row in table.done()])
+    untimed(table)
 
 
 def weight(seeds: int) -> None:
@@ -100,6 +109,50 @@ def weight(seeds: int) -> None:
     show("suggest: crystals of the tail among a twentieth of the validation crystals", rows)
 
 
+def descriptions(patterns: np.ndarray, compositions: np.ndarray) -> dict[str, np.ndarray]:
+    """Ways to describe patterns, at most as many numbers as there are of structure."""
+
+    def below(places: int) -> np.ndarray:
+        diffraction.REDUCED = np.linspace(0.2, 2.2, places + 1)[1:]
+        return diffraction.describe_patterns(patterns, compositions)
+
+    eight, many = below(8), below(32)
+    return {
+        "composition alone": eight[:, :0],
+        "square roots in 32 bins": np.sqrt(patterns.reshape(len(patterns), 32, -1).sum(2)),
+        "six moments": eight[:, :6],
+        "8 shares below": eight[:, 6:],
+        "32 shares below": many[:, 6:],
+        "six moments, 8 shares below (ours)": eight,
+        "six moments, 32 shares below": many,
+    }
+
+
+def pattern(seeds: int) -> None:
+    """The numbers take the places of those of structure, which the network does not see."""
+    crystals, part = read_crystals(DATA, False)
+    frame = pd.read_parquet(FILE, columns=list(STRUCTURE_COLUMNS))
+    parts = [np.flatnonzero(part == name) for name in ("train", "val")]
+    both, found = np.concatenate(parts), []
+    for start in range(0, len(both), 64):
+        rows = frame.iloc[both[start : start + 64]]
+        found.append(diffraction.powder_patterns(batch([graph_of(*row) for row in rows.itertuples(index=False)])))
+    tables = [Table(f"numbers of a powder pattern, {name.replace('_', ' ')}: validation") for name in (ENERGY, HULL)]
+    known = crystals.take(both)
+    for name, numbers in descriptions(np.concatenate(found), known.rows[:, :STRUCTURE]).items():
+        rows = np.zeros_like(known.rows)
+        rows[:, :STRUCTURE], rows[:, STRUCTURE:][:, : numbers.shape[1]] = known.rows[:, :STRUCTURE], numbers
+        seen = replace(known, rows=rows)
+        train, val = seen.take(np.arange(len(parts[0]))), seen.take(np.arange(len(parts[0]), len(both)))
+        for seed, (target, table) in itertools.product(range(seeds), zip((ENERGY, HULL), tables, strict=True)):
+            off = 1e3 * (val.properties[target] - ours(train, val, target, seed).predict(val.rows)[0])
+            errors = {"MAE, meV": float(np.abs(off).mean()), "RMSE, meV": float(np.sqrt((off**2).mean()))}
+            table.add(name, {"numbers": numbers.shape[1], **errors}, 0.0, 0.0)
+        print(f"  pattern: {name} done", file=sys.stderr, flush=True)
+    for table in tables:
+        untimed(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
@@ -107,7 +160,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(2)
     print_machine(machine())
-    runs = {"novelty": novelty, "weight": weight}
+    runs = {"novelty": novelty, "weight": weight, "pattern": pattern}
     for task in chosen.only:
         runs[task](chosen.seeds)
 

@@ -6,7 +6,7 @@ Source: ours.
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -148,7 +148,7 @@ def run_training(
         "level_of_theory": config.data.level_of_theory,
         "licence": config.data.licence,
         "origin": config.data.origin,
-        "errors": property_errors(property_model, by["test"]) if len(by["test"]) else {},
+        "errors": _all_errors(property_model, by["test"]) if len(by["test"]) else {},
         "errors_on": "test",
         "reliability": reliability(property_model, by["test"]) if len(by["test"]) else {},
         "crystals": {name: len(part) for name, part in by.items()},
@@ -157,6 +157,15 @@ def run_training(
     if write:
         save_model(model, folder, info)
     return model, info
+
+
+def _all_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dict[str, Any]]:
+    """Errors with all that is known, and for models with diffraction those with a block missing too."""
+    table = property_errors(model, crystals)
+    for way, what in enumerate(("without pattern", "without structure")) if model.config.diffraction else ():
+        less = replace(crystals, rows=model.without_others(crystals.rows, way))
+        table |= {f"{name} {what}": found for name, found in property_errors(model, less).items()}
+    return table
 
 
 def property_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dict[str, Any]]:

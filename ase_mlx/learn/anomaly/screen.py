@@ -23,7 +23,8 @@ from ase_mlx.models.anomaly import AnomalyModel, Mode
 from ase_mlx.models.crystal_property import ROWS, check_crystals
 from ase_mlx.models.model import check_numbers
 
-ALL_NAMES = (*NAMES, *PATTERN)
+DESCRIPTORS = (*NAMES, *PATTERN)
+"""What `top_descriptors` are taken from."""
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
@@ -146,7 +147,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
                 if structure == STRUCTURE_COLUMNS:
                     waiting.append(check_crystals(graph_of(*values), model.elements))
                 else:
-                    row, anion = _finite(values[1], model), _anion(values[0], model)
+                    row, anion = _row(values[1], model), _anion(values[0], model)
                     rows.append(row[None])
                     anions.append(anion)
                 places.append(place)
@@ -158,7 +159,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
     return _Described(np.concatenate(rows), np.concatenate(anions), np.array(places, dtype=int))
 
 
-def _finite(descriptors, model: AnomalyModel) -> np.ndarray:
+def _row(descriptors, model: AnomalyModel) -> np.ndarray:
     row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64)
     model.property.ways(row.reshape(1, -1))
     return row
@@ -213,6 +214,6 @@ def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screenin
     order = np.argsort(-terms, axis=1, kind="stable")[:, :TOP]
     members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
-        lists["top_descriptors"][place] = [ALL_NAMES[i] for i in order[k]]
+        lists["top_descriptors"][place] = [DESCRIPTORS[i] for i in order[k]]
         lists["top_contributions"][place] = terms[k, order[k]].tolist()
         lists["members"][place] = members[:, k].tolist()

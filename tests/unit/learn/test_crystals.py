@@ -5,7 +5,8 @@ from tiny_anomaly import TARGETS, crystals, table
 
 from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_student, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
-from ase_mlx.learn.anomaly.job import read_training
+from ase_mlx.learn.anomaly.fit import TableFit
+from ase_mlx.learn.anomaly.job import CrystalData, CrystalTraining, read_training, run_training
 from ase_mlx.learn.anomaly.suggest import suggest
 
 
@@ -90,6 +91,24 @@ def test_students_t_is_found():
     z = 1.7 * np.random.default_rng(0).standard_t(4, 20_000) / np.sqrt(2)
     scale, freedom = fit_student(z)
     assert scale == pytest.approx(1.7, rel=0.05) and freedom == pytest.approx(4, rel=0.15)
+
+
+def test_the_scale_is_found_where_the_freedom_is_known():
+    z = 0.6 * np.random.default_rng(1).standard_t(5, 20_000) / np.sqrt(5 / 3)
+    scale, freedom = fit_student(z, 5.0)
+    assert scale == pytest.approx(0.6, rel=0.03) and freedom == 5.0
+
+
+def test_a_card_tells_what_a_missing_block_costs():
+    data = CrystalData("none.parquet", {"formation_energy": "formation_energy"})
+    sizes = {"members": 2, "width": 8, "hyper_width": 8, "diffraction": True}
+    config = CrystalTraining("crystal_property", data, sizes, TableFit(3, batch_size=32))
+    known = describe_crystals(table().iloc[:120], ("formation_energy",), diffraction=True)
+    model, info = run_training(config, "", None, (known, np.repeat(["train", "val", "test"], 40)), write=False)
+    name, test = "formation_energy", known.take(np.arange(80, 120))
+    assert list(info["errors"]) == [name, f"{name} without pattern", f"{name} without structure"]
+    off = test.properties[name] - model.table(model.without_others(test.rows, 1))[name]
+    assert info["errors"][f"{name} without structure"]["mae"] == pytest.approx(1e3 * np.abs(off).mean())
 
 
 def test_wrong_reports_are_counted_and_measured():
