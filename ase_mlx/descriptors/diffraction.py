@@ -7,12 +7,13 @@ Networks see how the intensity is spread over the reduced scattering vector, 1/d
 an atom has in the elements: crystals of one structure type have about the same numbers, whatever they are made of.
 
 Source: ours; kinematic scattering after M. De Graef and M. E. McHenry, Structure of Materials (2012), ch. 11 and 12;
-form factors by `elements.scattering`.
+form factors by `elements.scattering`; background of measured patterns after S.-J. Baek et al., Analyst 140, 250 (2015).
 """
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import entr, erf
+from scipy.linalg import solveh_banded
+from scipy.special import erf, expit
 
 from ase_mlx.descriptors import composition
 from ase_mlx.descriptors.elements import LAST, scattering
@@ -47,11 +48,20 @@ EDGES = 2 * np.sin(np.radians(START + STEP * np.arange(BINS + 1)) / 2) / WAVELEN
 REDUCED = np.linspace(0.2, 2.2, 9)[1:]
 """Reduced scattering vectors (dimensionless) below which the share of the intensity is given."""
 
-PATTERN = (
-    *(f"{what} of {of}" for of in ("intensity", "scattering") for what in ("center", "spread", "entropy")),
-    *(f"intensity below {place:.2f}" for place in REDUCED),
-)
-"""Descriptors of a pattern; `scattering` is the intensity without Lorentz and polarisation factors."""
+PATTERN = tuple(f"intensity below {place:.2f}" for place in REDUCED)
+"""Descriptors of a pattern. How broad lines are changes them little: that is the instrument's and the grains'."""
+
+FINE = 8
+"""Steps of a bin in which the background is looked for."""
+
+ROUNDS = 50
+"""Of weighing the points anew in the search for the background: it settles in twenty."""
+
+QUIET = 1e-3
+"""Noise is at least this share of the highest line: without any, a background that bends would lie above itself."""
+
+STIFF = 1e5
+"""Price of the background's curvature, squared, a step: it bends within some degrees, lines do not lift it."""
 
 
 def powder_patterns(graph: Graph) -> Float[np.ndarray, "crystals bins"]:
@@ -109,12 +119,8 @@ def _reflections(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -
         squares[now] += ((np.sin(phases) @ members) * factors[now]).sum(1) ** 2
     bright = squares > DARK * (factors @ members.sum(0)) ** 2
     theta = np.arcsin(WAVELENGTH * np.sqrt(s2[bright]))
-    return np.degrees(2 * theta), squares[bright] * _factors(theta)
-
-
-def _factors(theta: np.ndarray) -> np.ndarray:
-    """Lorentz and polarisation factors at angles of θ in radians, without a monochromator."""
-    return (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    polarized = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    return np.degrees(2 * theta), squares[bright] * polarized
 
 
 def _half_sphere(reciprocal: np.ndarray, radius: float) -> np.ndarray:
@@ -165,7 +171,7 @@ def describe_patterns(
         compositions: as `composition_descriptors` gives them (their units).
 
     Returns:
-        Numbers in the order of `PATTERN`, dimensionless; zeros for a pattern without intensity.
+        Shares of the intensity in the order of `PATTERN`, dimensionless; zeros for a pattern without intensity.
 
     Raises:
         ValueError: patterns of another length, or with negative or not finite numbers.
@@ -179,21 +185,10 @@ def describe_patterns(
         )
     volume = compositions[:, composition.NAMES.index("mean GSvolume_pa")]
     edges = EDGES * np.cbrt(volume)[:, None]
-    places = (edges[:, 1:] + edges[:, :-1]) / 2
-    theta = np.radians(START + STEP * (np.arange(BINS) + 0.5)) / 2
-    columns, shares = [], _shares(patterns)
-    for share in (shares, _shares(patterns / _factors(theta))):
-        center = (share * places).sum(1)
-        spread = np.sqrt((share * (places - center[:, None]) ** 2).sum(1))
-        columns += [center, spread, entr(share).sum(1)]
-    below = np.column_stack([np.zeros(len(shares)), np.cumsum(shares, axis=1)])
-    parts = [np.interp(REDUCED, *given) for given in zip(edges, below, strict=True)]
-    return np.column_stack([*columns, np.array(parts).reshape(-1, len(REDUCED))])
-
-
-def _shares(patterns: np.ndarray) -> np.ndarray:
-    whole = patterns.sum(1, keepdims=True)
-    return patterns / np.where(whole > 0, whole, 1)
+    below = np.column_stack([np.zeros(len(patterns)), np.cumsum(patterns, axis=1)])
+    below /= np.where(below[:, -1:] > 0, below[:, -1:], 1)
+    shares = [np.interp(REDUCED, *given) for given in zip(edges, below, strict=True)]
+    return np.array(shares).reshape(-1, len(REDUCED))
 
 
 def bin_pattern(
@@ -201,8 +196,8 @@ def bin_pattern(
 ) -> Float[np.ndarray, " bins"]:
     """Bring a measured pattern into the bins of `powder_patterns`, as if taken with Cu Kα.
 
-    Its least intensity is taken for the background. Its peaks keep their own width; where they have less than
-    `WIDTH`, peaks stand out somewhat more than computed ones.
+    A smooth background under the noise is found and taken away; where lines overlap everywhere, some of them with it.
+    Its peaks keep their own width; where they have less than `WIDTH`, peaks stand out somewhat more than computed ones.
 
     Args:
         two_theta: angles of 2θ in degrees, increasing, in any steps.
@@ -233,11 +228,34 @@ def bin_pattern(
     if not counts.any():
         raise ValueError("got a constant intensity, expected peaks; check that the second column is the intensity")
     counts = counts * (1 + np.cos(np.radians(ours)) ** 2) / (1 + np.cos(np.radians(angle)) ** 2)
-    edges = np.clip(START + STEP * np.arange(BINS + 1), ours[0], ours[-1])
-    fine = np.union1d(ours, edges)
+    edges = START + STEP / FINE * np.arange(BINS * FINE + 1)
+    fine = np.union1d(ours, np.clip(edges, ours[0], ours[-1]))
     height = np.interp(fine, ours, counts)
     area = np.concatenate([[0], np.cumsum(np.diff(fine) * (height[1:] + height[:-1]) / 2)])
-    return _normalized(np.diff(np.interp(edges, fine, area)))
+    steps = np.diff(np.interp(edges, fine, area))
+    whole = (edges[:-1] >= ours[0]) & (edges[1:] <= ours[-1])
+    steps = np.where(whole, steps, 0.0)
+    steps[whole] -= _background(steps[whole])
+    return _normalized(np.maximum(steps.reshape(BINS, FINE).sum(1), 0.0))
+
+
+def _background(counts: np.ndarray) -> np.ndarray:
+    """The smooth curve amid the noise: what is above it by more than the noise below it hardly weighs (arPLS)."""
+    count = len(counts)
+    if count < FINE:
+        return np.zeros(count)
+    bands = np.zeros((3, count))  # of the second differences' square
+    for row, places in ((2, (1.0, 4.0, 1.0)), (1, (-2.0, -2.0)), (0, (1.0,))):
+        for k, value in enumerate(places):
+            bands[row, 2 - row + k : count - len(places) + 1 + k] += STIFF * value
+    weights = np.ones(count)
+    for _ in range(ROUNDS):
+        smooth = solveh_banded(np.vstack([bands[:2], bands[2] + weights]), weights * counts)
+        off = counts - smooth
+        under = off[off <= 0]
+        noise = max(under.std(), QUIET * counts.max())
+        weights = expit(-2 * (off - 2 * noise + under.mean()) / noise)
+    return smooth
 
 
 def _check(angle: np.ndarray, counts: np.ndarray, wavelength: float) -> None:

@@ -169,9 +169,11 @@ def test_uneven_steps_units_and_a_part_of_the_range():
 
 def test_coarse_steps_keep_the_area():
     coarse = np.arange(4, 90, 0.9)
-    ours = bin_pattern(coarse, np.interp(coarse, [0, 45, 90], [0, 1.0, 0]))
-    assert np.abs(np.diff(ours[2:-2])).max() < 0.02
+    line = np.interp(coarse, [0, 40.5, 45, 49.5, 90], [0, 0, 1.0, 0, 0])
+    ours = bin_pattern(coarse, line)
+    assert np.abs(np.diff(ours)).max() < 0.16
     assert ours.argmax() in (63, 64)
+    assert ours.sum() == pytest.approx(np.trapezoid(line, coarse) / STEP / line.max(), rel=0.03)
 
 
 def numbers_of(patterns, formula="NaCl"):
@@ -179,26 +181,33 @@ def numbers_of(patterns, formula="NaCl"):
     return describe_patterns(patterns, np.repeat(composition_descriptors(fractions), len(patterns), axis=0))
 
 
-def test_one_peak_is_its_place():
+def test_one_line_is_a_step_at_its_place():
     patterns = np.eye(BINS)[[10, 40, 90]] * [[1.0], [7.0], [0.2]]
     found = numbers_of(patterns)
-    side = np.cbrt(element_property("GSvolume_pa")[[11, 17]].mean())
-    places = (EDGES[1:] + EDGES[:-1])[[10, 40, 90]] / 2 * side
-    assert found.shape == (3, len(PATTERN))
-    np.testing.assert_allclose(found[:, [0, 3]], np.column_stack([places, places]))
-    np.testing.assert_allclose(found[:, [1, 2, 4, 5]], 0, atol=1e-7)
+    places = (EDGES[1:] + EDGES[:-1])[[10, 40, 90]] / 2 * np.cbrt(element_property("GSvolume_pa")[[11, 17]].mean())
     far = np.abs(REDUCED - places[:, None]) > 0.03
-    np.testing.assert_allclose(found[:, 6:][far], (REDUCED > places[:, None])[far], atol=1e-12)
+    assert found.shape == (3, len(PATTERN)) and far.sum() > 20
+    np.testing.assert_allclose(found[far], (REDUCED > places[:, None])[far], atol=1e-12)
     assert not numbers_of(np.zeros((1, BINS))).any()
 
 
-def test_a_measured_pattern_has_about_the_numbers_of_the_computed_one():
-    measured = np.stack([bin_pattern(ANGLES, curve(width=w)) for w in (0.1, 0.3, 1.0)])
+AS_MEASURED = {
+    "narrow lines": ({"width": 0.15}, 0.0, None),
+    "broad lines": ({"width": 1.0}, 0.0, None),
+    "noise": ({"width": 0.15}, 0.0, 3e3),
+    "background": ({"width": 0.15}, 0.1, None),
+    "noise and background": ({"width": 0.15}, 0.1, 3e3),
+}
+
+
+@pytest.mark.parametrize("how", AS_MEASURED)
+def test_a_measured_pattern_has_the_numbers_of_the_computed_one(how):
+    shape, background, counts = AS_MEASURED[how]
+    seen = curve(**shape) - 250
+    seen = seen / seen.max() + background * (1 + 2 * np.exp(-ANGLES / 15) + np.exp(-(((ANGLES - 25) / 9) ** 2)))
+    seen = seen if counts is None else np.random.default_rng(0).poisson(counts * seen).astype(float)
     computed = numbers_of(pattern(bulk("Si", "diamond", 5.431))[None], "Si2")
-    np.testing.assert_allclose(
-        numbers_of(measured, "Si2")[:, [0, 1, 3, 4]], computed[:, [0, 1, 3, 4]].repeat(3, 0), atol=0.03
-    )
-    np.testing.assert_allclose(numbers_of(measured, "Si2")[:, 6:], computed[:, 6:].repeat(3, 0), atol=0.05)
+    np.testing.assert_allclose(numbers_of(bin_pattern(ANGLES, seen)[None], "Si2"), computed, atol=0.04)
 
 
 @pytest.mark.parametrize("wrong", [np.ones((2, 17)), -np.ones((1, BINS)), np.full((1, BINS), np.nan)])
