@@ -3,8 +3,8 @@
     python benchmarks/anomaly_patterns.py [--crystals N] [--json FILE]
 
 Lines are computed by pymatgen, an independent code, for Cu Kα₁; a diffractometer's curve is made of them in steps of
-0.02°, with Poisson's noise, and goes through `bin_pattern` and `described_pattern`. Hull distances of test crystals from
-composition and pattern, one seed, beside what composition alone gives.
+0.02°, with Poisson's noise, and goes through `bin_pattern` and `described_pattern`. Hull distances of test crystals
+from composition and pattern, one seed, beside what composition alone gives.
 """
 
 import argparse
