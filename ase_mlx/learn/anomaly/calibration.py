@@ -57,7 +57,7 @@ def fit_student(z: Float[np.ndarray, " n"], freedom: float | None = None) -> tup
 
     Args:
         z: errors in standard deviations (no unit).
-        freedom: given; None: fitted too.
+        freedom: degrees of freedom that are known (no unit); None: fitted too.
 
     Source: maximum likelihood.
     """
