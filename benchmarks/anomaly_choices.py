@@ -112,14 +112,17 @@ def weight(seeds: int) -> None:
 def descriptions(patterns: np.ndarray, compositions: np.ndarray) -> dict[str, np.ndarray]:
     """Ways to describe patterns, at most as many numbers as there are of structure."""
 
-    def below(places: int) -> np.ndarray:
-        diffraction.REDUCED = np.linspace(0.2, 2.2, places + 1)[1:]
-        return diffraction.describe_patterns(patterns, compositions)
+    def below(last: float, count: int) -> np.ndarray:
+        return diffraction.describe_patterns(patterns, compositions, np.linspace(0.2, last, count + 1))
 
     return {
         "composition alone": np.zeros((len(patterns), 0)),
+        "8 shares below 1.6 (ours)": below(1.6, 8),
+        "16 shares below 1.6": below(1.6, 16),
+        "32 shares below 1.6": below(1.6, 32),
+        "8 shares below 1.2": below(1.2, 8),
+        "8 shares below 2.0": below(2.0, 8),
         "square roots in 32 bins": np.sqrt(patterns.reshape(len(patterns), 32, -1).sum(2)),
-        **{f"{n} shares below{' (ours)' if n == 8 else ''}": below(n) for n in (4, 8, 16, 32)},
     }
 
 

@@ -4,7 +4,7 @@ Atoms scatter as at rest and without absorption; a pattern holds the share of th
 2θ, so peaks move smoothly from bin to bin. Every crystal gives one pattern, however its cell is chosen.
 
 Networks see how the intensity is spread over the reduced scattering vector, 1/d times the cube root of the volume that
-an atom has in the elements: crystals of one structure type have about the same numbers, whatever they are made of.
+an atom has in the elements, so that crystals that differ in size alone have lines at about the same places.
 
 Source: ours; kinematic scattering after M. De Graef and M. E. McHenry, Structure of Materials (2012), ch. 11 and 12;
 form factors by `elements.scattering`; background of measured patterns after S.-J. Baek et al., Analyst 140, 250 (2015).
@@ -42,14 +42,20 @@ CHUNK = 2**18
 FEWEST = 10
 """Points that a measured pattern has to have within the range."""
 
-EDGES = 2 * np.sin(np.radians(START + STEP * np.arange(BINS + 1)) / 2) / WAVELENGTH
-"""1/Å; the scattering vectors 1/d between which the bins lie."""
+PLACES = 2 * np.sin(np.radians(START + STEP * (np.arange(BINS) + 0.5)) / 2) / WAVELENGTH
+"""1/Å; the scattering vectors 1/d in the middle of the bins."""
 
-REDUCED = np.linspace(0.2, 2.2, 9)[1:]
-"""Reduced scattering vectors (dimensionless) below which the share of the intensity is given."""
+REDUCED = np.linspace(0.2, 1.6, 9)
+"""Reduced scattering vectors (dimensionless); beyond the last nothing counts, and 70° show it of most crystals."""
 
-PATTERN = tuple(f"intensity below {place:.2f}" for place in REDUCED)
-"""Descriptors of a pattern. How broad lines are changes them little: that is the instrument's and the grains'."""
+BLUR = 0.05
+"""Reduced scattering vectors over which a line passes a place: more than lines are broad or a zero is off."""
+
+LATEST = 10.0
+"""Degrees; patterns that begin later are refused. One crystal in thirty has 5 % of its intensity before."""
+
+PATTERN = tuple(f"intensity below {place:.2f}" for place in REDUCED[:-1])
+"""Descriptors of a pattern. How broad lines are changes them little."""
 
 FINE = 8
 """Steps of a bin in which the background is looked for."""
@@ -60,7 +66,10 @@ ROUNDS = 50
 QUIET = 1e-3
 """Noise is at least this share of the highest line: without any, a background that bends would lie above itself."""
 
-STIFF = 1e5
+CLEAR = 8.0
+"""Times the noise (of bins below the background) that the strongest bin has to have: noise alone has 4, at most 9."""
+
+STIFF = 3e4
 """Price of the background's curvature, squared, a step: it bends within some degrees, lines do not lift it."""
 
 
@@ -162,33 +171,49 @@ def _normalized(patterns: np.ndarray) -> np.ndarray:
 
 
 def describe_patterns(
-    patterns: Float[np.ndarray, "crystals bins"], compositions: Float[np.ndarray, "crystals m"]
+    patterns: Float[np.ndarray, "crystals bins"],
+    compositions: Float[np.ndarray, "crystals m"],
+    places: Float[np.ndarray, " edges"] = REDUCED,
 ) -> Float[np.ndarray, "crystals n"]:
     """Describe powder patterns, with the compositions that they are patterns of.
 
     Args:
-        patterns: as `powder_patterns` and `bin_pattern` give them (dimensionless).
+        patterns: as `powder_patterns` and `bin_pattern` give them (dimensionless); NaN where nothing was measured:
+            nothing lies there, if that is before `LATEST`.
         compositions: as `composition_descriptors` gives them (their units).
+        places: reduced scattering vectors (dimensionless), increasing.
 
     Returns:
-        Shares of the intensity in the order of `PATTERN`, dimensionless; zeros for a pattern without intensity.
+        Of the intensity below the last place the shares below the others, in the order of `PATTERN`, dimensionless;
+        zeros where there is none.
 
     Raises:
-        ValueError: patterns of another length, or with negative or not finite numbers.
+        ValueError: patterns of another length, or that were not measured from `LATEST` to the last place.
 
     Source: ours.
     """
-    if patterns.ndim != 2 or patterns.shape[1] != BINS or not (np.isfinite(patterns) & (patterns >= 0)).all():
+    if patterns.ndim != 2 or patterns.shape[1] != BINS or np.isinf(patterns).any():
         raise ValueError(
-            f"got patterns of shape {patterns.shape}, or with numbers below zero, expected {BINS} intensities each; "
-            "take them from `powder_patterns` or `bin_pattern`"
+            f"got patterns of shape {patterns.shape}, or with infinite numbers, expected {BINS} intensities each; take "
+            "them from `powder_patterns` or `bin_pattern`"
         )
     volume = compositions[:, composition.NAMES.index("mean GSvolume_pa")]
-    edges = EDGES * np.cbrt(volume)[:, None]
-    below = np.column_stack([np.zeros(len(patterns)), np.cumsum(patterns, axis=1)])
-    below /= np.where(below[:, -1:] > 0, below[:, -1:], 1)
-    shares = [np.interp(REDUCED, *given) for given in zip(edges, below, strict=True)]
-    return np.array(shares).reshape(-1, len(REDUCED))
+    reduced = PLACES * np.cbrt(volume)[:, None]
+    needed = (reduced < places[-1] + BLUR) & (np.arange(BINS) >= (LATEST - START) / STEP)
+    for k in np.flatnonzero((needed & np.isnan(patterns)).any(1))[:1]:
+        measured, asked = (_range(bins) for bins in (~np.isnan(patterns[k]), needed[k]))
+        raise ValueError(
+            f"got a pattern {measured}, expected one {asked} of 2θ with Cu Kα for this composition; measure there, or "
+            "do without the pattern"
+        )
+    passed = 0.5 + 0.5 * erf((places[:, None] - reduced[:, None]) / (np.sqrt(2) * BLUR))
+    below = (passed * np.nan_to_num(patterns)[:, None]).sum(2)
+    return np.where(below[:, -1:] > 0, below[:, :-1] / np.where(below[:, -1:] > 0, below[:, -1:], 1), 0.0)
+
+
+def _range(bins: np.ndarray) -> str:
+    where = np.flatnonzero(bins)
+    return f"from {START + STEP * where[0]:g} to {START + STEP * (where[-1] + 1):g}°" if len(where) else "of no bin"
 
 
 def bin_pattern(
@@ -197,7 +222,7 @@ def bin_pattern(
     """Bring a measured pattern into the bins of `powder_patterns`, as if taken with Cu Kα.
 
     A smooth background under the noise is found and taken away; where lines overlap everywhere, some of them with it.
-    Its peaks keep their own width; where they have less than `WIDTH`, peaks stand out somewhat more than computed ones.
+    Peaks keep their own width; noise around nothing stays, as negative numbers too, so that sums are not biased.
 
     Args:
         two_theta: angles of 2θ in degrees, increasing, in any steps.
@@ -205,11 +230,11 @@ def bin_pattern(
         wavelength: of the measurement in Å; angles go over by sin θ/λ, intensities by the polarisation factor.
 
     Returns:
-        Intensities (dimensionless, the largest bin is 1); bins outside the measured range are zero.
+        Intensities (dimensionless, the largest bin is 1); NaN in bins that were not measured as a whole.
 
     Raises:
-        ValueError: angles that do not increase, fewer than ten points within the range, numbers that are not finite, a
-            wavelength that is not positive, or a pattern without a peak.
+        ValueError: angles that do not increase, fewer than ten points or no whole bin within the range, numbers that
+            are not finite, a wavelength that is not positive, or a pattern without a line above noise and background.
 
     Source: ours; the Lorentz factor goes over by itself, as its change and that of dθ cancel.
     """
@@ -217,33 +242,38 @@ def bin_pattern(
     _check(angle, counts, wavelength)
     ratio = np.sin(np.radians(angle / 2)) * WAVELENGTH / wavelength
     ours = np.where(np.abs(ratio) < 1, 2 * np.degrees(np.arcsin(np.clip(ratio, -1, 1))), np.inf)
-    seen = (ours >= START) & (ours <= END)
-    if seen.sum() < FEWEST:
+    seen = (ours >= START - STEP) & (ours <= END + STEP)
+    edges = START + STEP / FINE * np.arange(BINS * FINE + 1)
+    first, last = (ours[seen][0], ours[seen][-1]) if seen.any() else (np.inf, -np.inf)
+    bins = (edges[:-1:FINE] > first - 1e-6) & (edges[FINE::FINE] < last + 1e-6)
+    if seen.sum() < FEWEST or not bins.any():
         what = f"{angle[0]:g}° to {angle[-1]:g}° at {wavelength:g} Å, {seen.sum()} of {len(angle)} points in the range"
         raise ValueError(
             f"got a pattern from {what}, expected at least {FEWEST} points that overlap the range from {START:g}° to "
             f"{END:g}° at {WAVELENGTH} Å; measure there, and check that angles are 2θ in degrees and the wavelength"
         )
     angle, ours, counts = angle[seen], ours[seen], counts[seen] - counts[seen].min()
-    if not counts.any():
-        raise ValueError("got a constant intensity, expected peaks; check that the second column is the intensity")
     counts = counts * (1 + np.cos(np.radians(ours)) ** 2) / (1 + np.cos(np.radians(angle)) ** 2)
-    edges = START + STEP / FINE * np.arange(BINS * FINE + 1)
-    fine = np.union1d(ours, np.clip(edges, ours[0], ours[-1]))
+    fine = np.union1d(ours, np.clip(edges, first, last))
     height = np.interp(fine, ours, counts)
     area = np.concatenate([[0], np.cumsum(np.diff(fine) * (height[1:] + height[:-1]) / 2)])
-    steps = np.diff(np.interp(edges, fine, area))
-    whole = (edges[:-1] >= ours[0]) & (edges[1:] <= ours[-1])
-    steps = np.where(whole, steps, 0.0)
-    steps[whole] -= _background(steps[whole])
-    return _normalized(np.maximum(steps.reshape(BINS, FINE).sum(1), 0.0))
+    whole = np.repeat(bins, FINE)
+    steps = np.diff(np.interp(edges, fine, area))[whole]
+    lines = (steps - _background(steps)).reshape(-1, FINE).sum(1)
+    noise = np.sqrt(np.mean(lines[lines < 0] ** 2)) if (lines < 0).any() else 0.0
+    if not lines.max() > CLEAR * max(noise, QUIET * steps.max()):
+        raise ValueError(
+            "got intensities in which no line stands out of noise and background, expected lines; check that the "
+            "second column is the intensity, or measure longer"
+        )
+    pattern = np.full(BINS, np.nan)
+    pattern[bins] = lines / lines.max()
+    return pattern
 
 
 def _background(counts: np.ndarray) -> np.ndarray:
     """The smooth curve amid the noise: what is above it by more than the noise below it hardly weighs (arPLS)."""
     count = len(counts)
-    if count < FINE:
-        return np.zeros(count)
     bands = np.zeros((3, count))  # of the second differences' square
     for row, places in ((2, (1.0, 4.0, 1.0)), (1, (-2.0, -2.0)), (0, (1.0,))):
         for k, value in enumerate(places):
@@ -253,7 +283,7 @@ def _background(counts: np.ndarray) -> np.ndarray:
         smooth = solveh_banded(np.vstack([bands[:2], bands[2] + weights]), weights * counts)
         off = counts - smooth
         under = off[off <= 0]
-        noise = max(under.std(), QUIET * counts.max())
+        noise = max(under.std(), QUIET * counts.max(), 1e-300)
         weights = expit(-2 * (off - 2 * noise + under.mean()) / noise)
     return smooth
 

@@ -126,7 +126,8 @@ class AnomalyModel(Model):
             reported: formation energies in eV/atom, NaN where none are known; without them there is no `residual`.
 
         Returns:
-            Formation energy and hull distance in eV/atom, and an `Anomaly` for each mode.
+            Formation energy and hull distance in eV/atom, and an `Anomaly` for each mode; NaN and no flag for the
+            novelty of crystals whose structure is not known.
         """
         found = self.property.table(rows)
         judged = {"supervised_tail": self._tail(found, anions), "novelty": self._novelty(rows)}

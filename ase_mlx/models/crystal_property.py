@@ -1,8 +1,8 @@
 """Properties of whole crystals from their descriptors, each with its error bar: an ensemble of attenuated networks.
 
-Descriptors come in blocks: composition, structure and, for models with diffraction, the powder pattern. Each set of
-blocks that may be known has an ensemble of its own, calibrated by itself; a crystal with a structure and no pattern
-gets the numbers of a model without diffraction.
+Descriptors come in blocks: composition, structure and, for models with diffraction, the powder pattern. Crystals of
+known structure, those with a pattern alone and those with neither have an ensemble each, calibrated by itself. Where
+the structure is known its pattern says nothing new, and is not looked at.
 
 Source: ours; the network as in `nn.hyper`, the ensemble after B. Lakshminarayanan et al., NeurIPS 30 (2017).
 """
@@ -36,6 +36,9 @@ FARTHEST = 5.0
 VOLUMES = (1.5, 2000.0)
 """Å³ per atom; beyond these a cell is in other units, or empty."""
 
+WAYS = {"structure": (0, 1), "pattern": (0, 2), "composition": (0,)}
+"""Blocks that the ensembles see, by what is known; the first that fits a crystal is asked."""
+
 SPARE = 1
 """Inputs that are always zero, after the others: shipped weights have a place for one."""
 
@@ -47,8 +50,8 @@ CLOSEST = 0.5
 class CrystalPropertyConfig:
     """Sizes of the networks (dimensionless), what they predict, the elements that they were made for.
 
-    `attenuation` None learns λ; `diffraction` adds a block of the powder pattern, and lets it or the structure be
-    missing; `descriptors` is the version of their definition.
+    `attenuation` None learns λ; `diffraction` adds a block of the powder pattern, and lets the structure be missing;
+    `descriptors` is the version of their definition.
 
     Source: ours.
     """
@@ -78,19 +81,24 @@ class CrystalPropertyConfig:
         return (STRUCTURE, len(NAMES) - STRUCTURE, *([len(PATTERN)] if self.diffraction else []))
 
     @property
-    def ways(self) -> tuple[tuple[int, ...], ...]:
-        """Places of the blocks that each ensemble sees: with the structure, the pattern, or both."""
-        return ((0, 1), (0, 2), (0, 1, 2)) if self.diffraction else ((0, 1),)
+    def names(self) -> tuple[str, ...]:
+        """Names of the descriptors of all blocks."""
+        return (*NAMES, *PATTERN)[: sum(self.blocks)]
 
-    def columns(self, way: int) -> np.ndarray:
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Which of `WAYS` have an ensemble."""
+        return tuple(WAYS) if self.diffraction else ("structure",)
+
+    def columns(self, way: str) -> np.ndarray:
         """Places of the descriptors that this ensemble sees."""
         edges = np.cumsum((0, *self.blocks))
-        return np.concatenate([np.arange(edges[b], edges[b + 1]) for b in self.ways[way]])
+        return np.concatenate([np.arange(edges[b], edges[b + 1]) for b in WAYS[way]])
 
-    def groups(self, way: int) -> tuple[int, ...]:
+    def groups(self, way: str) -> tuple[int, ...]:
         """Sizes of the groups of descriptors that attention weighs in this ensemble; none without attention."""
-        sizes = [len(places) for places in GROUPS.values() if self.ways[way][1] == 1 or places[0] < STRUCTURE]
-        sizes += [self.blocks[2]] if 2 in self.ways[way] else []
+        sizes = [len(places) for places in GROUPS.values() if way == "structure" or places[0] < STRUCTURE]
+        sizes += [self.blocks[2]] if way == "pattern" else []
         return (*sizes[:-1], sizes[-1] + SPARE) if self.attention else ()
 
 
@@ -156,7 +164,7 @@ class CrystalProperty(Model):
                     for _ in range(config.members)
                 ]
             )
-            for way in range(len(config.ways))
+            for way in config.ways
             for _ in config.targets
         )
         self.register_buffer("center", torch.zeros(sum(config.blocks), dtype=torch.float64))
@@ -173,53 +181,67 @@ class CrystalProperty(Model):
             ValueError: an element that the model was not made for, or no physical crystal.
         """
         check_crystals(graph, self.elements)
-        return describe(graph, self.config.diffraction)
+        rows = describe(graph)
+        return np.column_stack([rows, np.full((len(rows), sum(self.config.blocks[2:])), np.nan)])
 
-    def described_pattern(self, numbers: ArrayLike, pattern: Float[np.ndarray, " bins"]) -> Float[np.ndarray, "1 n"]:
-        """Describe a crystal of unknown structure by its composition and powder pattern, as `table` takes it.
+    def described_sample(
+        self, numbers: ArrayLike, pattern: Float[np.ndarray, " bins"] | None = None
+    ) -> Float[np.ndarray, "1 n"]:
+        """Describe a crystal of unknown structure by composition and, where there is one, powder pattern.
 
         Args:
             numbers: atomic numbers of a formula unit or of any multiple of it (no unit).
             pattern: as `bin_pattern` and `powder_patterns` give it (dimensionless).
 
         Raises:
-            ValueError: an element that the model was not made for, or a model without diffraction.
+            ValueError: no atomic numbers, an element that the model was not made for, a pattern that was not measured
+                over the angles that count, or a model without diffraction.
         """
         if not self.config.diffraction:
-            raise ValueError("got a pattern for a model without diffraction; train one with diffraction = true")
-        kinds = np.asarray(numbers, dtype=np.int64)
+            raise ValueError("got no structure for a model that needs one; train a model with diffraction = true")
+        kinds = np.asarray(numbers)
+        if kinds.ndim != 1 or not len(kinds) or not np.issubdtype(kinds.dtype, np.integer):
+            raise ValueError(
+                f"got {numbers!r}, expected the atomic numbers of a formula unit; `Atoms('BaTiO3').numbers` gives them"
+            )
+        kinds = kinds.astype(np.int64)
         check_numbers(kinds, self.elements)
-        composition = composition_descriptors(fractions_of(kinds, np.zeros(len(kinds), dtype=int), 1))
-        seen = describe_patterns(np.asarray(pattern, dtype=np.float64)[None], composition)
-        return np.column_stack([composition, np.full((1, self.config.blocks[1]), np.nan), seen])
+        parts = [composition_descriptors(fractions_of(kinds, np.zeros(len(kinds), dtype=int), 1))]
+        parts += [np.full((1, size), np.nan) for size in self.config.blocks[1:]]
+        if pattern is not None:
+            parts[2] = describe_patterns(np.asarray(pattern, dtype=np.float64)[None], parts[0])
+        return np.column_stack(parts)
 
     def ways(self, rows: Float[np.ndarray, "crystals n"]) -> Int[np.ndarray, " crystals"]:
-        """Say which ensemble is asked for each crystal (a place in `config.ways`): blocks with NaN are missing.
+        """Say which ensemble is asked for each crystal (a place in `config.ways`): blocks of NaN are missing.
 
         Raises:
-            ValueError: another number of descriptors, or a missing block where the model needs it.
+            ValueError: another number of descriptors, some of a block missing, or a block that the model needs.
         """
         blocks = self.config.blocks
         if rows.ndim != 2 or rows.shape[1] != sum(blocks):
-            raise ValueError(f"got {rows.shape[-1]} descriptors, expected {sum(blocks)}; take them from `described`")
-        parts = np.split(np.isfinite(rows), np.cumsum(blocks)[:-1], axis=1)
-        known = np.column_stack([part.all(1) for part in parts])
+            raise ValueError(
+                f"got descriptors of shape {rows.shape}, expected (crystals, {sum(blocks)}); take them from `described`"
+            )
+        parts = np.split(rows, np.cumsum(blocks)[:-1], axis=1)
+        known = np.column_stack([np.isfinite(part).all(1) for part in parts])
+        missing = np.column_stack([np.isnan(part).all(1) for part in parts])
         found = np.full(len(rows), -1)
-        for k, way in enumerate(self.config.ways):
-            found[(known == [b in way for b in range(len(blocks))]).all(1)] = k
+        for k, way in reversed(list(enumerate(self.config.ways))):
+            found[known[:, WAYS[way]].all(1)] = k
+        found[~(known | missing).all(1)] = -1
         if (found < 0).any():
             raise ValueError(
-                f"got {int((found < 0).sum())} crystals with descriptors that are no numbers, expected all of them: "
-                "only a model with diffraction can do without the structure or the pattern, and none without both"
+                f"got {int((found < 0).sum())} crystals with descriptors that are no numbers, expected all of them; "
+                "a model with diffraction can do without a whole block (structure, pattern), no other without any"
             )
         return found
 
-    def without_others(self, rows: Float[np.ndarray, "crystals n"], way: int) -> Float[np.ndarray, "crystals n"]:
-        """Leave out the blocks (NaN; units stay) that the ensemble at this place of `config.ways` does not see."""
-        columns = self.config.columns(way)
-        return np.where(np.isin(np.arange(rows.shape[1]), columns), rows, np.nan)
+    def without_others(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[np.ndarray, "crystals n"]:
+        """Leave out the blocks (NaN; units stay) that this ensemble does not see."""
+        return np.where(np.isin(np.arange(rows.shape[1]), self.config.columns(way)), rows, np.nan)
 
-    def inputs(self, rows: Float[np.ndarray, "crystals n"], way: int) -> Float[Tensor, "crystals features"]:
+    def inputs(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[Tensor, "crystals features"]:
         """Standardise the descriptors that this ensemble sees, and cut them where they are far out (dimensionless)."""
         x = (torch.from_numpy(np.asarray(rows, dtype=np.float64)) - self.center.cpu()) / self.scale.cpu()
         x = x[:, self.config.columns(way)].clamp(-FARTHEST, FARTHEST)
@@ -231,9 +253,9 @@ class CrystalProperty(Model):
         ways, weight = self.ways(rows), self.networks[target].stacked[0]
         mean, noise, variance = torch.zeros(3, self.config.members, len(rows), dtype=torch.float64)
         terms = torch.zeros(*mean.shape, rows.shape[1], dtype=torch.float64)
-        for way in range(len(self.config.ways)):
-            places, columns = np.flatnonzero(ways == way), self.config.columns(way)
-            network = self.networks[way * len(self.config.targets) + target]
+        for k, way in enumerate(self.config.ways):
+            places, columns = np.flatnonzero(ways == k), self.config.columns(way)
+            network = self.networks[k * len(self.config.targets) + target]
             for start in range(0, len(places), ROWS):
                 now = places[start : start + ROWS]
                 block = self.inputs(rows[now], way).to(weight)

@@ -109,16 +109,26 @@ def test_a_measured_pattern_may_take_the_place_of_a_structure():
     model = train_anomaly(known.take(np.arange(40)), known.take(np.arange(40, 60)), AnomalyConfig(sizes, 1, 8), fit)
     frame = described(table().iloc[40:60].reset_index(drop=True), model.double())[["numbers", "descriptors", "problem"]]
     assert len(frame.descriptors[0]) == sum(sizes.blocks)
-    frame.at[3, "descriptors"] = model.property.without_others(frame.descriptors[3][None], 1)[0]
+    frame.at[3, "descriptors"] = model.property.without_others(known.rows[43:44], "pattern")
     (tail,) = screen([frame], model, Screening("supervised_tail"))
     assert tail.problem.isna().all() and np.isfinite(tail.anomaly_score).all()
     assert not set(tail.top_descriptors[3]) & set(NAMES[STRUCTURE:])
     (novel,) = screen([frame], model, Screening("novelty"))
     assert list(novel.problem[novel.problem.notna()].index) == [3] and novel.anomaly_score.isna().sum() == 1
     assert novel.problem[3].startswith("got no structure, expected one: novelty is that of structures; ask")
-    frame.at[3, "descriptors"] = frame.descriptors[3][:9]
+    assert tail.top_descriptors.map(len).eq(5).all()
+    frame.at[3, "descriptors"], frame.at[4, "descriptors"] = known.rows[43, :9], known.rows[43:46]
+    frame.at[5, "descriptors"] = np.where(np.arange(known.rows.shape[1]) == STRUCTURE, np.nan, known.rows[45])
     (tail,) = screen([frame], model, Screening("supervised_tail"))
-    assert tail.problem[3] == f"got 9 descriptors, expected {sum(sizes.blocks)}; take them from `described`"
+    assert list(tail.problem[tail.problem.notna()].index) == [3, 4, 5]
+    expected = f"got descriptors of shape (1, 9), expected (crystals, {sum(sizes.blocks)}); take them from `described`"
+    assert tail.problem[3] == expected
+    assert tail.problem[5].startswith("got 1 crystals with descriptors that are no numbers")
+    no_structure = model.property.without_others(known.rows[40:], "composition")
+    frame = frame.assign(descriptors=list(no_structure))
+    (tail,) = screen([frame], model, Screening("supervised_tail"))
+    (novel,) = screen([frame], model, Screening("novelty"))
+    assert tail.problem.isna().all() and novel.problem.notna().all()
 
 
 def test_residual_knows_which_energies_were_changed():

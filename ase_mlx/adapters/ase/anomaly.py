@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_mlx.adapters.ase.job import Value
-from ase_mlx.descriptors import CUTOFF, NAMES
+from ase_mlx.descriptors import CUTOFF
 from ase_mlx.graph import from_atoms
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.pretrained import load
@@ -48,7 +48,7 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
         Value(float(novelty.score[0]), float(novelty.std[0]), "dimensionless", "members"),
         Value(100 * float(novelty.probability[0]), None, "%"),
         bool(novelty.flagged[0]),
-        tuple(NAMES[k] for k in order),
+        tuple(found.config.property.names[k] for k in order),
     )
 
 

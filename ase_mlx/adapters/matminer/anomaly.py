@@ -138,10 +138,11 @@ class AnomalyFeaturizer(Batched):
         scores = np.round(np.column_stack([found.score, found.std, found.probability]), DIGITS).tolist()
         table = [[*row, bool(flag)] for row, flag in zip(scores, found.flagged, strict=True)]
         if self.top:
-            terms = np.round(model.contributions(rows, self.mode, reported)[:, : len(NAMES)], DIGITS)
+            terms = np.round(model.contributions(rows, self.mode, reported), DIGITS)
             order = np.argsort(-terms, axis=1, kind="stable")[:, : self.top]
+            names = model.config.property.names
             for row, values, places in zip(table, terms, order, strict=True):
-                row += [part for place in places for part in (NAMES[place], float(values[place]))]
+                row += [part for place in places for part in (names[place], float(values[place]))]
         return table
 
 

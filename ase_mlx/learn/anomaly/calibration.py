@@ -32,24 +32,18 @@ def calibrate_property(model: CrystalProperty, val: Crystals) -> None:
 
     Args:
         model: trained.
-        val: crystals with the targets in eV/atom, of which no network has seen one.
-
-    Raises:
-        ValueError: fewer than two crystals with a target.
+        val: crystals, all blocks of descriptors known, with the targets in eV/atom; no network has seen one.
 
     Source: ours.
     """
     model.std_scale.fill_(1.0)
     targets = model.config.targets
-    for way in range(len(model.config.ways)):
+    for j, way in enumerate(model.config.ways):
         found = model.table(model.without_others(val.rows, way))
         for k, name in enumerate(targets):
             z = (val.properties[name] - found[name]) / found.std[name]
-            z = z[np.isfinite(z)]
-            if len(z) < 2:
-                raise ValueError(f"got {len(z)} validation crystals with a {name}, expected at least 2")
-            scale, freedom = fit_student(z, float(model.freedom[k]) if way else None)
-            model.std_scale[way * len(targets) + k], model.freedom[k] = scale, freedom
+            scale, freedom = fit_student(z[np.isfinite(z)], float(model.freedom[k]) if j else None)
+            model.std_scale[j * len(targets) + k], model.freedom[k] = scale, freedom
 
 
 def fit_student(z: Float[np.ndarray, " n"], freedom: float | None = None) -> tuple[float, float]:

@@ -160,11 +160,11 @@ def run_training(
 
 
 def _all_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dict[str, Any]]:
-    """Errors with all that is known, and for models with diffraction those with a block missing too."""
+    """Errors where structures are known, and for models with diffraction where they are not."""
     table = property_errors(model, crystals)
-    for way, what in enumerate(("without pattern", "without structure")) if model.config.diffraction else ():
+    for way in model.config.ways[1:]:
         less = replace(crystals, rows=model.without_others(crystals.rows, way))
-        table |= {f"{name} {what}": found for name, found in property_errors(model, less).items()}
+        table |= {f"{name} from {way}": found for name, found in property_errors(model, less).items()}
     return table
 
 

@@ -16,15 +16,11 @@ import pandas as pd
 from ase_mlx.data.tables import DESCRIBED, has_descriptors
 from ase_mlx.descriptors import NAMES, anion_classes
 from ase_mlx.descriptors.composition import anion_class, fractions_of
-from ase_mlx.descriptors.diffraction import PATTERN
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
 from ase_mlx.models.anomaly import AnomalyModel, Mode
 from ase_mlx.models.crystal_property import ROWS, check_crystals
 from ase_mlx.models.model import check_numbers
-
-DESCRIPTORS = (*NAMES, *PATTERN)
-"""What `top_descriptors` are taken from."""
 
 DIGITS = 6
 """Decimals that are kept: double precision makes them the same on every engine."""
@@ -70,8 +66,8 @@ def screen(
     """Score the crystals of data frames.
 
     Args:
-        frames: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`, or as `described` gives them; where a
-            column `problem` has text, that row is passed on.
+        frames: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`, or as `described` gives them, where blocks
+            that are not known may be NaN; where a column `problem` has text, that row is passed on.
         model: in double precision, so that results do not depend on how rows are grouped.
         wanted: the mode.
         keep: further columns of the input to hand on.
@@ -148,7 +144,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
                     waiting.append(check_crystals(graph_of(*values), model.elements))
                 else:
                     row, anion = _row(values[1], model), _anion(values[0], model)
-                    rows.append(row[None])
+                    rows.append(row)
                     anions.append(anion)
                 places.append(place)
             except (ValueError, TypeError, OverflowError) as error:
@@ -160,8 +156,8 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
 
 
 def _row(descriptors, model: AnomalyModel) -> np.ndarray:
-    row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64)
-    model.property.ways(row.reshape(1, -1))
+    row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64).reshape(1, -1)
+    model.property.ways(row)
     return row
 
 
@@ -212,8 +208,8 @@ def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screenin
         table[name][places] = np.round(value, DIGITS)
     terms = np.round(model.contributions(found.rows, wanted.mode, reported), DIGITS)
     order = np.argsort(-terms, axis=1, kind="stable")[:, :TOP]
-    members = np.round(predicted.members[energy], DIGITS)
+    members, names = np.round(predicted.members[energy], DIGITS), model.config.property.names
     for k, place in enumerate(places):
-        lists["top_descriptors"][place] = [DESCRIPTORS[i] for i in order[k]]
+        lists["top_descriptors"][place] = [names[i] for i in order[k]]
         lists["top_contributions"][place] = terms[k, order[k]].tolist()
         lists["members"][place] = members[:, k].tolist()

@@ -5,6 +5,7 @@ Source: ours; Laplace's approximation as in H. Ritter et al., ICLR (2018).
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -41,32 +42,39 @@ def train_property(
         progress: called with (target, epoch, epochs).
 
     Raises:
-        ValueError: no crystals with a target, or some whose descriptors are not all known.
+        ValueError: fewer than two crystals with a target, or some whose descriptors are not all known.
 
     Source: see the module.
     """
     fit = fit or TableFit()
     torch.manual_seed(fit.seed)
     model = CrystalProperty(config)
-    if broken := int((~np.isfinite(train.rows)).any(1).sum()):
-        raise ValueError(
-            f"got {broken} training crystals with descriptors that are no numbers, expected numbers; leave them out"
-        )
+    _check("training", train, config)
+    _check("validation", val, config)
     _standardise(model, train)
     for k, name in enumerate(config.targets):
         values = train.properties[name][np.isfinite(train.properties[name])]
-        if len(values) < 2:
-            raise ValueError(f"got {len(values)} training crystals with a {name}, expected at least 2")
         model.target_center[k], model.target_scale[k] = values.mean(), values.std() or 1.0
-    for j, network in enumerate(model.networks):
-        way, k = divmod(j, len(config.targets))
-        name, x = config.targets[k], model.inputs(train.rows, way).float()
+    for network, (way, (k, name)) in zip(model.networks, product(config.ways, enumerate(config.targets)), strict=True):
+        what, x = name if len(config.ways) == 1 else f"{name} from {way}", model.inputs(train.rows, way).float()
         target = (train.properties[name] - float(model.target_center[k])) / float(model.target_scale[k])
         known = np.flatnonzero(np.isfinite(target))
-        report = None if progress is None else lambda done, total, name=name: progress(name, done, total)
+        report = None if progress is None else lambda done, total, what=what: progress(what, done, total)
         _fit_one(network, x[known], torch.from_numpy(target[known]).float(), fit, report)
     calibrate_property(model.eval(), val)
     return model
+
+
+def _check(part: str, crystals: Crystals, config: CrystalPropertyConfig) -> None:
+    if broken := int((~np.isfinite(crystals.rows)).any(1).sum()):
+        raise ValueError(
+            f"got {broken} {part} crystals with descriptors that are no numbers, expected numbers; leave them out"
+        )
+    for name in config.targets:
+        if (count := int(np.isfinite(crystals.properties[name]).sum())) < 2:
+            raise ValueError(
+                f"got {count} {part} crystals with a {name}, expected at least 2; add some, or leave the target out"
+            )
 
 
 def _fit_one(network: Ensemble, x: Tensor, target: Tensor, fit: TableFit, report) -> None:

@@ -106,9 +106,9 @@ def test_a_card_tells_what_a_missing_block_costs():
     known = describe_crystals(table().iloc[:120], ("formation_energy",), diffraction=True)
     model, info = run_training(config, "", None, (known, np.repeat(["train", "val", "test"], 40)), write=False)
     name, test = "formation_energy", known.take(np.arange(80, 120))
-    assert list(info["errors"]) == [name, f"{name} without pattern", f"{name} without structure"]
-    off = test.properties[name] - model.table(model.without_others(test.rows, 1))[name]
-    assert info["errors"][f"{name} without structure"]["mae"] == pytest.approx(1e3 * np.abs(off).mean())
+    assert list(info["errors"]) == [name, f"{name} from pattern", f"{name} from composition"]
+    off = test.properties[name] - model.table(model.without_others(test.rows, "pattern"))[name]
+    assert info["errors"][f"{name} from pattern"]["mae"] == pytest.approx(1e3 * np.abs(off).mean())
 
 
 def test_wrong_reports_are_counted_and_measured():

@@ -13,7 +13,7 @@ from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import property_errors, reliability
 from ase_mlx.learn.anomaly.train import train_property
 from ase_mlx.learn.files import load_model, parameters_equal, save_model
-from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
+from ase_mlx.models.crystal_property import WAYS, CrystalProperty, CrystalPropertyConfig
 from ase_mlx.quantities import SYMBOLS
 
 TRAIN, VAL = np.arange(220), np.arange(220, 300)
@@ -97,11 +97,12 @@ def seen():
     return known, trained(known=known, diffraction=True)
 
 
-def test_diffraction_may_be_missing_and_so_may_the_structure():
+def test_what_is_known_says_which_ensemble_is_asked():
     known, model = seen()
     assert model.config.blocks == (STRUCTURE, len(NAMES) - STRUCTURE, len(PATTERN))
-    ways = [model.without_others(known.rows[VAL], way) for way in range(3)]
+    ways = [model.without_others(known.rows[VAL], way) for way in WAYS]
     assert [set(model.ways(rows)) for rows in ways] == [{0}, {1}, {2}]
+    assert set(model.ways(known.rows)) == {0}
     found = [model.table(rows) for rows in ways]
     for a, b in itertools.combinations(found, 2):
         assert np.abs(a["formation_energy"] - b["formation_energy"]).max() > 1e-3
@@ -112,57 +113,83 @@ def test_diffraction_may_be_missing_and_so_may_the_structure():
     np.testing.assert_array_equal(mixed.std["formation_energy"], expected)
 
 
-def test_a_missing_pattern_leaves_the_model_without_diffraction():
+def test_structures_get_the_numbers_of_a_model_without_diffraction():
     known, model = seen()
-    rows = known.rows[VAL]
-    found, alone = model.table(model.without_others(rows, 0)), trained()
-    expected = alone.table(rows[:, : len(NAMES)])
-    np.testing.assert_array_equal(found["formation_energy"], expected["formation_energy"])
-    np.testing.assert_array_equal(found.std["formation_energy"], expected.std["formation_energy"])
+    row, alone = table().iloc[7], trained()
+    expected = alone.table(known.rows[VAL][:, : len(NAMES)])
+    for rows in (known.rows[VAL], model.without_others(known.rows[VAL], "structure")):
+        found = model.table(rows)
+        np.testing.assert_array_equal(found["formation_energy"], expected["formation_energy"])
+        np.testing.assert_array_equal(found.std["formation_energy"], expected.std["formation_energy"])
     assert model.half_width("formation_energy") == alone.half_width("formation_energy")
+    graph = graph_of(row.lattice, row.numbers, row.frac_coords)
+    assert model(graph)["formation_energy"] == alone(graph)["formation_energy"]
 
 
-@pytest.mark.parametrize("way, blind", [(0, slice(len(NAMES), None)), (1, slice(STRUCTURE, len(NAMES)))])
-def test_what_is_missing_contributes_nothing(way, blind):
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_missing_contributes_nothing(way):
     known, model = seen()
     rows = model.without_others(known.rows[VAL], way)
     terms = model.contributions(rows, "formation_energy")
-    assert not terms[:, blind].any()
+    assert terms.shape == rows.shape and len(model.config.names) == rows.shape[1]
+    assert not terms[np.isnan(rows)].any()
     rest = model.table(rows)["formation_energy"] - terms.sum(1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-5)
 
 
-def test_every_set_of_blocks_is_calibrated():
+@pytest.mark.parametrize("way", WAYS)
+def test_every_ensemble_is_calibrated(way):
     known, model = seen()
-    for way in range(3):
-        held = known.take(VAL)
-        held = dataclasses.replace(held, rows=model.without_others(held.rows, way))
-        assert property_errors(model, held)["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
+    held = known.take(VAL)
+    held = dataclasses.replace(held, rows=model.without_others(held.rows, way))
+    assert property_errors(model, held)["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
 
 
-def test_a_formula_with_a_pattern_is_described_as_the_crystal_is():
+def test_a_sample_is_described_as_the_crystal_is():
     known, model = seen()
     row = table().iloc[7]
-    graph = graph_of(row.lattice, row.numbers, row.frac_coords)
-    found = model.described_pattern(np.repeat(row.numbers, 2), powder_patterns(graph)[0])
-    np.testing.assert_allclose(found, model.without_others(known.rows[7:8], 1), atol=1e-12)
-    with pytest.raises(ValueError, match="got a pattern for a model without diffraction; train one"):
-        trained().described_pattern(row.numbers, powder_patterns(graph)[0])
-    with pytest.raises(ValueError, match="expected 128 intensities each; take them from `powder_patterns`"):
-        model.described_pattern(row.numbers, np.ones(17))
-    unknown = min(set(range(1, 95)) - set(model.elements))
+    pattern = powder_patterns(graph_of(row.lattice, row.numbers, row.frac_coords))[0]
+    found = model.described_sample(np.repeat(row.numbers, 2), pattern)
+    np.testing.assert_allclose(found, model.without_others(known.rows[7:8], "pattern"), atol=1e-12)
+    found = model.described_sample(row.numbers)
+    np.testing.assert_allclose(found, model.without_others(known.rows[7:8], "composition"), atol=1e-12)
+
+
+def test_samples_that_cannot_be_described_are_named():
+    model, unknown = seen()[1], min(set(range(1, 95)) - set(seen()[1].elements))
+    with pytest.raises(ValueError, match="got no structure for a model that needs one; train a model with diffraction"):
+        trained().described_sample([8, 8])
+    for numbers in ([], 8, [8.5, 8.0], ["O"], [[8]]):
+        with pytest.raises(ValueError, match=r"expected the atomic numbers of a formula unit; `Atoms"):
+            model.described_sample(numbers)
     with pytest.raises(ValueError, match=SYMBOLS[unknown]):
-        model.described_pattern([unknown, 8, 8], powder_patterns(graph)[0])
+        model.described_sample([unknown, 8, 8])
+    with pytest.raises(ValueError, match="expected 128 intensities each; take them from `powder_patterns`"):
+        model.described_sample([8, 8], np.ones(17))
 
 
-def test_a_composition_alone_or_a_torn_training_set_is_refused():
+def test_torn_blocks_are_refused():
     known, model = seen()
-    rows = known.rows[VAL].copy()
-    rows[0, STRUCTURE:] = np.nan
-    with pytest.raises(ValueError, match="1 crystals with descriptors that are no numbers.* none without both"):
-        model.table(rows)
-    with pytest.raises(ValueError, match="got 220 training crystals with descriptors that are no numbers"):
-        trained(known=dataclasses.replace(known, rows=model.without_others(known.rows, 1)), diffraction=True)
+    for place, value in ((0, np.nan), (STRUCTURE, np.nan), (STRUCTURE, np.inf), (-1, np.nan)):
+        rows = known.rows[VAL].copy()
+        rows[0, place] = value
+        with pytest.raises(ValueError, match="got 1 crystals with descriptors that are no numbers.* a whole block"):
+            model.table(rows)
+
+
+def test_a_torn_table_is_refused_before_training():
+    known, _ = seen()
+    torn = known.rows.copy()
+    torn[0, -1] = np.nan
+    broken = dataclasses.replace(known, rows=torn)
+    with pytest.raises(ValueError, match="got 1 training crystals with descriptors that are no numbers"):
+        trained(known=broken, diffraction=True)
+    sizes = CrystalPropertyConfig(TARGETS, known.elements, **SMALL, diffraction=True)
+    with pytest.raises(ValueError, match="got 1 validation crystals with descriptors that are no numbers"):
+        train_property(known.take(TRAIN), broken, sizes, TableFit(1))
+    energies = {name: np.full(len(known), np.nan) for name in TARGETS}
+    with pytest.raises(ValueError, match="got 0 validation crystals with a formation_energy.* at least 2; add some"):
+        train_property(known.take(TRAIN), dataclasses.replace(known, properties=energies), sizes, TableFit(1))
 
 
 def test_without_diffraction_nothing_may_be_missing(model):
@@ -170,7 +197,7 @@ def test_without_diffraction_nothing_may_be_missing(model):
     rows[1, -1] = np.nan
     with pytest.raises(ValueError, match="no numbers"):
         model.table(rows)
-    with pytest.raises(ValueError, match="got 3 descriptors, expected 136"):
+    with pytest.raises(ValueError, match=r"got descriptors of shape \(2, 3\), expected \(crystals, 136\)"):
         model.table(rows[:, :3])
 
 
