@@ -51,8 +51,8 @@ REDUCED = np.linspace(0.2, 1.6, 9)
 BLUR = 0.05
 """Reduced scattering vectors over which a line passes a place: more than lines are broad or a zero is off."""
 
-LATEST = 10.0
-"""Degrees; patterns that begin later are refused. One crystal in thirty has 5 % of its intensity before."""
+LATEST = 10.5
+"""Degrees; patterns that begin later are refused. One crystal in thirty has 5 % of its intensity before 10°."""
 
 PATTERN = tuple(f"intensity below {place:.2f}" for place in REDUCED[:-1])
 """Descriptors of a pattern. How broad lines are changes them little."""
@@ -201,19 +201,15 @@ def describe_patterns(
     reduced = PLACES * np.cbrt(volume)[:, None]
     needed = (reduced < places[-1] + BLUR) & (np.arange(BINS) >= (LATEST - START) / STEP)
     for k in np.flatnonzero((needed & np.isnan(patterns)).any(1))[:1]:
-        measured, asked = (_range(bins) for bins in (~np.isnan(patterns[k]), needed[k]))
+        measured, last = np.flatnonzero(~np.isnan(patterns[k])), START + STEP * (np.flatnonzero(needed[k])[-1] + 1)
+        first, end = (START + STEP * (measured[[0, -1]] + [0, 1])) if len(measured) else (np.nan, np.nan)
         raise ValueError(
-            f"got a pattern {measured}, expected one {asked} of 2θ with Cu Kα for this composition; measure there, or "
-            "do without the pattern"
+            f"got a pattern from {first:g} to {end:g}°, expected one from {LATEST:g} to {last:g}° of 2θ with Cu Kα for "
+            "this composition; measure there, or do without the pattern"
         )
     passed = 0.5 + 0.5 * erf((places[:, None] - reduced[:, None]) / (np.sqrt(2) * BLUR))
     below = (passed * np.nan_to_num(patterns)[:, None]).sum(2)
     return np.where(below[:, -1:] > 0, below[:, :-1] / np.where(below[:, -1:] > 0, below[:, -1:], 1), 0.0)
-
-
-def _range(bins: np.ndarray) -> str:
-    where = np.flatnonzero(bins)
-    return f"from {START + STEP * where[0]:g} to {START + STEP * (where[-1] + 1):g}°" if len(where) else "of no bin"
 
 
 def bin_pattern(

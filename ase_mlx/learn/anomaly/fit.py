@@ -74,10 +74,10 @@ def fit_ensemble(
     if size < 2:
         raise ValueError(f"got a table of {rows} rows, expected at least 2 to train on")
     random = torch.Generator().manual_seed(config.seed)
-    steps = config.epochs * (rows // size)
+    steps = max(config.epochs * (rows // size), 2)
     optimizer = torch.optim.AdamW(_groups(ensemble, config.weight_decay, undecayed), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+        optimizer, config.learning_rate, total_steps=steps, pct_start=0.1 if steps > 10 else 1.5 / steps
     )
     rank, workers = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 

@@ -168,6 +168,14 @@ def test_samples_that_cannot_be_described_are_named():
         model.described_sample([8, 8], np.ones(17))
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 10, 11])
+def test_few_steps_are_enough_to_train(epochs):
+    known = crystals()
+    sizes = CrystalPropertyConfig(("formation_energy",), known.elements, **SMALL)
+    model = train_property(known.take(TRAIN), known.take(VAL), sizes, TableFit(epochs, batch_size=1000))
+    assert np.isfinite(model.table(known.rows[:3])["formation_energy"]).all()
+
+
 def test_torn_blocks_are_refused():
     known, model = seen()
     for place, value in ((0, np.nan), (STRUCTURE, np.nan), (STRUCTURE, np.inf), (-1, np.nan)):
