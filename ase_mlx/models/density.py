@@ -123,7 +123,7 @@ class Density(nn.Module):
         self.register_buffer("std_tail", torch.tensor(1.959964))
         degrees = torch.repeat_interleave(torch.arange(config.l_max + 1), 2 * torch.arange(config.l_max + 1) + 1)
         self.register_buffer("degrees", degrees, persistent=False)
-        self.register_load_state_dict_post_hook(lambda module, _: module.refresh())
+        self.register_load_state_dict_post_hook(_tabulate_anew)
 
     def _apply(self, fn, recurse=True):
         """Keep the atoms in float64: their electrons are counted to 1e-10."""
@@ -252,6 +252,10 @@ class Density(nn.Module):
         if free:
             out[:, 0] += self.atoms[species].to(out)
         return out
+
+
+def _tabulate_anew(density: Density, _: object) -> None:
+    density.refresh()
 
 
 def reference_atom(

@@ -1,4 +1,7 @@
+import copy
 import json
+import multiprocessing
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +67,30 @@ def test_charges_are_a_result_of_ase(aluminium):
     pair = Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)], calculator=Calculator("al"))
     with pytest.raises(PropertyNotImplementedError, match="grid that fills"):
         pair.get_charges()
+
+
+@pytest.mark.parametrize("name", ["al", "sigesn"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["deepcopy", "pickle"]
+)
+def test_copies_of_models_with_a_density(name, duplicate):
+    atoms = bulk({"al": "Al", "sigesn": "Si"}[name])
+    calculator = Calculator(name)
+    twin = duplicate(calculator)
+    assert twin.get_potential_energy(atoms) == calculator.get_potential_energy(atoms)
+    assert (twin.get_pseudo_density(atoms) == calculator.get_pseudo_density(atoms)).all()
+    model = am.load(name)
+    points = am.grid(atoms, spacing=0.5)
+    found, again = am.predict(model, atoms, at=points), am.predict(duplicate(model), atoms, at=points)
+    assert (found["density"] == again["density"]).all()
+    assert (found.std["density"] == again.std["density"]).all()
+
+
+def test_processes_of_their_own_get_the_same_energies(aluminium):
+    aluminium.calc = Calculator("al")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (energy,) = pool.map(Atoms.get_potential_energy, [aluminium])
+    assert energy == aluminium.get_potential_energy()
 
 
 def test_calculator_says_what_it_lacks(model):
