@@ -10,7 +10,6 @@ import lzma
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 PLENTY = 64 * 2**20
 """Bytes that any packed file may hold."""
@@ -18,7 +17,7 @@ PLENTY = 64 * 2**20
 RATIO = 200
 """Bytes that a packed file may hold a byte of its own, beyond `PLENTY`: text of numbers packs to a third or a tenth."""
 
-_PACKED: dict[bytes, Callable[[Path], BinaryIO]] = {
+_PACKED: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ\x00": lzma.open,
     b"BZh": bz2.open,
@@ -80,7 +79,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def unpacked(path: str | Path, plenty: int = PLENTY) -> Iterator[BinaryIO]:
+def unpacked(path: str | Path, plenty: int = PLENTY) -> Iterator[io.BufferedIOBase]:
     """Open a file for its bytes, unpacked where it begins as gzip, xz or bzip2 does, whatever its name.
 
     Raises:
@@ -103,7 +102,7 @@ def unpacked(path: str | Path, plenty: int = PLENTY) -> Iterator[BinaryIO]:
 class _Bounded(io.RawIOBase):
     """A stream that ends in a sentence where it is a flood."""
 
-    def __init__(self, stream: BinaryIO, path: Path, plenty: int):
+    def __init__(self, stream: io.BufferedIOBase, path: Path, plenty: int):
         self.stream, self.path, self.size = stream, path, path.stat().st_size
         self.limit = max(plenty, RATIO * self.size)
 
