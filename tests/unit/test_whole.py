@@ -1,12 +1,15 @@
 import errno
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from ase_mlx import whole
+from ase_mlx.whole.results import MANIFEST
 
 
 def test_a_file_is_replaced_in_one_step_and_nothing_is_left(tmp_path):
@@ -96,3 +99,105 @@ def test_folders_of_others_are_never_replaced(tmp_path):
             (part / "mark").write_text(content)
         assert (tmp_path / "store" / "mark").read_text() == content
     assert sorted(os.listdir(tmp_path)) == ["foreign", "store"]
+
+
+def test_files_that_belong_together_change_together(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(IsADirectoryError):
+        whole.write_together({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+    assert os.listdir(tmp_path) == ["b"]
+    whole.write_together({tmp_path / "a": b"1", tmp_path / "c": b"2"})
+    assert (tmp_path / "a").read_bytes() + (tmp_path / "c").read_bytes() == b"12"
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST}
+
+
+def test_a_folder_holds_the_results_of_one_call_and_what_is_not_ours(tmp_path):
+    names = ("r.csv", "a.png", "s/x", "b.png")
+    (tmp_path / "notes").write_text("mine")
+    with whole.whole_results(tmp_path, names) as part:
+        for name in names[:3]:
+            whole.write_text(part / name, "first")
+        assert files(tmp_path).keys() - {"notes"} == {f"{part.name}/{name}" for name in names[:3]}
+    assert files(tmp_path) == {"notes": "mine", "r.csv": "first", "a.png": "first", "s/x": "first"}
+    with whole.whole_results(tmp_path, names) as part:
+        whole.write_text(part / "r.csv", "second")
+    assert files(tmp_path) == {"notes": "mine", "r.csv": "second"} and not (tmp_path / "s").exists()
+    with pytest.raises(KeyError), whole.whole_results(tmp_path, names) as part:
+        whole.write_text(part / "a.png", "third")
+        raise KeyError
+    assert files(tmp_path) == {"notes": "mine", "r.csv": "second"}
+
+
+def test_files_that_no_call_wrote_are_never_replaced(tmp_path):
+    (tmp_path / "r.csv").write_text("mine")
+    with (
+        pytest.raises(FileExistsError, match=r"r\.csv that no earlier call wrote.*move them away"),
+        whole.whole_results(tmp_path, ("r.csv",)),
+    ):
+        pass
+    (tmp_path / "deep").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "deep" / MANIFEST).write_text(json.dumps({"files": ["../victim", str(victim)]}))
+    with whole.whole_results(tmp_path / "deep", ("x",)) as part:
+        whole.write_text(part / "x", "1")
+    assert files(tmp_path) == {"r.csv": "mine", "victim": "mine", "deep/x": "1"}
+
+
+def test_errors_in_a_folder_of_results_name_the_place_that_was_asked_for(tmp_path):
+    with whole.whole_results(tmp_path / "out", ()) as part:
+        (part / "x").write_text("")
+        with pytest.raises(OSError, match=f"could not write '{tmp_path}/out/x/y'"):
+            whole.write_text(part / "x" / "y", "")
+
+
+HOLD = """
+import sys, time
+from ase_mlx import whole
+with whole.sole(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["folder", "file.xyz"])
+def test_one_process_at_a_time_and_the_dead_hold_nothing(tmp_path, name):
+    target = tmp_path / name
+    if name == "folder":
+        target.mkdir()
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(target)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError, match="another process is writing"), whole.sole(target):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with whole.sole(target):
+        pass
+    assert os.listdir(tmp_path) == (["folder"] if name == "folder" else [])
+
+
+def test_scratch_folders_of_the_dead_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = "import os; from ase_mlx import whole\nwith whole.scratch_folder('work'): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9 and len(os.listdir(tmp_path)) == 1
+    with whole.scratch_folder("work") as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_limit_on_the_size_of_files_is_seen_before_the_work(tmp_path):
+    code = (
+        "import resource, sys; from ase_mlx import whole\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: whole.check_file(sys.argv[1], 5000)\n"
+        "except OSError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, text=True)
+    assert "x' (File too large); this process may not write files of that size" in run.stdout
+    assert os.listdir(tmp_path) == []

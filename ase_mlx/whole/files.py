@@ -1,9 +1,4 @@
-"""Files and folders that are written whole or not at all.
-
-What is written goes into a temporary neighbour of its target (a name that nobody can foretell, made anew, so that no
-link is followed), is flushed to the disk and takes the target's place in one step. A process that dies leaves its
-neighbour behind; the next one that writes the same target removes it. Two processes that write one target at once
-leave what one of them wrote, never a mixture. No existing folder is ever deleted unless the caller knows it as its own.
+"""Files and folders that take their place in one step.
 
 Source: ours.
 """
@@ -11,12 +6,15 @@ Source: ours.
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 
 _REMEDY = {
     errno.ENOSPC: "free some space or name another place",
@@ -29,7 +27,16 @@ _REMEDY = {
     errno.EEXIST: "a part of this path is a file; name another place",
     errno.EISDIR: "name a file",
     errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EFBIG: "this process may not write files of that size (ulimit -f): raise the limit or name another place",
+    errno.ENOTEMPTY: "another process wrote it at this moment; look at its result",
+    errno.ELOOP: "it is a loop of links; name another place",
 }
+
+_PROBED = 1 << 24
+"""Bytes that are taken from the disk for a moment, to see quotas and limits that the count of free space hides."""
+
+_STAGED = re.compile(r"/\.results\.[0-9a-f]{8}-[0-9a-f]{8}-\d+-[0-9a-f]{12}\.part")
+"""Between a folder and the name that a result will have in it."""
 
 
 @contextmanager
@@ -45,26 +52,30 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     _refuse_folder(path)
-    with _sentences(path):
-        folder = path.parent if not path.exists() or path.is_file() else Path(os.environ.get("TMPDIR", "/tmp"))
+    with sentences(path):
+        folder = Path(tempfile.gettempdir()) if _device(path) else path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        part = _neighbour(folder / path.name)
+        part = neighbour(folder / path.name)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        with _sentences(path):
+        with sentences(path):
             yield part
-            _flush(part)
-            if path.exists() and not path.is_file():
-                with part.open("rb") as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target)
-            else:
-                if path.exists():
-                    os.chmod(part, path.stat().st_mode & 0o777)
-                os.replace(part, path)
-                _flush(folder)
+            flush(part)
+            _take_place(part, path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _take_place(part: Path, path: Path) -> None:
+    if _device(path):
+        with part.open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    else:
+        if path.exists():
+            os.chmod(part, path.stat().st_mode & 0o777)
+        os.replace(part, path)
+        flush(path.parent)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -90,6 +101,33 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all are on the disk before the first one takes its place.
+
+    Raises:
+        OSError: as `whole_file`; the old files are untouched.
+
+    Source: ours.
+    """
+    parts: dict[Path, Path] = {}
+    try:
+        for path, data in contents.items():
+            _refuse_folder(path)
+            with sentences(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                parts[path] = neighbour(path)
+                with open(parts[path], "xb") as stream:
+                    stream.write(data)
+                flush(parts[path])
+        for path, part in parts.items():
+            with sentences(path):
+                _take_place(part, path)
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_folder(path: str | Path, ours: Callable[[Path], bool]) -> Iterator[Path]:
     """Lend a temporary folder that takes the target's place when the block ends well.
@@ -103,23 +141,41 @@ def whole_folder(path: str | Path, ours: Callable[[Path], bool]) -> Iterator[Pat
     """
     path = Path(path)
     _refuse_foreign(path, ours)
-    with _sentences(path):
+    with sentences(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = _neighbour(path)
+        part = neighbour(path)
         part.mkdir()
     try:
-        with _sentences(path):
+        with sentences(path):
             yield part
             for file in part.rglob("*"):
-                _flush(file)
+                flush(file)
             _refuse_foreign(path, ours)
-            old = _neighbour(path) if path.exists() else None
+            old = neighbour(path) if path.exists() else None
             if old:
                 os.rename(path, old)
             os.rename(part, path)
-            _flush(path.parent)
+            flush(path.parent)
             if old:
                 shutil.rmtree(old)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """Lend an empty folder among the temporary ones of the system; what dead processes left there is removed first.
+
+    Raises:
+        OSError: there is no place for it.
+
+    Source: ours.
+    """
+    with sentences(Path(tempfile.gettempdir())):
+        part = neighbour(Path(tempfile.gettempdir()) / name)
+        part.mkdir(mode=0o700)
+    try:
+        yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -134,9 +190,8 @@ def check_file(path: str | Path, size: int = 0) -> None:
     """
     path = Path(path)
     _refuse_folder(path)
-    if path.exists() and not path.is_file():
-        return  # a device or a pipe
-    check_folder(path.parent, size)
+    if not _device(path):
+        _check(path, path.parent, size)
 
 
 def check_folder(folder: str | Path, size: int = 0) -> None:
@@ -147,16 +202,33 @@ def check_folder(folder: str | Path, size: int = 0) -> None:
 
     Source: ours.
     """
-    folder = Path(folder)
-    with _sentences(folder):
+    _check(Path(folder), Path(folder), size)
+
+
+def _check(target: Path, folder: Path, size: int) -> None:
+    with sentences(target):
         if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
+            raise NotADirectoryError(errno.ENOTDIR, "its folder is a file" if folder != target else "it is a file")
         folder.mkdir(parents=True, exist_ok=True)
-        probe = _neighbour(folder / "probe")
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        probe.unlink()
         if (free := shutil.disk_usage(folder).free) < size:
             raise OSError(errno.ENOSPC, f"{free / 1e6:.1f} MB are free, {size / 1e6:.1f} MB are needed")
+        probe = neighbour(folder / "probe")
+        descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            if size > 0:
+                os.posix_fallocate(descriptor, 0, min(size, _PROBED))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENODEV):  # file systems that cannot do it
+                raise
+        finally:
+            os.close(descriptor)
+            probe.unlink()
+
+
+def _device(path: Path) -> bool:
+    """Whether this is no place for a file, but something to write into: a device, a pipe, /dev/stdout."""
+    inside = path.parts[:2] in (("/", "dev"), ("/", "proc")) and path.parts[:3] != ("/", "dev", "shm")
+    return path.exists() and (inside or not S_ISREG(path.stat().st_mode))
 
 
 def _refuse_folder(path: Path) -> None:
@@ -176,8 +248,11 @@ def _refuse_foreign(path: Path, ours: Callable[[Path], bool]) -> None:
         raise FileExistsError(errno.EEXIST, f"got {str(path)!r}, which exists and is no folder: name another one")
 
 
-def _neighbour(path: Path) -> Path:
-    """A new hidden name beside the target; what dead processes of this machine left there is removed first."""
+def neighbour(path: Path) -> Path:
+    """Give a new hidden name beside the target; what dead processes of this machine left there is removed first.
+
+    Source: ours.
+    """
     host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     stem = f".{path.name[:80]}.{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-{host}-"
     for left in path.parent.iterdir():
@@ -196,7 +271,11 @@ def _lives(pid: str) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Bring a file or a folder's list of names to the disk.
+
+    Source: ours.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -208,8 +287,15 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _sentences(path: Path) -> Iterator[None]:
-    """Errors of the operating system on the way to a target name it, its cause and what to do."""
+def sentences(path: Path) -> Iterator[None]:
+    """Let errors of the operating system on the way to a target name it, its cause and what to do.
+
+    Raises:
+        OSError: of the kind that came, in a sentence.
+
+    Source: ours.
+    """
+    path = Path(_STAGED.sub("", str(path)))
     try:
         yield
     except OSError as error:
