@@ -14,7 +14,7 @@ class EnsembleEMT(EMT):
         self.member_calls = 0
 
     def get_property(self, name, atoms=None, allow_calculation=True):
-        if name in ("energy_members", "forces_members", "energy_std", "forces_std"):
+        if name in ("energy_members", "forces_members", "stress_members", "energy_std", "forces_std"):
             members = self._members(name.split("_")[0], atoms)
             return members if name.endswith("members") else members.std(axis=0, ddof=1)
         if name == "distance":
@@ -30,6 +30,7 @@ class EnsembleEMT(EMT):
             copy.set_cell(atoms.cell * scale, scale_atoms=False)
             copy.positions *= scale
             copy.calc = EMT()
-            factor = strength if name == "energy" else strength * scale
-            values.append(factor * (copy.get_potential_energy() if name == "energy" else copy.get_forces()))
+            factor = strength * {"energy": 1, "forces": scale, "stress": scale**3}[name]
+            value = copy.get_potential_energy() if name == "energy" else copy.calc.get_property(name, copy)
+            values.append(factor * value)
         return np.array(values)

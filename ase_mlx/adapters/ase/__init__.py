@@ -3,13 +3,17 @@
 Source: ours.
 """
 
-__all__ = ["Calculator"]
+__all__ = ["Calculator", "Elastic", "elastic"]
 
 
 def __getattr__(name: str):
-    """Load the calculator, and torch with it, when it is first asked for."""
+    """Load the calculator or a job, and torch with it, when it is first asked for."""
     if name == "Calculator":
         from .calculator import Calculator
 
         return Calculator
+    if name in ("Elastic", "elastic"):
+        from . import elastic_constants
+
+        return getattr(elastic_constants, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
