@@ -1,9 +1,10 @@
 """Elastic constants as arrays: symmetry, relaxed ions, moduli, stability, velocities of sound.
 
-Tensors are 6×6 matrices in Voigt's order xx yy zz yz xz xy, the strain of shear in engineering convention (γ = 2 ε), any
-number of them along leading axes.
+Tensors are 6×6 matrices in Voigt's order xx yy zz yz xz xy, the strain of shear in engineering convention (γ = 2 ε),
+any number of them along leading axes.
 
-Source: J. F. Nye, Physical Properties of Crystals (1985), chapter VIII; D. C. Wallace, Thermodynamics of Crystals (1972).
+Source: J. F. Nye, Physical Properties of Crystals (1985), chapter VIII; D. C. Wallace, Thermodynamics of Crystals
+    (1972).
 """
 
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def symmetrised(tensor: Tensor, rotations: Float[np.ndarray, "operations 3 3"]) 
     """Project a stiffness (any unit) onto those that a point group leaves alone and that equal their transpose.
 
     Args:
-        tensor: stiffness.
+        tensor: stiffness, any unit.
         rotations: the group's orthogonal matrices, dimensionless, which turn column vectors.
 
     Returns:
@@ -106,8 +107,8 @@ def relaxed_ions(
     Returns:
         The stiffness in eV/Å³, and the Hessian's eigenvalues without the three of translation, ascending, in eV/Å².
 
-    Source: D. C. Wallace, Thermodynamics of Crystals (1972), section 7; X. Wu, D. Vanderbilt and D. R. Hamann, Phys. Rev.
-        B 72, 035105 (2005), eq. 35.
+    Source: D. C. Wallace, Thermodynamics of Crystals (1972), section 7; X. Wu, D. Vanderbilt and D. R. Hamann,
+        Phys. Rev. B 72, 035105 (2005), eq. 35.
     """
     atoms = hessian.shape[-2]
     if atoms == 1:
@@ -151,7 +152,7 @@ def moduli(tensor: Tensor) -> Moduli:
 
 
 def stiffness_eigenvalues(tensor: Tensor) -> Float[np.ndarray, "*members 6"]:
-    """Stiffnesses in GPa of the six strains that cause no other stress, ascending; a stable crystal has none below zero.
+    """Stiffnesses in GPa of the six strains that cause no other stress, ascending; none is negative in a stable crystal.
 
     They do not depend on the axes, unlike those of Voigt's matrix: shear components are scaled by √2 (Kelvin).
 
@@ -172,9 +173,9 @@ def sound_velocities(
         directions: of any length, dimensionless.
 
     Returns:
-        Velocities in km/s; negative where a wave is unstable.
+        Velocities in km/s (10 THz Å); negative where a wave is unstable.
 
-    Source: J. F. Nye, Physical Properties of Crystals (1985); D. C. Wallace, Thermodynamics of Crystals (1972), section 3.
+    Source: D. C. Wallace, Thermodynamics of Crystals (1972), section 3.
     """
     unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     christoffel = np.einsum("...ijkl,dj,dl->...dik", full_tensor(tensor), unit, unit, optimize=True)

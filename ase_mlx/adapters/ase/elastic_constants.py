@@ -207,14 +207,15 @@ def _residual(atoms: Atoms, calculator) -> list[str]:
     stress = property_or_none(calculator, "stress", atoms)
     if stress is None:
         raise ValueError(
-            f"Elastic constants are derivatives of the stress, got a calculator without one ({type(calculator).__name__})."
+            "Elastic constants are derivatives of the stress, got a calculator without one "
+            f"({type(calculator).__name__})."
         )
     largest = np.abs(stress).max() * EV_PER_A3_IN_GPA
     if largest < RESIDUAL_STRESS:
         return []
     return [
-        f"The cell feels up to {largest:.3g} GPa: the constants are those between stress and strain of a crystal held by "
-        "force. Use relax=True."
+        f"The cell feels up to {largest:.3g} GPa: the constants are those between stress and strain of a crystal held "
+        "by force. Use relax=True."
     ]
 
 
@@ -295,8 +296,8 @@ def _at_strain(atoms: Atoms, calculator, hessian: np.ndarray, symmetry: _Symmetr
     tensors, wells = relaxed_ions(clamped, coupling, hessian, atoms.get_volume())
     if wells.shape[-1] and wells[0, 0] < SOFTEST:
         raise ValueError(
-            f"The ions are not at a minimum: a motion of theirs has the curvature {wells[0, 0]:.3g} eV/Å². Follow it first "
-            '(phonons with on_imaginary="follow").'
+            f"The ions are not at a minimum: a motion of theirs has the curvature {wells[0, 0]:.3g} eV/Å². Follow it "
+            'first (phonons with on_imaginary="follow").'
         )
     return symmetrised(tensors, symmetry.rotations), symmetrised(clamped, symmetry.rotations)
 
