@@ -152,7 +152,7 @@ def moduli(tensor: Tensor) -> Moduli:
 
 
 def stiffness_eigenvalues(tensor: Tensor) -> Float[np.ndarray, "*members 6"]:
-    """Stiffnesses in GPa of the six strains that cause no other stress, ascending; none is negative in a stable crystal.
+    """Stiffnesses in GPa of the six strains that cause no other stress, ascending; all positive in a stable crystal.
 
     They do not depend on the axes, unlike those of Voigt's matrix: shear components are scaled by √2 (Kelvin).
 
