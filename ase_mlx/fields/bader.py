@@ -4,6 +4,7 @@ Source: Yu and Trinkle, J. Chem. Phys. 134, 064111 (2011), weights; Tang, Sanvil
 Matter 21, 084204 (2009), near-grid; Henkelman, Arnaldsson and Jónsson, Comput. Mater. Sci. 36, 354 (2006), on-grid.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull, Voronoi
 
+from ase_mlx.graph.lattice import minimum_image, reduced
+from ase_mlx.graph.lattice import steps as lattice_steps
+
 _jit = numba.njit(cache=True, error_model="numpy")
 _UNKNOWN, _VACUUM = -1, -2
 
@@ -19,6 +23,13 @@ METHODS = ("weight", "near-grid", "on-grid")
 
 VACUUM = 1e-6
 """e/Å³; points below belong to no atom."""
+
+
+FAR = 0.5
+"""Å; the maximum of an atom is nearer to it than this."""
+
+LEAST_HELD = 1e-3
+"""Share of the electrons that maxima far from atoms hold, above which the user is told."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,11 @@ class BaderCharges:
 
 
 def _facets(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours of a grid point across the facets of its Voronoi cell, and area over distance (Å) of each."""
-    offsets = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    """Neighbours of a grid point across the facets of its Voronoi cell, and area over distance (Å) of each.
+
+    The steps between grid points are a short basis, of which two each way are enough.
+    """
+    offsets = lattice_steps(3, 2)
     cells = Voronoi(offsets @ steps)
     centre, found = len(offsets) // 2, []
     for pair, corners in zip(cells.ridge_points, cells.ridge_vertices, strict=True):
@@ -102,46 +116,44 @@ def _flow(rho, order, offsets, share, basin, maxima, charge, points):
 
 
 @_jit
-def _uphill(rho, i, j, k, weight):
+def _uphill(rho, i, j, k, around, weight):
     """The neighbour to which the density rises most steeply, or the point itself."""
     n1, n2, n3 = rho.shape
     best, bi, bj, bk = 0.0, i, j, k
-    for a in range(-1, 2):
-        for b in range(-1, 2):
-            for c in range(-1, 2):
-                x, y, z = (i + a) % n1, (j + b) % n2, (k + c) % n3
-                slope = (rho[x, y, z] - rho[i, j, k]) * weight[a + 1, b + 1, c + 1]
-                if slope > best:
-                    best, bi, bj, bk = slope, x, y, z
+    for f in range(len(around)):
+        x, y, z = (i + around[f, 0]) % n1, (j + around[f, 1]) % n2, (k + around[f, 2]) % n3
+        slope = (rho[x, y, z] - rho[i, j, k]) * weight[f]
+        if slope > best:
+            best, bi, bj, bk = slope, x, y, z
     return bi, bj, bk
 
 
 @_jit
-def _gradient(rho, i, j, k, metric, out):
-    """Gradient in grid steps along the cell vectors, zero along an axis on which the point is the highest."""
+def _gradient(rho, i, j, k, axes, metric, out):
+    """Gradient in short steps of the grid, zero along an axis on which the point is the highest."""
     n1, n2, n3 = rho.shape
     here = rho[i, j, k]
-    up = (rho[(i + 1) % n1, j, k], rho[i, (j + 1) % n2, k], rho[i, j, (k + 1) % n3])
-    down = (rho[(i - 1) % n1, j, k], rho[i, (j - 1) % n2, k], rho[i, j, (k - 1) % n3])
     for a in range(3):
         out[a] = 0.0
     for b in range(3):
-        if up[b] <= here and down[b] <= here:
+        up = rho[(i + axes[b, 0]) % n1, (j + axes[b, 1]) % n2, (k + axes[b, 2]) % n3]
+        down = rho[(i - axes[b, 0]) % n1, (j - axes[b, 1]) % n2, (k - axes[b, 2]) % n3]
+        if up <= here and down <= here:
             continue
-        slope = 0.5 * (up[b] - down[b])
+        slope = 0.5 * (up - down)
         for a in range(3):
             out[a] += metric[a, b] * slope
 
 
 @_jit
-def _near_step(rho, i, j, k, metric, weight, rest, direction):
+def _near_step(rho, i, j, k, axes, metric, around, weight, rest, direction):
     """One step along the gradient, rounded to the grid; what rounding leaves is carried along in `rest`."""
     n1, n2, n3 = rho.shape
-    _gradient(rho, i, j, k, metric, direction)
+    _gradient(rho, i, j, k, axes, metric, direction)
     size = max(abs(direction[0]), abs(direction[1]), abs(direction[2]))
     if size < 1e-30:
         rest[:] = 0.0
-        return _uphill(rho, i, j, k, weight)
+        return _uphill(rho, i, j, k, around, weight)
     step = np.zeros(3, np.int64)
     for a in range(3):
         exact = direction[a] / size
@@ -149,12 +161,13 @@ def _near_step(rho, i, j, k, metric, weight, rest, direction):
         rest[a] += exact - whole
         more = round(rest[a])
         rest[a] -= more
-        step[a] = int(whole + more)
+        for b in range(3):
+            step[b] += int(whole + more) * axes[a, b]
     return (i + step[0]) % n1, (j + step[1]) % n2, (k + step[2]) % n3
 
 
 @_jit
-def _climb(rho, i, j, k, metric, weight, near_grid, basin, settled, path, seen, mark):
+def _climb(rho, i, j, k, axes, metric, around, weight, near_grid, settled, path, seen, mark):
     """Follow the density upwards to a maximum or to a settled point; the path is in `path`, its end is returned."""
     rest, direction, count = np.zeros(3), np.zeros(3), 0
     while True:
@@ -162,12 +175,12 @@ def _climb(rho, i, j, k, metric, weight, near_grid, basin, settled, path, seen, 
         seen[i, j, k] = mark
         count += 1
         if near_grid:
-            x, y, z = _near_step(rho, i, j, k, metric, weight, rest, direction)
+            x, y, z = _near_step(rho, i, j, k, axes, metric, around, weight, rest, direction)
             if seen[x, y, z] == mark:
                 rest[:] = 0.0
-                x, y, z = _uphill(rho, i, j, k, weight)
+                x, y, z = _uphill(rho, i, j, k, around, weight)
         else:
-            x, y, z = _uphill(rho, i, j, k, weight)
+            x, y, z = _uphill(rho, i, j, k, around, weight)
         if (x == i and y == j and z == k) or count == path.shape[0]:
             return count, i, j, k
         if settled[x, y, z]:
@@ -178,7 +191,7 @@ def _climb(rho, i, j, k, metric, weight, near_grid, basin, settled, path, seen, 
 
 
 @_jit
-def _assign(rho, metric, weight, near_grid, basin, maxima):
+def _assign(rho, axes, metric, around, weight, near_grid, basin, maxima):
     """Give every point the number of its maximum; on the grid all points of a path share it."""
     n1, n2, n3 = rho.shape
     path = np.empty((4 * (n1 + n2 + n3), 3), np.int64)
@@ -190,7 +203,9 @@ def _assign(rho, metric, weight, near_grid, basin, maxima):
             for k in range(n3):
                 if basin[i, j, k] != _UNKNOWN:
                     continue
-                count, x, y, z = _climb(rho, i, j, k, metric, weight, near_grid, basin, settled, path, seen, mark)
+                count, x, y, z = _climb(
+                    rho, i, j, k, axes, metric, around, weight, near_grid, settled, path, seen, mark
+                )
                 mark += 1
                 if basin[x, y, z] == _UNKNOWN:
                     if found == maxima.shape[0]:
@@ -208,7 +223,7 @@ def _assign(rho, metric, weight, near_grid, basin, maxima):
 
 
 @_jit
-def _refine(rho, metric, weight, basin, maxima, found):
+def _refine(rho, axes, metric, around, weight, basin, maxima, found):
     """Climb again from all points at the surface of a basin; returns how many changed."""
     n1, n2, n3 = rho.shape
     path = np.empty((4 * (n1 + n2 + n3), 3), np.int64)
@@ -221,11 +236,9 @@ def _refine(rho, metric, weight, basin, maxima, found):
                 mine = basin[i, j, k]
                 if mine == _VACUUM:
                     continue
-                for a in range(-1, 2):
-                    for b in range(-1, 2):
-                        for c in range(-1, 2):
-                            if basin[(i + a) % n1, (j + b) % n2, (k + c) % n3] != mine:
-                                surface[i, j, k] = True
+                for a, b, c in around:
+                    if basin[(i + a) % n1, (j + b) % n2, (k + c) % n3] != mine:
+                        surface[i, j, k] = True
     for m in range(found):
         surface[maxima[m, 0], maxima[m, 1], maxima[m, 2]] = False
         settled[maxima[m, 0], maxima[m, 1], maxima[m, 2]] = True
@@ -234,7 +247,7 @@ def _refine(rho, metric, weight, basin, maxima, found):
         for j in range(n2):
             for k in range(n3):
                 if surface[i, j, k]:
-                    _, x, y, z = _climb(rho, i, j, k, metric, weight, True, basin, settled, path, seen, mark)
+                    _, x, y, z = _climb(rho, i, j, k, axes, metric, around, weight, True, settled, path, seen, mark)
                     mark += 1
                     if basin[x, y, z] != basin[i, j, k]:
                         basin[i, j, k] = basin[x, y, z]
@@ -264,6 +277,8 @@ def bader(
     Raises:
         ValueError: arrays of different shapes, an unknown method.
 
+    Warns where maxima far from all atoms (0.5 Å) hold more than a thousandth of the electrons.
+
     Source: those of the module.
     """
     climbed = density if reference is None else reference
@@ -274,6 +289,7 @@ def bader(
         )
     rho = np.ascontiguousarray(climbed, dtype=np.float64)
     steps = np.asarray(cell, dtype=np.float64) / np.array(rho.shape)[:, None]
+    short, axes = reduced(steps)
     basin = np.where(rho > VACUUM, _UNKNOWN, _VACUUM)
     maxima = np.empty((rho.size // 8 + 8, 3), dtype=np.int64)
     volume = abs(float(np.linalg.det(steps)))
@@ -282,9 +298,10 @@ def bader(
         order = order[rho.reshape(-1)[order] > VACUUM]
         charge = np.ascontiguousarray(density, dtype=np.float64).reshape(-1) * volume
         points = np.full(rho.size, volume)
-        found = _flow(rho, order, *_facets(steps), basin, maxima, charge, points)
+        offsets, share = _facets(short)
+        found = _flow(rho, order, offsets @ axes, share, basin, maxima, charge, points)
     else:
-        found = _followed(rho, steps, method == "near-grid", basin, maxima)
+        found = _followed(rho, short, axes, method == "near-grid", basin, maxima)
     if found < 0:
         raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
     at = tuple(maxima[:found].T)
@@ -298,19 +315,35 @@ def bader(
             np.bincount(labels, minlength=found) * volume,
         )
     atom, apart = _owners(density.shape, np.asarray(cell), positions, maxima[:found])
+    _warn_of_far_maxima(gathered[0], atom, apart)
     electrons, volumes = (np.bincount(atom, part, len(positions)) for part in gathered)
     return BaderCharges(electrons, volumes, basin, maxima[:found].copy(), atom, apart)
 
 
-def _followed(rho: np.ndarray, steps: np.ndarray, near_grid: bool, basin: np.ndarray, maxima: np.ndarray) -> int:
-    metric = np.linalg.inv(steps @ steps.T)
-    offsets = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1)
-    length = np.linalg.norm(offsets @ steps, axis=-1)
-    weight = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    found = _assign(rho, metric, weight, near_grid, basin, maxima)
+def _warn_of_far_maxima(electrons: np.ndarray, atom: np.ndarray, apart: np.ndarray) -> None:
+    far = apart > FAR
+    held = float(electrons[far].sum())
+    if held > LEAST_HELD * float(electrons.sum()):
+        warnings.warn(
+            f"got {int(far.sum())} of {len(far)} maxima of the density more than {FAR} Å from any atom (the farthest "
+            f"{apart.max():.2f} Å from atom {int(atom[apart.argmax()])}), with {held:.3g} of {electrons.sum():.6g} "
+            "electrons, which went to the nearest atom: these are no charges of atoms. A valence density has its "
+            "maxima on bonds: give `reference`, a density with its maxima at the nuclei (valence plus cores)",
+            stacklevel=3,
+        )
+
+
+def _followed(
+    rho: np.ndarray, short: np.ndarray, axes: np.ndarray, near_grid: bool, basin: np.ndarray, maxima: np.ndarray
+) -> int:
+    metric, around = np.linalg.inv(short @ short.T), lattice_steps(3)
+    around = around[np.abs(around).sum(1) > 0]
+    weight = 1 / np.linalg.norm(around @ short, axis=1)
+    where = axes, metric, around @ axes, weight
+    found = _assign(rho, *where, near_grid, basin, maxima)
     if near_grid and found >= 0:
         for _ in range(100):
-            if _refine(rho, metric, weight, basin, maxima, found) == 0:
+            if _refine(rho, *where, basin, maxima, found) == 0:
                 break
     return found
 
@@ -319,9 +352,7 @@ def _owners(
     shape: tuple[int, ...], cell: np.ndarray, positions: np.ndarray, maxima: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The atom nearest to each maximum, and how far it is (Å)."""
-    scaled = maxima / np.array(shape) - (positions @ np.linalg.inv(cell))[:, None]
-    nearest = scaled - np.round(scaled)
-    images = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 1, 1, 3)
-    apart = np.linalg.norm((nearest + images) @ cell, axis=-1).min(0)
-    atom = apart.argmin(0)
-    return atom, apart[atom, np.arange(len(maxima))]
+    places = (maxima / np.array(shape)) @ cell
+    apart = [np.linalg.norm(minimum_image(places - position, cell), axis=1) for position in positions]
+    atom = np.argmin(apart, axis=0)
+    return atom, np.min(apart, axis=0)

@@ -6,16 +6,22 @@ Source: Ihm, Zunger and Cohen, J. Phys. C 12, 4409 (1979).
 import numpy as np
 from jaxtyping import Float
 
+from ase_mlx.graph.lattice import minimum_image
+
 COULOMB = 14.399645
 """e²/(4π ε0) in eV Å."""
 
 
 def _squares(shape: tuple[int, int, int], cell: np.ndarray) -> np.ndarray:
-    """|G|² (1/Å²) of a real FFT, infinite at G = 0, whose term a neutralising background takes."""
+    """|G|² (1/Å²) of a real FFT, infinite at G = 0, whose term a neutralising background takes.
+
+    Of the waves that agree on the grid that of the smallest G counts, whichever vectors span the cell.
+    """
     reciprocal = 2 * np.pi * np.linalg.inv(cell).T
     first, second = (np.fft.fftfreq(n, 1 / n) for n in shape[:2])
     index = np.stack(np.meshgrid(first, second, np.arange(shape[2] // 2 + 1), indexing="ij"), -1)
-    square = np.square(index @ reciprocal).sum(-1)
+    waves = index.reshape(-1, 3) @ reciprocal
+    square = np.square(minimum_image(waves, reciprocal * np.array(shape)[:, None])).sum(-1).reshape(index.shape[:3])
     square[0, 0, 0] = np.inf
     return square
 

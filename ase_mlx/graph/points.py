@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from .lattice import reduced
+
 _FACTORS = (2, 3, 5, 7)
 
 
@@ -111,7 +113,7 @@ def near(
     Source: ours.
     """
     periodic = np.asarray(pbc, dtype=bool)
-    full = np.where(periodic[:, None], cell, _open_axes(cell, periodic))
+    full = _short_axes(np.asarray(cell, dtype=np.float64), periodic)
     scaled = np.linalg.solve(full.T, positions.T).T
     wrapped = positions - np.where(periodic, np.floor(scaled), 0) @ full
     inside = np.linalg.solve(full.T, points.T).T
@@ -130,9 +132,10 @@ def near(
     return image // len(shifts), point, moved[point] - images[image]
 
 
-def _open_axes(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
-    """Complete the periodic vectors by unit vectors that are perpendicular to them."""
+def _short_axes(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """A short basis of the periodic vectors, completed by unit vectors that are perpendicular to them."""
     full = np.where(periodic[:, None], cell, 0.0)
     basis = np.linalg.svd(full)[2][::-1]
     full[~periodic] = basis[: int((~periodic).sum())]
+    full[periodic] = reduced(cell[periodic])[0]
     return full

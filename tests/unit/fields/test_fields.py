@@ -8,6 +8,7 @@ from ase_mlx.fields import (
     hartree_energy,
     hartree_potential,
     hirshfeld,
+    hirshfeld_moments,
     isosurface,
     macroscopic_average,
     planar_average,
@@ -105,6 +106,79 @@ def test_bader_divides_everything_and_knows_its_atoms(method):
     assert density[~inside].sum() * point < 2e-5
     assert (found.distance < 0.15).all()
     assert sorted(found.atom) == [0, 1]
+
+
+SKEWED = np.array([[4.0, 0, 0], [0.3, 4.6, 0], [0.2, 0.5, 5.0]])
+SHEARS = ([[1, 0, 0], [5, 1, 0], [0, 0, 1]], [[1, 0, 0], [3, 1, 0], [-2, 4, 1]], [[0, 1, 0], [1, 7, -2], [0, -3, 1]])
+FCC = 3.0 * (1 - np.eye(3))
+"""Has several bases of one length."""
+
+
+def resampled(density, shear):
+    """The same points' values in the order of sheared cell vectors (all axes have one number of points)."""
+    n = len(density)
+    index = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1) @ np.array(shear) % n
+    return density[tuple(np.moveaxis(index, -1, 0))]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("cell", [SKEWED, FCC], ids=["skewed", "fcc"])
+def test_bader_of_the_same_points_is_the_same_in_any_cell(method, cell):
+    positions = np.array([[0.1, 0.15, 0.2], [0.6, 0.5, 0.55]]) @ cell
+    density = gaussians(positions, (0.55, 0.75), (3.0, 5.0), cell, (32, 32, 32))
+    plain = bader(density, cell, positions, method=method)
+    assert len(plain.maxima) == 2
+    if cell is SKEWED:
+        assert plain.electrons == pytest.approx([3.06, 4.94], abs=0.015)
+    for shear in SHEARS:
+        found = bader(resampled(density, shear), np.array(shear) @ cell, positions, method=method)
+        assert len(found.maxima) == 2
+        assert found.electrons == pytest.approx(plain.electrons, abs=1e-9 if method != "near-grid" else 2e-3)
+        assert found.volumes == pytest.approx(plain.volumes, rel=1e-9 if method != "near-grid" else 2e-3)
+        assert np.sort(found.distance) == pytest.approx(np.sort(plain.distance), abs=1e-9)
+
+
+def test_integrals_and_electrostatics_are_the_same_in_any_cell():
+    """Also near what is not periodic: along one axis or none."""
+    positions, electrons = np.array([[0.4, 0.8, 1.1], [2.7, 2.5, 2.9]]), (3.0, 5.0)
+    density = gaussians(positions, (0.35, 0.45), electrons, SKEWED, (32, 32, 32))
+    radius = np.arange(0, 4.001, 0.01)
+    free = {z: (radius, np.exp(-radius / w), 1.0) for z, w in ((11, 0.5), (17, 0.7))}
+    numbers = np.array([11, 17])
+    potential, energy = hartree_potential(density, SKEWED), hartree_energy(density, SKEWED)
+    spheres = sphere_integrals(density, SKEWED, positions, 1.6)
+    charges, dipoles = hirshfeld_moments(density, SKEWED, positions, numbers, free)
+    for shear in SHEARS:
+        cell, same = np.array(shear) @ SKEWED, resampled(density, shear)
+        assert hartree_potential(same, cell) == pytest.approx(resampled(potential, shear), abs=1e-6)
+        assert hartree_energy(same, cell) == pytest.approx(energy, rel=1e-9)
+        moved = positions + np.array([[2, -1, 3], [0, 4, -2]]) @ SKEWED
+        assert sphere_integrals(same, cell, moved, 1.6) == pytest.approx(spheres, rel=1e-9)
+        again = hirshfeld_moments(same, cell, moved, numbers, free)
+        assert again[0] == pytest.approx(charges, abs=1e-9)
+        assert again[1] == pytest.approx(dipoles, abs=1e-9)
+
+
+def test_hartree_energy_of_a_short_wave_in_a_sheared_cell():
+    """A wave that leaves the box of Miller indices of the sheared cell, by its closed form."""
+    cell, n = np.diag([4.0, 5.0, 6.0]), 16
+    fraction = np.arange(n) / n
+    wave = 0.1 * np.cos(2 * np.pi * (6 * fraction[:, None, None] + 5 * fraction[:, None] + 0 * fraction))
+    square = (2 * np.pi) ** 2 * ((6 / 4) ** 2 + (5 / 5) ** 2)
+    right = 0.5 * 4 * np.pi * 14.399645 / square * 0.1**2 / 2 * 120
+    assert hartree_energy(wave, cell) == pytest.approx(right, rel=1e-9)
+    for shear in SHEARS:
+        assert hartree_energy(resampled(wave, shear), np.array(shear) @ cell) == pytest.approx(right, rel=1e-9)
+
+
+def test_maxima_far_from_atoms_are_told_once():
+    cell = np.eye(3) * 6.0
+    positions = np.array([[2.0, 3, 3], [4.0, 3, 3]])
+    bond = gaussians([[3.0, 3, 3]], (0.5,), (2.0,), cell, (40, 40, 40))
+    for method in METHODS:
+        with pytest.warns(UserWarning, match=r"1 of 1 maxima .* 0.5 Å from any atom .*1.00 Å") as caught:
+            bader(bond, cell, positions, method=method)
+        assert len(caught) == 1
 
 
 def test_near_grid_has_no_bias_along_the_axes():

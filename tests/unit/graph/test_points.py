@@ -55,3 +55,17 @@ def test_pairs_of_points_and_atoms_are_all_there(atoms):
     assert len(i) == len(atom) > 0
     expected = sorted(zip(i, p, np.round(np.linalg.norm(every[i, p, s], axis=1), 8), strict=True))
     assert sorted(zip(atom, point, np.round(np.linalg.norm(vector, axis=1), 8), strict=True)) == expected
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, True, True)])
+def test_pairs_are_those_of_any_cell_vectors(pbc):
+    atoms, rng, shear = bulk("SiGe", "zincblende", a=5.5), np.random.default_rng(0), np.eye(3, dtype=int)
+    first, second = np.flatnonzero(pbc)[:2]
+    shear[first, second] = 9
+    points = rng.uniform(-4, 4, (30, 3))
+    both = []
+    for cell in (atoms.cell.array, shear @ atoms.cell.array):
+        atom, point, vector = near(points, atoms.positions, cell, np.array(pbc), 3.0)
+        both.append(sorted(zip(atom, point, np.round(vector, 8).tolist(), strict=True)))
+    assert both[0] == both[1]
+    assert len(both[0]) > 30
