@@ -16,6 +16,7 @@ from ase_mlx.fields import (
 )
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.fields.bader import METHODS, _facets
+from ase_mlx.graph.lattice import minimum_image
 
 CELL = np.array([[5.0, 0.3, 0.0], [0.2, 5.4, 0.1], [0.0, -0.4, 6.0]])
 SHAPE = (40, 42, 45)
@@ -261,6 +262,21 @@ def test_isosurface_of_a_bump_is_a_sphere(center):
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
     assert area == pytest.approx(4 * np.pi * 1.5**2, rel=0.01)
     assert at_positions(field, cell, vertices) == pytest.approx(np.exp(-0.5 * 1.5**2), rel=1e-3)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False)])
+@pytest.mark.parametrize("shear", [[[1, 0, 0], [5, 1, 0], [0, 0, 1]], [[1, 3, 0], [2, 7, 0], [0, 0, 1]]])
+def test_isosurface_in_a_sheared_cell_is_a_sphere(pbc, shear):
+    cell = np.array(shear) @ SKEWED
+    shape, center = (40, 40, 36), np.array([0.3, 0.2, 0.5]) @ SKEWED
+    away = minimum_image(grid_points(shape, cell) - center, cell)
+    field = np.exp(-np.square(away).sum(1)).reshape(shape)
+    vertices, triangles = isosurface(field, cell, float(np.exp(-(1.4**2))), pbc)
+    assert np.linalg.norm(minimum_image(vertices - center, cell), axis=1) == pytest.approx(1.4, abs=0.01)
+    a, b, c = vertices[triangles].transpose(1, 0, 2)
+    area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+    assert area == pytest.approx(4 * np.pi * 1.4**2, rel=0.01)
+    assert at_positions(field, cell, vertices) == pytest.approx(np.exp(-(1.4**2)), rel=0.02)
 
 
 def test_isosurface_of_a_level_that_is_not_there_is_refused():
