@@ -23,7 +23,7 @@ from ase_mlx.models.large import conditioned_structure
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
-__all__ = ["CoarseGridWarning", "WrittenDensity", "write_density", "write_restart"]
+__all__ = ["CoarseGridWarning", "WrittenDensity", "check_place", "write_density", "write_restart"]
 
 TOO_COARSE = 0.01
 """Electrons an atom that a grid may lose before they are restored, above which the user is told."""
@@ -90,13 +90,14 @@ def write_density(
     Raises:
         ValueError: an unknown format, a cell without volume, an unknown element, a model without a density, a dipole
             of a model point by point, of a charged structure, or along a periodic direction.
-        OSError: the disk refused; nothing half-written is left.
+        OSError: the disk refused, which is looked at first, or a folder is there that is no zarr array of ours;
+            nothing half-written is left.
 
     Source: ours.
     """
     start, path = time.monotonic(), Path(path)
-    volumetric.kind_of(path)
     points = grid(atoms, spacing if shape is None else None, shape)
+    check_place(path, points.shape, std, dtype)
     source: _Source
     if isinstance(model, PointDensity):
         source = _Points(model, atoms, points, std, charge, dipole)
@@ -109,13 +110,32 @@ def write_density(
     size = volumetric.write(path, atoms, points.shape, tally.planes)
     result = tally.result(path, size)
     if std:
-        result.std_path = path.with_name(f"{path.stem}_std{path.suffix}")
+        result.std_path = _std_path(path)
         spread = _Mean(source)
         result.bytes += volumetric.write(result.std_path, atoms, points.shape, spread.planes)
         result.mean_std = spread.total / len(points)
     result.seconds = time.monotonic() - start
     _warn(result, len(atoms))
     return result
+
+
+def check_place(path: str | Path, shape: tuple[int, int, int], std: bool = False, dtype: str = "float64") -> None:
+    """Look, before the work, whether `write_density` could write a density (e/Å³) of so many points.
+
+    Raises:
+        ValueError: an unknown format.
+        OSError: the place cannot be written, the disk has not that much space, or a folder is there that is no zarr
+            array of ours.
+
+    Source: ours.
+    """
+    path = Path(path)
+    for place in (path, _std_path(path)) if std else (path,):
+        volumetric.check(place, int(np.prod(shape)) * (1 + std), np.dtype(dtype).itemsize)  # space for both
+
+
+def _std_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_std{path.suffix}")
 
 
 def _warn(result: WrittenDensity, n_atoms: int) -> None:

@@ -44,6 +44,7 @@ from ase_mlx.learn.anomaly.screen import Screening, screen
 from ase_mlx.learn.anomaly.screen_job import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.learn.files import CARD, WEIGHTS, read_card
 from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.whole import sole
 
 JAVA = 17
 """The oldest version that Spark 4 runs on."""
@@ -139,10 +140,16 @@ def run_spark(
 
     Raises:
         RuntimeError: no Java, or Spark gave back another number of rows than it was given.
+        BlockingIOError: another process is screening into the folder.
 
     Source: ours.
     """
     size = rows or min(max(job.table.count // ROUNDS, SMALLEST), LARGEST)
+    with sole(job.out):
+        _run(job, master, progress, spark, size)
+
+
+def _run(job: Job, master: str, progress, spark: SparkSession | None, size: int) -> None:
     for leftover in job.work.glob(".spark-*"):
         shutil.rmtree(leftover)
     done, total = sum(last - first for first, last, _ in done_ranges(job)), job.table.count

@@ -9,6 +9,7 @@ import numpy as np
 
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
 from ase_mlx.phonons.accumulation import accumulated
+from ase_mlx.whole import whole_file
 
 
 def draw_conductivity(found, title: str, path: Path) -> None:
@@ -43,7 +44,8 @@ def draw_conductivity(found, title: str, path: Path) -> None:
                 ax.set(xscale="log", xlim=(carried.min() / 1.5, carried.max() * 1.5))
         _linewidths(axes[1, 1], modes, at)
         figure.suptitle(title, fontweight="bold")
-        figure.savefig(path)
+        with whole_file(path) as part:
+            figure.savefig(part)
         plt.close(figure)
 
 

@@ -6,6 +6,8 @@ Source: ours.
 import csv
 from pathlib import Path
 
+from ase_mlx.whole import whole_file
+
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
@@ -30,7 +32,7 @@ def write_results(found, name: str, folder: Path) -> dict:
     if found.kappa_std is not None:
         for row, std in zip(rows, found.kappa_std, strict=True):
             row["std"] = float(std[:3].mean())
-    with (folder / "kappa.csv").open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(folder / "kappa.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         bars = [] if found.kappa_std is None else ["std_W/(m K)"]
         table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_mlx.whole import whole_file
+
 MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
 PARTS = ("#c2410c", "#0f7b4d", "#8e44ad", "#b8860b", "#2a9d8f", "#b03060")
 """Colours of the elements' shares of a density of states."""
@@ -321,7 +323,8 @@ def _figure(path: Path, size: tuple[float, float]):
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)
         FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(path)
+        with whole_file(path) as part:
+            figure.savefig(part)
 
 
 def _diamonds(ax, x, y, color: str, label: str, size: float = 6.5) -> None:

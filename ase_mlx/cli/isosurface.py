@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_mlx.cli.figures import STYLE
+from ase_mlx.whole import whole_file
 
 LIGHT = np.array([0.35, -0.5, 0.8]) / np.linalg.norm([0.35, -0.5, 0.8])
 ATOM_RADIUS = 0.28  # Å
@@ -55,7 +56,8 @@ def draw_isosurface(path: Path, surface) -> None:
             bar = figure.colorbar(ScalarMappable(norm, shades), cax=side, extend="both")
             bar.set_label("standard deviation there (10⁻³ e/Å³)")
             bar.outline.set_visible(False)
-        figure.savefig(path)
+        with whole_file(path) as part:
+            figure.savefig(part)
         plt.close(figure)
 
 

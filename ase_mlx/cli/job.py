@@ -18,6 +18,7 @@ from time import perf_counter
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.report import write_json
+from ase_mlx.whole import whole_file
 
 COLUMNS = (
     "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
@@ -346,7 +347,7 @@ def write_table(path: Path, rows: list[dict], first: tuple[str, ...] = ()) -> No
 
     Source: ours.
     """
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, [*first, *COLUMNS], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.whole import whole_file
 
 LABELS = {
     "energy": "energy",
@@ -46,7 +47,8 @@ def _draw(path: Path, rows: dict, table: dict, panel) -> str:
         figure, axes = plt.subplots(1, len(names), figsize=(4.1 * len(names), 4.0), squeeze=False, layout="constrained")
         for axis, name in zip(axes[0], names, strict=True):
             panel(axis, name, rows[name], table[name])
-        figure.savefig(path)
+        with whole_file(path) as part:
+            figure.savefig(part)
         plt.close(figure)
     return path.name
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ase_mlx.cli.job import YAML, Outcome, add_harmonic, reference_of, summary, write_table
 from ase_mlx.cli.report import write_json
+from ase_mlx.whole import whole_file
 
 WORK = "work"
 """Folder of finished supercells, inside the output's."""
@@ -201,7 +202,7 @@ def _write_curves(path: Path, waves, expansion) -> None:
 def _csv(path: Path, header: list[str], rows) -> None:
     import math
 
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(header)
         table.writerows(["" if math.isnan(x) else f"{x:.8g}" for x in row] for row in rows)

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ase_mlx.whole import write_text
+
 __all__ = ["JsonFile", "print_table", "write_json"]
 
 JsonFile = Annotated[
@@ -37,12 +39,7 @@ def write_json(result: Any, path: Path | None) -> bool:
     if str(path) == "-":
         sys.stdout.write(text)
         return True
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, text)
     return False
 
 

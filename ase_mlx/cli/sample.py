@@ -83,9 +83,7 @@ def sample(
             for frame in found:
                 frame.info["sampling"] = settings.digest(atoms)
             kept += found
-            part = out.with_name(f".{out.name}.part.extxyz")
-            write_frames(part, kept)
-            part.replace(out)
+            write_frames(out, kept)
     rows = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)]
     if not write_json({"path": out, "frames": len(kept), "runs": rows}, json):
         print_table(f"{len(kept)} frames in {out}", rows)

@@ -11,6 +11,7 @@ import pandas as pd
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
 from ase_mlx.learn.anomaly.screen_job import Job
 from ase_mlx.learn.files import read_card
+from ase_mlx.whole import whole_file
 
 SCORE = {
     "novelty": "novelty: mean surprise, nats a descriptor",
@@ -47,7 +48,8 @@ def write_figures(job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
         ):
             figure, axes = plt.subplots(figsize=size, layout="constrained")
             if draw(axes) is not False:
-                figure.savefig(job.out / name)
+                with whole_file(job.out / name) as part:
+                    figure.savefig(part)
                 files.append(name)
             plt.close(figure)
     return files

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import TEXTS
-from ase_mlx.learn.anomaly.screen_job import RESULTS, Job, read_scores
+from ase_mlx.learn.anomaly.screen_job import FILES, RESULTS, Job, read_scores
+from ase_mlx.whole import whole_file
 
 FACTORS = {96.485: "kJ/mol", 23.06: "kcal/mol", 1 / 27.2114: "Hartree", 1 / 13.6057: "Ry", 1000.0: "meV"}
 """How many of another unit are one eV."""
@@ -46,6 +47,8 @@ def summarise(job: Job, count: int) -> dict[str, Any]:
     order = np.argsort(np.where(np.isfinite(results), results, np.inf), kind="stable")[: int(good.sum())]
     if good.any():
         files += write_figures(job, scores, names, order)
+    for stale in set(FILES) - set(files):
+        (job.out / stale).unlink(missing_ok=True)
     top = [_row(scores.iloc[k], names[k], rank) for rank, k in enumerate(order[:SHOWN], start=1)]
     return {
         "input": job.table.path.name,
@@ -85,7 +88,7 @@ def _suggest(job: Job, scores: pd.DataFrame, names: np.ndarray, count: int) -> s
     picked = suggest(
         scores["anomaly_probability"].to_numpy(), members, scores["formation_energy_std"].to_numpy(), count
     )
-    with (job.out / "suggestions.csv").open("w", newline="") as stream:
+    with whole_file(job.out / "suggestions.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(
             [

@@ -17,6 +17,8 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
+from ase_mlx.whole import whole_file
+
 RMS = 1e-5
 """e/Å³; error of a packed density, 0.004 % of the electrons of silicon."""
 
@@ -91,34 +93,29 @@ def write_densities(path: str | Path, frames: Iterable[DensityFrame]) -> None:
 
     Raises:
         ValueError: two frames of one name.
+        OSError: the file cannot be written; what was there is untouched.
 
     Source: ours.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
     names: set[str] = set()
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for frame in frames:
-                if frame.name in names:
-                    raise ValueError(f"got two frames of the name {frame.name!r}, expected distinct names")
-                names.add(frame.name)
-                atoms = frame.atoms
-                arrays = {
-                    "numbers": atoms.numbers.astype(np.int16),
-                    "positions": atoms.positions,
-                    "cell": atoms.cell.array,
-                    "pbc": atoms.pbc,
-                    **{f"info {k}": np.array(v) for k, v in frame.info.items()},
-                    **pack(frame.density, atoms.cell.array),
-                }
-                for key, array in arrays.items():
-                    entry = zipfile.ZipInfo(f"{frame.name}/{key}.npy")  # a fixed date: the same input, the same bytes
-                    with archive.open(entry, "w") as stream:
-                        np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for frame in frames:
+            if frame.name in names:
+                raise ValueError(f"got two frames of the name {frame.name!r}, expected distinct names")
+            names.add(frame.name)
+            atoms = frame.atoms
+            arrays = {
+                "numbers": atoms.numbers.astype(np.int16),
+                "positions": atoms.positions,
+                "cell": atoms.cell.array,
+                "pbc": atoms.pbc,
+                **{f"info {k}": np.array(v) for k, v in frame.info.items()},
+                **pack(frame.density, atoms.cell.array),
+            }
+            for key, array in arrays.items():
+                entry = zipfile.ZipInfo(f"{frame.name}/{key}.npy")  # a fixed date: the same input, the same bytes
+                with archive.open(entry, "w") as stream:
+                    np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
 def read_densities(path: str | Path) -> Iterator[DensityFrame]:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Complex, Float, Int
 from scipy.io import FortranFile
 
+from ase_mlx.whole import whole_file
+
 BOHR = 0.529177210903
 """Å; CODATA 2018."""
 
@@ -108,6 +110,7 @@ def write_charge_density(
 
     Raises:
         ValueError: a grid too coarse for the cutoff, or a file of another cell in that place.
+        OSError: the file cannot be written; what was there is untouched.
 
     Source: ours.
     """
@@ -124,17 +127,11 @@ def write_charge_density(
             "remove it"
         )
     waves = np.fft.fftn(density, norm="forward")[tuple((miller % np.array(density.shape)).T)] * BOHR**3
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with FortranFile(part, "w") as stream:
-            stream.write_record(np.array([0, len(miller), 1], dtype=np.int32))
-            stream.write_record(reciprocal)
-            stream.write_record(miller.astype(np.int32))
-            stream.write_record(waves)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, FortranFile(part, "w") as stream:
+        stream.write_record(np.array([0, len(miller), 1], dtype=np.int32))
+        stream.write_record(reciprocal)
+        stream.write_record(miller.astype(np.int32))
+        stream.write_record(waves)
 
 
 def _reciprocal(path: Path) -> np.ndarray:

@@ -12,6 +12,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from ase_mlx.whole import whole_file
+
 
 def read_frames(path: str | Path) -> list[Atoms]:
     """Read all frames of a structure file (lengths in Å, energies in eV); `.xz` is unpacked on the way.
@@ -59,16 +61,19 @@ def read_cif(text: str) -> Atoms:
 
 
 def write_frames(path: str | Path, frames: list[Atoms]) -> None:
-    """Write extxyz (Å, eV, eV/Å, eV/Å³), packed if the name ends in `.xz`.
+    """Write extxyz (Å, eV, eV/Å, eV/Å³), packed if the name ends in `.xz`, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; what was there is untouched.
 
     Source: `ase.io`.
     """
-    path = Path(path)
-    if path.suffix == ".xz":
-        with lzma.open(path, "wt", preset=9) as stream:
-            ase.io.write(stream, frames, format="extxyz")
-    else:
-        ase.io.write(path, frames, format="extxyz")
+    with whole_file(path) as part:
+        if part.suffix == ".xz":
+            with lzma.open(part, "wt", preset=9) as stream:
+                ase.io.write(stream, frames, format="extxyz")
+        else:
+            ase.io.write(part, frames, format="extxyz")
 
 
 def poscar(atoms: Atoms) -> str:

@@ -9,7 +9,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from ase import Atoms
 
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.journal import Journal
+from ase_mlx.whole import scratch_folder
 
 __all__ = ["Report", "Teacher", "content_key", "label"]
 
@@ -163,13 +163,13 @@ class _Run:
 
     def _serve(self, process: "_Process") -> None:
         try:
-            with tempfile.TemporaryDirectory(prefix="ase-mlx-label-") as scratch:
+            with scratch_folder("ase-mlx-label") as scratch:
                 while not self.stop.is_set():
                     try:
                         key, atoms = self.queue.get_nowait()
                     except queue.Empty:
                         return
-                    self._one(process, Path(scratch) / key, key, atoms)
+                    self._one(process, scratch / key, key, atoms)
         except BaseException as error:
             self.errors.append(error)
 

@@ -4,8 +4,8 @@ Source: ours; the formats are those of VASP (CHGCAR holds ρ·V, first axis fast
 fastest), NumPy and Zarr.
 """
 
-import os
-import shutil
+import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ from numba.extending import intrinsic
 
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
+from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
 
 Planes = Iterable[tuple[int, Float[np.ndarray, "planes n2 n3"]]]
 """First plane's number and planes, in order."""
+
+WRITTEN_BY = "ase_mlx"
+"""Marks our arrays among their attributes: no other folder is ever replaced."""
 
 KINDS = ("CHGCAR", "cube", "npy", "zarr")
 
@@ -167,6 +171,30 @@ def kind_of(path: str | Path) -> str:
     raise ValueError(f"got {name!r}, expected CHGCAR, or a name that ends in .cube, .npy or .zarr")
 
 
+def check(path: str | Path, points: int, itemsize: int = 8) -> None:
+    """Look, before the work, whether a field of so many points could be written to this path.
+
+    Args:
+        path: its name tells the format.
+        points: of the grid.
+        itemsize: bytes of a number in memory, which npy and zarr keep.
+
+    Raises:
+        ValueError: an unknown format.
+        OSError: the place cannot be written, the disk has not that much space, or a folder is there that is no zarr
+            array which `write` wrote.
+
+    Source: ours.
+    """
+    path, kind = Path(path), kind_of(path)
+    size = points * {"CHGCAR": 19, "cube": 17}.get(kind, itemsize)
+    if kind == "zarr":
+        check_replaceable(path, _is_ours)
+        check_folder(path.parent, size)
+    else:
+        check_file(path, size)
+
+
 def write(path: str | Path, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> int:
     """Write a field (e/Å³) as its planes come; a kill or a full disk leaves no file of that name.
 
@@ -182,44 +210,28 @@ def write(path: str | Path, atoms: Atoms, shape: tuple[int, int, int], planes: C
 
     Raises:
         ValueError: an unknown format.
-        OSError: the disk refused.
+        OSError: the disk refused, or a folder is there that is no zarr array which this function wrote.
 
     Source: ours.
     """
     path, kind = Path(path), kind_of(path)
-    part = path.with_name(f".{path.name}.part")
+    if kind == "zarr":
+        with whole_folder(path, _is_ours) as part:
+            return _zarr(part, atoms, shape, planes(False))
+    with whole_file(path) as part, open(part, "wb", buffering=1 << 20) as stream:
+        {"CHGCAR": _chgcar, "cube": _cube, "npy": _npy}[kind](stream, atoms, shape, planes)
+        return stream.tell()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a zarr array that `write` wrote, with nothing else in it."""
     try:
-        if kind == "zarr":
-            size = _zarr(part, atoms, shape, planes(False))
-        else:
-            with open(part, "wb", buffering=1 << 20) as stream:
-                {"CHGCAR": _chgcar, "cube": _cube, "npy": _npy}[kind](stream, atoms, shape, planes)
-                stream.flush()
-                os.fsync(stream.fileno())
-                size = stream.tell()
-        _replace(part, path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {path} ({error.strerror or error}); nothing half-written is left: free some space or "
-            "choose another folder, a coarser grid, or npy, which is a quarter of the text",
-        ) from error
-    finally:
-        _remove(part)
-    return size
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _replace(part: Path, path: Path) -> None:
-    if path.is_dir():
-        _remove(path)
-    part.replace(path)
+        head = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        marked = head["attributes"]["written_by"] == WRITTEN_BY
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    inside = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return marked and all(re.fullmatch(r"zarr\.json|c(/\d+){0,3}", name) for name in inside)
 
 
 def _chgcar(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
@@ -265,5 +277,6 @@ def _zarr(path: Path, atoms: Atoms, shape: tuple[int, int, int], planes: Planes)
             chunks = (len(values), *shape[1:])
             array = zarr.create_array(path, shape=tuple(shape), chunks=chunks, dtype=values.dtype, compressors=None)
             array.attrs.update({"unit": "e/Å³", "cell": atoms.cell.tolist(), "numbers": atoms.numbers.tolist()})
+            array.attrs["written_by"] = WRITTEN_BY
         array[start : start + len(values)] = values
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

@@ -5,8 +5,8 @@ Source: ours.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +24,7 @@ from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConf
 from ase_mlx.models.point_density import PointDensity, PointDensityConfig
 from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.nn.angular import CONVENTION
+from ase_mlx.whole import check_folder, sole, write_bytes, write_together
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -36,37 +37,11 @@ KINDS: dict[str, tuple[type, type[Model]]] = {
 }
 """Model kinds of this package; third-party kinds join by the entry-point group `ase_mlx.models`."""
 
+STATES = 11
+"""Copies of a model's numbers on the disk at most: three and two moments in an old and a new checkpoint, the model."""
+
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From schema n to n + 1: one named step a version."""
-
-
-def write_whole(contents: dict[Path, bytes]) -> None:
-    """Write files so that a kill or a full disk leaves the old or the new ones, never a part (dimensionless bytes).
-
-    All are written beside their places first, so that files that belong together change together.
-
-    Raises:
-        OSError: the disk refused; the old files are untouched.
-
-    Source: ours.
-    """
-    parts = {path: path.with_name(f".{path.name}.part") for path in contents}
-    try:
-        for path, content in contents.items():
-            with open(parts[path], "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        for path, part in parts.items():
-            os.replace(part, path)
-    except OSError as error:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"could not write {', '.join(map(str, contents))} ({error.strerror}); what was there is untouched: free "
-            "some space or choose another folder, and run the same command again",
-        ) from error
 
 
 def _kind(name: str) -> tuple[type, type[Model]]:
@@ -121,8 +96,25 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(head | card, indent=1, ensure_ascii=False) + "\n"
-    write_whole({folder / WEIGHTS: content, folder / CARD: text.encode()})
+    write_together({folder / WEIGHTS: content, folder / CARD: text.encode()})
     return folder
+
+
+@contextmanager
+def model_folder(folder: str | Path, model: torch.nn.Module | None = None) -> Iterator[Path]:
+    """Keep a folder for one training (no unit): other processes are kept out, space is looked at before the work.
+
+    Raises:
+        OSError: the folder cannot be written, or has no space for the model and its checkpoint.
+        BlockingIOError: another process is training into it.
+
+    Source: ours.
+    """
+    folder = Path(folder)
+    size = sum(p.numel() * p.element_size() for p in model.parameters()) if model else 100_000
+    check_folder(folder, STATES * size + 100_000)
+    with sole(folder):
+        yield folder
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -206,7 +198,7 @@ def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
     Source: ours.
     """
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_whole({path: save(plain, metadata={"state": json.dumps(meta)})})
+    write_bytes(path, save(plain, metadata={"state": json.dumps(meta)}))
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

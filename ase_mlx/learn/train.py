@@ -17,7 +17,7 @@ from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energie
 from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
 
 from .config import TrainConfig, build
-from .files import load_model, read_card, save_model
+from .files import load_model, model_folder, read_card, save_model
 from .fit import Progress, fit
 from .metrics import collect, errors
 from .uncertainty import set_uncertainty
@@ -113,28 +113,28 @@ def train(
 
     Raises:
         ValueError: unusable data or settings; nothing is written.
+        OSError: the folder cannot be written, or another process is training into it.
 
     Source: ours.
     """
     model, samples, _ = prepare(config)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     f = config.fit
     weights = {name: getattr(f, f"{name}_weight") for name in ("energy", "forces", "stress", "hessian")}
     loss = functools.partial(potential_loss, **weights)
     moved = {p: [s.to(device) for s in samples[p]] for p in ("train", "val")}
     origin = {"started_from": {k: read_card(config.start).get(k) for k in ("title", "sha256")}} if config.start else {}
-    best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report, str(origin))
-    best = best.to("cpu").eval()
-    calibration = set_uncertainty(best, samples["train"], samples["val"], f.seed)
-    found = {p: errors(collect(best, samples[p])) for p in ("val", "test") if samples[p]}
-    info = describe(config, best, samples) | {
-        "calibration": calibration,
-        "errors": found.get("test", found["val"]),
-        "errors_on": "test" if "test" in found else "val",
-        "epochs": history[-1]["epoch"],
-    }
-    save_model(best, folder, info | origin | (card or {}))
+    with model_folder(folder, model) as folder:
+        best, history = fit(model.to(device), loss, moved["train"], moved["val"], f, folder, report, str(origin))
+        best = best.to("cpu").eval()
+        calibration = set_uncertainty(best, samples["train"], samples["val"], f.seed)
+        found = {p: errors(collect(best, samples[p])) for p in ("val", "test") if samples[p]}
+        info = describe(config, best, samples) | {
+            "calibration": calibration,
+            "errors": found.get("test", found["val"]),
+            "errors_on": "test" if "test" in found else "val",
+            "epochs": history[-1]["epoch"],
+        }
+        save_model(best, folder, info | origin | (card or {}))
     return best, info
 
 

@@ -4,15 +4,15 @@ Source: ours; the format is safetensors' (Hugging Face).
 """
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
+from ase_mlx.whole import write_bytes
 
 SCHEMA = "ase_mlx compressed tensor 1"
 
@@ -39,10 +39,17 @@ def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = 
         for name in ("sites", "functions", "operations", "signs"):
             arrays[f"{k}.{name}"] = getattr(orbit, name)
     header = {"schema": SCHEMA, "order": str(tensor.order), "card": json.dumps(card or {})}
-    part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, metadata=header)
-    part.replace(path)
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=header)
+    write_bytes(path, _ordered(content))
     return Path(path)
+
+
+def _ordered(content: bytes) -> bytes:
+    """Equal tensors make equal files: safetensors shuffles the entries of its header."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    header += " " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header.encode() + content[8 + size :]
 
 
 def load_tensor(path: str | Path) -> CompressedTensor:

@@ -12,6 +12,7 @@ Source: ours.
 from ase_mlx.whole.files import (
     check_file,
     check_folder,
+    check_replaceable,
     scratch_folder,
     whole_file,
     whole_folder,
@@ -24,6 +25,7 @@ from ase_mlx.whole.results import sole, whole_results
 __all__ = [
     "check_file",
     "check_folder",
+    "check_replaceable",
     "scratch_folder",
     "sole",
     "whole_file",

@@ -140,7 +140,7 @@ def whole_folder(path: str | Path, ours: Callable[[Path], bool]) -> Iterator[Pat
     Source: ours.
     """
     path = Path(path)
-    _refuse_foreign(path, ours)
+    check_replaceable(path, ours)
     with sentences(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = neighbour(path)
@@ -150,7 +150,7 @@ def whole_folder(path: str | Path, ours: Callable[[Path], bool]) -> Iterator[Pat
             yield part
             for file in part.rglob("*"):
                 flush(file)
-            _refuse_foreign(path, ours)
+            check_replaceable(path, ours)
             old = neighbour(path) if path.exists() else None
             if old:
                 os.rename(path, old)
@@ -205,6 +205,25 @@ def check_folder(folder: str | Path, size: int = 0) -> None:
     _check(Path(folder), Path(folder), size)
 
 
+def check_replaceable(path: Path, ours: Callable[[Path], bool]) -> None:
+    """Look, before the work, whether a folder of ours could take this place.
+
+    Raises:
+        FileExistsError: a file, a link or a folder that `ours` does not know is there.
+
+    Source: ours.
+    """
+    if path.is_dir() and not path.is_symlink():
+        if any(path.iterdir()) and not ours(path):
+            raise FileExistsError(
+                errno.EEXIST,
+                f"got the folder {str(path)!r}, which holds files that were not written here, expected a new name: "
+                "name another one, or remove the folder yourself",
+            )
+    elif path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, f"got {str(path)!r}, which exists and is no folder: name another one")
+
+
 def _check(target: Path, folder: Path, size: int) -> None:
     with sentences(target):
         if folder.exists() and not folder.is_dir():
@@ -234,18 +253,6 @@ def _device(path: Path) -> bool:
 def _refuse_folder(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, f"got the folder {str(path)!r}, expected the name of a file to write")
-
-
-def _refuse_foreign(path: Path, ours: Callable[[Path], bool]) -> None:
-    if path.is_dir() and not path.is_symlink():
-        if any(path.iterdir()) and not ours(path):
-            raise FileExistsError(
-                errno.EEXIST,
-                f"got the folder {str(path)!r}, which holds files that were not written here, expected a new name: "
-                "name another one, or remove the folder yourself",
-            )
-    elif path.exists() or path.is_symlink():
-        raise FileExistsError(errno.EEXIST, f"got {str(path)!r}, which exists and is no folder: name another one")
 
 
 def neighbour(path: Path) -> Path:

@@ -3,7 +3,6 @@
 Source: phono3py's documentation of its output files (A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015)).
 """
 
-import os
 from pathlib import Path
 
 import h5py
@@ -12,6 +11,7 @@ from phono3py import Phono3py
 from phonopy.phonon.grid import BZGrid
 
 from ase_mlx.phonons.transport import WATTS, Relaxation
+from ase_mlx.whole import whole_file
 
 
 def write_kappa(found: Relaxation, ph: Phono3py, path: str | Path) -> Path:
@@ -54,9 +54,7 @@ def write_kappa(found: Relaxation, ph: Phono3py, path: str | Path) -> Path:
     }
     if found.four is not None:
         arrays["gamma_four_phonon"] = found.four.gamma  # a part of gamma; phono3py's tools pass over it
-    part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
-    with h5py.File(part, "w") as file:
+    with whole_file(path) as part, h5py.File(part, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
-    part.replace(path)
     return Path(path)

@@ -4,7 +4,6 @@ Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
 """
 
 import copy
-import os
 import warnings
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from phonopy.file_IO import parse_FORCE_SETS
 from phonopy.structure.cells import PrimitiveMatrixAutoDefaultWarning
 
 from ase_mlx.adapters.phonopy.symmetry import produce
+from ase_mlx.whole import whole_file
 
 FIRST_VERSION = 3
 """Of phonopy: files of earlier ones are read, but flagged."""
@@ -36,9 +36,8 @@ def save_phonons(ph: Phonopy, path: str | Path) -> Path:
     constants = ph.force_constants
     if constants.shape[0] == constants.shape[1]:
         kept.force_constants = constants[ph.primitive.p2s_map]
-    part = Path(path).with_name(f"{Path(path).name}.part{os.getpid()}")
-    kept.save(part, settings={"force_constants": True})
-    part.replace(path)
+    with whole_file(path) as part:
+        kept.save(part, settings={"force_constants": True})
     return Path(path)
 
 

@@ -5,9 +5,8 @@ Source: ours.
 
 import tomllib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +16,9 @@ import pandas as pd
 from ase_mlx.learn.anomaly.crystals import Crystals, describe_crystals, join, split
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.train import train_anomaly, train_property
+from ase_mlx.learn.anomaly.workers import pool
 from ase_mlx.learn.config import build
-from ase_mlx.learn.files import save_model
+from ase_mlx.learn.files import model_folder, save_model
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.quantities import SYMBOLS
@@ -103,8 +103,8 @@ def read_crystals(data: CrystalData, diffraction: bool, processes: int = 2) -> t
     frame = pd.read_parquet(data.file).rename(columns={column: name for name, column in data.properties.items()})
     pieces = [frame.iloc[k : k + CHUNK] for k in range(0, len(frame), CHUNK)]
     given = [(piece, tuple(data.properties), diffraction) for piece in pieces]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        crystals = join(list(pool.map(_describe, given)))
+    with pool(processes) as workers:
+        crystals = join(list(workers.map(_describe, given)))
     if "part" in frame:
         return crystals, frame["part"].to_numpy(dtype=str)
     parts = split(crystals.formulas, data.split, frame.get("year"))
@@ -128,9 +128,22 @@ def run_training(
 
     Raises:
         ValueError: unusable data or settings; nothing is written.
+        OSError: the folder cannot be written, or another process is training into it.
 
     Source: ours.
     """
+    with model_folder(folder) if write else nullcontext():
+        model, info = _trained(config, progress, described)
+        if write:
+            save_model(model, folder, info)
+    return model, info
+
+
+def _trained(
+    config: CrystalTraining,
+    progress: Callable[[str, int, int], None] | None,
+    described: tuple[Crystals, np.ndarray] | None,
+) -> tuple[AnomalyModel | CrystalProperty, dict[str, Any]]:
     sizes = {"targets": tuple(config.data.properties), "elements": (1,), **config.model}
     settings = build(CrystalPropertyConfig, sizes, "model")
     crystals, parts = described or read_crystals(config.data, settings.diffraction)
@@ -154,8 +167,6 @@ def run_training(
         "crystals": {name: len(part) for name, part in by.items()},
         "fit": asdict(config.fit),
     }
-    if write:
-        save_model(model, folder, info)
     return model, info
 
 

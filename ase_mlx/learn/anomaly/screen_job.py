@@ -7,14 +7,11 @@ Source: ours.
 """
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +21,21 @@ import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import DESCRIBED, PROBLEM, STRUCTURE, CrystalTable
 from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
-from ase_mlx.learn.files import load_model, read_card, write_whole
+from ase_mlx.learn.anomaly.workers import pool
+from ase_mlx.learn.files import load_model, read_card
 from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.whole import check_folder, sole, whole_file, write_text
 
 RANGE = 512
 """Rows that are computed and kept together on this machine."""
 
+BYTES = 1000
+"""That a row may take on the disk, generously."""
+
 MANIFEST, RESULTS = "screening.json", "results.parquet"
+FILES = (RESULTS, "suggestions.csv", "scores.png", "contributions.png", "reliability.png")
+"""Results of a screening; those that a call does not write are removed by it."""
+
 RANKED = ("rank", *(name for name in COLUMNS if name != "members"))
 
 SCHEMA = pa.schema(
@@ -69,6 +74,7 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
     """Begin a screening, or go on with the one in the folder (energies in eV/atom).
 
     Raises:
+        OSError: the folder cannot be written, has too little space, or holds files of these names of something else.
         ValueError: the folder holds another screening, the table has columns with names of results, no column of
             reported energies, or the model is none for anomalies.
 
@@ -92,6 +98,12 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
     identity = {"table": table.identity(), "model": card["sha256"], **asdict(wanted)}
     identity = json.loads(json.dumps(identity))
     path = out / MANIFEST
+    check_folder(out, table.count * BYTES)
+    if taken := [name for name in (*FILES, "work") if not path.exists() and (out / name).exists()]:
+        raise FileExistsError(
+            f"got {str(out)!r}, which holds {', '.join(taken)} of no screening, expected a folder without: choose "
+            "another one with -o, or move them away"
+        )
     if path.exists():
         try:
             before = json.loads(path.read_text())
@@ -104,7 +116,7 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
             )
     job = Job(table, model, wanted, out)
     job.work.mkdir(parents=True, exist_ok=True)
-    write_whole({path: json.dumps(identity, indent=1).encode()})
+    write_text(path, json.dumps(identity, indent=1))
     return job
 
 
@@ -173,6 +185,8 @@ def run_local(job: Job, processes: int, progress: Progress | None = None) -> Non
 
     Raises:
         OSError: the folder cannot be written.
+        BlockingIOError: another process is screening into it.
+        RuntimeError: a worker was killed; the same command goes on.
 
     Source: ours.
     """
@@ -185,15 +199,21 @@ def run_local(job: Job, processes: int, progress: Progress | None = None) -> Non
         while len(running) > leave:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 done += running.pop(future)
-                future.result()
+                try:
+                    future.result()
+                except BrokenExecutor as error:
+                    raise RuntimeError(
+                        "got a worker that was killed (by the system, where memory ran out), expected it to finish its "
+                        "rows; give the same command again to go on, with fewer --processes if memory is short"
+                    ) from error
                 if progress is not None:
                     progress(done, total)
 
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with sole(job.out), pool(processes) as workers:
         for first, frame in open_ranges(job):
             place = range_path(job, first, first + len(frame))
             kept = frame[[name for name in frame.columns if name in needed]]
-            running[pool.submit(_one_range, kept, first, str(job.model), job.wanted, place)] = len(frame)
+            running[workers.submit(_one_range, kept, first, str(job.model), job.wanted, place)] = len(frame)
             finish(2 * processes)
         finish(0)
 
@@ -211,12 +231,8 @@ def write_range(scored: pd.DataFrame, place: Path) -> None:
 
     Source: ours.
     """
-    part = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with whole_file(place) as part:
         pq.write_table(pa.Table.from_pandas(scored[SCHEMA.names], SCHEMA, preserve_index=False), part)
-        os.replace(part, place)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_scores(job: Job, columns: list[str] | None = None) -> pd.DataFrame:
@@ -243,15 +259,14 @@ def write_results(job: Job) -> Path:
         raise RuntimeError(f"got an unfinished screening in {str(job.out)!r}; give the same command again to go on")
     rank, scores = _ranks(job), _scored_rows(ranges)
     place, first = job.out / RESULTS, 0
-    part = place.with_name(f".{place.name}.part")
     found = pa.schema([SCHEMA.field(name) for name in RANKED[1:]])
-    with pq.ParquetWriter(part, pa.schema([*job.table.kept, ("rank", pa.int64()), *found])) as writer:
+    schema = pa.schema([*job.table.kept, ("rank", pa.int64()), *found])
+    with whole_file(place) as part, pq.ParquetWriter(part, schema) as writer:
         for rows, table in job.table.others():
             ranks = pa.chunked_array([pa.array(rank[first : first + rows], pa.int64(), from_pandas=True)])
             scored = pa.Table.from_pandas(scores(rows)[found.names], found, preserve_index=False)
             writer.write_table(pa.table([*table.columns, ranks, *scored.columns], writer.schema))
             first += rows
-    os.replace(part, place)
     return place
 
 
@@ -288,11 +303,3 @@ def _scored_rows(ranges: list[tuple[int, int, Path]]) -> Callable[[int], pd.Data
         return whole.iloc[:count].reset_index(drop=True)
 
     return take
-
-
-def clear(job: Job) -> None:
-    """Delete the finished ranges; the results stay (no unit).
-
-    Source: ours.
-    """
-    shutil.rmtree(job.work, ignore_errors=True)

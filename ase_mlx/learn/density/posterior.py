@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ase_mlx.learn.files import write_whole
 from ase_mlx.models.density import Density
+from ase_mlx.whole import write_bytes
 
 from .samples import DensitySample
 
@@ -39,7 +39,7 @@ class NormalEquations:
         n = len(self.vector)
         lower = torch.from_numpy(self.matrix[np.tril_indices(n)])
         sums = torch.tensor([self.square, float(self.points)], dtype=torch.float64)
-        write_whole({path: save({"lower": lower, "vector": torch.from_numpy(self.vector.copy()), "sums": sums})})
+        write_bytes(path, save({"lower": lower, "vector": torch.from_numpy(self.vector.copy()), "sums": sums}))
 
     @classmethod
     def load(cls, path: Path) -> "NormalEquations":

@@ -14,7 +14,7 @@ from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.free_atoms import free_atom
 from ase_mlx.data.samples import symbols
 from ase_mlx.learn.config import FitConfig, TrainConfig, build
-from ase_mlx.learn.files import load_model, read_card, save_model
+from ase_mlx.learn.files import load_model, model_folder, read_card, save_model
 from ase_mlx.learn.fit import Progress, fit
 from ase_mlx.models.density import DensityConfig, density_loss, reference_atom
 from ase_mlx.models.point_density import PointDensity
@@ -178,36 +178,36 @@ def run_density(
 
     Raises:
         ValueError: unusable data or settings; nothing is written.
+        OSError: the folder cannot be written, or another process is training into it.
 
     Source: ours.
     """
     model, parts = prepare_density(config)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     f = config.fit
-    if isinstance(model, PointDensity):
-        moved = FROZEN if config.start else 0
-        found = train_points(model, parts["train"], parts["val"], f, folder, report, moved)
-    else:
-        equations, found = train_density(model, parts["train"], parts["val"], f, folder, report)
-    which = "test" if parts["test"] else "val"
-    info = found | {
-        "errors": density_errors(model, parts[which]),
-        "errors_on": which,
-        "title": config.data.title,
-        "level_of_theory": config.data.level_of_theory,
-        "origin": config.data.origin,
-        "licence": config.data.licence,
-        "frames": {part: [f.name for f in frames] for part, frames in parts.items()},
-        "fit": asdict(f),
-    }
-    head = ("schema", "kind", "config", "outputs", "e3nn_convention", "sha256")
-    card = {key: value for key, value in read_card(config.start).items() if key not in head} if config.start else {}
-    known = {key: info[key] for key in ("title", "level_of_theory", "licence")}
-    if isinstance(model, PointDensity):
-        known["elements"] = list(symbols(model.elements))
-        card |= known
-    save_model(model, folder, known | card | {"density": info})
-    if not isinstance(model, PointDensity):
-        equations.save(folder / EQUATIONS)
+    with model_folder(folder, model) as folder:
+        if isinstance(model, PointDensity):
+            moved = FROZEN if config.start else 0
+            found = train_points(model, parts["train"], parts["val"], f, folder, report, moved)
+        else:
+            equations, found = train_density(model, parts["train"], parts["val"], f, folder, report)
+        which = "test" if parts["test"] else "val"
+        info = found | {
+            "errors": density_errors(model, parts[which]),
+            "errors_on": which,
+            "title": config.data.title,
+            "level_of_theory": config.data.level_of_theory,
+            "origin": config.data.origin,
+            "licence": config.data.licence,
+            "frames": {part: [f.name for f in frames] for part, frames in parts.items()},
+            "fit": asdict(f),
+        }
+        head = ("schema", "kind", "config", "outputs", "e3nn_convention", "sha256")
+        card = {key: value for key, value in read_card(config.start).items() if key not in head} if config.start else {}
+        known = {key: info[key] for key in ("title", "level_of_theory", "licence")}
+        if isinstance(model, PointDensity):
+            known["elements"] = list(symbols(model.elements))
+            card |= known
+        save_model(model, folder, known | card | {"density": info})
+        if not isinstance(model, PointDensity):
+            equations.save(folder / EQUATIONS)
     return model, info

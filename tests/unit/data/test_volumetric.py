@@ -109,7 +109,7 @@ def test_full_disk_leaves_nothing_that_looks_whole(tmp_path, name):
         env={"NUMBA_DISABLE_JIT": "0", "PATH": "", "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "numba")},
     )  # fmt: skip
     assert "refused:" in done.stdout, done.stderr
-    assert "nothing half-written" in done.stdout
+    assert "what was there is untouched" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "older"
 
@@ -133,3 +133,54 @@ def test_every_exponent_is_written_as_printf_does(tmp_path):
     for a, b in zip(written, values, strict=True):
         assert abs(float(a) - b) <= 0.500001e-10 * 10.0 ** np.floor(np.log10(abs(b)) + 1e-12)
         assert len(a.decode().split("E")[0].lstrip("-")) == 12
+
+
+def test_no_folder_but_our_own_arrays_is_ever_replaced(tmp_path, density):
+    pytest.importorskip("zarr")
+    for name in ("CHGCARs", "my.zarr", "d.npy", "d.cube"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run1").write_text("weeks of VASP")
+        for work in (
+            lambda path: volumetric.write(path, ATOMS, SHAPE, pieces(density)),
+            lambda path: volumetric.check(path, density.size),
+        ):
+            with pytest.raises(OSError, match="got the folder"):
+                work(tmp_path / name)
+        assert (tmp_path / name / "run1").read_text() == "weeks of VASP"
+    ours = tmp_path / "x.zarr"
+    volumetric.write(ours, ATOMS, SHAPE, pieces(density))
+    (ours / "notes").write_text("mine")
+    with pytest.raises(FileExistsError, match="not written here"):
+        volumetric.write(ours, ATOMS, SHAPE, pieces(density))
+    assert (ours / "notes").exists()
+
+
+def test_space_is_looked_at_before_the_work(tmp_path):
+    for name in ("CHGCAR", "x.npy", "x.zarr"):
+        with pytest.raises(OSError, match=f"{name}.*MB are needed|MB are needed.*{name}|could not write .*MB are"):
+            volumetric.check(tmp_path / name, 10**14)
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, sys, numpy as np
+from ase.build import bulk
+from ase_mlx.data import volumetric
+def planes(turned):
+    yield 0, np.ones((1, 4, 4))
+    if len(sys.argv) > 2:
+        os._exit(9)
+    yield 1, np.ones((3, 4, 4))
+volumetric.write(sys.argv[1], bulk("Si"), (4, 4, 4), planes)
+"""
+
+
+@pytest.mark.parametrize("name", ["CHGCAR", "x.zarr"])
+def test_the_same_call_works_after_a_kill_and_leaves_nothing_of_it(tmp_path, name):
+    if name == "x.zarr":
+        pytest.importorskip("zarr")
+    call = [sys.executable, "-c", KILLED, str(tmp_path / name)]
+    assert subprocess.run([*call, "die"]).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1 and not (tmp_path / name).exists()
+    assert subprocess.run(call).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
