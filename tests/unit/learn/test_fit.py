@@ -76,7 +76,7 @@ def test_killed_while_writing_a_checkpoint(samples, uninterrupted, tmp_path, mon
         if len(saves) == 4:
             raise Killed
 
-    monkeypatch.setattr("ase_mlx.learn.files.os.fsync", refuse)
+    monkeypatch.setattr("ase_mlx.whole.files.os.fsync", refuse)
     with pytest.raises(Killed):
         fit(fresh(), potential_loss, *samples, CONFIG, tmp_path)
     assert load_state(tmp_path / CHECKPOINT)[1]["epoch"] == 3
