@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -75,8 +76,9 @@ def test_killed_while_writing_a_checkpoint(samples, uninterrupted, tmp_path, mon
         saves.append(args)
         if len(saves) == 4:
             raise Killed
+        os.rename(*args)
 
-    monkeypatch.setattr("ase_mlx.whole.files.os.fsync", refuse)
+    monkeypatch.setattr("ase_mlx.whole.files.os.replace", refuse)
     with pytest.raises(Killed):
         fit(fresh(), potential_loss, *samples, CONFIG, tmp_path)
     assert load_state(tmp_path / CHECKPOINT)[1]["epoch"] == 3
