@@ -304,20 +304,23 @@ def bader(
         found = _followed(rho, short, axes, method == "near-grid", basin, maxima)
     if found < 0:
         raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
-    at = tuple(maxima[:found].T)
     if method == "weight":
+        at = tuple(maxima[:found].T)
         gathered = charge.reshape(rho.shape)[at], points.reshape(rho.shape)[at]
     else:
-        mine = basin.reshape(-1) >= 0
-        labels = basin.reshape(-1)[mine]
-        gathered = (
-            np.bincount(labels, density.reshape(-1)[mine], found) * volume,
-            np.bincount(labels, minlength=found) * volume,
-        )
+        gathered = _gathered(density, basin, found, volume)
     atom, apart = _owners(density.shape, np.asarray(cell), positions, maxima[:found])
     _warn_of_far_maxima(gathered[0], atom, apart)
     electrons, volumes = (np.bincount(atom, part, len(positions)) for part in gathered)
     return BaderCharges(electrons, volumes, basin, maxima[:found].copy(), atom, apart)
+
+
+def _gathered(density: np.ndarray, basin: np.ndarray, count: int, volume: float) -> tuple[np.ndarray, np.ndarray]:
+    """Electrons and volume of whole points in each basin."""
+    inside = basin.reshape(-1) >= 0
+    labels = basin.reshape(-1)[inside]
+    electrons = np.bincount(labels, density.reshape(-1)[inside], count)
+    return electrons * volume, np.bincount(labels, minlength=count) * volume
 
 
 def _warn_of_far_maxima(electrons: np.ndarray, atom: np.ndarray, apart: np.ndarray) -> None:
