@@ -3,22 +3,25 @@
 Source: ours.
 """
 
-import hashlib
-import json
-import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from ase_mlx.adapters.identity import identity, worked
+from ase_mlx.keep import Entries, damaged, digest, seal, unseal
+from ase_mlx.whole import write_text
+
 IDENTITY = "calculator.json"
 
 
 class Store:
-    """Arrays by kind and structure, one `.npz` file each, whole or not at all; without a folder it keeps nothing.
+    """Arrays by kind and structure, kept by content; without a folder it keeps nothing.
 
-    A structure is known by its exact cell, positions (Å), elements and masses: other input is other work. Files of
-    another calculator are refused.
+    A structure is known by all that is on it: cell and positions (Å), elements, boundaries, masses, charges, magnetic
+    moments, tags, constraints, own arrays and info; a calculator by all that it holds. Other input is other work; work
+    of a calculator of another class, with other parameters or weights, or from another factory, is refused.
 
     Source: ours.
     """
@@ -28,19 +31,28 @@ class Store:
 
         Raises:
             ValueError: the folder holds the work of another calculator.
+            OSError: the folder cannot be made or written.
         """
-        self.folder = None if folder is None else Path(folder)
+        self.entries, self.calculator = Entries(folder), calculator
+        self.folder = self.entries.folder
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path, mine = self.folder / IDENTITY, identity(calculator)
-        if not path.exists():
-            _write(path, json.dumps(mine, indent=1).encode())
-        elif (theirs := json.loads(path.read_text(encoding="utf-8"))) != mine:
-            changed = [key for key in mine if theirs.get(key) != mine[key]]
+        self.identity = identity(calculator)
+        path = self.folder / IDENTITY
+        before = _read(path)
+        changed = [key for key, value in self.identity.settings.items() if before and before.get(key) != value]
+        if changed:
             raise ValueError(
                 f"got the folder {str(self.folder)!r}, which holds work of another calculator ({', '.join(changed)} "
                 "differ), expected that of this one; give another folder, or delete it to start anew"
+            )
+        if not before:
+            write_text(path, seal(self.identity.settings))
+        elif self.identity.unstable and any(self.folder.glob("*.npz")):
+            warnings.warn(
+                f"The work in {str(self.folder)!r} is computed anew: of the calculator, "
+                f"{', '.join(self.identity.unstable[:3])} cannot be compared with that of an earlier process.",
+                stacklevel=4,
             )
 
     def fetch(self, kind: str, atoms: Atoms, options: str = "") -> dict[str, np.ndarray] | None:
@@ -48,11 +60,7 @@ class Store:
 
         Source: ours.
         """
-        path = self._path(kind, atoms, options)
-        if path is None or not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        return None if self.folder is None else self.entries.fetch(kind, self._key(atoms, options))
 
     def keep(self, kind: str, atoms: Atoms, values: dict[str, np.ndarray], options: str = "") -> None:
         """Keep arrays (any unit) as the work of this kind on these atoms.
@@ -62,46 +70,21 @@ class Store:
 
         Source: ours.
         """
-        path = self._path(kind, atoms, options)
-        if path is None:
-            return
-        part = path.with_suffix(f".part{os.getpid()}")
-        with part.open("wb") as file:
-            np.savez(file, **values)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        if self.folder is not None:
+            worked(self.calculator)
+            self.entries.keep(kind, self._key(atoms, options), values)
 
-    def _path(self, kind: str, atoms: Atoms, options: str) -> Path | None:
-        if self.folder is None:
-            return None
-        digest = hashlib.sha256(f"{kind} {options}".encode())
-        for array in (atoms.numbers, atoms.cell.array, atoms.positions, atoms.get_masses(), atoms.pbc):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(atoms.get_initial_magnetic_moments().tobytes())
-        return self.folder / f"{kind}-{digest.hexdigest()[:20]}.npz"
+    def _key(self, atoms: Atoms, options: str) -> str:
+        arrays = {**atoms.arrays, "masses": atoms.get_masses()}
+        constraints = [constraint.todict() for constraint in atoms.constraints]
+        return digest(self.identity.key, options, arrays, atoms.cell.array, atoms.pbc, atoms.info, constraints)
 
 
-def identity(calculator) -> dict[str, str]:
-    """Describe a calculator: class, parameters, precision, and for a network the digest of its (dimensionless) weights.
-
-    Source: ours.
-    """
-    found = {
-        "class": f"{type(calculator).__module__}.{type(calculator).__qualname__}",
-        "parameters": str(dict(sorted((getattr(calculator, "parameters", None) or {}).items()))),
-        "dtype": str(getattr(calculator, "dtype", "")),
-    }
-    weights = getattr(getattr(calculator, "model", None), "state_dict", None)
-    if callable(weights):
-        digest = hashlib.sha256()
-        for name, tensor in sorted(weights().items()):
-            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-        found["weights"] = digest.hexdigest()
-    return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(f".part{os.getpid()}")
-    part.write_bytes(data)
-    part.replace(path)
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        return unseal(path.read_bytes())
+    except ValueError as error:
+        damaged(path, str(error))
+        return {}

@@ -1,0 +1,113 @@
+"""What makes a calculator the one that it is: everything that its results depend on, in a form that outlives a process.
+
+Attributes that a calculation changes (neighbour lists, counters, the last results) do not count: they are learned by
+looking at a calculator before and after work of ours. Attributes whose content cannot be told make a calculator equal
+to itself in this process alone: its kept work is computed anew by the next one.
+
+Source: ours.
+"""
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+from ase_mlx.adapters.factories import factory_name
+from ase_mlx.keep import Unstable, contents, digest
+
+__all__ = ["Identity", "identity", "worked"]
+
+STATE = ("atoms", "results")
+"""Attributes of ASE's calculators that say nothing of what they compute."""
+
+
+@dataclass
+class Identity:
+    """A calculator's identity.
+
+    `settings` are its class, parameters, precision, weights and the factory that made it, readable; `key` is the digest
+    of these and of all else that it holds; `unstable` names what cannot be told.
+
+    Source: ours.
+    """
+
+    settings: dict[str, str]
+    key: str
+    unstable: list[str]
+    parts: dict[str, str] = field(repr=False)
+    transient: set[str] = field(default_factory=set, repr=False)
+
+
+_KNOWN: "weakref.WeakKeyDictionary[Any, Identity]" = weakref.WeakKeyDictionary()
+
+
+def identity(calculator) -> Identity:
+    """Tell what a calculator's results depend on; nothing here has a unit.
+
+    Source: ours.
+    """
+    parts, unstable = _contents(calculator)
+    before = _recall(calculator)
+    if before is not None and not _changed(before.parts, parts) - before.transient:
+        return before
+    settings = _settings(calculator, parts)
+    found = Identity(settings, digest(settings, parts), unstable, parts)
+    try:
+        _KNOWN[calculator] = found
+    except TypeError:  # no weak references, or no hash: known anew each time
+        pass
+    return found
+
+
+def worked(calculator) -> None:
+    """Note that all that changed in a calculator since `identity` was asked for is what calculations change.
+
+    Source: ours.
+    """
+    before = _recall(calculator)
+    if before is not None and not _ours(calculator):
+        before.transient |= _changed(before.parts, _contents(calculator)[0])
+
+
+def _recall(calculator) -> Identity | None:
+    try:
+        return _KNOWN.get(calculator)
+    except TypeError:
+        return None
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def _contents(calculator) -> tuple[dict[str, str], list[str]]:
+    if _ours(calculator):
+        model = calculator.model
+        parts = {name: str(getattr(calculator, name)) for name in ("dtype", "device")}
+        parts |= {"class": digest(type(calculator)), "model.class": digest(type(model))}
+        parts |= {"model.config": digest(model.config), "model.weights": digest(dict(model.state_dict()))}
+        return parts, []
+    return contents(
+        calculator,
+        lambda owner, name: name == "implemented_properties" or name in STATE and hasattr(owner, "get_property"),
+    )
+
+
+def _ours(calculator) -> bool:
+    return type(calculator).__module__ == "ase_mlx.adapters.ase.calculator" and hasattr(calculator.model, "config")
+
+
+def _settings(calculator, parts: dict[str, str]) -> dict[str, str]:
+    """The part of an identity that a person can read, and that two calculators in one folder have to share."""
+    parameters = dict(getattr(calculator, "parameters", None) or {})
+    try:
+        mark = digest(parameters)[:16]
+    except Unstable:
+        mark = "not comparable"
+    settings = {
+        "class": f"{type(calculator).__module__}.{type(calculator).__qualname__}",
+        "parameters": f"{str(dict(sorted(parameters.items(), key=str)))[:300]} {mark}" if parameters else "{}",
+        "dtype": str(getattr(calculator, "dtype", "")),
+        "factory": factory_name(calculator),
+    }
+    weights = {path: part for path, part in parts.items() if path.startswith(("model.", "models"))}
+    return settings | ({"weights": digest(weights)} if weights else {})
