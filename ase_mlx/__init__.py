@@ -9,7 +9,7 @@ from importlib.metadata import version
 __all__ = ["available", "grid", "load", "predict"]
 __version__ = version("ase-mlx")
 
-_HOMES = {"available": "pretrained", "load": "pretrained", "predict": "models.predict", "grid": "graph"}
+_HOMES = {"available": "pretrained", "load": "pretrained", "predict": "pretrained", "grid": "graph"}
 
 
 def __getattr__(name: str):

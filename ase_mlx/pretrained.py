@@ -7,8 +7,10 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from ase_mlx.graph import Points
 from ase_mlx.learn.files import CARD, load_model, read_card
-from ase_mlx.models import Model
+from ase_mlx.models import Model, Prediction
+from ase_mlx.models.predict import predict as _predict
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 
@@ -50,6 +52,22 @@ def load(name: str | Path) -> Model:
     Source: ours.
     """
     return load_model(find(name))
+
+
+def predict(
+    model: Model | str | Path, atoms: Any, std: bool = True, at: Points | list[Points] | None = None
+) -> Prediction | list[Prediction]:
+    """Predict with a model, a shipped name or a trained model's folder: `ase_mlx.models.predict.predict` (eV, Å).
+
+    A model that is given by its name is loaded at every call: load it once, where there are many.
+
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: as there.
+
+    Source: ours.
+    """
+    return _predict(model if isinstance(model, Model) else load(model), atoms, std, at)
 
 
 def available() -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from ase_mlx.data.espresso_density import least_grid, write_charge_density
 from ase_mlx.graph import Points, from_atoms, grid
 from ase_mlx.learn.density.samples import free_electrons
 from ase_mlx.models.density_field import Conditioned, Vector, known, std_planes
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.field import planes
-from ase_mlx.models.large import conditioned_structure
+from ase_mlx.models.large import conditioned_structure, distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
@@ -61,6 +62,7 @@ class WrittenDensity:
     mean_std: float | None = None
 
 
+@once()
 def write_density(
     model: Potential | PointDensity,
     atoms: Atoms,
@@ -106,6 +108,7 @@ def write_density(
         source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
     if std and not source.known:
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
+    see(distances(model, atoms))
     tally = _Tally(source, points.shape, dtype, progress)
     size = volumetric.write(path, atoms, points.shape, tally.planes)
     result = tally.result(path, size)
@@ -254,6 +257,7 @@ class _Mean:
             yield first, values
 
 
+@once()
 def write_restart(
     model: Potential | PointDensity,
     atoms: Atoms,
@@ -286,6 +290,7 @@ def write_restart(
     """
     grid(atoms, 1.0)
     shape = least_grid(atoms.cell.array, ecut_Ry)
+    see(distances(model, atoms))
     if isinstance(model, PointDensity):
         density = _Points(model, atoms, Points(shape), False, charge, dipole).density
     else:

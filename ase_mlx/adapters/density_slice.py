@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ase_mlx.data.free_atoms import free_atom, superpose
 from ase_mlx.graph import at, from_atoms
 from ase_mlx.models import Model
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 
 __all__ = ["DensitySlice", "density_slice"]
@@ -42,6 +43,7 @@ class DensitySlice:
     ends: tuple[str, str]
 
 
+@once()
 def density_slice(model: Model, atoms: Atoms, width: float = 7.0, points: int = 121) -> DensitySlice | None:
     """Evaluate the density (e/Å³) along a structure's shortest bond and in a plane through it.
 
@@ -79,6 +81,7 @@ def density_slice(model: Model, atoms: Atoms, width: float = 7.0, points: int = 
     free = superpose(where, atoms.numbers, atoms.positions, atoms.cell.array, np.asarray(atoms.pbc), free_atom)
     density = predict(model, atoms, std=False, at=at(where))["density"]
     found = predict(model, atoms, at=at(line))
+    see(found.get("distance"))
     places, kinds = _in_plane(atoms, origin, along, across, width / 2)
     symbols = atoms.get_chemical_symbols()
     return DensitySlice(

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from ase_mlx.fields import at_positions, isosurface
 from ase_mlx.graph import grid
 from ase_mlx.models.density_field import Vector, at_points
-from ase_mlx.models.large import conditioned_structure
+from ase_mlx.models.extrapolation import once, see
+from ase_mlx.models.large import conditioned_structure, distances
 from ase_mlx.models.potential import Potential
 
 __all__ = ["DensitySurface", "density_surface"]
@@ -48,6 +49,7 @@ class DensitySurface:
     symbols: dict[str, np.ndarray]
 
 
+@once()
 def density_surface(
     model: Potential, atoms: Atoms, level: float | None = None, charge: float = 0.0, dipole: Vector | None = None
 ) -> DensitySurface:
@@ -68,6 +70,7 @@ def density_surface(
     if not isinstance(model, Potential):
         raise ValueError("got a density point by point, expected one on a potential for a picture; write a cube file")
     points = grid(atoms, max(SPACING, (atoms.cell.volume / MOST_POINTS) ** (1 / 3)))
+    see(distances(model, atoms))
     density, std = at_points(conditioned_structure(model, atoms, charge, 0, dipole), points, True)
     level, cell = _enclosing(density) if level is None else level, atoms.cell.array
     vertices, triangles = isosurface(density, cell, level, tuple(bool(wraps) for wraps in atoms.pbc))

@@ -73,6 +73,7 @@ def conductivity(
     import numpy as np
 
     from ase_mlx.cli.conductivity_job import write_results
+    from ase_mlx.models.extrapolation import once
 
     with exits.reading("--rank"):
         products = _rank(rank)
@@ -87,13 +88,13 @@ def conductivity(
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
     made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
-    with progress_bar(source.name) as tell:
+    with progress_bar(source.name) as tell, once(speak=False) as environments:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
             folder=out / "work", progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
-    result = write_results(found, source.name, out)
+    result = write_results(found, source.name, out, environments.seen)
     if not write_json(result, json):
         print_table(f"{source.name}: lattice thermal conductivity in W/(m K), mesh {result['mesh']}", result["rows"])
         for note in result["notes"]:

@@ -74,6 +74,7 @@ def density(
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
     from ase_mlx.models.density_field import known_of
+    from ase_mlx.models.extrapolation import once
     from ase_mlx.pretrained import load
 
     with exits.reading("--out"):
@@ -97,14 +98,20 @@ def density(
     if out.suffix == ".png":
         _picture(loaded, atoms, out, charge, moment, level, json)
         return
-    with warnings.catch_warnings(record=True) as caught, progress_bar(structure.name) as tell:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        once(speak=False) as environments,
+        progress_bar(structure.name) as tell,
+    ):
         warnings.simplefilter("always")
         result = write_density(
             loaded, atoms, out, spacing, points, std, charge, moment, dtype,
             lambda done, total: tell("planes", done, total),
         )  # fmt: skip
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    if not write_json(asdict(result) | {"warnings": said}, json):
+    seen = environments.seen
+    said += [str(seen)] if seen and seen.matters else []
+    if not write_json(asdict(result) | {"warnings": said, "extrapolation": seen and seen.as_dict()}, json):
         _print(result, said)
 
 

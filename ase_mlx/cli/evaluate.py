@@ -32,6 +32,7 @@ def evaluate(
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.samples import elements_of, name_of, sample, symbols
     from ase_mlx.learn.metrics import collect, errors
+    from ase_mlx.models.extrapolation import once
     from ase_mlx.pretrained import load
 
     with exits.reading("MODEL"):
@@ -47,12 +48,15 @@ def evaluate(
                 "or leave these frames out"
             )
         samples = [sample(a, loaded.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
-    rows = collect(loaded, samples)
+    with once(speak=False) as environments:
+        rows = collect(loaded, samples)
+    seen = environments.seen
     table = errors(rows)
     out.mkdir(parents=True, exist_ok=True)
     files = write_plots(rows, table, out)
-    if not write_json(
-        {"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}, json
-    ):
+    result = {"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}
+    if not write_json(result | {"extrapolation": seen and seen.as_dict()}, json):
         print_errors(table, f"{model} on {len(frames)} frames of {data.name}")
+        if seen and seen.matters:
+            print(seen)
         print("wrote " + ", ".join(str(out / f) for f in files))

@@ -40,6 +40,8 @@ CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {
 class Outcome:
     """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
 
+    `extrapolation` counts the environments of all stages that are beyond the model's training data, once for all.
+
     Source: ours.
     """
 
@@ -54,14 +56,17 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    extrapolation: object = None
 
     def stage(self, name: str, work: Callable):
         """Run one stage; its error becomes an entry of `failed`, its warnings become notes.
 
         Source: ours.
         """
+        from ase_mlx.models.extrapolation import once
+
         start = perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, once(speak=False) as environments:
             warnings.simplefilter("always")
             try:
                 return work()
@@ -72,6 +77,8 @@ class Outcome:
                 return None
             finally:
                 self.seconds[name] = round(perf_counter() - start, 2)
+                seen = (self.extrapolation, environments.seen)
+                self.extrapolation = seen[0] + seen[1] if all(seen) else seen[0] or seen[1]
                 said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
                 self.notes += [f"{name}: {text}" for text in sorted(said)]
 
@@ -86,11 +93,13 @@ class Outcome:
         numbers = {"value": value.value / per, "std": std, "unit": unit or value.unit, "std_from": value.origin}
         self.quantities.append({"quantity": name, **numbers})
 
-    def compare(self, reference: dict) -> None:
-        """Put DFT and experiment, in the same units, beside every number that has them.
+    def conclude(self, reference: dict) -> None:
+        """Put DFT and experiment, same units, beside numbers that have them; say extrapolation once for all stages.
 
         Source: `weights/reference.json`, which names its own.
         """
+        if self.extrapolation is not None and self.extrapolation.matters:
+            self.notes.insert(0, str(self.extrapolation))
         for row in self.quantities:
             known = reference.get("quantities", {}).get(row["quantity"], {})
             row |= {column: known.get(column) for column in COLUMNS[5:]}
@@ -152,7 +161,7 @@ def run_job(
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
     reference = {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup)
-    outcome.compare(reference)
+    outcome.conclude(reference)
     _write(outcome, folder, frames, eos, run, waves, reference, density)
     return outcome
 
@@ -298,7 +307,6 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
     run = outcome.stage("dynamics", work)
     if run is None:
         return None
-    outcome.notes += [f"dynamics: {note}" for note in run.notes]
     outcome.add("mean temperature", run.temperature)
     outcome.add("energy drift", run.drift)
     outcome.add("mean square displacement", run.displacement)
@@ -335,6 +343,7 @@ def summary(outcome: Outcome) -> dict:
     """
     return {
         **vars(outcome),
+        "extrapolation": outcome.extrapolation and outcome.extrapolation.as_dict(),
         "versions": {name: _version(name) for name in ("ase-mlx", "ase", "numpy", "phonopy", "torch")},
     }
 

@@ -103,18 +103,42 @@ def phonons(
 
 
 def _supercell(text: str):
-    """Read "auto", a height in Å, three or nine integers."""
-    import numpy as np
-
+    """Read "auto", a height in Å, three or nine integers ("2 2 2", "2x2x2")."""
     if text.strip() == "auto":
         return "auto"
-    try:
-        numbers = [float(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise ValueError(f'got --supercell "{text}", expected auto, a height in Å, three or nine integers') from error
-    if len(numbers) == 1:
+    expected = 'a height in Å ("12"), three whole numbers ("2 2 2") or the nine of a matrix; or auto'
+    numbers = numbers_of(text, expected)
+    if len(numbers) == 1 and numbers[0] > 0:
         return numbers[0]
-    return np.array(numbers).reshape(3, 3) if len(numbers) == 9 else tuple(numbers)
+    if len(numbers) not in (3, 9) or any(number != int(number) for number in numbers):
+        raise ValueError(f'got "{text}", expected {expected}')
+    whole = tuple(int(number) for number in numbers)
+    if len(whole) == 9:
+        import numpy as np
+
+        return np.array(whole).reshape(3, 3)
+    if min(whole) < 1:
+        raise ValueError(f'got "{text}", expected {expected}')
+    return whole
+
+
+def numbers_of(text: str, expected: str) -> list[float]:
+    """Read finite numbers between blanks, commas or x: "2 2 2", "2,2,2", "2x2x2"; any unit.
+
+    Raises:
+        ValueError: something else, with what was expected.
+
+    Source: ours.
+    """
+    from math import isfinite
+
+    try:
+        numbers = [float(part) for part in text.replace(",", " ").replace("x", " ").replace("×", " ").split()]
+    except ValueError as error:
+        raise ValueError(f'got "{text}", expected {expected}') from error
+    if not numbers or not all(isfinite(number) for number in numbers):
+        raise ValueError(f'got "{text}", expected {expected}')
+    return numbers
 
 
 def _read(path: Path):

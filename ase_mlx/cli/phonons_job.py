@@ -139,7 +139,7 @@ def _write(outcome: Outcome, folder: Path, ph, found, expansion) -> None:
     from ase_mlx.cli.figures import write_figures
 
     reference = {} if ph is None else reference_of(to_ase(ph.unitcell), outcome.spacegroup)
-    outcome.compare(reference)
+    outcome.conclude(reference)
     title = f"{outcome.name}: {outcome.formula}, {outcome.spacegroup}, {outcome.model or 'phonopy.yaml'}"
     if found is not None:
         waves, lines, projected = found

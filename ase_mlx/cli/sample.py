@@ -59,10 +59,13 @@ def sample(
 
     Example: `ase-mlx sample silicon.cif --repeat "2 2 2" -t 300 -t 900 --alloy "Si 1 Ge 1" --variants 3 -o sige.extxyz`
     """
+    import numpy as np
+
     from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
     from ase_mlx.adapters.ase.sampling import sample as run
     from ase_mlx.adapters.factories import named_calculator
     from ase_mlx.data.io import read_frames, write_frames
+    from ase_mlx.models.extrapolation import extrapolation, once
 
     with exits.reading("--alloy / --substitute / --strain"):
         numbers = {k: _whole(k, v) for k, v in _pairs(substitute).items()}
@@ -77,7 +80,7 @@ def sample(
         made = named_calculator(covering(list(first.symbols)) if calculator == "auto" else calculator, device)
     with exits.reading("--out"):
         kept = _finished(out, settings.digest(atoms), frames)
-    with progress_bar(structure.name) as tell:
+    with progress_bar(structure.name) as tell, once(speak=False):
         report = lambda done, total: tell("runs", done, total)  # noqa: E731
         for found in run(atoms, made, settings, len(kept) // frames, report):
             for frame in found:
@@ -85,9 +88,12 @@ def sample(
             kept += found
             write_frames(out, kept)
     rows = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)]
-    if not write_json({"path": out, "frames": len(kept), "runs": rows}, json):
+    distances = [a.arrays["distance"] for a in kept if "distance" in a.arrays]
+    seen = extrapolation(np.concatenate(distances) if distances else None)
+    result = {"path": out, "frames": len(kept), "runs": rows, "extrapolation": seen and seen.as_dict()}
+    if not write_json(result, json):
         print_table(f"{len(kept)} frames in {out}", rows)
-        _say_doubts(kept)
+        _say_doubts(kept, seen)
 
 
 def _generator(seed: int):
@@ -144,11 +150,10 @@ def _row(found: list) -> dict:
     return row | ({"distance score": float(max(distances))} if distances else {})
 
 
-def _say_doubts(found: list) -> None:
+def _say_doubts(found: list, seen) -> None:
     short = sum(bool(a.info.get("correlated")) for a in found)
     if short:
         print(f"{short} frames are nearer in time than their decorrelation time: give more with --longest")
-    far = [float(a.arrays["distance"].max()) for a in found if "distance" in a.arrays]
-    if far and max(far) > 1:
-        n = sum(x > 1 for x in far)
-        print(f"{n} frames are beyond the training data (distance score up to {max(far):.2f}, 1 = edge): label these")
+    if seen and seen.matters:
+        far = sum(bool((a.arrays["distance"] > 1).any()) for a in found if "distance" in a.arrays)
+        print(f"{seen} Label the {far} frames with such environments.")

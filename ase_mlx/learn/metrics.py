@@ -12,6 +12,7 @@ from scipy.stats import rankdata, spearmanr
 
 from ase_mlx.data.samples import Sample, batches, symbols
 from ase_mlx.models import Model, Prediction
+from ase_mlx.models.extrapolation import see
 from ase_mlx.models.potential import hessian_column, moved_atoms
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -38,6 +39,7 @@ def collect(
     for joined in batches(samples, batch_size):
         graph = joined.graph.to(device)
         p = model.with_std(graph) if std else model(graph)
+        see(p["distance"].cpu().numpy() if "distance" in p else None)
         n_atoms = graph.n_atoms.cpu().numpy()
         if joined.base is not None and "forces" in p:
             for column, values in _hessian_rows(model, joined.to(device), p).items():

@@ -17,7 +17,7 @@ from ase_mlx.graph.neighbors import Structure, check
 
 from .blocks import Block, blocks
 from .density_field import Conditioned, Vector, known_of
-from .model import Prediction
+from .model import Model, Prediction
 
 if TYPE_CHECKING:
     from .potential import Potential
@@ -117,6 +117,31 @@ def conditioned_structure(
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())
     heads = model.density.conditioned(moments, electrons, known.to(moments.device)).cpu()
     return Conditioned(model.density, positions, cell, pbc, species, heads, source)
+
+
+@torch.no_grad()
+def distances(model: Model, structure: Structure) -> Float[np.ndarray, " atoms"] | None:
+    """Distance score of each atom of a structure of any size (dimensionless, 1 = edge); None where it is not known.
+
+    Args:
+        model: a potential, on the CPU; other models have no such score.
+        structure: Å.
+
+    Raises:
+        ValueError: a structure without physical meaning, an unknown element.
+
+    Source: ours.
+    """
+    if not bool(getattr(model, "feature_precision", torch.zeros(1)).any()):
+        return None
+    positions, numbers, cell, pbc = check(structure)
+    found = np.zeros(len(positions))
+    for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
+        graph = from_atoms(part, model.cutoff)
+        model.check_elements(graph)
+        features = model.latent(graph, graph.vectors().to(model.head.dtype))
+        found[part.core] = model.distance(graph, features)[: len(part.core)].cpu().numpy()
+    return found
 
 
 def predict_large(model: "Potential", structure: Structure) -> Prediction:

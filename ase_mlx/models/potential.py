@@ -184,7 +184,8 @@ class Potential(Model):
     def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict energy (eV), energies, forces (eV/Å), stress and stresses (Voigt, eV/Å³; absent without a volume).
 
-        With `points`, also the density of the one structure (e/Å³).
+        In `eval()` mode also the distance score of each atom (1 = edge of the training data), where it is known. With
+        `points`, also the density of the one structure (e/Å³).
 
         Raises:
             ValueError: an element that the model was not made for; points for a model without a density.
@@ -197,6 +198,8 @@ class Potential(Model):
         values |= mechanics(graph, vectors, slope)
         values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
+        if not self.training and bool(self.feature_precision.any()):
+            values["distance"] = self.distance(graph, features.detach())
         if points is not None:
             values |= self.density_at(graph, points)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
@@ -226,14 +229,12 @@ class Potential(Model):
         return self.density.features(graph, vectors, self.first_layer(graph) if first is None else first, species)
 
     def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
-        """Predict as `forward`, with members, calibrated `std` and the distance score (1 = edge of the training data).
+        """Predict as `forward`, with members and calibrated `std`.
 
         Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
         """
         found = self._mechanical_std(graph)
-        if points is None:
-            return found
-        field = self.density_at(graph, points, True)
+        field = Prediction({}) if points is None else self.density_at(graph, points, True)
         return Prediction({**found, **field}, {**found.std, **field.std}, found.members)
 
     def density_at(self, graph: Graph, points: Points, std: bool = False) -> Prediction:
@@ -270,8 +271,7 @@ class Potential(Model):
         deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
         known = [n for n in names if self.std_scale[CALIBRATED.index(n)] > 0]
         std = {n: self._calibrated(n, deviation[n], graph) for n in known}
-        values = {**mean, "distance": self.distance(graph, features.detach())}
-        return Prediction(values, std, {n: mean[n] + deviation[n] for n in names})
+        return Prediction(mean, std, {n: mean[n] + deviation[n] for n in names})
 
     def _calibrated(self, name: str, deviation: Tensor, graph: Graph) -> Tensor:
         k = CALIBRATED.index(name)
@@ -284,7 +284,10 @@ class Potential(Model):
         """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""
         species = self.species_index[graph.numbers]
         d = features - self.feature_mean[species]
-        square = torch.einsum("na,nab,nb->n", d, self.feature_precision[species], d)
+        square = d.new_zeros(len(d))
+        for s in torch.unique(species).tolist():  # a gathered matrix for each atom would cost more than the network
+            of = species == s
+            square[of] = ((d[of] @ self.feature_precision[s]) * d[of]).sum(1)
         return torch.sqrt(square.clamp_min(0)) / self.distance_scale
 
 

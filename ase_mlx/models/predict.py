@@ -11,6 +11,7 @@ import torch
 from ase_mlx.graph import Graph, Points, batch, from_atoms
 from ase_mlx.quantities import ALL
 
+from .extrapolation import warn
 from .model import Model, Prediction
 
 ATOMS_PER_BATCH = 512
@@ -22,11 +23,13 @@ def predict(
 ) -> Prediction | list[Prediction]:
     """Predict all outputs of a model for one structure or a list, batched.
 
+    Outside the model's training data one warning of the whole call says how far; `p["distance"]` says it of each atom.
+
     Args:
-        model: any model.
+        model: any model; `am.predict` also takes a shipped name or a model's folder.
         atoms: `ase.Atoms`, or a list of them (Å).
-        std: also the calibrated standard deviations, the members and the distance score, where the model has them;
-            costs one backward pass a member.
+        std: also the calibrated standard deviations and the members, where the model has them; costs one backward pass
+            a member.
         at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
 
     Returns:
@@ -39,8 +42,16 @@ def predict(
 
     Source: ours.
     """
-    if hasattr(atoms, "positions"):
-        return predict(model, [atoms], std, at)[0]
+    one = hasattr(atoms, "positions")
+    with torch.inference_mode(False):  # forces are derivatives: within somebody's inference mode there are none
+        results = _predictions(model, [atoms] if one else atoms, std, at)
+    seen = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
+    if seen:
+        warn(np.concatenate(seen))
+    return results[0] if one else results
+
+
+def _predictions(model: Model, atoms: list[Any], std: bool, at: Points | list[Points] | None) -> list[Prediction]:
     device = next(model.parameters()).device
     graphs = []
     for k, a in enumerate(atoms):
@@ -52,6 +63,9 @@ def predict(
         graphs.append(graph)
     results: list[Prediction] = []
     if at is not None:
+        if not any(q.per == "point" for q in model.outputs):
+            names = ", ".join(q.name for q in model.outputs)
+            raise ValueError(f"got points for a model without a field (it gives {names}); leave out at=")
         places = list(at) if isinstance(at, list) else [at] * len(graphs)
         if len(places) != len(graphs):
             raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")

@@ -19,6 +19,8 @@ from ase_mlx.fields import hirshfeld
 from ase_mlx.graph import Graph, from_atoms, grid
 from ase_mlx.learn.files import load_model
 from ase_mlx.models import Model, Prediction
+from ase_mlx.models.extrapolation import warn
+from ase_mlx.models.large import distances
 from ase_mlx.pretrained import find
 
 EXTRAS = ("energy_std", "forces_std", "stress_std", "distance", "features")
@@ -66,6 +68,7 @@ class Calculator(_Base):
         names |= {"charges"} if "density" in names else set()
         self.implemented_properties = [n for n in all_outputs if n in names]
         self._extras: dict[str, np.ndarray] = {}
+        self._warned = False
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
 
     def reset(self) -> None:
@@ -101,12 +104,14 @@ class Calculator(_Base):
             ValueError: a structure without physical meaning, or an element that the model does not know.
         """
         super().calculate(atoms, properties or ["energy"], system_changes)
-        if properties and any(n in EXTRAS + MEMBERS for n in properties):
+        if properties and any(n.endswith(("_std", "_members")) for n in properties):
             self._fill(self.model.with_std(self._graph(self.atoms)))
         else:
             self._fill(self.model(self._graph(self.atoms)))
         if properties and "charges" in properties:
             self.results["charges"] = self._charges()
+        if not self._warned and "distance" in self._extras:  # once: a run of dynamics asks a thousand times
+            self._warned = warn(self._extras["distance"], stacklevel=4)
 
     def _charges(self) -> np.ndarray:
         """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
@@ -198,6 +203,8 @@ class Calculator(_Base):
             names = ", ".join(q.name for q in self.model.outputs)
             raise ValueError(f"got a request for the density from a model that gives {names} only")
         points = grid(atoms, spacing if shape is None else None, shape)
+        if not self._warned:
+            self._warned = warn(distances(self.model, atoms), stacklevel=4)
         return self.model.density_at(self._graph(atoms), points, std)
 
     def _without_volume(self, atoms: Atoms | None) -> bool:

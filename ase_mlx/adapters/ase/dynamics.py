@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from ase_mlx.adapters.ase.job import Progress, Value, snapshot
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
+from ase_mlx.models.extrapolation import once, see
 
 BLOCKS = 5
 """Averages over time get their sampling error from this many blocks."""
@@ -48,9 +49,9 @@ class Dynamics:
     displacement: Value
     largest_distance: Value | None
     outside: float | None
-    notes: tuple[str, ...] = ()
 
 
+@once()
 def dynamics(
     atoms: Atoms,
     calculator,
@@ -170,6 +171,7 @@ class _Trace:
         positions = np.array(self.positions[window])
         squares = np.sum((positions - positions.mean(axis=0)) ** 2, axis=(1, 2)) / natoms
         doubts, distances = _of_frames(self.frames, "forces_std"), _of_frames(self.frames, "distance")
+        see(None if distances is None else np.concatenate(distances))
         outside = None if distances is None else float(np.mean(np.concatenate(distances) > 1))
         largest = None if distances is None else Value(float(max(x.max() for x in distances)), None, "1")
         return Dynamics(
@@ -189,7 +191,6 @@ class _Trace:
             displacement=_average(squares, "Å²"),
             largest_distance=largest,
             outside=outside,
-            notes=_doubt(largest, outside),
         )
 
 
@@ -205,13 +206,3 @@ def _average(values: np.ndarray, unit: str) -> Value:
 def _drift(times: np.ndarray, energies: np.ndarray) -> Value:
     (slope, _), covariance = np.polyfit(times / 1000, 1000 * energies, 1, cov=True)
     return Value(float(slope), float(np.sqrt(covariance[0, 0])), "meV/atom/ps", "sampling")
-
-
-def _doubt(largest: Value | None, outside: float | None) -> tuple[str, ...]:
-    # 1 in 100 trained environments is beyond the edge: a few of thousands mean nothing, many or far ones do.
-    if largest is None or (outside <= 0.05 and largest.value <= 2):
-        return ()
-    return (
-        f"The run left the training data: {100 * outside:.3g} % of its environments are beyond the edge, the distance "
-        f"score reaches {largest.value:.2f} (1 = edge). What the model says out there is extrapolation.",
-    )

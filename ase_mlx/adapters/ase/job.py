@@ -19,6 +19,7 @@ from ase.optimize import BFGS
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -124,6 +125,7 @@ def snapshot(atoms: Atoms, calculator) -> Atoms:
     return frame
 
 
+@once()
 def relax(
     atoms: Atoms,
     calculator,
@@ -172,6 +174,7 @@ def relax(
     stress = float(np.abs(work.get_stress()).max()) * EV_PER_A3_IN_GPA if sort == "crystal" else None
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
+    see(done.arrays.get("distance"))
     return Relaxation(
         atoms=done,
         kind=sort,
@@ -181,20 +184,11 @@ def relax(
         largest_force=largest,
         largest_stress=stress,
         spacegroup=spacegroup_of(done) if sort == "crystal" else None,
-        notes=(*notes, *_extrapolation(done)),
+        notes=tuple(notes),
     )
 
 
-def _extrapolation(atoms: Atoms) -> list[str]:
-    far = atoms.arrays.get("distance")
-    if far is None or far.max() <= 1:
-        return []
-    return [
-        f"The structure is beyond the training data: its distance score reaches {far.max():.2f} (1 = edge). What the "
-        "model says of it is extrapolation, and error bars are lower bounds."
-    ]
-
-
+@once()
 def equation_of_state(
     atoms: Atoms,
     calculator,

@@ -19,6 +19,7 @@ from ase_mlx.fields import hirshfeld_moments
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
+from ase_mlx.models.extrapolation import see
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
 
@@ -150,6 +151,7 @@ class DensityFeaturizer(OneProcess):
             density = evaluate(grid_points(points.shape, cell)).reshape(points.shape)
         else:
             found = predict(model, atoms, at=points)
+            see(found.get("distance"))
             density, sigma = found["density"], found.std.get("density")
             evaluate = lambda x: predict(model, atoms, std=False, at=at(x))["density"]  # noqa: E731
         around = evaluate(np.concatenate([spheres.reshape(-1, 3), middles]))

@@ -20,6 +20,7 @@ from ase_mlx.learn.files import CARD
 from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, check_crystals
+from ase_mlx.models.extrapolation import see
 from ase_mlx.models.potential import Potential
 from ase_mlx.models.predict import ATOMS_PER_BATCH
 from ase_mlx.pretrained import find, load
@@ -181,6 +182,7 @@ class ModelFeaturizer(Batched):
             if _has_std(name):
                 columns.append(_array(found.std[name]) / by if name in found.std else unknown)
         if isinstance(model, Potential):
+            see(_array(found["distance"]) if "distance" in found else None)
             first = np.cumsum(atoms) - atoms
             columns.append(np.maximum.reduceat(_array(found["distance"]), first) if "distance" in found else unknown)
             if self.pooled:

@@ -7,7 +7,6 @@ Source: ours, on matminer (L. Ward et al., Comput. Mater. Sci. 152, 60 (2018)).
 
 import abc
 import math
-import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from matminer.featurizers.base import BaseFeaturizer
 from tqdm.auto import tqdm
 
 from ase_mlx.adapters.matminer.structures import formula
+from ase_mlx.models.extrapolation import once
 
 TOGETHER = 256
 """Structures that are evaluated at once."""
@@ -50,6 +50,9 @@ class OneProcess(BaseFeaturizer, abc.ABC):
 
     Source: ours.
     """
+
+    _failures: list[Exception | None] | None = None
+    """What became of each row of the table in work, None where it has numbers."""
 
     def __init_subclass__(cls, **options):
         """Refuse the way of each featurizer into a forked pool."""
@@ -98,6 +101,26 @@ class OneProcess(BaseFeaturizer, abc.ABC):
                 stacklevel=2,
             )
 
+    def featurize_many(
+        self, entries, ignore_errors: bool = False, return_errors: bool = False, pbar=True
+    ) -> list[list]:
+        """Compute rows as matminer does; one warning says what share of the table's environments is extrapolation.
+
+        Another one says how many rows have no numbers, where errors are ignored; units as `featurize`.
+
+        Source: after matminer's `BaseFeaturizer.featurize_many`.
+        """
+        self._failures = []
+        try:
+            with once():
+                rows = super().featurize_many(entries, ignore_errors, return_errors, pbar)
+            errors = {k: error for k, error in enumerate(self._failures) if error is not None}
+        finally:
+            self._failures = None
+        if errors:
+            warnings.warn(self._summary(errors, len(rows), return_errors), stacklevel=2)
+        return rows
+
     def featurize_wrapper(self, x, return_errors: bool = False, ignore_errors: bool = False) -> list:
         """Compute one row, or NaN where it fails and errors are to be ignored; units as `featurize`.
 
@@ -109,14 +132,30 @@ class OneProcess(BaseFeaturizer, abc.ABC):
         Source: after matminer's `BaseFeaturizer.featurize_wrapper`.
         """
         self.check()
+        row, failure = None, None
         try:
             row = self.featurize(*x)
-        except Exception:
+        except Exception as error:
             if not ignore_errors:
                 raise
+            failure = error
+        if self._failures is not None:
+            self._failures.append(failure)
+        elif failure is not None:
+            warnings.warn(self._summary({0: failure}, 1, return_errors), stacklevel=2)
+        if row is None:
             failed = [math.nan] * len(self.feature_labels())
-            return [*failed, "".join(traceback.format_exception(*sys.exc_info()))] if return_errors else failed
+            return [*failed, "".join(traceback.format_exception(failure))] if return_errors else failed
         return [*row, math.nan] if return_errors else row
+
+    def _summary(self, errors: dict[int, Exception], count: int, told: bool) -> str:
+        where = f"in the column '{type(self).__name__} Exceptions'" if told else "given with return_errors=True"
+        if count == 1:  # within a MultipleFeaturizer, so its place is not known here
+            return f"{type(self).__name__}: a row has no numbers and is NaN: {errors[0]}. All reasons are {where}."
+        first = "; ".join(f"row {place}: {error}" for place, error in list(errors.items())[:NAMED])
+        more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
+        are = "row of {} has no numbers and is" if len(errors) == 1 else "rows of {} have no numbers and are"
+        return f"{type(self).__name__}: {len(errors)} {are.format(count)} NaN: {first}{more}. All reasons are {where}."
 
 
 def named(error: Exception, name: str) -> Exception:
@@ -227,7 +266,8 @@ class Batched(OneProcess):
         self.check()
         found: dict[int, list] = {}
         failed: dict[int, Exception] = {}
-        with tqdm(total=len(entries), **{"desc": type(self).__name__, "disable": not options} | (options or {})) as bar:
+        options = {"desc": type(self).__name__, "disable": not options} | (options or {})
+        with tqdm(total=len(entries), **options) as bar, once(stacklevel=4):
             for group in self._groups(entries, failed):
                 if ignore or not failed:
                     found |= self._evaluated(group, failed)
@@ -284,15 +324,6 @@ class Batched(OneProcess):
         items = list(group.items())
         half = len(items) // 2
         return self._evaluated(dict(items[:half]), failed) | self._evaluated(dict(items[half:]), failed)
-
-    def _summary(self, errors: dict[int, Exception], count: int, told: bool) -> str:
-        where = f"in the column '{type(self).__name__} Exceptions'" if told else "given with return_errors=True"
-        if count == 1:  # within a MultipleFeaturizer, so its place is not known here
-            return f"{type(self).__name__}: a row has no numbers and is NaN: {errors[0]}. All reasons are {where}."
-        first = "; ".join(f"row {place}: {error}" for place, error in list(errors.items())[:NAMED])
-        more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
-        are = "row of {} has no numbers and is" if len(errors) == 1 else "rows of {} have no numbers and are"
-        return f"{type(self).__name__}: {len(errors)} {are.format(count)} NaN: {first}{more}. All reasons are {where}."
 
 
 def _tuples(entries: Any) -> list[tuple]:

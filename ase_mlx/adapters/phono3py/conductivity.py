@@ -20,6 +20,7 @@ from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.members import relative_std
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
+from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
@@ -64,6 +65,7 @@ class Conductivity:
     notes: tuple[str, ...]
 
 
+@once()
 def conductivity(
     source: Atoms | str | Path | Phono3py,
     calculator=None,

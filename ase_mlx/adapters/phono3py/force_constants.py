@@ -17,10 +17,12 @@ from phonopy.exception import ForceCalculatorRequiredError
 from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
+from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.models.extrapolation import once, see
 
 UNREADABLE = (AssertionError, TypeError, KeyError, AttributeError, RuntimeError, ValueError, OSError)
 """What phono3py raises on files that are none of its own."""
@@ -29,6 +31,7 @@ BROKEN = 1e-3
 """Relative violation of permutation symmetry or sum rule above which force constants are called broken."""
 
 
+@once()
 def third_order(
     atoms: Atoms,
     calculator,
@@ -70,6 +73,7 @@ def third_order(
     check_precision(calculator)
     store = Store(folder, calculator)
     atoms = relaxed(atoms, calculator, store) if relax else atoms
+    see(property_or_none(calculator, "distance", atoms))
     unitcell = to_phonopy(atoms)
     primitive = guess_primitive_matrix(unitcell, symprec=symprec)
     ph = Phono3py(unitcell, matrix(atoms, supercell, symprec), primitive_matrix=primitive, symprec=symprec)

@@ -25,6 +25,7 @@ from ase_mlx.adapters.phonopy.sampled_cells import (
     vibrations,
 )
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.models.extrapolation import once
 
 STRAINS = (-0.01, 0.0, 0.01, 0.02, 0.03)
 """Relative changes of each free length."""
@@ -53,6 +54,7 @@ class AxialExpansion:
     notes: tuple[str, ...] = ()
 
 
+@once()
 def axial_expansion(
     atoms: Atoms,
     calculator,

@@ -14,9 +14,10 @@ from phonopy import Phonopy
 from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
+from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.supercells import kind
-from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
+from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, change
 from ase_mlx.adapters.phonopy.follow import follow
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces, forces_at_rest
@@ -24,6 +25,7 @@ from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce, symmetric
+from ase_mlx.models.extrapolation import once, see
 
 Method = Literal["displacements", "random", "hessian"]
 
@@ -31,6 +33,7 @@ RELAXED = 1e-4
 """eV/Å: forces left by the relaxation."""
 
 
+@once()
 def phonons(
     atoms: Atoms,
     calculator,
@@ -85,6 +88,7 @@ def phonons(
     ph = recipe.run(relaxed(atoms, calculator, store) if relax else atoms)
     if on_imaginary == "follow":
         ph = follow(ph, calculator, recipe.run, tolerance, RELAXED)
+    see(property_or_none(calculator, "distance", to_ase(ph.unitcell)))
     judge(stability(ph), "error" if on_imaginary == "follow" else on_imaginary, tolerance)
     return ph
 
@@ -165,7 +169,8 @@ def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape
     options = f"{RELAXED} {cell}"
     known = store.fetch("relaxed", atoms, options)
     if known is None:
-        found = relax_structure(atoms, calculator, fmax=RELAXED, cell=cell)
+        with once(speak=False):  # the caller looks at the end, which is there again when this is taken from the store
+            found = relax_structure(atoms, calculator, fmax=RELAXED, cell=cell)
         if not found.converged:
             raise RuntimeError(f"{found.notes[-1]} Relax it yourself, then call with relax=False.")
         known = {"cell": found.atoms.cell.array, "positions": found.atoms.positions}

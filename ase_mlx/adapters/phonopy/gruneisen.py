@@ -21,6 +21,7 @@ from ase_mlx.adapters.phonopy.members import members
 from ase_mlx.adapters.phonopy.sampled_cells import stretched
 from ase_mlx.adapters.phonopy.stability import OnImaginary, acoustic_modes
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.thermal import mode_heat_capacity
 
 
@@ -43,6 +44,7 @@ class Gruneisen:
     std: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@once()
 def gruneisen(
     atoms: Atoms,
     calculator,

@@ -26,6 +26,7 @@ from ase_mlx.adapters.phonopy.sampled_cells import (
 )
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, OnImaginary
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.quasi_harmonic import QuasiHarmonicCurves, quasi_harmonic_curves
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -65,6 +66,7 @@ class QuasiHarmonic:
     notes: tuple[str, ...] = ()
 
 
+@once()
 def quasi_harmonic(
     atoms: Atoms,
     calculator,

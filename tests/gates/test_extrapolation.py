@@ -1,0 +1,119 @@
+"""One word of extrapolation, wherever a number goes out: white tin has a distance score of 15, silicon below 1."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+from ase.md.verlet import VelocityVerlet
+from typer.testing import CliRunner
+
+import ase_mlx as am
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase.job import equation_of_state, relax
+from ase_mlx.adapters.densities import write_density
+from ase_mlx.adapters.phonopy import phonons
+from ase_mlx.cli import app
+from ase_mlx.models.extrapolation import Extrapolation, ExtrapolationWarning, extrapolation, once, see
+from ase_mlx.models.large import distances
+
+
+def white_tin():
+    return bulk("Sn", "bct", a=5.83, c=3.18) * (1, 1, 2)
+
+
+def said(caught):
+    return [w for w in caught if issubclass(w.category, ExtrapolationWarning)]
+
+
+def test_counts_environments_beyond_the_edge():
+    seen = extrapolation([0.2, 0.9, 1.5, np.nan])
+    assert (seen.environments, seen.outside, seen.share) == (4, 2, 0.5)
+    assert seen.matters and "50 %" in str(seen)
+    assert seen.as_dict()["largest_distance"] is None
+    assert json.loads(json.dumps(seen.as_dict(), allow_nan=False))["share_outside"] == 0.5
+    assert extrapolation(None) is None and extrapolation([]) is None
+    assert not Extrapolation(100, 2, 1.3).matters  # as many as the training data has
+    assert Extrapolation(100, 2, 2.3).matters
+    assert extrapolation([0.1]) + extrapolation([3.0, 0.2]) == Extrapolation(3, 1, 3.0)
+
+
+def test_calls_within_a_call_speak_once():
+    @once()
+    def inner(distance):
+        see([distance])
+
+    @once()
+    def outer():
+        for distance in (0.5, 3.0, 4.0):
+            inner(distance)
+
+    with pytest.warns(ExtrapolationWarning, match="67 % of") as caught:
+        outer()
+    assert len(caught) == 1
+    assert caught[0].message.extrapolation.largest == 4
+    with once(speak=False) as environments:
+        outer()
+    assert environments.seen.environments == 3
+    see([5.0])  # outside of any call: nobody listens, nobody is told
+
+
+def test_calculator_speaks_once_and_predict_once_a_call():
+    atoms, calculator = white_tin(), Calculator("sigesn")
+    atoms.calc = calculator
+    with pytest.warns(ExtrapolationWarning, match="100 % of the atoms' environments") as caught:
+        VelocityVerlet(atoms, 0.1).run(3)
+    assert len(said(caught)) == 1
+    assert atoms.get_potential_energy() == calculator.results["energy"]
+    with pytest.warns(ExtrapolationWarning, match="67 %") as caught:
+        found = am.predict("sigesn", [white_tin(), bulk("Si")], std=False)
+    assert len(said(caught)) == 1
+    assert found[0]["distance"].min() > 10 and found[1]["distance"].max() < 1
+    with pytest.warns(ExtrapolationWarning):
+        Calculator("sigesn").get_pseudo_density(white_tin(), spacing=0.8)
+
+
+def test_distances_of_a_structure_of_any_size_are_the_models_own():
+    model, atoms = am.load("sigesn"), bulk("Si", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    assert distances(model, atoms) == pytest.approx(am.predict(model, atoms, std=False)["distance"], rel=1e-5)
+    assert distances(am.load("bhnaa"), atoms) is None
+
+
+def test_jobs_speak_once(tmp_path):
+    calculator = Calculator("sigesn", dtype="float64")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        relax(bulk("Si"), calculator)
+    assert not said(caught)
+    for job in (
+        lambda: relax(white_tin(), calculator, steps=3),
+        lambda: phonons(white_tin(), calculator, (1, 1, 1), relax=False, on_imaginary="report"),
+        lambda: write_density(calculator.model, white_tin(), tmp_path / "x.npy", 0.8),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            job()
+        assert len(said(caught)) == 1
+
+
+def test_equation_of_state_speaks_once_for_all_volumes():
+    with pytest.warns(ExtrapolationWarning) as caught:
+        equation_of_state(bulk("Sn", "diamond", a=6.65), Calculator("sigesn", dtype="float64"), points=7)
+    assert len(said(caught)) == 1
+    assert said(caught)[0].message.extrapolation.environments == 14
+
+
+def test_commands_speak_once_and_leave_a_key(tmp_path):
+    write(tmp_path / "tin.cif", white_tin())
+    density = ["density", "tin.cif", "--spacing", "0.8", "--dtype", "float32"]
+    phonon = ["phonons", "tin.cif", "--supercell", "1 1 1", "--no-relax", "--on-imaginary", "report"]
+    for (command, source, *rest), out in ((phonon, "phonons"), (density, "x.npy")):
+        arguments = [command, str(tmp_path / source), *rest, "-o", str(tmp_path / out)]
+        run = CliRunner().invoke(app, arguments)
+        assert " ".join(run.stdout.split()).count("Extrapolation: 100 % of the atoms' environments") == 1, run.output
+        run = CliRunner().invoke(app, [*arguments, "--json", "-"])
+        found = json.loads(run.stdout)["extrapolation"]
+        assert found["share_outside"] == 1 and found["largest_distance"] > 10
