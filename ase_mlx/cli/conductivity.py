@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.phonons import Displacement, Name, Relax, _supercell
 from ase_mlx.cli.report import JsonFile, print_table, write_json
 from ase_mlx.cli.run import Device, covering, progress_bar
@@ -73,7 +74,6 @@ def conductivity(
     import numpy as np
 
     from ase_mlx.cli.conductivity_job import write_results
-    from ase_mlx.models.extrapolation import once
 
     with exits.reading("--rank"):
         products = _rank(rank)
@@ -88,13 +88,15 @@ def conductivity(
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
     made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
-    with progress_bar(source.name) as tell, once(speak=False) as environments:
+    with doubts() as raised, progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
             folder=out / "work", progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
-    result = write_results(found, source.name, out, environments.seen)
+    result = write_results(found, source.name, out)
+    result["notes"] += raised.sentences
+    result["extrapolation"] = raised.extrapolation
     if not write_json(result, json):
         print_table(f"{source.name}: lattice thermal conductivity in W/(m K), mesh {result['mesh']}", result["rows"])
         for note in result["notes"]:

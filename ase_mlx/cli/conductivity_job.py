@@ -11,14 +11,8 @@ from ase_mlx.whole import whole_file
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
-def write_results(found, name: str, folder: Path, seen=None) -> dict:
+def write_results(found, name: str, folder: Path) -> dict:
     """Write a `Conductivity` (W/(m K), K) into a folder and give what is printed and saved as JSON.
-
-    Args:
-        found: the conductivity.
-        name: of the crystal or its file.
-        folder: an existing one.
-        seen: `Extrapolation` of the environments that a model was asked about (dimensionless); None without a model.
 
     Raises:
         OSError: the folder cannot be written.
@@ -44,7 +38,6 @@ def write_results(found, name: str, folder: Path, seen=None) -> dict:
         table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars])
         table.writerows([[f"{x:.8g}" for x in row.values()] for row in rows])
     files, notes = ["kappa.hdf5", "kappa.csv", "conductivity.png"], list(found.notes)
-    notes += [str(seen)] if seen and seen.matters else []
     certificate = None
     if found.compression is not None:
         made, (full, compact) = found.compression, found.compression.ratios
@@ -71,8 +64,7 @@ def write_results(found, name: str, folder: Path, seen=None) -> dict:
             f"forces off by {100 * made.held_out:.0f} %."
         )
     draw_conductivity(found, f"{name}: {found.phono3py.primitive.formula}, {mesh}", folder / "conductivity.png")
-    result = {"mesh": mesh, "rows": rows, "certificate": certificate, "notes": notes, "files": files}
-    return result | {"extrapolation": seen and seen.as_dict()}
+    return {"mesh": mesh, "rows": rows, "certificate": certificate, "notes": notes, "files": files}
 
 
 def _clean(kappa):

@@ -3,7 +3,6 @@
 Source: ours.
 """
 
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.report import JsonFile, write_json
 from ase_mlx.cli.run import covering, progress_bar
 
@@ -74,7 +74,6 @@ def density(
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
     from ase_mlx.models.density_field import known_of
-    from ase_mlx.models.extrapolation import once
     from ase_mlx.pretrained import load
 
     with exits.reading("--out"):
@@ -98,21 +97,14 @@ def density(
     if out.suffix == ".png":
         _picture(loaded, atoms, out, charge, moment, level, json)
         return
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        once(speak=False) as environments,
-        progress_bar(structure.name) as tell,
-    ):
-        warnings.simplefilter("always")
+    with doubts() as raised, progress_bar(structure.name) as tell:
         result = write_density(
             loaded, atoms, out, spacing, points, std, charge, moment, dtype,
             lambda done, total: tell("planes", done, total),
         )  # fmt: skip
-    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    seen = environments.seen
-    said += [str(seen)] if seen and seen.matters else []
-    if not write_json(asdict(result) | {"warnings": said, "extrapolation": seen and seen.as_dict()}, json):
-        _print(result, said)
+    doubtful = {"warnings": raised.sentences, "extrapolation": raised.extrapolation}
+    if not write_json(asdict(result) | doubtful, json):
+        _print(result, raised.sentences)
 
 
 def _numbers(text: str, kind: type, option: str) -> tuple | None:

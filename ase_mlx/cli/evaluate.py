@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.report import JsonFile, write_json
 from ase_mlx.cli.train import print_errors
 
@@ -32,7 +33,6 @@ def evaluate(
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.samples import elements_of, name_of, sample, symbols
     from ase_mlx.learn.metrics import collect, errors
-    from ase_mlx.models.extrapolation import once
     from ase_mlx.pretrained import load
 
     with exits.reading("MODEL"):
@@ -48,15 +48,14 @@ def evaluate(
                 "or leave these frames out"
             )
         samples = [sample(a, loaded.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
-    with once(speak=False) as environments:
+    with doubts() as raised:
         rows = collect(loaded, samples)
-    seen = environments.seen
     table = errors(rows)
     out.mkdir(parents=True, exist_ok=True)
     files = write_plots(rows, table, out)
     result = {"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}
-    if not write_json(result | {"extrapolation": seen and seen.as_dict()}, json):
+    if not write_json(result | {"extrapolation": raised.extrapolation}, json):
         print_errors(table, f"{model} on {len(frames)} frames of {data.name}")
-        if seen and seen.matters:
-            print(seen)
+        for sentence in raised.sentences:
+            print(sentence)
         print("wrote " + ", ".join(str(out / f) for f in files))

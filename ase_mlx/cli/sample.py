@@ -59,18 +59,16 @@ def sample(
 
     Example: `ase-mlx sample silicon.cif --repeat "2 2 2" -t 300 -t 900 --alloy "Si 1 Ge 1" --variants 3 -o sige.extxyz`
     """
-    import numpy as np
-
     from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
     from ase_mlx.adapters.ase.sampling import sample as run
     from ase_mlx.adapters.factories import named_calculator
     from ase_mlx.data.io import read_frames, write_frames
-    from ase_mlx.models.extrapolation import extrapolation, once
+    from ase_mlx.models.extrapolation import once
 
     with exits.reading("--alloy / --substitute / --strain"):
-        numbers = {k: _whole(k, v) for k, v in _pairs(substitute).items()}
+        numbers, shares = {k: _whole(k, v) for k, v in _pairs(substitute).items()}, _pairs(alloy)
         settings = Sampling(
-            tuple(temperature), frames, variants, _pairs(alloy), numbers, vacancies, strain, volume, relax, timestep,
+            tuple(temperature), frames, variants, shares, numbers, vacancies, strain, volume, relax, timestep,
             longest=longest, seed=seed,
         )  # fmt: skip
     with exits.reading("STRUCTURE"):
@@ -87,9 +85,11 @@ def sample(
                 frame.info["sampling"] = settings.digest(atoms)
             kept += found
             write_frames(out, kept)
-    rows = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)]
-    distances = [a.arrays["distance"] for a in kept if "distance" in a.arrays]
-    seen = extrapolation(np.concatenate(distances) if distances else None)
+    _report(out, kept, frames, json)
+
+
+def _report(out: Path, kept: list, frames: int, json: Path | None) -> None:
+    rows, seen = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)], _extrapolation(kept)
     result = {"path": out, "frames": len(kept), "runs": rows, "extrapolation": seen and seen.as_dict()}
     if not write_json(result, json):
         print_table(f"{len(kept)} frames in {out}", rows)
@@ -148,6 +148,16 @@ def _row(found: list) -> dict:
     row |= {"T, K": float(info["temperature_K"]), "mean T, K": float(info["md_temperature_K"])}
     row |= {"apart, fs": float(info["decorrelation_fs"]), "frames": len(found)}
     return row | ({"distance score": float(max(distances))} if distances else {})
+
+
+def _extrapolation(found: list):
+    """What the frames' distance scores say; None without scores."""
+    import numpy as np
+
+    from ase_mlx.models.extrapolation import extrapolation
+
+    distances = [a.arrays["distance"] for a in found if "distance" in a.arrays]
+    return extrapolation(np.concatenate(distances) if distances else None)
 
 
 def _say_doubts(found: list, seen) -> None:

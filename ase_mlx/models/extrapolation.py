@@ -20,7 +20,7 @@ COMMON, FAR = 0.05, 2.0
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """How many environments were looked at, how many of them lie beyond the edge, and the largest distance score.
+    """How many environments were looked at, how many are beyond the edge, the largest score (all dimensionless).
 
     Source: ours.
     """

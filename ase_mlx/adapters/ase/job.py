@@ -161,10 +161,9 @@ def relax(
     elif sort == "crystal" and symmetry:
         notes.append("Symmetry not imposed: the structure brings its own constraints.")
     work.calc = calculator
-    if sort != "crystal":
-        notes.append(f"Cell not relaxed, no stress reported: a {sort} has no bulk volume.")
-    bound = sort != "crystal" or cell == "fixed"
-    moved = work if bound else FrechetCellFilter(work, constant_volume=cell == "shape")
+    notes += [f"Cell not relaxed, no stress reported: a {sort} has no bulk volume."] if sort != "crystal" else []
+    free = sort == "crystal" and cell != "fixed"
+    moved = FrechetCellFilter(work, constant_volume=cell == "shape") if free else work
     optimiser = BFGS(moved, logfile=None)
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
