@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ase_mlx.whole.files import check_folder, flush, neighbour, sentences, write_text
 
@@ -19,7 +20,9 @@ MANIFEST = ".ase-mlx-results.json"
 
 
 @contextmanager
-def whole_results(folder: str | Path, names: Collection[str], size: int = 0) -> Iterator[Path]:
+def whole_results(
+    folder: str | Path, names: Collection[str], size: int = 0, folders: Collection[str] = ()
+) -> Iterator[Path]:
     """Lend a temporary folder whose files become the results in `folder`, those of an earlier call go, at the end.
 
     Nothing else in the folder is touched. One process at a time writes into it.
@@ -28,6 +31,7 @@ def whole_results(folder: str | Path, names: Collection[str], size: int = 0) -> 
         folder: of the results; made if missing.
         names: of all files that the call may write, relative to it.
         size: bytes that they may take.
+        folders: inside it, that hold results of the call too, each written by a call of this function of its own.
 
     Raises:
         OSError: the folder cannot be written, or holds a file of one of these names that no earlier call wrote; what
@@ -39,8 +43,8 @@ def whole_results(folder: str | Path, names: Collection[str], size: int = 0) -> 
     folder = Path(folder)
     check_folder(folder, size)
     with sole(folder):
-        earlier = _earlier(folder)
-        taken = [name for name in sorted(set(names) - earlier) if os.path.lexists(folder / name)]
+        earlier = _read(folder)
+        taken = [name for name in sorted(set(names) - earlier.files) if os.path.lexists(folder / name)]
         if taken:
             raise FileExistsError(
                 errno.EEXIST,
@@ -51,45 +55,58 @@ def whole_results(folder: str | Path, names: Collection[str], size: int = 0) -> 
             part = neighbour(folder / "results")
             part.mkdir()
         try:
+            if folders:
+                _note(folder, _Manifest(earlier.files, earlier.folders | set(folders)))
             yield part
             with sentences(folder):
-                _publish(part, folder, earlier)
+                _publish(part, folder, earlier, set(folders))
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _earlier(folder: Path) -> set[str]:
-    """The files of the last call, as the manifest tells; names that lead out of the folder are none of ours."""
+class _Manifest(NamedTuple):
+    files: set[str]
+    folders: set[str]
+
+
+def _read(folder: Path) -> _Manifest:
+    """What the last call wrote; names that lead out of the folder are none of ours."""
     try:
-        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        names = [name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts]
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        lists = [[Path(name) for name in found[key]] for key in _Manifest._fields]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return set()
-    inside = folder.resolve()
-    return {name for name in names if (folder / name).parent.resolve().is_relative_to(inside)}
+        return _Manifest(set(), set())
+    return _Manifest(*({str(p) for p in paths if len(p.parts) == 1 and p.name not in ("", "..")} for paths in lists))
 
 
-def _publish(part: Path, folder: Path, earlier: set[str]) -> None:
-    files = [path for path in sorted(part.rglob("*")) if path.is_file()]
-    new = {str(path.relative_to(part)) for path in files}
-    for path in files:
-        flush(path)
-    _note(folder, earlier | new)  # a kill from here on leaves no file that the next call does not know
-    for name in sorted(earlier):
+def _note(folder: Path, manifest: _Manifest) -> None:
+    text = json.dumps({key: sorted(names) for key, names in manifest._asdict().items()}, indent=1)
+    write_text(folder / MANIFEST, text + "\n")
+
+
+def _publish(part: Path, folder: Path, earlier: _Manifest, folders: set[str]) -> None:
+    new = {path.name for path in part.iterdir()}
+    for name in new:
+        flush(part / name)
+    _note(folder, _Manifest(earlier.files | new, earlier.folders | folders))  # so that a kill leaves nothing unknown
+    _remove(folder, earlier.files)
+    for name in earlier.folders - folders:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            _remove(folder / name, {*_read(folder / name).files, MANIFEST})
+            with suppress(OSError):
+                (folder / name).rmdir()
+    for name in sorted(new):
+        os.replace(part / name, folder / name)
+    if new or folders:
+        _note(folder, _Manifest(new, folders))
+    else:
+        _remove(folder, {MANIFEST})
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    for name in names:
         with suppress(FileNotFoundError):
             (folder / name).unlink()
-        for parent in (folder / name).relative_to(folder).parents:
-            with suppress(OSError):
-                if parent.parts:
-                    (folder / parent).rmdir()
-    for name in sorted(new):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part / name, folder / name)
-    _note(folder, new)
-
-
-def _note(folder: Path, names: set[str]) -> None:
-    write_text(folder / MANIFEST, json.dumps({"files": sorted(names)}, indent=1) + "\n")
 
 
 @contextmanager

@@ -115,20 +115,37 @@ def files(folder):
 
 
 def test_a_folder_holds_the_results_of_one_call_and_what_is_not_ours(tmp_path):
-    names = ("r.csv", "a.png", "s/x", "b.png")
+    names = ("r.csv", "a.png", "b.png")
     (tmp_path / "notes").write_text("mine")
     with whole.whole_results(tmp_path, names) as part:
-        for name in names[:3]:
+        for name in names[:2]:
             whole.write_text(part / name, "first")
-        assert files(tmp_path).keys() - {"notes"} == {f"{part.name}/{name}" for name in names[:3]}
-    assert files(tmp_path) == {"notes": "mine", "r.csv": "first", "a.png": "first", "s/x": "first"}
+        assert files(tmp_path).keys() - {"notes"} == {f"{part.name}/{name}" for name in names[:2]}
+    assert files(tmp_path) == {"notes": "mine", "r.csv": "first", "a.png": "first"}
     with whole.whole_results(tmp_path, names) as part:
         whole.write_text(part / "r.csv", "second")
-    assert files(tmp_path) == {"notes": "mine", "r.csv": "second"} and not (tmp_path / "s").exists()
+    assert files(tmp_path) == {"notes": "mine", "r.csv": "second"}
     with pytest.raises(KeyError), whole.whole_results(tmp_path, names) as part:
         whole.write_text(part / "a.png", "third")
         raise KeyError
     assert files(tmp_path) == {"notes": "mine", "r.csv": "second"}
+
+
+def test_folders_of_an_earlier_call_go_with_it(tmp_path):
+    def call(*names):
+        with whole.whole_results(tmp_path, ("all",), folders=names if len(names) > 1 else ()) as part:
+            for name in names if len(names) > 1 else ():
+                with whole.whole_results(tmp_path / name, ("x",)) as inner:
+                    whole.write_text(inner / "x", "1")
+            whole.write_text(part / "all", "".join(names))
+
+    call("a", "b")
+    (tmp_path / "b" / "notes").write_text("mine")
+    assert files(tmp_path) == {"all": "ab", "a/x": "1", "b/x": "1", "b/notes": "mine"}
+    call("a", "c")
+    assert files(tmp_path) == {"all": "ac", "a/x": "1", "c/x": "1", "b/notes": "mine"}
+    call("d")
+    assert files(tmp_path) == {"all": "d", "b/notes": "mine"} and not (tmp_path / "a").exists()
 
 
 def test_files_that_no_call_wrote_are_never_replaced(tmp_path):
@@ -141,7 +158,7 @@ def test_files_that_no_call_wrote_are_never_replaced(tmp_path):
     (tmp_path / "deep").mkdir()
     victim = tmp_path / "victim"
     victim.write_text("mine")
-    (tmp_path / "deep" / MANIFEST).write_text(json.dumps({"files": ["../victim", str(victim)]}))
+    (tmp_path / "deep" / MANIFEST).write_text(json.dumps({"files": ["../victim", str(victim)], "folders": [".."]}))
     with whole.whole_results(tmp_path / "deep", ("x",)) as part:
         whole.write_text(part / "x", "1")
     assert files(tmp_path) == {"r.csv": "mine", "victim": "mine", "deep/x": "1"}
