@@ -11,7 +11,7 @@ import typer
 from ase_mlx.cli import exits
 from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.phonons import Displacement, Name, Relax, _supercell
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, covering, progress_bar
 
 Source = Annotated[
@@ -24,8 +24,14 @@ Source = Annotated[
     ),
 ]
 Yaml = Annotated[Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
-TensorFile = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A safetensors file.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-conductivity if not given."),
+]
+TensorFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not given."),
+]
 Rank = Annotated[
     str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed; learned from forces; none.")
 ]
@@ -49,7 +55,7 @@ Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force co
 def conductivity(
     source: Source,
     calculator: Name = "auto",
-    out: Out = Path("ase-mlx-conductivity"),
+    out: Out = None,
     mesh: Mesh = "60",
     temperature: Temperatures = tuple(float(t) for t in range(100, 1001, 100)),
     rank: Rank = "auto",
@@ -73,7 +79,7 @@ def conductivity(
     """
     import numpy as np
 
-    from ase_mlx.cli.conductivity_job import write_results
+    from ase_mlx.cli.conductivity_job import BYTES, FILES, write_results
 
     with exits.reading("--rank"):
         products = _rank(rank)
@@ -81,20 +87,19 @@ def conductivity(
         numbers = _supercell(mesh)
     with exits.reading("--supercell"):
         shape = _supercell(supercell)
-    with exits.reading("--out"):
-        out.mkdir(parents=True, exist_ok=True)
+    out = out or named_after(source, "conductivity")
     from ase_mlx.adapters.phono3py import conductivity as compute
 
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
     made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
-    with doubts() as raised, progress_bar(source.name) as tell:
+    with results_folder(out, FILES, BYTES) as part, doubts() as raised, progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
             folder=out / "work", progress=lambda done, total: tell("conductivity", done, total),
         )  # fmt: skip
-    result = write_results(found, source.name, out)
+        result = write_results(found, source.name, part)
     result["notes"] += raised.sentences
     result["extrapolation"] = raised.extrapolation
     if not write_json(result, json):
@@ -106,7 +111,7 @@ def conductivity(
 
 def compress(
     source: Yaml,
-    out: TensorFile = Path("tensor.safetensors"),
+    out: TensorFile = None,
     rank: Rank = "auto",
     temperature: Temperature = 300.0,
     symmetrize: Symmetrize = False,
@@ -128,6 +133,8 @@ def compress(
         given = _read(source, symmetrize)
         if not hasattr(given, "fc3"):
             raise ValueError(f"got {source.name!r}, a structure, expected phono3py's yaml with forces")
+    out = out or Path(f"{named_after(source, 'tensor')}.safetensors")
+    check_output(out, 1_000_000, inputs=[source])
     found = run(crystal_of(given), products, temperature)
     full, compact = found.ratios
     row = {

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from ase_mlx.whole import whole_file
 
+FILES = ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors", "quartic.safetensors")
+"""What `write_results` may write."""
+
+BYTES = 16_000_000
+"""That they may take on the disk, with the finished supercells."""
+
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 

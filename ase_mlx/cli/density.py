@@ -4,6 +4,7 @@ Source: ours.
 """
 
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.doubts import doubts
-from ase_mlx.cli.report import JsonFile, write_json
+from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.run import covering, progress_bar
 
 Structure = Annotated[
@@ -24,7 +25,13 @@ Name = Annotated[
     str, typer.Option("--model", "-m", help="A shipped name or a model's folder; auto: the one with the elements.")
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="CHGCAR (any name with CHG), x.cube, x.npy, x.zarr; x.png.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="CHGCAR (any name with CHG), x.cube, x.npy, x.zarr; x.png. CHGCAR-NAME if not given.",
+    ),
 ]
 Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", help="Of neighbouring grid points.")]
 Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
@@ -50,7 +57,7 @@ Dtype = Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="f
 def density(
     structure: Structure,
     model: Name = "auto",
-    out: Out = Path("CHGCAR"),
+    out: Out = None,
     spacing: Spacing = 0.2,
     shape: Shape = "",
     std: Std = False,
@@ -76,13 +83,15 @@ def density(
     from ase_mlx.models.density_field import known_of
     from ase_mlx.pretrained import load
 
+    out = out or Path(f"CHGCAR-{stem(structure)}")
     with exits.reading("--out"):
         if ecut is None and out.suffix != ".png":
             kind_of(out)
     points, moment = _numbers(shape, int, "--shape"), _numbers(dipole, float, "--dipole")
     with exits.reading("STRUCTURE"):
         atoms = read_frames(structure)[-1]
-        grid(atoms, spacing if points is None else None, points)
+        size = grid(atoms, spacing if points is None else None, points).shape
+    _check_out(structure, atoms, out, size, std, dtype, ecut)
     with exits.reading("--model"):
         loaded = load(covering(list(atoms.symbols)) if model == "auto" else model)
         if "density" not in {q.name for q in loaded.outputs}:
@@ -105,6 +114,22 @@ def density(
     doubtful = {"warnings": raised.sentences, "extrapolation": raised.extrapolation}
     if not write_json(asdict(result) | doubtful, json):
         _print(result, raised.sentences)
+
+
+def _check_out(structure: Path, atoms, out: Path, shape: tuple, std: bool, dtype: str, ecut: float | None) -> None:
+    """Look at the place of the output before the work."""
+    from ase_mlx.adapters.densities import check_place
+    from ase_mlx.data.espresso_density import least_grid
+
+    if ecut is not None:
+        waves = prod(least_grid(atoms.cell.array, ecut))
+        check_output(out / "pwscf.save" / "charge-density.dat", 16 * waves)
+    elif out.suffix == ".png":
+        check_output(out, 300_000, inputs=[structure])
+    else:
+        with exits.reading("--out"):
+            check_place(out, shape, std, dtype)
+        check_output(out, 0, inputs=[structure]) if out.suffix != ".zarr" else None
 
 
 def _numbers(text: str, kind: type, option: str) -> tuple | None:

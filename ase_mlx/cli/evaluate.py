@@ -10,16 +10,17 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.doubts import doubts
-from ase_mlx.cli.report import JsonFile, write_json
+from ase_mlx.cli.report import JsonFile, named_after, results_folder, write_json
 from ase_mlx.cli.train import print_errors
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped name or a trained model's folder.")],
     data: Annotated[Path, typer.Argument(metavar="DATA.extxyz", help="Frames with energy, forces and maybe stress.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go; DATA-evaluation if not given."),
+    ] = None,
     part: Annotated[
         str, typer.Option("--part", help='Only frames with this info["part"]; "all" takes every frame.')
     ] = "all",
@@ -29,7 +30,7 @@ def evaluate(
 
     Example: `ase-mlx evaluate sigesn frames.extxyz --json errors.json`
     """
-    from ase_mlx.cli.parity import write_plots
+    from ase_mlx.cli.parity import FILES, write_plots
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.samples import elements_of, name_of, sample, symbols
     from ase_mlx.learn.metrics import collect, errors
@@ -48,11 +49,12 @@ def evaluate(
                 "or leave these frames out"
             )
         samples = [sample(a, loaded.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
-    with doubts() as raised:
-        rows = collect(loaded, samples)
-    table = errors(rows)
-    out.mkdir(parents=True, exist_ok=True)
-    files = write_plots(rows, table, out)
+    out = out or named_after(data, "evaluation")
+    with results_folder(out, FILES, 1_000_000) as plots:
+        with doubts() as raised:
+            rows = collect(loaded, samples)
+        table = errors(rows)
+        files = write_plots(rows, table, plots)
     result = {"model": model, "data": str(data), "frames": len(frames), "errors": table, "plots": files}
     if not write_json(result | {"extrapolation": raised.extrapolation}, json):
         print_errors(table, f"{model} on {len(frames)} frames of {data.name}")

@@ -37,7 +37,10 @@ def reading(what: str) -> Iterator[None]:
 
 
 def report(error: Exception) -> int:
-    """Print why the work failed on stderr, with the traceback after `--debug` or ASE_MLX_DEBUG; return 1.
+    """Print why the work failed on stderr, with the traceback after `--debug` or ASE_MLX_DEBUG.
+
+    Returns:
+        1, or 2 where another process is at work on what the call named.
 
     Source: ours.
     """
@@ -45,7 +48,7 @@ def report(error: Exception) -> int:
         traceback.print_exception(error)
     hint = "" if debug else "\n(ase-mlx --debug COMMAND ... shows where it happened)"
     print(f"ase-mlx: {message(error)}{hint}", file=sys.stderr)
-    return 1
+    return 2 if isinstance(error, BlockingIOError) else 1
 
 
 def message(error: Exception) -> str:
@@ -53,5 +56,7 @@ def message(error: Exception) -> str:
 
     Source: ours.
     """
+    if isinstance(error, OSError) and error.filename is None and " " in (error.strerror or ""):
+        return error.strerror
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return text if " " in text else f"{type(error).__name__}: {text}".removesuffix(": ")

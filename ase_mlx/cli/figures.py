@@ -39,6 +39,13 @@ STYLE = {
 }
 
 
+FIGURES = (
+    *("equation_of_state.png", "phonons.png", "thermal.png", "expansion.png", "dynamics.png", "density.png"),
+    "summary.png",
+)
+"""What `write_figures` may write."""
+
+
 def write_figures(
     folder: Path,
     title: str,

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.figures import FIGURES
 from ase_mlx.cli.report import write_json
 from ase_mlx.whole import whole_file
 
@@ -26,6 +27,13 @@ COLUMNS = (
 
 YAML = "phonopy_params.yaml"
 """phonopy's name for it; a plain phonopy.yaml would be overwritten by phonopy's own command."""
+
+JOINT = ("results.csv", "results.json")
+FILES = (*JOINT, "trajectory.extxyz", YAML, *FIGURES)
+"""What a job may write into its folder."""
+
+BYTES = 4_000_000
+"""That they may take on the disk."""
 
 LENGTHS = (10.0, 15.0)
 """Å: least heights of the phonons' supercell; the second where interpolation in the first makes modes imaginary."""

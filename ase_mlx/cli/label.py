@@ -12,7 +12,10 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli.exits import reading
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.report import JsonFile, check_output, print_table, write_json
+
+BYTES = 150
+"""That an atom with its labels takes in a file."""
 
 
 def label(
@@ -41,9 +44,12 @@ def label(
         frames = read_frames(file)
     with reading("--teacher / --config"):
         chosen = named(teacher, config, pseudo_dir)
+    if not output.parent.is_dir():
+        raise typer.BadParameter(
+            f"got {str(output)!r}, expected a file in an existing folder; make it first", param_hint="--output"
+        )
+    check_output(output, BYTES * sum(map(len, frames)), "--output", [file])
     with reading("--output"):
-        if not output.parent.is_dir():
-            raise FileNotFoundError(f"got {str(output)!r}, expected a file in an existing folder; make it first")
         with Journal(output, chosen.name, chosen.identity):
             pass
     with _progress(len(frames)) as advance:

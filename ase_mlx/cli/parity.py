@@ -10,6 +10,8 @@ import numpy as np
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
 from ase_mlx.whole import whole_file
 
+FILES = ("parity.png", "reliability.png")
+
 LABELS = {
     "energy": "energy",
     "forces": "force components",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile
+from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem
 from ase_mlx.cli.run import Device, covering, finish, progress_bar
 
 Structure = Annotated[
@@ -30,7 +30,9 @@ Name = Annotated[
         "auto: the shipped model with the elements.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-phonons if not given.")
+]
 Supercell = Annotated[
     str,
     typer.Option(
@@ -57,7 +59,7 @@ Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metava
 def phonons(
     structure: Structure,
     calculator: Name = "auto",
-    out: Out = Path("ase-mlx-phonons"),
+    out: Out = None,
     supercell: Supercell = "auto",
     displacement: Displacement = 0.01,
     method: Method = "displacements",
@@ -78,7 +80,7 @@ def phonons(
 
     Example: `ase-mlx phonons silicon.cif --qha -o silicon-phonons`
     """
-    from ase_mlx.cli.phonons_job import Wanted, run_phonons
+    from ase_mlx.cli.phonons_job import BYTES, FILES, WORK, Wanted, run_phonons
 
     with exits.reading("--supercell"):
         shape = _supercell(supercell)
@@ -93,12 +95,11 @@ def phonons(
             made = named_calculator(calculator, device)
     if made is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
-    with exits.reading("--out"):
-        out.mkdir(parents=True, exist_ok=True)
+    out = out or named_after(structure, "phonons")
     settings = {"supercell": shape, "displacement": displacement, "method": method, "relax": relax, "born": born}
     wanted = Wanted(settings, on_imaginary, qha, pressure, mesh, temperature)
-    with progress_bar(structure.name) as tell:
-        outcome = run_phonons(structure.name.split(".")[0], atoms, crystal, made, calculator, out, wanted, tell)
+    with results_folder(out, FILES, BYTES) as part, progress_bar(structure.name) as tell:
+        outcome = run_phonons(stem(structure), atoms, crystal, made, calculator, part, out / WORK, wanted, tell)
     finish([outcome], out, json)
 
 

@@ -7,12 +7,19 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from ase_mlx.cli.figures import FIGURES
 from ase_mlx.cli.job import YAML, Outcome, add_harmonic, reference_of, summary, write_table
 from ase_mlx.cli.report import write_json
 from ase_mlx.whole import whole_file
 
 WORK = "work"
 """Folder of finished supercells, inside the output's."""
+
+FILES = ("results.csv", "results.json", "bands.csv", "thermal.csv", YAML, *FIGURES)
+"""Results of a call."""
+
+BYTES = 8_000_000
+"""That they may take on the disk, with the finished supercells."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,9 @@ class Wanted:
     temperature: float
 
 
-def run_phonons(name: str, atoms, crystal, calculator, model: str, folder: Path, wanted: Wanted, progress) -> Outcome:
+def run_phonons(
+    name: str, atoms, crystal, calculator, model: str, folder: Path, work: Path, wanted: Wanted, progress
+) -> Outcome:
     """Compute phonons and, where asked, the quasi-harmonic curves; write everything into `folder`.
 
     Args:
@@ -39,7 +48,8 @@ def run_phonons(name: str, atoms, crystal, calculator, model: str, folder: Path,
         crystal: its `phonopy.Phonopy` where it was read from a file, else None.
         calculator: any ASE calculator, eV and Å; None where only a file was read.
         model: the calculator's name, for the record.
-        folder: for the results and, inside, finished work.
+        folder: for the results.
+        work: folder for finished supercells.
         wanted: what to compute (GPa, Å, K).
         progress: called with stage, number done and number in all.
 
@@ -61,7 +71,7 @@ def run_phonons(name: str, atoms, crystal, calculator, model: str, folder: Path,
         return lambda done, total: progress(stage, done, total)
 
     def force_constants():
-        common = {"on_imaginary": wanted.on_imaginary, "folder": folder / WORK, "progress": tell("supercells")}
+        common = {"on_imaginary": wanted.on_imaginary, "folder": work, "progress": tell("supercells")}
         return crystal or phonons(atoms, calculator, **common, **wanted.settings)
 
     ph, found, curves = outcome.stage("phonons", force_constants), None, None
@@ -69,12 +79,12 @@ def run_phonons(name: str, atoms, crystal, calculator, model: str, folder: Path,
         outcome.spacegroup = spacegroup_of(to_ase(ph.unitcell))
         save_phonons(ph, folder / YAML)
         outcome.files.append(YAML)
-        found = outcome.stage("spectra", lambda: _spectra(ph, calculator, folder / WORK, wanted, tell))
+        found = outcome.stage("spectra", lambda: _spectra(ph, calculator, work, wanted, tell))
     if found is not None:
         add_harmonic(outcome, found[0], wanted.temperature)
         outcome.notes += [_said(ph, found[0]), *found[0].notes]
     if found is not None and wanted.qha:
-        curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, folder / WORK, wanted, tell))
+        curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, work, wanted, tell))
     if curves is not None:
         _add_expansion(outcome, curves, wanted.temperature)
     _write(outcome, folder, ph, found, curves)

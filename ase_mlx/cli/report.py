@@ -6,20 +6,84 @@ Source: ours.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ase_mlx.whole import write_text
+from ase_mlx.cli import exits
+from ase_mlx.whole import check_file, whole_results, write_text
 
-__all__ = ["JsonFile", "print_table", "write_json"]
+__all__ = ["JsonFile", "check_output", "named_after", "print_table", "results_folder", "stem", "write_json"]
+
+
+def _check_json(path: Path | None) -> Path | None:
+    if path is not None and str(path) != "-":
+        check_output(path, 100_000, "--json")
+        with exits.reading("--json"):
+            if path.is_file() and path.stat().st_size and path.read_bytes()[:1] not in (b"{", b"["):
+                raise ValueError(f"got {str(path)!r}, which exists and is no JSON; name another file")
+    return path
+
 
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON too; - writes it to standard output."),
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write the result as JSON too; - writes it to standard output.",
+        callback=_check_json,
+    ),
 ]
+
+
+def named_after(source: Path, what: str) -> Path:
+    """Name an output after its input where the user named none: silicon.cif and "run" give silicon-run.
+
+    Source: ours.
+    """
+    return Path(f"{stem(source)}-{what}")
+
+
+def stem(source: Path) -> str:
+    """Name a structure by its file: Si.v2 of Si.v2.extxyz.xz, POSCAR.Si of itself.
+
+    Source: ours.
+    """
+    name = Path(source.name)
+    name = name.with_suffix("") if name.suffix in (".xz", ".gz", ".bz2") else name
+    return name.name if name.stem in ("POSCAR", "CONTCAR", "CHGCAR") else name.stem
+
+
+def check_output(path: Path, size: int, option: str = "--out", inputs: Sequence[Path] = ()) -> None:
+    """Look, before the work, whether a file of this size (bytes) could be written, and is none of the inputs.
+
+    Raises:
+        typer.BadParameter: it could not, or it is one.
+
+    Source: ours.
+    """
+    with exits.reading(option):
+        check_file(path, size)
+        if any(path.exists() and path.samefile(source) for source in inputs):
+            raise ValueError(f"got {str(path)!r}, which is the input, expected another file for the output")
+
+
+@contextmanager
+def results_folder(folder: Path, names: Collection[str], size: int, folders: Collection[str] = ()) -> Iterator[Path]:
+    """Lend `whole_results` to a command; a folder that cannot hold them (bytes) is a wrong call, before the work.
+
+    Raises:
+        typer.BadParameter: the folder cannot be written, holds foreign files of these names, or is in use.
+
+    Source: ours.
+    """
+    with ExitStack() as stack:
+        with exits.reading("--out"):
+            part = stack.enter_context(whole_results(folder, names, size, folders))
+        yield part
 
 
 def write_json(result: Any, path: Path | None) -> bool:

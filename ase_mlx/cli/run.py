@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, write_json
+from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
 
 Temperature = Annotated[
     float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the dynamics and of the thermal functions.")
@@ -68,9 +68,15 @@ def run(
             help="A shipped name (`ase-mlx models`) or a trained model's folder; auto: the one with the elements.",
         ),
     ] = "auto",
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
-        "ase-mlx-run"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Where the results go; NAME-run if not given, ase-mlx-run for several.",
+        ),
+    ] = None,
     json: JsonFile = None,
     temperature: Temperature = 300.0,
     steps: Steps = 1000,
@@ -89,32 +95,41 @@ def run(
         (name, model, lambda path=path: read_frames(path)[-1])
         for name, path in zip(_names(structures), structures, strict=True)
     ]
+    out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))
     _run(jobs, out, json, device, temperature=temperature, steps=steps, seed=seed)
 
 
 def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
-    from ase_mlx.cli.job import Outcome, run_job
+    from ase_mlx.cli.job import BYTES, FILES, JOINT, Outcome
 
     with exits.reading("--model"):
         for model in {model for _, model, _ in jobs} - {"auto"}:
             _calculators(model, device)
-    with exits.reading("--out"):
-        out.mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    for name, model, read in jobs:
-        folder = out if len(jobs) == 1 else out / name
-        try:
-            atoms = read()
-            model = covering(atoms.get_chemical_symbols()) if model == "auto" else model
-            precise, fast = _calculators(model, device)
-        except (OSError, ValueError) as error:
-            if len(jobs) == 1:
-                raise typer.BadParameter(exits.message(error), param_hint="STRUCTURE") from error
-            outcomes.append(Outcome(name, model, failed={"reading": exits.message(error)}))
-            continue
-        with progress_bar(name) as tell:
-            outcomes.append(run_job(atoms, precise, folder, name, model, fast=fast, progress=tell, **settings))
+    if len(jobs) == 1:
+        outcomes = [_one(*jobs[0], out, device, settings)]
+    else:
+        outcomes = []
+        with results_folder(out, JOINT, len(jobs) * BYTES, [name for name, _, _ in jobs]) as part:
+            for name, model, read in jobs:
+                try:
+                    outcomes.append(_one(name, model, read, out / name, device, settings))
+                except typer.BadParameter as error:
+                    with results_folder(out / name, FILES, 0):
+                        outcomes.append(Outcome(name, model, failed={"reading": error.message}))
+            write_joint(outcomes, part)
     finish(outcomes, out, json)
+
+
+def _one(name: str, model: str, read: Callable, folder: Path, device: str, settings: dict):
+    """Run one structure's job into its folder."""
+    from ase_mlx.cli.job import BYTES, FILES, run_job
+
+    with exits.reading("STRUCTURE"):
+        atoms = read()
+        model = covering(atoms.get_chemical_symbols()) if model == "auto" else model
+        precise, fast = _calculators(model, device)
+    with results_folder(folder, FILES, BYTES) as part, progress_bar(name) as tell:
+        return run_job(atoms, precise, part, name, model, fast=fast, progress=tell, **settings)
 
 
 @cache
@@ -148,21 +163,32 @@ def covering(symbols: list[str]) -> str:
     )
 
 
+def write_joint(outcomes: list, folder: Path) -> None:
+    """Write results.csv and results.json of several structures.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    from ase_mlx.cli.job import summary, write_table
+
+    rows = [{"structure": outcome.name, **row} for outcome in outcomes for row in outcome.quantities]
+    write_table(folder / "results.csv", rows, ("structure",))
+    write_json([summary(outcome) for outcome in outcomes], folder / "results.json")
+
+
 def finish(outcomes: list, out: Path, json: Path | None) -> None:
-    """Print the tables, write the joint files of several structures, and end with exit code 1 where something failed.
+    """Print the tables, and end with exit code 1 where something failed.
 
     Raises:
         typer.Exit: with code 1, something failed.
 
     Source: ours.
     """
-    from ase_mlx.cli.job import summary, write_table
+    from ase_mlx.cli.job import summary
 
     results = [summary(outcome) for outcome in outcomes]
-    if len(outcomes) > 1:
-        rows = [{"structure": outcome.name, **row} for outcome in outcomes for row in outcome.quantities]
-        write_table(out / "results.csv", rows, ("structure",))
-        write_json(results, out / "results.json")
     if not write_json(results[0] if len(results) == 1 else results, json):
         _print(outcomes, out)
     for outcome in outcomes:
@@ -213,10 +239,9 @@ def with_error_bar(value: float, std: float | None) -> str:
 def _names(paths: list[Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
-        stem, number = path.name.split(".")[0] or path.name, 2
-        name = stem
+        name, number = stem(path), 2
         while name in names:
-            name, number = f"{stem}-{number}", number + 1
+            name, number = f"{stem(path)}-{number}", number + 1
         names.append(name)
     return names
 

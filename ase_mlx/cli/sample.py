@@ -11,10 +11,19 @@ import typer
 from ase_mlx.cli import exits
 from ase_mlx.cli.density import Structure
 from ase_mlx.cli.phonons import Name
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, write_json
 from ase_mlx.cli.run import Device, covering, progress_bar
+from ase_mlx.whole import sole
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="An extxyz file; a second call goes on.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="An extxyz file; a second call goes on. NAME-sampled.extxyz if not given.",
+    ),
+]
 Temperatures = Annotated[
     list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="Give several for several runs.")
 ]
@@ -34,7 +43,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal
 
 def sample(
     structure: Structure,
-    out: Out = Path("sampled.extxyz"),
+    out: Out = None,
     calculator: Name = "auto",
     temperature: Temperatures = (300.0,),
     frames: Frames = 5,
@@ -76,9 +85,15 @@ def sample(
         first = random_variant(atoms, settings, _generator(seed))
     with exits.reading("--calculator"):
         made = named_calculator(covering(list(first.symbols)) if calculator == "auto" else calculator, device)
-    with exits.reading("--out"):
-        kept = _finished(out, settings.digest(atoms), frames)
-    with progress_bar(structure.name) as tell, once(speak=False):
+    out = out or Path(f"{named_after(structure, 'sampled')}.extxyz")
+    if not out.parent.is_dir():
+        raise typer.BadParameter(
+            f"got {str(out)!r}, expected a file in an existing folder; make it first", param_hint="--out"
+        )
+    check_output(out, 250 * len(atoms) * frames * variants * len(temperature), inputs=[structure])
+    with sole(out), progress_bar(structure.name) as tell, once(speak=False):
+        with exits.reading("--out"):
+            kept = _finished(out, settings.digest(atoms), frames)
         report = lambda done, total: tell("runs", done, total)  # noqa: E731
         for found in run(atoms, made, settings, len(kept) // frames, report):
             for frame in found:
@@ -129,8 +144,6 @@ def _finished(out: Path, digest: str, frames: int) -> list:
     """The frames of an earlier call with the same settings."""
     from ase_mlx.data.io import read_frames
 
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"got {str(out)!r}, expected a file in an existing folder; make it first")
     if not out.exists():
         return []
     found = read_frames(out)

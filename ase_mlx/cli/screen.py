@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
 from ase_mlx.cli.run import progress_bar
 
 Mode = Annotated[
@@ -29,7 +29,9 @@ Source = Annotated[
         help="parquet, csv, extxyz, an ASE database, or a folder of parquet parts or of structure files.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-screen if not given.")
+]
 Name = Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained model's folder.")]
 Reported = Annotated[
     str | None, typer.Option("--reported", metavar="COLUMN", help="Formation energies in eV/atom, for residual.")
@@ -42,7 +44,7 @@ Suggest = Annotated[int, typer.Option("--suggest", min=0, help="How many crystal
 
 def screen(
     source: Source,
-    out: Out = Path("ase-mlx-screen"),
+    out: Out = None,
     model: Name = "bhnaa",
     mode: Mode = "novelty",
     reported: Reported = None,
@@ -72,7 +74,7 @@ def screen(
     with exits.reading("--model"):
         folder = find(model)
     with exits.reading("INPUT / --model / --out"):
-        out.mkdir(parents=True, exist_ok=True)
+        out = out or named_after(source, "screen")
         job = open_job(table, folder, wanted, out)
     with progress_bar(source.name) as tell:
         report = lambda done, total: tell(f"{mode}, {engine}", done, total)  # noqa: E731

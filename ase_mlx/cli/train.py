@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
 
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Settings: [data], [model], [fit].")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make.")] = Path(
-        "model"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make; CONFIG-model if not given."),
+    ] = None,
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
@@ -33,10 +34,12 @@ def train(
     from ase_mlx.learn.anomaly.job import read_training
     from ase_mlx.learn.config import read_config
     from ase_mlx.learn.density.train import prepare_density, run_density
+    from ase_mlx.learn.files import model_folder
     from ase_mlx.learn.train import prepare
     from ase_mlx.learn.train import train as run
     from ase_mlx.pretrained import find, names
 
+    out = out or named_after(config, "model")
     with exits.reading("CONFIG.toml"):
         crystals = read_training(config)
     if crystals is not None:
@@ -46,7 +49,9 @@ def train(
         if settings.start:
             known = settings.start in names()
             settings = replace(settings, start=str(find(settings.start if known else config.parent / settings.start)))
-        (prepare if settings.kind == "potential" else prepare_density)(settings)
+        model, *_ = (prepare if settings.kind == "potential" else prepare_density)(settings)
+    with exits.reading("--out"), model_folder(out, model):
+        pass
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -74,7 +79,10 @@ def train(
 def _train_crystals(settings, name: str, out: Path, json: Path | None) -> None:
     from ase_mlx.cli.run import progress_bar
     from ase_mlx.learn.anomaly.job import run_training
+    from ase_mlx.learn.files import model_folder
 
+    with exits.reading("--out"), model_folder(out):
+        pass
     with progress_bar(name) as tell:
         _, info = run_training(settings, out, tell)
     if not write_json(info, json):

@@ -18,7 +18,7 @@ from ase_mlx.adapters.ase.job import equation_of_state, relax
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
 from ase_mlx.cli import app
 from ase_mlx.cli.job import Outcome, run_job
-from ase_mlx.cli.run import finish
+from ase_mlx.cli.run import finish, write_joint
 from ase_mlx.models.extrapolation import ExtrapolationWarning
 
 PNG = b"\x89PNG\r\n"
@@ -227,6 +227,7 @@ def test_one_bad_structure_never_loses_the_others(tmp_path, capsys):
     good = run_job(bulk("Al"), EMT(), tmp_path / "good", "good", steps=60)
     bad = run_job(bulk("Si"), EMT(), tmp_path / "bad", "bad", steps=60)
     lost = Outcome("lost", failed={"reading": "no such format"})
+    write_joint([good, bad, lost], tmp_path)
     with pytest.raises(typer.Exit) as end:
         finish([good, bad, lost], tmp_path, None)
     assert end.value.exit_code == 1
