@@ -3,25 +3,31 @@
 Source: ours.
 """
 
+import difflib
 import importlib
 import inspect
 import operator
 import os
 import sys
+import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 BY_NAME = {"emt": "ase.calculators.emt:EMT", "chgnet": "chgnet.model.dynamics:CHGNetCalculator"}
 """Short names of other people's calculators and where they live."""
 
 
-def factory(name: str) -> Callable:
-    """Find a function or class by `module:name`, the working folder included; nothing here has a unit.
+def factory(name: str, here: bool = True) -> Any:
+    """Find what `MODULE:NAME` names, the working folder included after all that is installed; nothing here has a unit.
+
+    Args:
+        name: the module and the name in it.
+        here: whether modules of the working folder count.
 
     Raises:
-        ValueError: there is no such module or name.
+        ValueError: there is no such module or name, or the module cannot be imported.
 
     Source: ours.
     """
@@ -32,13 +38,49 @@ def factory(name: str) -> Callable:
             "mycalc:make for make in mycalc.py of the working folder"
         )
     try:
-        with _working_folder():
-            return operator.attrgetter(attribute)(importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"got factory {name!r}, expected module:name of a function or class: {error}") from error
+        with _working_folder() if here else nullcontext():
+            imported = importlib.import_module(module)
+    except Exception as error:  # a module may raise anything while it is imported
+        missing = isinstance(error, ModuleNotFoundError) and error.name in (module, module.split(".")[0])
+        why = "there is no such module here" if missing else f"importing it failed, {type(error).__name__}: {error}"
+        place = (
+            "installed, or a file in the working folder" if here else f"installed (pip install {module.split('.')[0]})"
+        )
+        raise ValueError(f"got factory {name!r}, but of {module}: {why}; expected one that is {place}") from error
+    try:
+        return operator.attrgetter(attribute)(imported)
+    except AttributeError as error:
+        near = difflib.get_close_matches(attribute, [n for n in vars(imported) if not n.startswith("_")], 1)
+        hint = f"; did you mean {module}:{near[0]}?" if near else ""
+        raise ValueError(f"got factory {name!r}, but {module} has no {attribute}{hint}") from error
 
 
-def made_by(name: str, arguments: Mapping[str, Any] | None = None):
+def callable_factory(name: str, arguments: Mapping[str, Any], here: bool = True) -> Callable:
+    """Find a function or class that can be called with these arguments and may give an ASE calculator (eV, Å).
+
+    Raises:
+        ValueError: there is none, or it can be seen without a call that it gives no calculator.
+
+    Source: ours.
+    """
+    make = factory(name, here)
+    lacks = isinstance(make, type) and not hasattr(make, "get_property")
+    if not callable(make) or lacks or isinstance(make, types.BuiltinFunctionType):
+        kind = f"the class {make.__qualname__}" if lacks else f"a {type(make).__name__}"
+        raise ValueError(
+            f"got factory {name!r}, which is {kind}, expected a function that gives an ASE calculator, or its class"
+        )
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        with_what = ", ".join(arguments) or "no arguments"
+        raise ValueError(
+            f"got factory {name!r}, expected one that gives an ASE calculator when called with {with_what}: {error}"
+        ) from error
+    return make
+
+
+def made_by(name: str, arguments: Mapping[str, Any] | None = None, here: bool = True):
     """Make an ASE calculator (eV, Å) by `module:name` and keyword arguments, and remember how it was made.
 
     Raises:
@@ -46,24 +88,13 @@ def made_by(name: str, arguments: Mapping[str, Any] | None = None):
 
     Source: ours.
     """
-    make, arguments = factory(name), dict(arguments or {})
-    if not callable(make):
-        raise ValueError(f"got {name!r}, which is a {type(make).__name__}, expected a function or class")
-    try:
-        inspect.signature(make).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"got {name!r}, expected a function or class that gives an ASE calculator when called with "
-            f"{', '.join(arguments) or 'no arguments'}: {error}"
-        ) from error
-    except ValueError:  # a function of C says nothing of its arguments
-        if inspect.isbuiltin(make):
-            raise ValueError(f"got {name!r}, a function of C, expected one that gives an ASE calculator") from None
-    with _working_folder():
+    arguments = dict(arguments or {})
+    make = callable_factory(name, arguments, here)
+    with _working_folder() if here else nullcontext():
         calculator = make(**arguments)
-    if not all(callable(getattr(calculator, method, None)) for method in ("get_property", "get_potential_energy")):
+    if not callable(getattr(calculator, "get_property", None)):
         raise ValueError(
-            f"got {name!r}, which gives a {type(calculator).__name__}, expected an ASE calculator "
+            f"got factory {name!r}, which gives a {type(calculator).__name__}, expected an ASE calculator "
             "(ase.calculators.calculator.Calculator)"
         )
     _remember(calculator, f"{name}({', '.join(f'{key}={value!r}' for key, value in sorted(arguments.items()))})")
@@ -116,12 +147,15 @@ def named_calculator(name: str, device: str = "cpu"):
 
     Source: ours.
     """
-    if name not in BY_NAME and ":" not in name:
-        from ase_mlx.adapters.ase import Calculator
+    if name in BY_NAME:
+        return made_by(BY_NAME[name], here=False)
+    if ":" in name:
+        return made_by(name)
+    from ase_mlx.adapters.ase import Calculator
 
-        return Calculator(name, device=device, dtype="float64")
     try:
-        return made_by(BY_NAME.get(name, name))
-    except ValueError as error:
-        package = BY_NAME.get(name, name).split(".")[0]
-        raise ValueError(f"{error}. Is it installed here (pip install {package})?") from error
+        return Calculator(name, device=device, dtype="float64")
+    except FileNotFoundError as error:
+        if near := difflib.get_close_matches(name, BY_NAME, 1):
+            raise FileNotFoundError(f"{error}; did you mean {near[0]!r}?") from error
+        raise

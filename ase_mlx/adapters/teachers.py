@@ -25,9 +25,10 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_mlx.adapters.factories import factory as find_factory
+from ase_mlx.adapters.factories import callable_factory, made_by
 from ase_mlx.data.io import read_frames, write_frames
-from ase_mlx.data.label import FAILURE, FRAME, LABELLED, Teacher
+from ase_mlx.data.label import FAILURE, FRAME, LABELLED, NO_TEACHER, Teacher
+from ase_mlx.keep import contents, digest
 
 __all__ = ["calculator", "espresso", "teacher"]
 
@@ -128,8 +129,9 @@ def calculator(factory: str, arguments: Mapping[str, Any] | None = None) -> Teac
     """
     arguments = dict(arguments or {})
     timeout = float(arguments.pop("timeout_s", 7200))
-    find_factory(factory)
-    identity = json.dumps({factory: arguments}, sort_keys=True)
+    made = callable_factory(factory, arguments)
+    parts, _ = contents((made, arguments), lambda owner, name: False)  # files that it names and is defined by, too
+    identity = json.dumps({factory: arguments, "content": digest(parts)[:12]}, sort_keys=True)
     return Teacher(factory, _command({"factory": factory, "arguments": arguments}), identity, timeout)
 
 
@@ -138,7 +140,7 @@ def _sha256(path: Path) -> str:
 
 
 def _command(spec: dict[str, Any]) -> tuple[str, ...]:
-    return (sys.executable, "-m", "ase_mlx.adapters.teachers", json.dumps(spec))
+    return (sys.executable, "-P", "-m", "ase_mlx.adapters.teachers", json.dumps(spec))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -177,6 +179,12 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
     lacking = sorted(set(atoms.symbols) - set(spec["pseudopotentials"]))
     if lacking:
         raise ValueError(f"no pseudopotential for {', '.join(lacking)} in the config")
+    charge, system = atoms.info.get("charge", 0), settings["input"].get("system", {})
+    if charge != system.get("tot_charge", 0):
+        raise ValueError(
+            f"info['charge'] = {charge}, but pw.x would be run with {system.get('tot_charge', 0)}: give the frame a "
+            f"family with input = {{ system = {{ tot_charge = {charge} }} }} in the config, or take the charge off"
+        )
     data = {
         "control": {"calculation": "scf", "tprnfor": True, "tstress": True, "disk_io": "low", "outdir": "."},
         "system": {
@@ -197,7 +205,7 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
     )
     output = folder / "espresso.pwo"
     try:
-        results = run.calculate(atoms, ["energy", "forces", "stress"], ()) or run.results
+        results = run.calculate(_free(atoms), ["energy", "forces", "stress"], ()) or run.results
     except Exception as error:
         raise RuntimeError(_why(output) or f"{type(error).__name__}: {error}") from error
     if why := _why(output):
@@ -254,20 +262,30 @@ def _facts(text: str) -> dict[str, Any]:
 def _run_calculator(atoms: Atoms, made) -> Atoms:
     """Run any ASE calculator once and note the CPU seconds."""
     before = _cpu_seconds()
-    atoms.calc = made
+    free = _free(atoms)
+    free.calc = made
+    if callable(getattr(made, "reset", None)):
+        made.reset()  # ASE takes a structure that differs in tags or info alone for the last one
     try:
-        energy = made.get_property("free_energy", atoms)
+        energy = made.get_property("free_energy", free)
     except PropertyNotImplementedError:
-        energy = made.get_property("energy", atoms)
-    forces = made.get_property("forces", atoms)
+        energy = made.get_property("energy", free)
+    forces = made.get_property("forces", free)
     stress = None
     if atoms.cell.rank == 3:
         try:
-            stress = made.get_property("stress", atoms)
+            stress = made.get_property("stress", free)
         except (PropertyNotImplementedError, NotImplementedError):
             pass
     atoms.info["cpu_s"] = round(_cpu_seconds() - before, 2)
     return _labelled(atoms, energy, forces, stress)
+
+
+def _free(atoms: Atoms) -> Atoms:
+    """The structure without constraints: a code that knows of them gives no force on a held atom."""
+    free = atoms.copy()
+    free.set_constraint()
+    return free
 
 
 def _cpu_seconds() -> float:
@@ -297,10 +315,21 @@ def _serve(spec: Mapping[str, Any]) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=listen, daemon=True).start()
-    made = None if "espresso" in spec else find_factory(spec["factory"])(**spec["arguments"])
+    sys.path.append(os.getcwd())  # after all else, for good: what a factory imports later may lie there, too
+    made, trouble = None, ""
+    try:
+        made = None if "espresso" in spec else made_by(spec["factory"], spec["arguments"])
+    except Exception as error:
+        trouble = (
+            f"{NO_TEACHER}{error}" if isinstance(error, ValueError) else f"{NO_TEACHER}{type(error).__name__}: {error}"
+        )
     while True:
         waiting.acquire()
         folder = Path(folders.pop(0))
+        if trouble:
+            (folder / FAILURE).write_text(trouble, encoding="utf-8")
+            print("answered", file=answers, flush=True)
+            continue
         try:
             atoms = read_frames(folder / FRAME)[0]
             if made is None:

@@ -50,8 +50,7 @@ def label(
         )
     check_output(output, BYTES * sum(map(len, frames)), "--output", [file])
     with reading("--output"):
-        with Journal(output, chosen.name, chosen.identity):
-            pass
+        Journal(output, chosen.name, chosen.identity).look()
     with _progress(len(frames)) as advance:
         report = run(frames, chosen, output, workers, retry, advance)
     result = {"output": output, "teacher": chosen.name, "frames": len(frames), **asdict(report)}

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-import hashlib
+import json
 import os
 import queue
 import shutil
@@ -11,21 +11,33 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.journal import Journal
+from ase_mlx.keep import digest
 from ase_mlx.whole import scratch_folder
 
 __all__ = ["Report", "Teacher", "content_key", "label"]
 
-EXTXYZ_CAN_HOLD = (str, int, float, list, tuple, np.ndarray, np.generic)
+BUILDERS = ("spacegroup", "adsorbate_info")
+"""Info that ASE's own readers and builders leave: it follows from the structure, and is left out without a word."""
+
+HELD = ("FixAtoms", "FixCartesian")
+"""Constraints that an extxyz file holds."""
+
 FRAME, LABELLED, FAILURE = "frame.extxyz", "labelled.extxyz", "failure.txt"
+
+NO_TEACHER = "the teacher cannot be made: "
+"""Beginning of a failure that is none of the frame's: the work ends with it, and nothing is noted."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +84,68 @@ class Report:
 
 
 def content_key(atoms: Atoms) -> str:
-    """Hash what a teacher sees: family, elements, boundaries, cell, positions, magnetic moments, charges.
+    """Hash all that is on a structure, as an extxyz file holds it (Å, to eight decimals), but its name and old labels.
 
     Source: ours.
     """
-    digest = hashlib.sha256(str(atoms.info.get("family", "")).encode())
-    digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes() + np.asarray(atoms.pbc, dtype="u1").tobytes())
-    for real in (atoms.cell.array, atoms.positions, atoms.get_initial_magnetic_moments(), atoms.get_initial_charges()):
-        digest.update((np.round(np.asarray(real, dtype="<f8"), 8) + 0.0).tobytes())
-    return digest.hexdigest()[:20]
+    bare = _bare(atoms)
+    info = {name: _plain(value) for name, value in bare.info.items() if name not in ("config_name", "label_key")}
+    arrays = {name: _plain(array) for name, array in bare.arrays.items()}
+    constraints = [constraint.todict() for constraint in atoms.constraints]
+    return digest(arrays, _plain(atoms.cell.array), _plain(atoms.pbc), info, constraints)[:20]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as real ones to eight decimals: a file gives back other types than went in."""
+    array = value if isinstance(value, dict | str) else np.array(value, dtype=None if np.ndim(value) else float)
+    if isinstance(array, np.ndarray):
+        return np.round(array.astype(float), 8) + 0.0 if array.dtype.kind in "biuf" else array.tolist()
+    return array
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """The structure with all that is on it, without labels of earlier calls and what no extxyz file can hold."""
+    bare = atoms.copy()
+    bare.calc = None
+    for name in set(bare.arrays) & set(all_properties):
+        del bare.arrays[name]
+    bare.info = {name: value for name, value in atoms.info.items() if _can_hold(value) and name not in all_properties}
+    return bare
+
+
+def _can_hold(value: Any) -> bool:
+    """Whether an extxyz file can hold a value of info."""
+    if isinstance(value, str | int | float | np.ndarray | np.generic):
+        return True
+    try:
+        return value is not None and bool(json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _warn_of_lost_info(frames: Sequence[Atoms]) -> None:
+    items = [item for atoms in frames for item in atoms.info.items() if item[0] not in BUILDERS]
+    kinds = {name: type(value).__name__ for name, value in items if not _can_hold(value)}
+    if kinds:
+        warnings.warn(
+            f"got {', '.join(f'info[{name!r}] of type {kind}' for name, kind in kinds.items())}, which no extxyz file "
+            "can hold: the teacher does not see it, and it is not in the output",
+            stacklevel=3,
+        )
+
+
+def _lost(atoms: Atoms, read: Atoms) -> list[str]:
+    """Name what is on a structure and did not come through an extxyz file."""
+    lost = [f"constraints of kind {type(c).__name__}" for c in atoms.constraints if type(c).__name__ not in HELD]
+    for name, array in atoms.arrays.items():
+        other = read.arrays.get(name)
+        same = other is not None and other.shape == array.shape
+        if same and array.dtype.kind == "f":
+            same = bool(np.abs(array - other).max(initial=0) <= 1e-8)
+        elif same:
+            same = bool((array == other).all())
+        lost += [] if same else [f"the array {name!r}"]
+    return lost + [f"info[{name!r}]" for name in atoms.info if name not in read.info]
 
 
 def label(
@@ -115,6 +180,7 @@ def label(
         raise ValueError(f"got {len(frames)} frames and {workers} workers, expected at least one of each")
     start = time.monotonic()
     report = Report()
+    _warn_of_lost_info(frames)
     with Journal(Path(out), teacher.name, teacher.identity) as journal:
         todo: dict[str, Atoms] = {}
         for key, atoms in {content_key(atoms): atoms for atoms in reversed(frames)}.items():
@@ -177,6 +243,8 @@ class _Run:
         began = time.monotonic()
         name = str(atoms.info.get("config_name", f"frame-{key}"))
         block, reason = _labelled(process, folder, key, name, atoms)
+        if reason.startswith(NO_TEACHER):
+            raise ValueError(f"got teacher {self.teacher.name!r}: {reason}")
         with self.lock:
             if self.stop.is_set():
                 return
@@ -193,13 +261,11 @@ def _labelled(process: "_Process", folder: Path, key: str, name: str, atoms: Ato
     """Label one frame in its own folder: (extxyz text, ""), or (None, why not)."""
     folder.mkdir()
     try:
-        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        for initial in ("initial_magmoms", "initial_charges"):
-            if initial in atoms.arrays:
-                bare.set_array(initial, atoms.arrays[initial])
-        bare.info = {k: v for k, v in atoms.info.items() if isinstance(v, EXTXYZ_CAN_HOLD)}
+        bare = _bare(atoms)
         bare.info |= {"config_name": name, "label_key": key}
         write_frames(folder / FRAME, [bare])
+        if lost := _lost(bare, read_frames(folder / FRAME)[0]):
+            return None, f"{', '.join(lost)} cannot be held by an extxyz file, expected it without: take it off first"
         if reason := process.label(folder):
             return None, reason
         if (folder / FAILURE).exists():
@@ -223,6 +289,8 @@ def _complaint(asked: Atoms, labelled: list[Atoms]) -> str:
     moved = max(abs(atoms.positions - asked.positions).max(), abs(atoms.cell.array - asked.cell.array).max())
     if moved > 1e-6:
         return f"the teacher moved the atoms or the cell by {moved:.2g} Å"
+    if lost := _lost(asked, atoms):
+        return f"the teacher lost {', '.join(lost)}"
     results = atoms.calc.results if atoms.calc is not None else {}
     for quantity in ("energy", "forces"):
         if quantity not in results:

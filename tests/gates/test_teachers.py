@@ -14,9 +14,10 @@ import typer
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from typer.testing import CliRunner
 
-from ase_mlx.adapters.teachers import _check_bands, _facts, _why, calculator, espresso, teacher
+from ase_mlx.adapters.teachers import SETTINGS, _check_bands, _facts, _run_espresso, _why, calculator, espresso, teacher
 from ase_mlx.cli.label import label as command
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.label import label
@@ -202,6 +203,99 @@ def test_a_wrong_call_ends_with_2(factories, given, said):
     assert said in " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("os:system", "builtin_function"),
+        ("builtins:eval", "builtin_function"),
+        ("builtins:print", "builtin_function"),
+        ("os:getcwd", "builtin_function"),
+        ("builtins:dict", "class dict"),
+        ("os:sep", "which is a str"),
+        ("json:dumps", "no arguments"),
+        ("factories:scald", "did you mean factories:scaled"),
+        ("broken:make", "importing it failed, SyntaxError"),
+        (":x", "MODULE:NAME"),
+        ("../x:y", "MODULE:NAME"),
+        ("x:", "MODULE:NAME"),
+        ("a b:c", "MODULE:NAME"),
+        ("no_such_module:EMT", "no such module"),
+    ],
+)
+def test_what_makes_no_calculator_is_answered_at_once(factories, name, said):
+    write_frames(factories / "in.extxyz", aluminium(1))
+    (factories / "broken.py").write_text("def make(:\n")
+    done = run("in.extxyz", "--teacher", name, "-o", "out.extxyz")
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
+    assert not (factories / "out.extxyz").exists()
+
+
+def test_a_factory_that_fails_when_called_ends_the_work_and_is_no_failure_of_a_frame(factories):
+    (factories / "late.py").write_text(
+        "def make():\n    raise RuntimeError('no licence')\ndef nothing():\n    return 3\n"
+    )
+    for name, said in (("late:make", "no licence"), ("late:nothing", "gives a int")):
+        with pytest.raises(ValueError, match=said):
+            label(aluminium(3), calculator(name), factories / "out.extxyz")
+        assert (factories / "out.extxyz.journal.jsonl").read_text().count("\n") == 1
+        (factories / "out.extxyz.journal.jsonl").unlink()
+
+
+SHADOWS = ("queue", "random", "types", "calendar", "token", "numpy", "ase", "json")
+
+
+def test_files_of_the_working_folder_hide_nothing(factories):
+    for name in SHADOWS:
+        (factories / f"{name}.py").write_text(f"open('{name}_was_run', 'w')\nraise RuntimeError('foreign')\n")
+    (factories / "own.py").write_text("import factories\ndef make():\n    import beside\n    return factories.EMT()\n")
+    (factories / "beside.py").write_text("")
+    report = label(aluminium(1), calculator("own:make"), factories / "out.extxyz")
+    assert report.done == 1
+    assert [name for name in SHADOWS if (factories / f"{name}_was_run").exists()] == []
+    for name in ("own", "beside"):
+        sys.modules.pop(name, None)
+
+
+def test_another_file_of_the_factory_is_another_teacher(factories):
+    text = "from ase_mlx.adapters.teachers import calculator; print(calculator('factories:scaled').identity)"
+    ask = lambda: subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout  # noqa: E731
+    before = ask()
+    assert ask() == before
+    with (factories / "factories.py").open("a") as file:
+        file.write("# changed\n")
+    assert ask() != before
+
+
+HOLDS = """
+from ase.calculators.emt import EMT
+class Holds(EMT):
+    def calculate(self, atoms=None, *arguments):
+        super().calculate(atoms, *arguments)
+        for constraint in atoms.constraints:  # as pw.x does with if_pos
+            self.results["forces"][constraint.index] = 0.0
+        self.results["energy"] += atoms.info.get("charge", 0) + atoms.get_tags().sum()
+        self.results["free_energy"] = self.results["energy"]
+"""
+
+
+def test_held_atoms_have_forces_and_the_teacher_sees_all_that_is_on_the_structure(factories):
+    (factories / "holding.py").write_text(HOLDS)
+    free = aluminium(1)[0]
+    held, charged, tagged = free.copy(), free.copy(), free.copy()
+    held.set_constraint(FixAtoms([0, 1]))
+    charged.info["charge"] = 1
+    tagged.set_tags([0, 2, 0, 0])
+    assert label([held, charged, tagged], calculator("holding:Holds"), factories / "out.extxyz").done == 3
+    free.calc = EMT()
+    energy = free.get_potential_energy(force_consistent=True)
+    first, second, third = read_frames(factories / "out.extxyz")
+    np.testing.assert_allclose(first.calc.results["forces"], free.get_forces(), atol=1e-6)
+    assert first.constraints[0].index.tolist() == [0, 1]
+    assert second.get_potential_energy() - energy == pytest.approx(1.0, abs=1e-6)
+    assert third.get_potential_energy() - energy == pytest.approx(2.0, abs=1e-6)
+
+
 def settings(**changes):
     table = {"ecut_Ry": 24.0, "k_mesh": [8, 8, 8], "smearing_Ry": 0.005, **changes}
     return {"command": sys.executable, "pseudopotentials": {"Si": "Si.upf"}, "settings": table}
@@ -246,6 +340,14 @@ def test_the_shipped_settings_are_valid(tmp_path, path):
     copy = tmp_path / path.name
     copy.write_text(path.read_text(encoding="utf-8").replace('"pw.x"', f'"{sys.executable}"'), encoding="utf-8")
     assert json.loads(teacher("espresso", copy, tmp_path).identity)["espresso"][""]["ecut_Ry"] == 24.0
+
+
+def test_a_charge_that_espresso_is_not_told_of_is_refused(tmp_path):
+    cation = bulk("Si", a=5.4)
+    cation.info["charge"] = 1
+    spec = {"families": {"": {**SETTINGS, **settings()["settings"]}}, "pseudopotentials": {"Si": "Si.upf"}}
+    with pytest.raises(ValueError, match="tot_charge = 1"):
+        _run_espresso(cation, spec | {"command": "pw.x", "pseudo_dir": "."}, tmp_path)
 
 
 @NEEDS_QE
