@@ -46,7 +46,7 @@ def reading(path: str | Path, what: str, remedy: str = "copy it again, or make i
     path = Path(path)
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file of this name" if not path.exists() else "no plain file"
-        raise FileNotFoundError(f"got {str(path)!r}, {kind}, expected {what}; check the path")
+        raise FileNotFoundError(f"got {str(path)!r} ({kind}), expected an existing file, {what}; check the path")
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -58,7 +58,7 @@ def reading(path: str | Path, what: str, remedy: str = "copy it again, or make i
             if path.name in str(error):
                 raise
             raise ValueError(f"{path}: {error}") from error
-        raise ValueError(f"got {str(path)!r}, expected {what}, whole ({reason(error)}); {remedy}") from error
+        raise ValueError(f"got {str(path)!r}, which cannot be read as {what} ({reason(error)}); {remedy}") from error
 
 
 def reason(error: BaseException) -> str:

@@ -28,7 +28,9 @@ def main() -> int:
 
     operations = robustness_operations.rows(arguments.quick)
     totals = {c: sum(row[c] for row in readers) for c in robustness_readers.FAULTS}
-    lines = [(f"readers: {c}, of {sum(row['inputs'] for row in readers)}", float(n), "≤", 0.0) for c, n in totals.items()]
+    lines = [
+        (f"readers: {c}, of {sum(row['inputs'] for row in readers)}", float(n), "≤", 0.0) for c, n in totals.items()
+    ]
     tried = sum(row["tried"] for row in operations)
     lines.append((f"operations: lost, of {tried}", float(sum(row["lost"] for row in operations)), "≤", 0.0))
     if arguments.json:

@@ -555,7 +555,7 @@ def make_phono3py(packed: bool, constants: bool = False) -> Callable[[Path], Pat
         from phono3py.file_IO import write_fc2_to_hdf5, write_fc3_to_hdf5
         from phonopy.structure.atoms import PhonopyAtoms
 
-        atoms = bulk("CuAu", "zincblende", a=5.6)  # without inversion: symfc has nothing to project where all fc3 vanish
+        atoms = bulk("CuAu", "zincblende", a=5.6)  # no inversion: symfc fails where all fc3 vanish
         cell = PhonopyAtoms(symbols=list(atoms.symbols), cell=atoms.cell.array, positions=atoms.positions)
         ph = Phono3py(cell, supercell_matrix=np.diag([2, 2, 1]), primitive_matrix="P", log_level=0)
         ph.generate_displacements(distance=0.03)

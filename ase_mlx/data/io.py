@@ -1,9 +1,13 @@
-"""Files of labelled structures; the only module that imports `ase.io`.
+"""Files of labelled structures: with `data.cif` the only modules that import `ase.io`.
+
+A name is a name: what stands behind an `@` is no slice, and nothing in it is taken for a data base's address.
 
 Source: ours.
 """
 
+import io
 import lzma
+import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -11,12 +15,18 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict
+
+from ase_mlx.data.cif import read_cifs
+from ase_mlx.reading import reading, unpacked
+
+WHAT = "extxyz, POSCAR, cif or another structure of ASE with the usual ending"
 
 from ase_mlx.whole import whole_file
 
 
 def read_frames(path: str | Path) -> list[Atoms]:
-    """Read all frames of a structure file (lengths in Å, energies in eV); `.xz` is unpacked on the way.
+    """Read all frames of a structure file (lengths in Å, energies in eV); gz, xz and bz2 are unpacked on the way.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -24,21 +34,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
 
     Source: `ase.io`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"got {str(path)!r}, expected an existing structure file; check the path")
-    try:
-        if path.suffix == ".xz":
-            with lzma.open(path, "rt") as stream:
-                frames = ase.io.read(stream, index=":", format=ase.io.formats.filetype(path.stem, read=False))
-        else:
-            frames = ase.io.read(path, index=":")
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        raise ValueError(
-            f"got {str(path)!r}, which ase.io cannot read ({reason}); expected extxyz, POSCAR, cif or another format "
-            "of ASE with the usual ending"
-        ) from error
+    frames = list(each_frame(path))
     if not frames:
         raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")
     return frames
@@ -47,17 +43,122 @@ def read_frames(path: str | Path) -> list[Atoms]:
 def each_frame(path: str | Path) -> Iterator[Atoms]:
     """Read the frames of a structure file one after the other (Å), so that a long one never is in memory whole.
 
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read as a structure file, is truncated, or unpacks to a flood.
+
     Source: `ase.io`.
     """
-    return ase.io.iread(path, index=":")
+    path = Path(path)
+    with reading(path, WHAT, "look at the file, or save it again"):
+        place = str(path.absolute())  # relative names may look like options or addresses of data bases
+        form = ase.io.formats.get_ioformat(ase.io.formats.filetype(place))
+        if not form.acceptsfd:
+            yield from ase.io.iread(place, ":", form.name, do_not_split_by_at_sign=True)
+            return
+        with unpacked(path) as stream:
+            if form.name == "cif":
+                yield from read_cifs(stream.read())
+            elif form.isbinary:
+                yield from ase.io.iread(stream, ":", form.name)
+            else:
+                _expect_text(stream, form.name)
+                words = {"properties_parser": _properties} if form.name == "extxyz" else {}
+                with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
+                    yield from ase.io.iread(text, ":", form.name, **words)
+
+
+def _properties(line: str) -> dict:
+    """As ASE reads a frame's second line, but a crystal's name stays the word it is: 00123 is not 123."""
+    values = key_val_str_to_dict(line)
+    for name, quoted, plain in re.findall(r"(?:^|\s)(id|material_id|config_name)=(?:\"([^\"]*)\"|([^\s\"]+))", line):
+        if name in values and str(values[name]) != (quoted or plain):
+            values[name] = quoted or plain
+    return values
+
+
+def _expect_text(stream: io.BufferedIOBase, form: str) -> None:
+    """Refuse zeroed blocks, and counts that the lines do not hold, before a reader works by them."""
+    lines = _text_lines(stream)
+    if form in ("extxyz", "xyz"):
+        _expect_frames(lines)
+    elif form == "vasp":
+        _expect_sites(list(lines))
+    else:
+        for _ in lines:
+            pass
+    stream.seek(0)
+
+
+def _text_lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    for number, line in enumerate(stream, 1):
+        if b"\0" in line:
+            raise ValueError(f"got a zero byte in line {number}, expected text; the file is damaged: copy it again")
+        yield line
+
+
+def _expect_frames(lines: Iterator[bytes]) -> None:
+    frame, empty = 0, False
+    for line in lines:
+        if not line.strip():
+            empty = True  # ASE reads no further
+            continue
+        if empty:
+            raise ValueError(f"got an empty line behind frame {frame - 1}, and more after it; take it out")
+        if line.lstrip().startswith(b"VEC"):
+            continue
+        count = line.removeprefix(b"\xef\xbb\xbf").strip()
+        if not count.isdigit():
+            raise ValueError(
+                f"got {line.strip()[:40].decode(errors='replace')!r} where frame {frame} should begin, expected its "
+                "number of atoms; lines are missing or doubled before it"
+            )
+        for k in range(int(count) + 1):
+            if next(lines, None) is None:
+                raise ValueError(
+                    f"got {max(k - 1, 0)} of {int(count)} atoms in frame {frame}, the last, expected all of them; the "
+                    "file is truncated: copy it again, or take out this frame"
+                )
+        frame += 1
+
+
+def _expect_sites(lines: list[bytes]) -> None:
+    """No further site may follow those that a POSCAR counts: behind an empty line there are velocities."""
+    rows = [line.split() for line in lines]
+    head = next((k for k in (5, 6) if k < len(rows) and rows[k] and all(x.isdigit() for x in rows[k])), None)
+    if head is None:
+        return
+    begin = head + 2 + (rows[head + 1][:1] and rows[head + 1][0][:1] in (b"S", b"s"))
+    end = begin + sum(map(int, rows[head]))
+    if end < len(rows) and len(rows[end]) > 2 and all(_is_number(x) for x in rows[end][:3]):
+        raise ValueError(
+            f"got more sites than the {end - begin} that line {head + 1} counts, expected as many; take out line "
+            f"{end + 1}, or put an empty line before velocities"
+        )
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def read_cif(text: str) -> Atoms:
-    """Read the text of a CIF (Å); partial occupancies are in `info["occupancy"]`.
+    """Read the text of a CIF with one crystal, or the last of several (Å); occupancies are in `info["occupancy"]`.
+
+    Raises:
+        ValueError: as `read_cifs`.
 
     Source: `ase.io`.
     """
-    return ase.io.read(StringIO(text), format="cif")
+    if "\n" not in text.strip():
+        raise ValueError(
+            f"got {text.strip()[:60]!r} in place of a CIF, expected its text, not the name of a file; put the contents "
+            "into the table, or screen the folder of the files"
+        )
+    return list(read_cifs(text.encode("utf-8")))[-1]
 
 
 def write_frames(path: str | Path, frames: list[Atoms]) -> None:

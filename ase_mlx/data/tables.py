@@ -19,13 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ase import Atoms
 
+from ase_mlx.data.csv_columns import column_types, text_chunks, typed
 from ase_mlx.data.io import each_frame, read_cif, read_frames
+from ase_mlx.reading import reading, reason
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
 DESCRIBED = ("numbers", "descriptors")
 """Columns of parquet that serve in place of structures, as `learn.anomaly.screen.described` makes them."""
 
-PROBLEM = "problem"
+PROBLEM, DATABASE = "problem", "an ASE database (SQLite)"
 
 
 TEXTS = ("material_id", "id", "name", "formula")
@@ -131,8 +133,7 @@ def open_table(path: str | Path) -> CrystalTable:
     elif path.suffix == ".csv":
         table = _csv(path)
     elif path.suffix == ".db":
-        with ase.db.connect(path) as database:
-            table = CrystalTable(path, "database", (path,), database.count(), NUMBERED, {})
+        table = _database(path)
     else:
         table = _frames(path)
     if not table.count:
@@ -157,7 +158,7 @@ def _parquet(path: Path, files: list[Path]) -> CrystalTable:
         except pa.ArrowTypeError as error:
             problems[file.name] = f"other types of columns than the first part ({error}); give it the same"
             continue
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # of arrow, of the operating system, of decoding
             problems[file.name] = _damaged(error)
             continue
         good.append(file)
@@ -180,51 +181,25 @@ def has_descriptors(columns: Iterable[str]) -> bool:
 
 
 def _damaged(error: Exception) -> str:
-    return f"damaged ({str(error).splitlines()[0]}); copy this part again"
+    return f"damaged ({reason(error)}); copy this part again"
 
 
 def _csv(path: Path) -> CrystalTable:
     """Look at all rows, since types are those of whole columns; names of crystals stay the texts they are."""
-    try:
-        columns = list(pd.read_csv(path, nrows=0).columns)
-        if "cif" not in columns and "structure" not in columns:
-            _expect_structures(columns, path)
-        rest = [name for name in columns if name not in (*STRUCTURE, "cif", "structure")]
-        count, types = 0, {}
-        for frame in pd.read_csv(path, chunksize=8192, dtype=dict.fromkeys(TEXTS, str)):
-            count += len(frame)
-            for name in rest:
-                types.setdefault(name, set()).add(_type(frame[name]))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"got {str(path)!r}, which is no table with commas ({error}); export it again") from error
-    schema = pa.schema([(name, _widest(types.get(name, set()))) for name in rest])
-    return CrystalTable(path, "csv", (path,), count, schema, {})
-
-
-def _type(column: pd.Series) -> pa.DataType | None:
-    """Of some rows of a csv; None: nothing but gaps."""
-    if column.isna().all():
-        return None
-    kinds = {"i": pa.int64(), "f": pa.float64(), "b": pa.bool_()}
-    return kinds.get(column.dtype.kind, pa.string())
-
-
-def _widest(types: set) -> pa.DataType:
-    types = types - {None}
-    if len(types) == 1:
-        return types.pop()
-    return pa.float64() if types == {pa.int64(), pa.float64()} else pa.string()
+    columns = next((list(frame.columns) for frame in text_chunks(path, 1)), [])
+    if "cif" not in columns and "structure" not in columns:
+        _expect_structures(columns, path)
+    rest = [name for name in columns if name not in (*STRUCTURE, "cif", "structure")]
+    return CrystalTable(path, "csv", (path,), *column_types(path, rest, TEXTS), {})
 
 
 def _frames(path: Path) -> CrystalTable:
-    try:
-        count = sum(1 for _ in each_frame(path))
-    except Exception as error:
-        raise ValueError(
-            f"got {str(path)!r}, which ASE cannot read ({type(error).__name__}: {error}); expected parquet, csv, "
-            "extxyz, an ASE database, a folder, or another format of ASE"
-        ) from error
-    return CrystalTable(path, "frames", (path,), count, NAMED, {})
+    return CrystalTable(path, "frames", (path,), sum(1 for _ in each_frame(path)), NAMED, {})
+
+
+def _database(path: Path) -> CrystalTable:
+    with reading(path, DATABASE), ase.db.connect(path.absolute(), type="db") as database:
+        return CrystalTable(path, "database", (path,), database.count(), NUMBERED, {})
 
 
 def _expect_structures(columns: Sequence[str], path: Path) -> None:
@@ -239,7 +214,7 @@ def _expect_structures(columns: Sequence[str], path: Path) -> None:
 def _read_parquet(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for part in table.parts:
         for found in _batches(part):
-            yield found.to_pandas(ignore_metadata=True)
+            yield found.to_pandas(ignore_metadata=True, integer_object_nulls=True)  # whole numbers beside a gap
 
 
 def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -251,18 +226,18 @@ def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]
             try:
                 for batch in opened.iter_batches(8192, [k], columns):
                     left -= len(batch)
-                    yield pa.Table.from_batches([batch])
-            except (pa.ArrowException, OSError) as error:
+                    yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+            except Exception as error:  # of arrow, of the operating system, of decoding
                 empty = {field.name: pa.nulls(left, field.type) for field in schema}
                 reason = f"{part.name}: {_damaged(error)}"
                 yield pa.table({**empty, PROBLEM: pa.array([reason] * left, pa.string())})
 
 
 def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    for frame in pd.read_csv(table.path, chunksize=2048, dtype=dict.fromkeys(texts, str)):
+    for words in text_chunks(table.path, 2048):
+        frame = words.assign(**{field.name: typed(words[field.name], field.type) for field in table.schema})
         if "cif" in frame.columns:
-            yield _arrays(frame.drop(columns="cif"), [_reader(read_cif, text) for text in frame["cif"]])
+            yield _arrays(frame.drop(columns="cif"), [_reader(_cif, text) for text in frame["cif"]])
         elif "structure" in frame.columns:
             yield _arrays(frame.drop(columns="structure"), [_reader(_dictionary, text) for text in frame["structure"]])
         else:
@@ -271,7 +246,7 @@ def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
 
 
 def _read_database(table: CrystalTable) -> Iterator[pd.DataFrame]:
-    with ase.db.connect(table.path) as database:
+    with reading(table.path, DATABASE), ase.db.connect(table.path.absolute(), type="db") as database:
         rows = [(row.id, _reader(lambda row: row.toatoms(), row)) for row in database.select()]
     yield _arrays(pd.DataFrame({"id": [name for name, _ in rows]}), [found for _, found in rows])
 
@@ -308,7 +283,8 @@ def _reader(read: Callable, given: Any) -> Any:
     try:
         return read(given)
     except Exception as error:
-        return f"could not be read ({type(error).__name__}: {error}); mend or leave out this entry"
+        words = str(error) if str(error).startswith("got ") else reason(error)
+        return f"could not be read ({words}); mend or leave out this entry"
 
 
 def _last(path: Path) -> Atoms:
@@ -319,9 +295,17 @@ def _last(path: Path) -> Atoms:
     return frames[-1]
 
 
-def _dictionary(text: str) -> Atoms:
+def _cif(text: Any) -> Atoms:
+    if not isinstance(text, str):
+        raise ValueError("got an empty field, expected the text of a CIF; fill it in")
+    return read_cif(text)
+
+
+def _dictionary(text: Any) -> Atoms:
     """A structure as pymatgen's `as_dict` writes it, as JSON."""
-    found = json.loads(text)
+    found = _json(text, "a structure as json.dumps(structure.as_dict()) writes it, which str(...) does not")
+    if not isinstance(found, dict) or not {"sites", "lattice"} <= set(found):
+        raise ValueError("got JSON without sites and lattice, expected pymatgen's structure.as_dict()")
     if any(len(site["species"]) != 1 or site["species"][0]["occu"] != 1 for site in found["sites"]):
         raise ValueError("partial occupancy, expected one whole atom a site")
     symbols = [site["species"][0]["element"].rstrip("+-0123456789") for site in found["sites"]]
@@ -330,8 +314,18 @@ def _dictionary(text: str) -> Atoms:
 
 
 def _lists(texts: tuple[Any, ...]) -> tuple[list, list, list]:
-    lattice, numbers, fractional = (json.loads(str(text).replace("(", "[").replace(")", "]")) for text in texts)
+    lattice, numbers, fractional = (
+        _json(str(text).replace("(", "[").replace(")", "]"), f"{name}, a list of numbers")
+        for name, text in zip(STRUCTURE, texts, strict=True)
+    )
     return np.ravel(lattice).tolist(), numbers, np.ravel(fractional).tolist()
+
+
+def _json(text: Any, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"got {str(text)[:40]!r}, which is no JSON, expected {what}") from error
 
 
 def _arrays(frame: pd.DataFrame, found: list[Any]) -> pd.DataFrame:
@@ -362,6 +356,6 @@ def _disorder(atoms: Atoms) -> str | None:
             "three directions"
         )
     sites = atoms.info.get("occupancy") or {}
-    if any(len(kinds) > 1 or min(kinds.values()) < 1 for kinds in sites.values()):
+    if any(len(kinds) > 1 or min(map(float, kinds.values())) < 1 for kinds in sites.values()):
         return "got sites with partial occupancy, expected one whole atom a site; choose an ordered structure"
     return None

@@ -8,12 +8,30 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
 from vesin import NeighborList
+
+from ase_mlx.quantities import SYMBOLS
 
 from .graph import Graph
 
 SAME_PLACE = 1e-3
 """Å; atoms nearer than this are one atom given twice: no physics brings nuclei there."""
+
+SHORTEST = 0.1
+"""Å; of a periodic cell vector."""
+
+MOST_NEIGHBORS = 10_000
+"""Of an atom: 0.05 Å³ an atom at a cutoff of 5 Å, a hundredth of diamond's."""
+
+MOST_IMAGES = 100_000
+"""Of the cell, within the cutoff."""
+
+CELLS = 100_000
+"""Of one cutoff's edge, which vesin 0.6 makes at most; it makes them larger where there would be more."""
+
+FARTHEST = 1e7
+"""Å; of an atom from the origin: beyond it float64 leaves no digits of a picometre."""
 
 
 @runtime_checkable
@@ -46,14 +64,20 @@ def neighbor_pairs(
         Centre, neighbour and lattice shift (dimensionless integers).
 
     Raises:
-        ValueError: two atoms in the same place.
+        ValueError: two atoms in the same place, or so many in so little space that no list of pairs can be made.
 
-    Source: vesin 0.6.
+    Source: vesin 0.6; where its cells would be too many, trees of SciPy.
     """
-    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    center, neighbor, shift, distance = search.compute(
-        points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijSd", copy=True
-    )
+    frame = _frame(cell, pbc)
+    heights = 1 / np.linalg.norm(np.linalg.inv(frame), axis=0)
+    _refuse_crowds(positions, cell, pbc, frame, heights, cutoff)
+    if _fits_cells(positions, pbc, frame, heights, cutoff):
+        search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
+        center, neighbor, shift, distance = search.compute(
+            points=positions, box=cell, periodic=[bool(p) for p in pbc], quantities="ijSd", copy=True
+        )
+    else:
+        center, neighbor, shift, distance = _by_trees(positions, pbc, frame, heights, cutoff)
     if len(distance) and distance.min() < SAME_PLACE:
         i, j = sorted((int(center[distance.argmin()]), int(neighbor[distance.argmin()])))
         raise ValueError(
@@ -70,6 +94,67 @@ def neighbor_pairs(
     return center[order], neighbor[order], shift[order]
 
 
+def _frame(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The periodic vectors (Å), completed by unit vectors that are perpendicular to them and to one another."""
+    frame = np.where(pbc[:, None], cell, 0.0)
+    frame[~pbc] = np.linalg.svd(frame)[2][::-1][: int((~pbc).sum())]
+    return frame
+
+
+def _refuse_crowds(positions, cell, pbc, frame, heights, cutoff: float) -> None:
+    """Refuse what would take minutes and gigabytes: images of flat cells, and atoms denser than any matter."""
+    lengths = np.linalg.norm(cell, axis=1)
+    if pbc.any() and lengths[pbc].min() < SHORTEST:
+        raise ValueError(
+            f"got periodic cell vectors of {lengths[pbc].tolist()} Å, expected none shorter than {SHORTEST} Å, where "
+            "an atom would lie in its own image; set atoms.cell in Å"
+        )
+    images = float(np.prod(2 * np.ceil(cutoff / heights[pbc]) + 1))
+    open_bins = np.floor(np.linalg.solve(frame.T, positions.T).T[:, ~pbc] / cutoff)
+    crowd = int(np.unique(open_bins, axis=0, return_counts=True)[1].max()) if len(positions) > 1 else 1
+    periodic = int(pbc.sum())
+    measure = float(np.sqrt(np.linalg.det(frame[pbc] @ frame[pbc].T))) if periodic else 1.0
+    neighbors = crowd * (1.0, 2.0, np.pi, 4 / 3 * np.pi)[periodic] * cutoff**periodic / measure
+    if neighbors > MOST_NEIGHBORS:
+        raise ValueError(
+            f"got {len(positions)} atoms in a cell of {', '.join(f'{x:.3g}' for x in lengths)} Å and about "
+            f"{neighbors:.0f} neighbours of an atom within {cutoff:g} Å, expected matter, with some hundred; set "
+            "atoms.cell and positions in Å"
+        )
+    if images > MOST_IMAGES:
+        raise ValueError(
+            f"got periodic cell vectors that are nearly parallel ({images:.0e} images of the cell within {cutoff:g} Å: "
+            f"{cell[pbc].tolist()} Å), expected shorter ones of the same lattice; ase.build.niggli_reduce finds them"
+        )
+
+
+def _fits_cells(positions, pbc, frame, heights, cutoff: float) -> bool:
+    """Whether vesin 0.6 cuts this space into cells quickly and without dividing by zero, of which Python dies."""
+    extents = np.where(pbc, heights, np.ptp(np.linalg.solve(frame.T, positions.T).T, axis=0))
+    cells = np.maximum(np.floor(extents / cutoff), 1.0)
+    thick = cells.min() ** 3 * CELLS > 8 * cells.prod()
+    return bool(cells.prod() <= 1000 + 10 * len(positions) and (cells.prod() <= CELLS or thick))
+
+
+def _by_trees(positions, pbc, frame, heights, cutoff: float):
+    """Pairs as vesin gives them, by trees over the atoms and over their images near the cell."""
+    scaled = np.linalg.solve(frame.T, positions.T).T
+    home = np.where(pbc, np.floor(scaled), 0.0)
+    inside, reach = positions - home @ frame, cutoff / heights
+    counts = np.where(pbc, np.ceil(reach), 0).astype(int)
+    shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), -1).reshape(-1, 3)
+    image = (scaled - home)[None] + shifts[:, None]
+    near = ((image > -reach) & (image < 1 + reach) | ~pbc).all(-1)
+    which, atom = np.nonzero(near)
+    pairs = cKDTree(inside).sparse_distance_matrix(
+        cKDTree(inside[atom] + shifts[which] @ frame), cutoff, output_type="ndarray"
+    )
+    center, neighbor, moved = pairs["i"], atom[pairs["j"]], shifts[which[pairs["j"]]]
+    other = ((center != neighbor) | moved.any(1)) & (pairs["v"] < cutoff)
+    shift = moved - home[neighbor].astype(int) + home[center].astype(int)
+    return center[other], neighbor[other], shift[other].astype(np.int32), pairs["v"][other]
+
+
 def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Read positions (Å), numbers, cell (Å) and pbc, refusing what has no physical meaning.
 
@@ -78,17 +163,26 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
     Source: ours.
     """
-    positions = np.asarray(atoms.positions, dtype=np.float64)
-    numbers = np.asarray(atoms.numbers, dtype=np.int64)
-    cell = np.asarray(atoms.cell, dtype=np.float64).reshape(3, 3)
-    pbc = np.broadcast_to(np.asarray(atoms.pbc, dtype=bool), (3,))
+    positions, cell = (_reals(getattr(atoms, name), name) for name in ("positions", "cell"))
+    numbers, pbc = _whole(atoms.numbers), np.broadcast_to(np.asarray(atoms.pbc, dtype=bool), (3,)).copy()
     if len(numbers) == 0:
         raise ValueError("got a structure without atoms, expected at least one; check how it was read or built")
+    if positions.shape != (len(numbers), 3) or cell.size not in (3, 9):
+        raise ValueError(
+            f"got positions of shape {positions.shape}, a cell of shape {cell.shape} and {len(numbers)} numbers, "
+            "expected (atoms, 3), (3, 3) and one number an atom"
+        )
+    cell = np.diag(cell.ravel()) if cell.size == 3 else cell.reshape(3, 3)
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if bad.size:
         raise ValueError(
             f"got NaN or infinite positions of atoms {bad[:5].tolist()}{' …' if bad.size > 5 else ''}, expected finite "
             "numbers in Å; the run that made them probably diverged: start from the last good frame"
+        )
+    if np.abs(positions).max() > FARTHEST:
+        raise ValueError(
+            f"got a position of {np.abs(positions).max():.1e} Å, expected atoms within {FARTHEST:.0e} Å of the origin; "
+            "wrap them into the cell or mend their coordinates"
         )
     if not np.isfinite(cell).all():
         raise ValueError("got a cell with NaN or infinite vectors, expected finite numbers in Å; set atoms.cell anew")
@@ -101,6 +195,24 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
             "expected independent vectors; pass pbc=False for a molecule or set atoms.cell"
         )
     return positions, numbers, cell, pbc
+
+
+def _reals(values, name: str) -> np.ndarray:
+    """Any array of numbers (Å) as float64 in one piece: other bytes' order, strides and precision are the same data."""
+    try:
+        return np.ascontiguousarray(np.asarray(values), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"got {name} that are no numbers ({error}), expected real numbers in Å") from error
+
+
+def _whole(values) -> np.ndarray:
+    """Atomic numbers as int64, refusing what is none."""
+    numbers = np.asarray(values)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+        raise ValueError(f"got atomic numbers of shape {numbers.shape} and type {numbers.dtype}, expected whole ones")
+    if len(numbers) and ((numbers < 0) | (numbers >= len(SYMBOLS)) | (numbers % 1 != 0)).any():
+        raise ValueError(f"got atomic numbers {numbers[:5].tolist()} …, expected whole ones up to {len(SYMBOLS) - 1}")
+    return np.ascontiguousarray(numbers, dtype=np.int64)
 
 
 def from_atoms(atoms: Structure, cutoff: float, dtype: torch.dtype = torch.float64) -> Graph:
@@ -123,7 +235,7 @@ def from_atoms(atoms: Structure, cutoff: float, dtype: torch.dtype = torch.float
         positions=torch.tensor(positions, dtype=dtype),
         numbers=torch.tensor(numbers),
         cell=torch.tensor(cell, dtype=dtype).reshape(1, 3, 3),
-        pbc=torch.tensor(pbc.copy()).reshape(1, 3),
+        pbc=torch.tensor(pbc).reshape(1, 3),
         atom_graph=torch.zeros(len(numbers), dtype=torch.int64),
         center=torch.tensor(center),
         neighbor=torch.tensor(neighbor),

@@ -53,7 +53,7 @@ def test_sentences_of_ours_pass_and_get_the_name_of_the_file(tmp_path):
 
 def test_missing_files_and_folders_are_named(tmp_path):
     for place in (tmp_path / "none", tmp_path):
-        with pytest.raises(FileNotFoundError, match="expected a test's file"), reading(place, "a test's file"):
+        with pytest.raises(FileNotFoundError, match="an existing file, a test's file"), reading(place, "a test's file"):
             pass
 
 

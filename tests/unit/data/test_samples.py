@@ -150,11 +150,11 @@ def test_files_round_trip(frames, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "error", "said"),
     [
-        ("nowhere.extxyz", None, FileNotFoundError, "expected an existing structure file"),
-        ("frames.extxyz", b"not a frame\n", ValueError, "ase.io cannot read|without a single frame"),
-        ("frames.extxyz", b"", ValueError, "without a single frame|cannot read"),
-        ("frames.extxyz.xz", b"not packed", ValueError, "cannot read"),
-        ("frames.unknown", b"4\n", ValueError, "cannot read"),
+        ("nowhere.extxyz", None, FileNotFoundError, "expected an existing file"),
+        ("frames.extxyz", b"not a frame\n", ValueError, "where frame 0 should begin"),
+        ("frames.extxyz", b"", ValueError, "without a single frame|cannot be read"),
+        ("frames.extxyz.xz", b"not packed", ValueError, "cannot be read"),
+        ("frames.unknown", b"4\n", ValueError, "cannot be read"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, error, said):

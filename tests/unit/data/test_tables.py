@@ -62,7 +62,7 @@ def test_names_in_csv_stay_texts_and_types_are_those_of_whole_columns(tmp_path, 
 def test_a_csv_with_a_line_too_long_is_told_before_work_begins(tmp_path):
     path = as_csv(tmp_path / "a.csv", structures())
     path.write_text(path.read_text() + "a,b,c,d,e,f,g\n")
-    with pytest.raises(ValueError, match="no table with commas"):
+    with pytest.raises(ValueError, match="cannot be read as a table with commas"):
         open_table(path)
 
 
