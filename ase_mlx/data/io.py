@@ -19,10 +19,9 @@ from ase.io.extxyz import key_val_str_to_dict
 
 from ase_mlx.data.cif import read_cifs
 from ase_mlx.reading import reading, unpacked
+from ase_mlx.whole import whole_file
 
 WHAT = "extxyz, POSCAR, cif or another structure of ASE with the usual ending"
-
-from ase_mlx.whole import whole_file
 
 
 def read_frames(path: str | Path) -> list[Atoms]:
