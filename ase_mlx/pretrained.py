@@ -5,12 +5,13 @@ Source: ours.
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ase_mlx.graph import Points
-from ase_mlx.learn.files import CARD, load_model, read_card
-from ase_mlx.models import Model, Prediction
-from ase_mlx.models.predict import predict as _predict
+from ase_mlx.learn.cards import CARD, read_card
+
+if TYPE_CHECKING:
+    from ase_mlx.graph import Points
+    from ase_mlx.models import Model, Prediction
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 
@@ -42,7 +43,7 @@ def find(name: str | Path) -> Path:
     )
 
 
-def load(name: str | Path) -> Model:
+def load(name: str | Path) -> "Model":
     """Load a shipped model by name, or a trained one by its folder (units: eV, Å), float32, ready to predict.
 
     Raises:
@@ -51,12 +52,15 @@ def load(name: str | Path) -> Model:
 
     Source: ours.
     """
-    return load_model(find(name))
+    folder = find(name)  # before torch is imported, which takes seconds
+    from ase_mlx.learn.files import load_model
+
+    return load_model(folder)
 
 
 def predict(
-    model: Model | str | Path, atoms: Any, std: bool = True, at: Points | list[Points] | None = None
-) -> Prediction | list[Prediction]:
+    model: "Model | str | Path", atoms: Any, std: bool = True, at: "Points | list[Points] | None" = None
+) -> "Prediction | list[Prediction]":
     """Predict with a model, a shipped name or a trained model's folder: `ase_mlx.models.predict.predict` (eV, Å).
 
     A model that is given by its name is loaded at every call: load it once, where there are many.
@@ -67,7 +71,10 @@ def predict(
 
     Source: ours.
     """
-    return _predict(model if isinstance(model, Model) else load(model), atoms, std, at)
+    loaded = load(model) if isinstance(model, str | Path) else model
+    from ase_mlx.models.predict import predict as predictions
+
+    return predictions(loaded, atoms, std, at)
 
 
 def available() -> list[dict[str, Any]]:

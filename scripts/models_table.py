@@ -7,7 +7,7 @@ import argparse
 import re
 from pathlib import Path
 
-from ase_mlx.learn.files import WEIGHTS
+from ase_mlx.learn.cards import WEIGHTS
 from ase_mlx.pretrained import FOLDER, available
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -42,7 +42,7 @@ from ase_mlx.learn.anomaly.crystals import graph_of
 from ase_mlx.learn.anomaly.job import read_training
 from ase_mlx.learn.anomaly.screen import Screening, screen
 from ase_mlx.learn.anomaly.screen_job import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
-from ase_mlx.learn.files import CARD, WEIGHTS, read_card
+from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.whole import sole
 

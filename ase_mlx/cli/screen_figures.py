@@ -10,7 +10,7 @@ import pandas as pd
 
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
 from ase_mlx.learn.anomaly.screen_job import Job
-from ase_mlx.learn.files import read_card
+from ase_mlx.learn.cards import read_card
 from ase_mlx.whole import whole_file
 
 SCORE = {

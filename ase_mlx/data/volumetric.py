@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ase_mlx.compiled import compiled
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
 from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
@@ -30,7 +31,7 @@ WRITTEN_BY = "ase_mlx"
 
 KINDS = ("CHGCAR", "cube", "npy", "zarr")
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = compiled(nogil=True, error_model="numpy")
 _inlined = numba.njit(inline="always", error_model="numpy")  # arrays as arguments cost more than the digits
 
 

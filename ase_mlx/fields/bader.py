@@ -8,15 +8,15 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull, Voronoi
 
+from ase_mlx.compiled import compiled
 from ase_mlx.graph.lattice import minimum_image, reduced
 from ase_mlx.graph.lattice import steps as lattice_steps
 
-_jit = numba.njit(cache=True, error_model="numpy")
+_jit = compiled(error_model="numpy")
 _UNKNOWN, _VACUUM = -1, -2
 
 METHODS = ("weight", "near-grid", "on-grid")

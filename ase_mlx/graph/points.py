@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from .lattice import reduced
 
@@ -121,6 +120,8 @@ def near(
     heights = 1 / np.linalg.norm(np.linalg.inv(full), axis=0)
     counts = np.where(periodic, np.ceil(reach / heights).astype(int) + 1, 0)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), -1).reshape(-1, 3) @ full
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(moved)
     images = (wrapped[:, None] + shifts[None]).reshape(-1, 3)
     low, high = moved.min(0) - reach, moved.max(0) + reach

@@ -5,9 +5,10 @@ Source: ours.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -17,36 +18,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ase_mlx.learn.cards import CARD, SCHEMA, WEIGHTS, read_card
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
-from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
-from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
-from ase_mlx.models.point_density import PointDensity, PointDensityConfig
-from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.nn.angular import CONVENTION
 from ase_mlx.whole import check_folder, sole, write_bytes, write_together
 
-SCHEMA = 1
-WEIGHTS, CARD = "model.safetensors", "card.json"
-
-KINDS: dict[str, tuple[type, type[Model]]] = {
-    "potential": (PotentialConfig, Potential),
-    "point_density": (PointDensityConfig, PointDensity),
-    "crystal_property": (CrystalPropertyConfig, CrystalProperty),
-    "anomaly": (AnomalyConfig, AnomalyModel),
+KINDS: dict[str, tuple[str, str]] = {
+    "potential": ("PotentialConfig", "Potential"),
+    "point_density": ("PointDensityConfig", "PointDensity"),
+    "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
+    "anomaly": ("AnomalyConfig", "AnomalyModel"),
 }
-"""Model kinds of this package; third-party kinds join by the entry-point group `ase_mlx.models`."""
+"""Kinds of this package: config and model in the module of `models` of that name, imported where a file asks for it.
+
+Third-party kinds join by the entry-point group `ase_mlx.models`.
+"""
 
 STATES = 11
 """Copies of a model's numbers on the disk at most: three and two moments in an old and a new checkpoint, the model."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From schema n to n + 1: one named step a version."""
-
 
 def _kind(name: str) -> tuple[type, type[Model]]:
     if name in KINDS:
-        return KINDS[name]
+        module = import_module(f"ase_mlx.models.{name}")
+        return tuple(getattr(module, part) for part in KINDS[name])
     for entry in entry_points(group="ase_mlx.models"):
         if entry.name == name:
             return entry.load()
@@ -57,8 +53,8 @@ def _kind(name: str) -> tuple[type, type[Model]]:
 
 
 def _kind_of(model: Model) -> str:
-    for name, (_, cls) in KINDS.items():
-        if type(model) is cls:
+    for name in KINDS:
+        if type(model).__module__ == f"ase_mlx.models.{name}" and type(model) is _kind(name)[1]:
             return name
     for entry in entry_points(group="ase_mlx.models"):
         if entry.load()[1] is type(model):
@@ -115,36 +111,6 @@ def model_folder(folder: str | Path, model: torch.nn.Module | None = None) -> It
     check_folder(folder, STATES * size + 100_000)
     with sole(folder):
         yield folder
-
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """Read and upgrade the card of a model folder (units as the card says).
-
-    Raises:
-        FileNotFoundError: no such folder, or no card in it.
-        ValueError: no valid card, or one of a newer schema.
-
-    Source: ours.
-    """
-    path = Path(folder) / CARD
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
-        )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        version = int(card["schema"])
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"got {path}, which is no valid model card ({error}); the file is damaged: copy the model folder again"
-        ) from error
-    if version > SCHEMA:
-        raise ValueError(f"got a model file of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
-    if version < 1:
-        raise ValueError(f"got {path} of schema {version}, expected 1 to {SCHEMA}; the card is damaged: copy it again")
-    for step in range(version, SCHEMA):
-        card = UPGRADES[step](card)
-    return card
 
 
 def load_model(folder: str | Path) -> Model:

@@ -16,8 +16,9 @@ from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
 from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
 
+from .cards import read_card
 from .config import TrainConfig, build
-from .files import load_model, model_folder, read_card, save_model
+from .files import load_model, model_folder, save_model
 from .fit import Progress, fit
 from .metrics import collect, errors
 from .uncertainty import set_uncertainty

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 from torch import Tensor, nn
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, check_periodic, describe
@@ -291,12 +291,12 @@ class CrystalProperty(Model):
         """Give the probability that a property lies below a value in eV/atom (dimensionless)."""
         freedom = float(self.freedom[self.config.targets.index(name)])
         width = np.sqrt((freedom - 2) / freedom)
-        return student.cdf((value - prediction[name]) / (width * prediction.std[name]), freedom)
+        return stdtr(freedom, (value - prediction[name]) / (width * prediction.std[name]))
 
     def half_width(self, name: str, level: float = 0.9) -> float:
         """Give the half width of a central interval of that probability, in standard deviations (dimensionless)."""
         freedom = float(self.freedom[self.config.targets.index(name)])
-        return float(student.ppf(0.5 + level / 2, freedom) * np.sqrt((freedom - 2) / freedom))
+        return float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt((freedom - 2) / freedom))
 
     def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
         """Predict crystals, in eV/atom."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from ase_mlx.graph import Graph, Points
@@ -217,6 +216,8 @@ def std_planes(
             here = variance[axes[0]]
         else:
             where = np.meshgrid(*[a * (c / n) for a, c, n in zip(axes, coarse, shape, strict=True)], indexing="ij")
+            from scipy.ndimage import map_coordinates
+
             here = map_coordinates(variance, where, order=1, mode="grid-wrap")
         yield start, np.sqrt(_total(found.density, here, noise))
 

@@ -4,19 +4,21 @@ Features are arrays (nodes, (l_max + 1)², channels), components of l = 0, 1, �
 Only natural parity, (−1)^l, is kept: a path (l1, l2, l3) needs an even l1 + l2 + l3, which makes every model
 exact under mirrors.
 
-Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for the paths; the tables come from `e3nn.o3.wigner_3j`.
+Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for the paths; the tables are those of `e3nn.o3.wigner_3j`,
+written by `scripts/couplings.py`.
 """
 
 import functools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# e3nn.o3 is imported inside functions: it loads torch._dynamo, which takes a second and writes to os.environ.
+# e3nn.o3 is imported for l > 4 alone: it loads torch._dynamo, which takes two seconds and writes to os.environ.
 CONVENTION = "e3nn>=0.5 (wigner_3j phases of 0.4.4 differ)"
 
 
@@ -133,6 +135,31 @@ class Paths:
         return len(self.triples)
 
 
+def coupling(l1: int, l2: int, l3: int) -> Float[np.ndarray, "m1 m2 m3"]:
+    """Tabulate the invariant of three angular momenta (dimensionless), of unit norm: up to l = 4 as shipped.
+
+    Source: `e3nn.o3.wigner_3j` of e3nn 0.5 and later.
+    """
+    name = f"{l1}{l2}{l3}"
+    if name in _couplings():
+        return _couplings()[name]
+    from e3nn import o3
+
+    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64).numpy()
+
+
+@functools.cache
+def _couplings() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).with_name("couplings.npz"), allow_pickle=False) as tables:
+        flat, degrees = tables["values"], tables["degrees"]
+    found, start = {}, 0
+    for l1, l2, l3 in degrees.tolist():
+        shape = (2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1)
+        found[f"{l1}{l2}{l3}"] = flat[start : start + math.prod(shape)].reshape(shape)
+        start += math.prod(shape)
+    return found
+
+
 @functools.cache
 def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
     """Tabulate every natural-parity coupling of node features with edge harmonics (dimensionless).
@@ -141,8 +168,6 @@ def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 6; coefficients from `e3nn.o3.wigner_3j`.
     """
-    from e3nn import o3
-
     triples = tuple(
         (l1, l2, l3)
         for l3 in range(l_out + 1)
@@ -154,7 +179,7 @@ def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
     entries: list[tuple[int, int, int]] = []
     terms: list[tuple[int, int, float]] = []
     for p, (l1, l2, l3) in enumerate(triples):
-        table = o3.wigner_3j(l1, l2, l3, dtype=torch.float64).numpy() * math.sqrt((2 * l3 + 1) / into[l3])
+        table = coupling(l1, l2, l3) * math.sqrt((2 * l3 + 1) / into[l3])
         for m3 in range(2 * l3 + 1):
             for m1 in range(2 * l1 + 1):
                 nonzero = np.flatnonzero(np.abs(table[m1, :, m3]) > 1e-10)

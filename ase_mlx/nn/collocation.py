@@ -12,11 +12,12 @@ Source: ours.
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 from jaxtyping import Float
 
-_jit = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+from ase_mlx.compiled import compiled
+
+_jit = compiled(nogil=True, fastmath=True, error_model="numpy")
 _CHUNK = 64
 
 

@@ -18,6 +18,8 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+from ase_mlx.compiled import compiled
+
 SOFT = 0.5
 """Å; distances below this do not resolve directions."""
 
@@ -62,7 +64,7 @@ def descriptors(
     return out
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
+@compiled(fastmath=True, parallel=True)
 def _describe(first, vectors, channels, reach, decay, near, degree, out):
     for point in numba.prange(len(first) - 1):
         a, b = first[point], first[point + 1]
@@ -70,7 +72,7 @@ def _describe(first, vectors, channels, reach, decay, near, degree, out):
             _one(vectors[a:b], channels[a:b], reach, decay, near, degree, out[point])
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _one(u, channels, reach, decay, near, degree, out):
     n, n_radial, n_poly = len(u), out.shape[1], out.shape[2]
     distance, weight, soft = np.empty(n), np.empty(n), np.empty((n, 3))
@@ -104,7 +106,7 @@ def _one(u, channels, reach, decay, near, degree, out):
                         out[c, r, p] += value * channels[k, c] * angular[k, p]
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _frames(u, distance, weight, soft, degree, angular):
     """Add up Σ w p^a q^b over frames: of one axis where b = 0, of two where b > 0."""
     n = len(u)

@@ -12,10 +12,11 @@ own buffer.
 Source: ours; the equation is that of Batzner et al., Nat. Commun. 13, 2453 (2022).
 """
 
-import numba
 import numpy as np
 
-_jit = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+from ase_mlx.compiled import compiled
+
+_jit = compiled(nogil=True, fastmath=True, error_model="numpy")
 
 
 @_jit

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import CubicSpline
-from scipy.optimize import brentq
-from scipy.special import spherical_jn
 from torch import Tensor
 
 from .radial import envelope
@@ -67,6 +64,8 @@ def spline(
 
     Source: de Boor's clamped cubic spline, by SciPy.
     """
+    from scipy.interpolate import CubicSpline  # here, because it takes half as long to import as all else of a model
+
     n = len(values) - 1
     step = length / n
     found = CubicSpline(np.arange(n + 1), values, bc_type=((1, slope * step), (1, end * step)))
@@ -109,11 +108,16 @@ def primitives(n: int, l_max: int, length: float) -> Primitives:
 
 
 def _bessel(l: int, zero: float, x: np.ndarray) -> np.ndarray:
+    from scipy.special import spherical_jn
+
     return spherical_jn(l, zero * x) * envelope(torch.from_numpy(x)).numpy()
 
 
 def _zeros(l: int, n: int) -> list[float]:
     """Find the first n positive zeros of the spherical Bessel function of degree l."""
+    from scipy.optimize import brentq
+    from scipy.special import spherical_jn
+
     found: list[float] = []
     left = l + 0.5
     while len(found) < n:

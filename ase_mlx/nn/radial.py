@@ -55,9 +55,10 @@ class Radial(nn.Module):
             r = torch.arange(n_intervals + 1, dtype=weight.dtype, device=weight.device) * spacing
             r.requires_grad_()
             value = self(r)
-            # Differentiating v·∂R/∂r by v gives the derivative along r; torch.func.jvp imports modules for a second.
+            # Differentiating v·∂R/∂r by v gives the derivative along r. Sums, since torch imports sympy for a second
+            # where it is given tensors to begin with, and as long for torch.func.jvp.
             v = torch.zeros_like(value, requires_grad=True)
-            (pulled,) = torch.autograd.grad(value, r, v, create_graph=True)
-            (slope,) = torch.autograd.grad(pulled, v, torch.full_like(r, spacing))
+            (pulled,) = torch.autograd.grad((value * v).sum(), r, create_graph=True)
+            (slope,) = torch.autograd.grad((pulled * spacing).sum(), v)
         slope[0] = 0  # R is even in r
         return torch.stack([value.detach(), slope], dim=1).contiguous()

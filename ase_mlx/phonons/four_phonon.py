@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from ase_mlx.compiled import compiled
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.linewidths import AMU, BLOCKS, HBAR
@@ -199,7 +200,7 @@ def _cell(mesh: Mesh, group: SpaceGroup) -> np.ndarray:
     return np.linalg.cholesky((edges @ edges.transpose(0, 2, 1)).mean(axis=0))
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
+@compiled(fastmath=True, parallel=True)
 def _widths(
     own, quartets, counts, squares, frequencies, steps, occupations, signs, lowest, narrowest
 ):  # pragma: no cover, compiled

@@ -5,11 +5,11 @@ Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013); M. Omini and A. Sparavig
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse.linalg import LinearOperator, bicgstab
 
+from ase_mlx.compiled import compiled
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.linewidths import RATE, STRENGTH
@@ -148,7 +148,7 @@ class _System:
         return np.stack(both, axis=-1) * factor
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _apply(bands, second, third, values, vectors, inverse, count):  # pragma: no cover, compiled
     sums = np.zeros((count, 3))
     for n in range(len(values)):
@@ -158,7 +158,7 @@ def _apply(bands, second, third, values, vectors, inverse, count):  # pragma: no
     return sums
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _couplings(own, second, third, counts, strengths, frequencies, corners, lowest):  # pragma: no cover, compiled
     """Strength times δ(ω₁ − ω₂ − ω₃) + δ(ω₁ + ω₂ − ω₃) + δ(ω₁ − ω₂ + ω₃), where it is not zero."""
     bands = len(own)
@@ -199,7 +199,7 @@ def _couplings(own, second, third, counts, strengths, frequencies, corners, lowe
     return band[:filled].copy(), left[:filled].copy(), right[:filled].copy(), values[:filled].copy()
 
 
-@numba.njit(cache=True)
+@compiled
 def _grown(array, room):  # pragma: no cover, compiled
     longer = np.empty(room, np.int32)
     longer[: len(array)] = array

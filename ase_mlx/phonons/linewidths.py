@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+from ase_mlx.compiled import compiled
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight
 from ase_mlx.phonons.thermal import PLANCK
 
@@ -62,7 +63,7 @@ def linewidths(
     return parts.transpose(0, 2, 1) * (RATE * STRENGTH / len(frequencies))
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
+@compiled(fastmath=True, parallel=True)
 def _parts(own, second, third, counts, strengths, frequencies, occupations, corners, lowest):  # pragma: no cover
     size, bands, temperatures = len(counts), len(own), occupations.shape[2]
     parts = np.zeros((size, bands, temperatures))

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import torch
 
+from ase_mlx.compiled import compiled
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.triplet_sample import TripletSample
@@ -201,7 +202,7 @@ class _Weighted(torch.autograd.Function):
         return ctx.gradient * upstream.float(), None
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
+@compiled(fastmath=True, parallel=True)
 def _kernel(tables, first, triplets, elements, weights):  # pragma: no cover, compiled
     """Loss and gradient: a (2 bands, 2 rank) matrix of the first leg times products of the other two.
 

@@ -7,10 +7,10 @@ A. H. MacDonald, S. H. Vosko and P. T. Coleridge, J. Phys. C 12, 2991 (1979).
 import itertools
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+from ase_mlx.compiled import compiled
 from ase_mlx.phonons.brillouin import Mesh
 
 FLAT = 1e-10
@@ -63,7 +63,7 @@ def tetrahedra(mesh: Mesh, reciprocal: Float[np.ndarray, "3 3"]) -> Tetrahedra:
     return Tetrahedra(mesh.index(mesh.addresses[:, None] + np.array(steps)), opposite, corners)
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def delta_weight(values: np.ndarray, corners: np.ndarray, level: float) -> float:  # pragma: no cover, compiled
     """Weight of δ(level − f) at a point whose neighbours have `values` of f, in 1/(unit of f).
 

@@ -14,8 +14,6 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.data.free_atoms import free_atom
-from ase_mlx.fields import hirshfeld
 from ase_mlx.graph import Graph, from_atoms, grid
 from ase_mlx.learn.files import load_model
 from ase_mlx.models import Model, Prediction
@@ -115,6 +113,9 @@ class Calculator(_Base):
 
     def _charges(self) -> np.ndarray:
         """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
+        from ase_mlx.data.free_atoms import free_atom
+        from ase_mlx.fields.hirshfeld import hirshfeld
+
         atoms, density = self.atoms, self.get_pseudo_density(spacing=0.2)
         free = {int(z): free_atom(int(z)) for z in np.unique(atoms.numbers)}
         return hirshfeld(density, atoms.cell.array, atoms.positions, atoms.numbers, free, atoms.pbc)

@@ -6,8 +6,6 @@ Source: ASE 3.29's external formats.
 from ase import Atoms
 from ase.utils.plugins import ExternalIOFormat
 
-from ase_mlx.data.densities import read_densities
-
 FORMAT = ExternalIOFormat("ase_mlx's files of densities", "+S", __name__)
 """What `ase info --formats` lists; loaded while `ase.io` is, which therefore is not imported here."""
 
@@ -23,6 +21,8 @@ def read_ase_mlx_densities(filename, index=-1) -> list[Atoms] | Atoms:
 
     Source: ours.
     """
+    from ase_mlx.data.densities import read_densities
+
     frames = []
     for frame in read_densities(filename):
         atoms = frame.atoms

@@ -16,7 +16,7 @@ from ase_mlx.adapters.matminer.one_process import Batched, ours
 from ase_mlx.adapters.matminer.structures import to_atoms
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.learn.anomaly.screen import DIGITS
-from ase_mlx.learn.files import CARD
+from ase_mlx.learn.cards import CARD
 from ase_mlx.models import Model
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, check_crystals

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from ase_mlx.data.tables import DESCRIBED, PROBLEM, STRUCTURE, CrystalTable
 from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
 from ase_mlx.learn.anomaly.workers import pool
-from ase_mlx.learn.files import load_model, read_card
+from ase_mlx.learn.cards import read_card
+from ase_mlx.learn.files import load_model
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.whole import check_folder, sole, whole_file, write_text
 

@@ -13,8 +13,9 @@ import torch
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.free_atoms import free_atom
 from ase_mlx.data.samples import symbols
+from ase_mlx.learn.cards import read_card
 from ase_mlx.learn.config import FitConfig, TrainConfig, build
-from ase_mlx.learn.files import load_model, model_folder, read_card, save_model
+from ase_mlx.learn.files import load_model, model_folder, save_model
 from ase_mlx.learn.fit import Progress, fit
 from ase_mlx.models.density import DensityConfig, density_loss, reference_atom
 from ase_mlx.models.point_density import PointDensity

@@ -8,7 +8,8 @@ import torch
 from safetensors import safe_open
 from tiny import tiny_potential
 
-from ase_mlx.learn.files import CARD, SCHEMA, WEIGHTS, load_model, load_state, parameters_equal, save_model, save_state
+from ase_mlx.learn.cards import CARD, SCHEMA, WEIGHTS
+from ase_mlx.learn.files import load_model, load_state, parameters_equal, save_model, save_state
 from ase_mlx.whole.files import neighbour
 
 

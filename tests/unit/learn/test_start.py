@@ -8,8 +8,9 @@ from tiny import labelled, tiny_potential
 
 from ase_mlx.data.io import write_frames
 from ase_mlx.graph import from_atoms
+from ase_mlx.learn.cards import read_card
 from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
-from ase_mlx.learn.files import read_card, save_model
+from ase_mlx.learn.files import save_model
 from ase_mlx.learn.train import prepare, train
 
 SHIFT = {13: 3.0, 79: -40.0}

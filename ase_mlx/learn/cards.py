@@ -1,0 +1,45 @@
+"""Cards of model folders, read without torch: what a model is, before anything slow is imported.
+
+Source: ours.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From schema n to n + 1: one named step a version."""
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """Read and upgrade the card of a model folder (units as the card says).
+
+    Raises:
+        FileNotFoundError: no such folder, or no card in it.
+        ValueError: no valid card, or one of a newer schema.
+
+    Source: ours.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
+        )
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        version = int(card["schema"])
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"got {path}, which is no valid model card ({error}); the file is damaged: copy the model folder again"
+        ) from error
+    if version > SCHEMA:
+        raise ValueError(f"got a model file of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
+    if version < 1:
+        raise ValueError(f"got {path} of schema {version}, expected 1 to {SCHEMA}; the card is damaged: copy it again")
+    for step in range(version, SCHEMA):
+        card = UPGRADES[step](card)
+    return card
