@@ -10,6 +10,7 @@ from tiny import tiny_potential
 
 from ase_mlx.adapters.matminer import DensityFeaturizer
 from ase_mlx.data.free_atoms import neutral_atom
+from ase_mlx.models.extrapolation import ExtrapolationWarning
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,9 @@ def test_learned_densities_have_charges_and_error_bars():
     alloy = bulk("Si", cubic=True)
     alloy.numbers[::2] = 50
     featurizer = DensityFeaturizer("sigesn", spacing=0.3)
-    row = dict(zip(featurizer.feature_labels(), featurizer.featurize(alloy), strict=True))
+    with pytest.warns(ExtrapolationWarning, match="100 %") as caught:  # tin and silicon at silicon's distance
+        row = dict(zip(featurizer.feature_labels(), featurizer.featurize(alloy), strict=True))
+    assert len(caught) == 1
     assert row["charge_max"] > 0.02 > -0.02 > row["charge_min"]
     assert row["sigma_max"] > row["sigma_mean"] > 0
     perfect = dict(zip(featurizer.feature_labels(), featurizer.featurize(bulk("Si", cubic=True)), strict=True))
@@ -66,7 +69,8 @@ def test_learned_densities_have_charges_and_error_bars():
 
 def test_slab_and_lonely_atom():
     slab = fcc111("Al", (1, 1, 3), vacuum=5)
-    assert np.isfinite(DensityFeaturizer("al").featurize(slab)).all()
+    with pytest.warns(ExtrapolationWarning):
+        assert np.isfinite(DensityFeaturizer("al").featurize(slab)).all()
     lonely = dict(zip(DensityFeaturizer().feature_labels(), DensityFeaturizer().featurize(
         Atoms("Ar", cell=[14, 14, 14], pbc=True)), strict=True))  # fmt: skip
     assert np.isnan(lonely["bond_density_mean"])
@@ -76,7 +80,8 @@ def test_slab_and_lonely_atom():
 def test_rows_that_fail_are_named(frame):
     bad = pd.DataFrame({"structure": [bulk("Si"), bulk("Cu"), "nothing"]})
     featurizer = DensityFeaturizer("sigesn")
-    out = featurizer.featurize_dataframe(bad, "structure", ignore_errors=True, return_errors=True, pbar=False)
+    with pytest.warns(UserWarning, match="2 rows of 3 have no numbers and are NaN: row 1: Cu"):
+        out = featurizer.featurize_dataframe(bad, "structure", ignore_errors=True, return_errors=True, pbar=False)
     assert np.isfinite(out.density_p05[0]) and np.isnan(out.density_p05[1:].astype(float)).all()
     assert "Cu: structure 0: got Cu" in out["DensityFeaturizer Exceptions"][1]
     assert "str: got str" in out["DensityFeaturizer Exceptions"][2]

@@ -93,7 +93,8 @@ def test_values_and_error_bars_are_the_gates_own_per_atom_and_a_second_run_compu
 def test_rows_fail_alone_and_error_bars_are_nan_without_members():
     frame = pd.DataFrame({"atoms": [alloy(), slab(), bulk("Fe"), bulk("Cu", "bcc", a=2.85)]}, index=[3, 5, 7, 9])
     featurizer = ThermalFeaturizer(EMT(), **FAST)
-    done = featurizer.featurize_dataframe(frame, "atoms", ignore_errors=True, return_errors=True, pbar=False)
+    with pytest.warns(UserWarning, match="2 rows of 4 have no numbers and are NaN: row 1: Al: Phonons need a crystal"):
+        done = featurizer.featurize_dataframe(frame, "atoms", ignore_errors=True, return_errors=True, pbar=False)
     assert done.index.tolist() == [3, 5, 7, 9]
     assert done.columns.tolist() == ["atoms", *featurizer.feature_labels(), "ThermalFeaturizer Exceptions"]
     numbers = [label for label in featurizer.feature_labels() if label != "stable" and not label.endswith("_std")]
@@ -171,7 +172,8 @@ def test_it_works_beside_other_featurizers(tmp_path):
     frame = pd.DataFrame({"structure": [copper(), Structure.from_ase_atoms(slab())]})
     several = MultipleFeaturizer([DensityFeatures(desired_features=["density"]), thermal])
     several.set_n_jobs(1)
-    done = several.featurize_dataframe(frame, "structure", ignore_errors=True, return_errors=True)
+    with pytest.warns(UserWarning, match="a row has no numbers and is NaN: Al: "):
+        done = several.featurize_dataframe(frame, "structure", ignore_errors=True, return_errors=True)
     assert done["density"].notna().all()
     assert done["C_V_300K"].notna().tolist() == [True, False]
     assert "got a slab" in done["ThermalFeaturizer Exceptions"][1]
@@ -223,7 +225,8 @@ def test_scikit_learn_clones_it_and_takes_it_into_a_pipeline(tmp_path):
     copy = clone(featurizer)
     assert copy.get_params().keys() == featurizer.get_params().keys()
     assert copy.feature_labels() == featurizer.feature_labels()
-    table = make_pipeline(copy).set_output(transform="pandas").fit_transform([copper(), slab()])
+    with pytest.warns(UserWarning, match="1 row of 2 has no numbers"):
+        table = make_pipeline(copy).set_output(transform="pandas").fit_transform([copper(), slab()])
     assert table.columns.tolist() == featurizer.feature_labels()
     assert table["C_V_100K"].notna().tolist() == [True, False]
 

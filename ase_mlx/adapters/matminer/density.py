@@ -19,7 +19,7 @@ from ase_mlx.fields import hirshfeld_moments
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
-from ase_mlx.models.extrapolation import see
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
 
@@ -98,6 +98,7 @@ class DensityFeaturizer(OneProcess):
         if found is not None and "density" not in {q.name for q in found.outputs}:
             raise ValueError(f"got {self.model!r}, a model without a density; expected one with, or 'atoms'")
 
+    @once()
     def featurize(self, structure: Any) -> list:
         """Compute one row.
 

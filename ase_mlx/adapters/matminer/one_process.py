@@ -151,8 +151,10 @@ class OneProcess(BaseFeaturizer, abc.ABC):
     def _summary(self, errors: dict[int, Exception], count: int, told: bool) -> str:
         where = f"in the column '{type(self).__name__} Exceptions'" if told else "given with return_errors=True"
         if count == 1:  # within a MultipleFeaturizer, so its place is not known here
-            return f"{type(self).__name__}: a row has no numbers and is NaN: {errors[0]}. All reasons are {where}."
-        first = "; ".join(f"row {place}: {error}" for place, error in list(errors.items())[:NAMED])
+            return (
+                f"{type(self).__name__}: a row has no numbers and is NaN: {_plain(errors[0])}. All reasons are {where}."
+            )
+        first = "; ".join(f"row {place}: {_plain(error)}" for place, error in list(errors.items())[:NAMED])
         more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
         are = "row of {} has no numbers and is" if len(errors) == 1 else "rows of {} have no numbers and are"
         return f"{type(self).__name__}: {len(errors)} {are.format(count)} NaN: {first}{more}. All reasons are {where}."
@@ -167,6 +169,10 @@ def named(error: Exception, name: str) -> Exception:
         return type(error)(f"{name}: {error}")
     except TypeError:
         return RuntimeError(f"{name}: {type(error).__name__}: {error}")
+
+
+def _plain(error: Exception) -> str:
+    return str(error).removesuffix(".")
 
 
 def _not_across_a_fork(featurizer: OneProcess):

@@ -27,6 +27,7 @@ from ase_mlx.adapters.phonopy import (
 from ase_mlx.adapters.phonopy.cells import Supercell, to_ase
 from ase_mlx.adapters.phonopy.forces import check_precision
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.models.extrapolation import once
 
 TOLERANCE = 0.05
 """THz: frequencies above minus this pass as numerical noise."""
@@ -101,6 +102,7 @@ class ThermalFeaturizer(OneProcess):
         self.displacement = displacement
         self.check()
 
+    @once()
     def featurize(self, structure: Any) -> list:
         """Compute one row: phonons, their thermal functions, and with `expansion` the quasi-harmonic ones.
 

@@ -4,7 +4,8 @@ import torch
 from e3nn import o3
 from tiny import rotation_of_features, turn
 
-from ase_mlx.nn.angular import block, dimension, paths, spherical_harmonics
+from ase_mlx.nn.angular import _couplings, block, coupling, dimension, paths, spherical_harmonics
+from ase_mlx.nn.blocks import DegreeLinear
 
 
 @pytest.fixture
@@ -77,3 +78,37 @@ def test_outputs_have_unit_variance():
     for entry, m2, value in zip(table.term_entry, table.term_edge, table.term_value, strict=True):
         total[table.entry_out[entry]] += value * x[table.entry_in[entry]] * y[m2]
     assert total.square().mean(1).numpy() == pytest.approx(np.ones(9), abs=0.2)
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 0), (1, 1, 2), (2, 1, 3), (4, 4, 4), (2, 3, 5)])
+def test_tables_are_those_of_e3nn(degrees):
+    expected = o3.wigner_3j(*degrees, dtype=torch.float64).numpy()
+    assert coupling(*degrees) == pytest.approx(expected, abs=1e-14)
+    assert np.sum(coupling(*degrees) ** 2) == pytest.approx(1, abs=1e-12)
+
+
+def test_every_shipped_table_is_that_of_e3nn():
+    assert len(_couplings()) == 65
+    for name, table in _couplings().items():
+        assert table == pytest.approx(o3.wigner_3j(*map(int, name), dtype=torch.float64).numpy(), abs=1e-14)
+
+
+def test_an_irreps_tensor_of_e3nn_goes_through_our_linear_layer_as_through_e3nns():
+    """Ours keeps channels last, (atoms, components, channels); e3nn one multiplicity block after the other."""
+    torch.manual_seed(3)
+    degrees, channels, out = 2, 5, 4
+    irreps = o3.Irreps([(channels, (l, (-1) ** l)) for l in range(degrees + 1)])
+    target = o3.Irreps([(out, (l, (-1) ** l)) for l in range(degrees + 1)])
+    x = irreps.randn(7, -1, dtype=torch.float64)
+    ours, theirs = DegreeLinear(degrees, channels, out).double(), o3.Linear(irreps, target).double()
+    weights = theirs.weight.reshape(degrees + 1, channels, out)
+    with torch.no_grad():
+        ours.weight.copy_(weights)
+
+    def channels_last(features, kind):
+        parts = [features[:, s].unflatten(1, (kind[l].mul, 2 * l + 1)) for l, s in enumerate(kind.slices())]
+        return torch.cat([part.transpose(1, 2) for part in parts], dim=1)
+
+    assert ours(channels_last(x, irreps)).detach().numpy() == pytest.approx(
+        channels_last(theirs(x), target).detach().numpy(), abs=1e-12
+    )
