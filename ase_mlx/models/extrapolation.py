@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-COMMON, FAR = 0.05, 2.0
-"""Dimensionless: this share of environments beyond the edge, or one at this distance, is extrapolation."""
+COMMON, NEAR, FAR = 0.05, 1.1, 2.0
+"""Dimensionless: more than this share beyond the edge, some of them farther than near it, or one far out, matters."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Extrapolation:
     @property
     def matters(self) -> bool:
         """Whether this is more than the one in a hundred that the training data itself has beyond its edge."""
-        return self.share > COMMON or self.largest > FAR
+        return self.largest > FAR or (self.share > COMMON and self.largest > NEAR)
 
     def __add__(self, other: "Extrapolation") -> "Extrapolation":
         """Join what was seen of two sets of environments."""
@@ -48,9 +48,12 @@ class Extrapolation:
     def __str__(self) -> str:
         """Say it in one sentence."""
         share = f"{100 * self.share:.2g}" if self.share < 0.995 else "100"
+        trust = (
+            "error bars are too small" if self.largest <= FAR else "numbers may be far off, and error bars too small"
+        )
         return (
             f"Extrapolation: {share} % of the atoms' environments are beyond the model's training data (distance score "
-            f"up to {self.largest:.3g}, 1 = edge): numbers may be far off, and error bars are too small."
+            f"up to {self.largest:.3g}, 1 = edge): {trust}."
         )
 
     def as_dict(self) -> dict[str, float | None]:

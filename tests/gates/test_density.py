@@ -22,6 +22,9 @@ from ase_mlx.data.io import read_frames
 
 PROGRAM = Path(sys.executable).parent / "ase-mlx"
 
+far = pytest.mark.filterwarnings("ignore::ase_mlx.models.extrapolation.ExtrapolationWarning")
+"""Slabs and molecules are far from the training data."""
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -103,6 +106,7 @@ def test_calculator_says_what_it_lacks(model):
         calculator.get_pseudo_density(bulk("Cu"))
 
 
+@far
 def test_slab_and_molecule_keep_their_electrons(model):
     calculator = Calculator(model, dtype="float64")
     slab = fcc111("Al", (1, 1, 4), vacuum=5)
@@ -131,6 +135,7 @@ def test_files_hold_what_the_model_says(tmp_path, model, aluminium, name):
     assert found.bytes == found.path.stat().st_size + found.std_path.stat().st_size
 
 
+@far
 def test_coarse_grids_and_lost_tails_are_told(tmp_path, model, aluminium):
     with pytest.warns(CoarseGridWarning, match="finer spacing"):
         found = write_density(model, aluminium, tmp_path / "x.npy", spacing=1.4)
@@ -207,6 +212,7 @@ def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
     assert "startingpot = 'file'" in done.stdout
 
 
+@far
 def test_slice_shows_the_bond_charge_of_silicon():
     from ase_mlx.adapters.density_slice import density_slice
 
@@ -236,6 +242,7 @@ def test_picture_of_a_surface(tmp_path, aluminium):
     assert refused.returncode == 2 and "between the field's" in refused.stderr
 
 
+@far
 def test_slab_takes_a_known_dipole(tmp_path, model):
     slab = fcc111("Al", (1, 1, 4), vacuum=6.0)
     slab.rattle(0.1, seed=4)
@@ -254,6 +261,7 @@ def test_slab_takes_a_known_dipole(tmp_path, model):
     assert refused.returncode == 2 and "periodic" in refused.stderr
 
 
+@far
 def test_restart_takes_a_known_dipole(tmp_path, model):
     slab = fcc111("Al", (1, 1, 3), vacuum=4.0)
     slab.rattle(0.1, seed=4)
