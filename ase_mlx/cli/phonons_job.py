@@ -106,11 +106,11 @@ def _spectra(ph, calculator, work: Path, wanted: Wanted, tell):
 
 def _expansion(ph, calculator, work: Path, wanted: Wanted, tell):
     from ase_mlx.adapters.phonopy import quasi_harmonic
-    from ase_mlx.adapters.phonopy.cells import to_ase
+    from ase_mlx.adapters.phonopy.labelled import unitcell_of
 
     report = "error" if wanted.on_imaginary == "error" else "report"
     return quasi_harmonic(
-        to_ase(ph.unitcell), calculator, ph.supercell_matrix, wanted.settings["displacement"],
+        unitcell_of(ph), calculator, ph.supercell_matrix, wanted.settings["displacement"],
         pressure=wanted.pressure, mesh=wanted.mesh, on_imaginary=report, folder=work, progress=tell("volumes"),
     )  # fmt: skip
 

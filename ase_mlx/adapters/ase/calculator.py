@@ -37,6 +37,9 @@ class Calculator(_Base):
     Source: ours.
     """
 
+    ignores_labels = True
+    """Models see elements, places, cell and periodicity: moments, charges or tags need not lower symmetry."""
+
     def __init__(
         self, model: Model | str | Path, device: str = "cpu", dtype: str = "float32", skin: float = 0.0, **kwargs: Any
     ):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import make_supercell
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
@@ -15,7 +14,7 @@ from ase.md.verlet import VelocityVerlet
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.job import Progress, Value, snapshot
-from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
+from ase_mlx.adapters.ase.supercells import kind, repeated, supercell_matrix
 from ase_mlx.models.extrapolation import once, see
 
 BLOCKS = 5
@@ -67,7 +66,7 @@ def dynamics(
     """Langevin dynamics for four fifths of the steps, then constant energy to see whether the model conserves it.
 
     Args:
-        atoms: a relaxed structure, Å; a crystal is repeated to at least `length`.
+        atoms: a relaxed structure, Å; a crystal is repeated to at least `length`, labels and constraints with it.
         calculator: any ASE calculator, eV and Å.
         temperature: in K.
         steps: all steps, dimensionless.
@@ -84,7 +83,7 @@ def dynamics(
 
     Raises:
         FloatingPointError: the run blew up.
-        ValueError: too few steps, no atoms, or positions that are not finite.
+        ValueError: too few steps, no atoms, positions that are not finite, or a constraint that cannot be repeated.
 
     Source: ours.
     """
@@ -119,7 +118,7 @@ def _start(atoms: Atoms, temperature: float, length: float, rng: np.random.Gener
         raise ValueError("A single atom has no vibrations to follow: give a crystal, a slab or a molecule.")
     work = atoms.copy()
     if sort == "crystal":
-        work = make_supercell(work, supercell_matrix(work, length).T)
+        work = repeated(work, supercell_matrix(work, length))
     heat(work, temperature, rng)
     return work
 

@@ -18,6 +18,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from jaxtyping import Float
 
+from ase_mlx.adapters.ase.imposed_symmetry import hidden_forces, impose_symmetry
+from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
@@ -105,10 +107,11 @@ def spread(members: np.ndarray | None) -> np.ndarray | None:
 def snapshot(atoms: Atoms, calculator) -> Atoms:
     """Copy atoms (Å) with energy (eV), forces (eV/Å), stress (eV/Å³) and, where the model gives them, their error bars.
 
+    Labels are kept; what another calculation of ours left there is not.
+
     Source: ours.
     """
-    frame = atoms.copy()
-    frame.info = {}
+    frame = without_results(atoms.copy())
     frame.set_constraint([c for c in frame.constraints if not isinstance(c, FixCom | FixSymmetry)])
     results = {name: calculator.get_property(name, atoms) for name in ("energy", "forces")}
     if kind(atoms) == "crystal":
@@ -137,8 +140,12 @@ def relax(
 ) -> Relaxation:
     """Bring a structure to the nearest minimum of energy: positions, and a crystal's cell; the space group is kept.
 
+    The space group is that of the crystal with its labels: atoms of one element with other moments, charges, tags or
+    own arrays are not equivalent, unless the calculator says `ignores_labels`, as ours do. The largest stress is the
+    true one, whatever symmetry or constraints make of it.
+
     Args:
-        atoms: the start, in Å; it is not changed. Its constraints stay in force.
+        atoms: the start, in Å; it is not changed. Its constraints stay in force, its labels stay on it.
         calculator: any ASE calculator, eV and Å.
         fmax: largest force in eV/Å (of cell degrees of freedom: the same per strain, ASE's convention).
         steps: most steps, dimensionless.
@@ -147,17 +154,17 @@ def relax(
         progress: called with the step and the most steps.
 
     Returns:
-        The relaxed structure (Å, eV, eV/Å), with notes on what was left out and why.
+        The relaxed structure (Å, eV, eV/Å), with notes on what was left out and why. It is not converged where forces
+        above `fmax` are left that only the imposed symmetry hides.
 
     Raises:
         ValueError: no atoms, positions that are not finite, or a cell without volume.
 
     Source: ours; the cell filter is ASE's `FrechetCellFilter`.
     """
-    sort, notes = kind(atoms), []
-    work = atoms.copy()
+    sort, notes, work = kind(atoms), [], without_results(atoms.copy())
     if sort == "crystal" and symmetry and not work.constraints:
-        work.set_constraint(FixSymmetry(work, symprec=0.01))
+        notes += impose_symmetry(work, calculator)
     elif sort == "crystal" and symmetry:
         notes.append("Symmetry not imposed: the structure brings its own constraints.")
     work.calc = calculator
@@ -168,11 +175,20 @@ def relax(
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
+    hidden = hidden_forces(work, bound, cell == "shape") if work.constraints else 0.0
+    work.set_constraint(atoms.copy().constraints)
     largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
-    notes += [] if converged else [f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps."]
-    stress = float(np.abs(work.get_stress()).max()) * EV_PER_A3_IN_GPA if sort == "crystal" else None
+    if hidden > fmax and not atoms.constraints:
+        converged = False
+        notes.append(f"Not converged: {hidden:.3g} eV/Å that break the imposed symmetry are left; use symmetry=False.")
+    elif not converged:
+        notes.append(f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps.")
+    stress = None
+    if sort == "crystal":
+        stress = float(np.abs(work.get_stress(apply_constraint=False)).max()) * EV_PER_A3_IN_GPA
     std = property_or_none(calculator, "energy_std", work)
     done = snapshot(work, calculator)
+    done.set_constraint(work.constraints)
     see(done.arrays.get("distance"))
     return Relaxation(
         atoms=done,

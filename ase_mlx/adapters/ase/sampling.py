@@ -14,16 +14,20 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import make_supercell
-from ase.data import atomic_numbers
+from ase.data import atomic_masses, atomic_numbers
 from ase.md.langevin import Langevin
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.dynamics import heat
 from ase_mlx.adapters.ase.job import Progress, relax, snapshot
+from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import kind
+from ase_mlx.adapters.ase.supercells import repeated as repeated_cell
 
 __all__ = ["Sampling", "autocorrelation_time", "random_variant", "sample"]
+
+OF_A_DATA_SET = {"part", "config_name", "label_key", "energy_weight", "stress_weight", "sampling"}
+"""Entries of `info` that say what a frame is to a training, a labelling or an earlier sampling."""
 
 RECORD = 5
 """Steps between recorded energies and positions."""
@@ -85,12 +89,16 @@ class Sampling:
 def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -> Atoms:
     """Occupy sites, substitute and remove atoms at random; the cell (Å) stays.
 
+    Labels stay with their sites; an atom of another element gets its standard mass. What marks a frame of a data set,
+    such as `info["part"]`, is not the variant's.
+
     Raises:
         ValueError: more atoms to change than there are.
 
     Source: ours.
     """
-    out = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    out = without_results(atoms.copy())
+    out.info = {key: value for key, value in out.info.items() if key not in OF_A_DATA_SET}
     if settings.alloy:
         share = np.array(list(settings.alloy.values())) / sum(settings.alloy.values())
         sites = np.flatnonzero(np.isin(out.symbols, list(settings.alloy)))
@@ -111,6 +119,9 @@ def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -
     chosen = rng.permutation(len(out))[: wanted + settings.vacancies]
     new = [atomic_numbers[s] for s, n in settings.substitutions.items() for _ in range(n)]
     out.numbers[chosen[:wanted]] = new
+    other = out.numbers != atoms.numbers
+    if "masses" in out.arrays:
+        out.arrays["masses"][other] = atomic_masses[out.numbers[other]]
     del out[chosen[wanted:]]
     return out
 
@@ -195,7 +206,7 @@ def _variant(atoms: Atoms, calculator, settings: Sampling, number: int) -> Atoms
 
 def _thermalised(start: Atoms, calculator, s: Sampling, which: int, rng: np.random.Generator) -> list[Atoms]:
     kelvin = s.temperatures[which]
-    work = Atoms(start.symbols, start.positions, cell=start.cell, pbc=start.pbc)
+    work = start.copy()
     heat(work, kelvin, rng)
     work.calc = calculator
     timestep = min(s.timestep, 0.5) if work.get_masses().min() < 5 else s.timestep
@@ -228,14 +239,16 @@ def _thermalised(start: Atoms, calculator, s: Sampling, which: int, rng: np.rand
     frames = []
     for k in range(1, s.frames + 1):
         place = k * n // s.frames - 1
-        frame = Atoms(work.symbols, positions[place], cell=work.cell, pbc=work.pbc)
+        frame = start.copy()
+        frame.positions = positions[place]
+        frame.arrays.pop("momenta", None)
         frames.append(snapshot(frame, calculator))
         frames[-1].info |= info | {"time_fs": round((place + 1) * RECORD * timestep + s.equilibration, 1)}
     return frames
 
 
 def repeated(atoms: Atoms, repeat: tuple[int, int, int]) -> Atoms:
-    """Repeat a cell (Å) along its periodic vectors.
+    """Repeat a cell (Å) along its periodic vectors, with its labels.
 
     Raises:
         ValueError: a repetition that is not positive, or one along an open direction.
@@ -244,4 +257,4 @@ def repeated(atoms: Atoms, repeat: tuple[int, int, int]) -> Atoms:
     """
     if min(repeat) < 1 or any(n > 1 and not periodic for n, periodic in zip(repeat, atoms.pbc, strict=True)):
         raise ValueError(f"got a repetition of {repeat}, expected positive numbers, 1 where the cell is not periodic")
-    return make_supercell(atoms, np.diag(repeat))
+    return repeated_cell(atoms, np.diag(repeat))

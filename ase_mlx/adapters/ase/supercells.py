@@ -9,8 +9,10 @@ from typing import Literal
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, make_supercell
 from jaxtyping import Int
+
+from ase_mlx.adapters.ase.labels import carried, species
 
 Kind = Literal["crystal", "slab", "wire", "molecule"]
 
@@ -62,14 +64,17 @@ def kind(atoms: Atoms) -> Kind:
     return ("crystal", "slab", "wire", "molecule")[sum(gap > VACUUM for gap in gaps)]
 
 
-def symmetry_of(atoms: Atoms, symprec: float = 1e-3):
+def symmetry_of(atoms: Atoms, symprec: float = 1e-3, labels: bool = False):
     """Give spglib's dataset of a crystal's symmetry within `symprec` (Å), None where it finds none.
+
+    With `labels` atoms of one element count as different where their labels tell them apart.
 
     Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
     """
+    kinds = species(atoms) if labels else atoms.numbers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # where it finds no symmetry in a distorted cell
-        return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+        return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), kinds), symprec)
 
 
 def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) -> Int[np.ndarray, "3 3"]:
@@ -96,6 +101,23 @@ def supercell_matrix(atoms: Atoms, length: float = 10.0, symprec: float = 1e-3) 
         if np.allclose(conventional, whole, atol=1e-3):
             choices.append(_multiples(atoms.cell.array, whole, length))
     return min(choices, key=lambda matrix: abs(np.linalg.det(matrix)))
+
+
+def repeated(atoms: Atoms, matrix: Int[np.ndarray, "3 3"]) -> Atoms:
+    """Make a supercell (Å) with all labels: those of atoms on each image, charge and multiplicity of the cell as many.
+
+    Args:
+        atoms: a structure, Å.
+        matrix: dimensionless; its columns give the supercell's vectors in those of the cell (phonopy's convention).
+
+    Raises:
+        ValueError: a constraint between atoms, which has no image.
+
+    Source: ours, on `ase.build.make_supercell`.
+    """
+    whole = make_supercell(atoms, np.asarray(matrix).T)
+    index = np.tile(np.arange(len(atoms)), len(whole) // len(atoms))
+    return carried(atoms, whole, index, constraints=True)
 
 
 def inequivalent_atoms(atoms: Atoms, symprec: float = 1e-3) -> int:

@@ -24,8 +24,9 @@ from ase_mlx.adapters.phonopy import (
     phonons,
     quasi_harmonic,
 )
-from ase_mlx.adapters.phonopy.cells import Supercell, to_ase
+from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.forces import check_precision
+from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once
 
@@ -198,7 +199,7 @@ class ThermalFeaturizer(OneProcess):
     def _expansion(self, ph: Phonopy) -> list[tuple[float, float]]:
         """Thermal expansion and Grüneisen parameter with error bars; NaN, with a warning, where there are none."""
         step = min(STEP, self.temperature / 2)
-        atoms = to_ase(ph.unitcell)
+        atoms = unitcell_of(ph)
         try:
             found = quasi_harmonic(
                 atoms,

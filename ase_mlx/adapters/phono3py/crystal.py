@@ -11,6 +11,7 @@ from phono3py import Phono3py
 from phono3py.other.isotope import get_mass_variances
 from phonopy import Phonopy
 from phonopy.phonon.grid import length2mesh
+from phonopy.structure.symmetry import NosymDataset
 
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.modes import Modes
@@ -72,7 +73,8 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
     Source: ours.
     """
     shape = ph.supercell_matrix if ph.phonon_supercell_matrix is None else ph.phonon_supercell_matrix
-    harmonic = Phonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix)
+    options = {"is_symmetry": not isinstance(ph.symmetry.dataset, NosymDataset), "distinguish_symbol_index": True}
+    harmonic = Phonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix, **options)
     harmonic.force_constants = ph.fc2
     if ph.nac_params is not None:
         harmonic.nac_params = ph.nac_params

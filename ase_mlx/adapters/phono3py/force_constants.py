@@ -18,9 +18,11 @@ from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
 
 from ase_mlx.adapters.ase.job import property_or_none
+from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
+from ase_mlx.adapters.phonopy.labelled import keep_labels, space_group_serves
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once, see
 
@@ -48,7 +50,7 @@ def third_order(
     """Second- and third-order force constants of a crystal by displacing atoms, and pairs of them.
 
     Args:
-        atoms: a crystal periodic in three directions, Å. It is not changed.
+        atoms: a crystal periodic in three directions, Å. It is not changed; its labels go as in `phonons`.
         calculator: any ASE calculator, eV and Å, in double precision.
         supercell: three multiples, a 3×3 matrix (columns, as in phonopy), or a least height in Å.
         displacement: in Å.
@@ -74,9 +76,10 @@ def third_order(
     store = Store(folder, calculator)
     atoms = relaxed(atoms, calculator, store) if relax else atoms
     see(property_or_none(calculator, "distance", atoms))
-    unitcell = to_phonopy(atoms)
-    primitive = guess_primitive_matrix(unitcell, symprec=symprec)
-    ph = Phono3py(unitcell, matrix(atoms, supercell, symprec), primitive_matrix=primitive, symprec=symprec)
+    unitcell, group = to_phonopy(atoms, calculator), space_group_serves(atoms, calculator)
+    cells = {"primitive_matrix": guess_primitive_matrix(unitcell, symprec=symprec, distinguish_symbol_index=True)}
+    ph = LabelledPhono3py(unitcell, matrix(atoms, supercell, symprec), symprec=symprec, is_symmetry=group, **cells)
+    keep_labels(ph, atoms)
     if born is not None:
         ph.nac_params = born if isinstance(born, dict) else parse_BORN(ph.primitive, filename=str(born))
     warn_if_small(ph.supercell, calculator)

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from phono3py import Phono3py
-from phonopy import Phonopy
 
 from ase_mlx.adapters.phono3py.crystal import crystal_of
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
+from ase_mlx.adapters.phonopy.labelled import keep_labels, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
 from ase_mlx.phonons.compression import Compression
 from ase_mlx.phonons.force_fit import ForceSample, fit_forces
 from ase_mlx.phonons.supercell import Supercell, thermal_displacements
@@ -117,7 +118,8 @@ def derivatives(
     """
     along = thermal_displacements(crystal_of(ph, third=False), supercell_of(ph), TEMPERATURE, directions, seed)
     scale = step / float(np.sqrt(np.mean(along**2)))
-    moved = Phonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
+    moved = FastPhonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
+    keep_labels(moved, unitcell_of(ph))
     moved.dataset = {"displacements": np.concatenate([scale * m * along for m in STEPS])}
     forces = displacement_forces(moved, calculator, store=Store(folder, calculator), progress=progress)
     forces = np.tensordot(STENCILS[order], forces.reshape(len(STEPS), *along.shape), (0, 0))
@@ -137,7 +139,7 @@ def _given(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:
             "displacements with forces (phono3py-init --rd)."
         )
     moves, forces = np.array(data["displacements"]), np.array(data["forces"])
-    harmonic = Phonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
+    harmonic = FastPhonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
     harmonic.dataset = {"displacements": moves, "forces": forces}
     harmonic.produce_force_constants(fc_calculator="symfc", calculate_full_force_constants=True)
     return moves, forces + np.einsum("ijab,kjb->kia", harmonic.force_constants, moves)

@@ -116,7 +116,7 @@ def axial_expansion(
 
 def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
     """The conventional cell, and its free lengths as groups of axes."""
-    found = symmetry_of(atoms)
+    found = symmetry_of(atoms, labels=True)
     number = 1 if found is None else found.number
     if number < 16 or number > 194:
         system = "cubic, use quasi_harmonic" if number > 194 else "monoclinic or triclinic"

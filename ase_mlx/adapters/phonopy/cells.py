@@ -13,7 +13,8 @@ from ase.data import atomic_masses
 from jaxtyping import Int, Num
 from phonopy.structure.atoms import PhonopyAtoms
 
-from ase_mlx.adapters.ase.supercells import heights, kind, supercell_matrix
+from ase_mlx.adapters.ase.labels import carried, may_point, reads_labels, species
+from ase_mlx.adapters.ase.supercells import heights, kind, supercell_matrix, symmetry_of
 
 Supercell = str | float | Sequence[int] | Num[np.ndarray, "3 3"]
 
@@ -51,14 +52,22 @@ def check_crystal(atoms: Atoms) -> None:
             )
 
 
-def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+def to_phonopy(atoms: Atoms, calculator=None) -> PhonopyAtoms:
     """Turn ASE's atoms (Å, amu) into phonopy's, masses and magnetic moments included.
+
+    Where other labels tell atoms of one element apart, and the calculator may read them, these get symbols of their
+    own, such as Cu1 and Cu2, which `FastPhonopy` takes for different atoms.
 
     Source: ours.
     """
     moments = atoms.get_initial_magnetic_moments()
+    bare = atoms.copy()
+    bare.arrays.pop("initial_magmoms", None)  # phonopy knows them, and time reversal
+    kinds = species(bare) if calculator is not None and reads_labels(calculator) else atoms.numbers
+    symbols = [f"{symbol}{kind // 1000 + 1}" for symbol, kind in zip(atoms.symbols, kinds, strict=True)]
+    apart = not np.array_equal(kinds, atoms.numbers)
     return PhonopyAtoms(
-        numbers=atoms.numbers,
+        **({"symbols": symbols} if apart else {"numbers": atoms.numbers}),
         cell=atoms.cell.array,
         scaled_positions=atoms.get_scaled_positions(),
         masses=atoms.get_masses(),
@@ -67,7 +76,7 @@ def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
 
 
 def to_ase(cell: PhonopyAtoms) -> Atoms:
-    """Turn phonopy's atoms (Å, amu) into ASE's, masses and magnetic moments included.
+    """Turn phonopy's atoms (Å, amu) into ASE's, masses and magnetic moments included, no other labels.
 
     Source: ours.
     """
@@ -82,7 +91,9 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
 
 
 def standardized(atoms: Atoms, symprec: float, primitive: bool = False) -> Atoms:
-    """Give a crystal (Å) its standard cell, symmetric to machine precision; masses (amu) follow their elements.
+    """Give a crystal (Å) its standard cell, symmetric to machine precision, with its labels.
+
+    Atoms of one element whose labels differ are different atoms. A crystal with vectors on it is not turned.
 
     Args:
         atoms: a crystal, one mass an element.
@@ -91,10 +102,16 @@ def standardized(atoms: Atoms, symprec: float, primitive: bool = False) -> Atoms
 
     Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
     """
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    lattice, positions, numbers = spglib.standardize_cell(cell, to_primitive=primitive, symprec=symprec)
-    masses = dict(zip(atoms.numbers, atoms.get_masses(), strict=True))
-    return Atoms(numbers, cell=lattice, scaled_positions=positions, masses=[masses[z] for z in numbers], pbc=True)
+    kinds = species(atoms)
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), kinds)
+    lattice, positions, types = spglib.standardize_cell(cell, to_primitive=primitive, symprec=symprec)
+    index = np.array([int(np.flatnonzero(kinds == kind)[0]) for kind in types])
+    if may_point(atoms):
+        lattice = lattice @ symmetry_of(atoms, symprec, labels=True).std_rotation_matrix
+    found = Atoms(atoms.numbers[index], cell=lattice, scaled_positions=positions, pbc=True)
+    found.set_masses(atoms.get_masses()[index])
+    carried(atoms, found, index).arrays.pop("momenta", None)  # of atoms that were one of several equal ones
+    return found
 
 
 def matrix(atoms: Atoms, supercell: Supercell, symprec: float) -> Int[np.ndarray, "3 3"]:

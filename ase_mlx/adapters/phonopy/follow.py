@@ -12,7 +12,8 @@ from ase import Atoms
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import relax
-from ase_mlx.adapters.phonopy.cells import standardized, to_ase
+from ase_mlx.adapters.phonopy.cells import standardized
+from ase_mlx.adapters.phonopy.labelled import images, labelled, primitive_of
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, stability
 
 AMPLITUDES = (0.05, 0.1, 0.2, 0.4)
@@ -49,7 +50,7 @@ def follow(
         found = stability(ph)
         if found.lowest >= -tolerance or found.is_interpolation(tolerance):
             return ph
-        start = to_ase(ph.primitive)
+        start = primitive_of(ph)
         moved = _displaced(ph, found.exact_qpoint, calculator)
         relaxed = relax(moved, calculator, fmax=fmax)
         if not relaxed.converged:
@@ -74,7 +75,8 @@ def _displaced(ph: Phonopy, qpoint: tuple[float, ...], calculator) -> Atoms:
     trial = []
     for amplitude in AMPLITUDES:
         wave = ph.run_modulations(sizes, [[list(qpoint), 0, 1.0, 0.0]])
-        atoms, step = to_ase(wave.supercell), np.real(wave.modulations[0])
+        index = images(ph.supercell)[ph.primitive.p2s_map][images(wave.supercell)]
+        atoms, step = labelled(ph, wave.supercell, index), np.real(wave.modulations[0])
         atoms.positions += step * amplitude / np.linalg.norm(step, axis=1).max()
         trial.append((_energy(calculator, atoms), amplitude, atoms))
     return min(trial, key=lambda one: one[0])[2]

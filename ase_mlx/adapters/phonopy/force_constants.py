@@ -22,6 +22,7 @@ from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, cha
 from ase_mlx.adapters.phonopy.follow import follow
 from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces, forces_at_rest
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
+from ase_mlx.adapters.phonopy.labelled import keep_labels, space_group_serves
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce, symmetric
@@ -52,7 +53,9 @@ def phonons(
     """Second-order force constants of a crystal, the acoustic sum rule and the space group imposed exactly.
 
     Args:
-        atoms: a crystal periodic in three directions, Å; masses and magnetic moments are kept. It is not changed.
+        atoms: a crystal periodic in three directions, Å; it is not changed. What is on it goes into every supercell:
+            masses, moments, charges, tags, own arrays, `info` (the cell's charge times the number of cells); no
+            constraints.
         calculator: any ASE calculator, eV and Å, in double precision.
         supercell: three multiples, a 3×3 matrix (columns, as in phonopy), a least height in Å, or "auto": 15 Å, checked
             against 10 Å, and 20 Å where the frequencies still move by more than 0.15 THz.
@@ -112,9 +115,11 @@ class _Recipe:
         return ph
 
     def compute(self, atoms: Atoms, supercell: Supercell) -> Phonopy:
-        unitcell, shape = to_phonopy(atoms), matrix(atoms, supercell, self.symprec)
-        primitive = guess_primitive_matrix(unitcell, symprec=self.symprec)
-        ph = FastPhonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec)
+        unitcell, shape = to_phonopy(atoms, self.calculator), matrix(atoms, supercell, self.symprec)
+        primitive = guess_primitive_matrix(unitcell, symprec=self.symprec, distinguish_symbol_index=True)
+        group = space_group_serves(atoms, self.calculator)
+        ph = FastPhonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec, is_symmetry=group)
+        keep_labels(ph, atoms)
         if self.born is not None:
             given = isinstance(self.born, dict)
             ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import property_or_none
-from ase_mlx.adapters.phonopy.cells import to_ase
+from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
 from ase_mlx.units import EV_PER_A3_IN_GPA
@@ -76,7 +76,7 @@ def displacement_forces(
     Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
     """
     name, store = "forces_members" if members else "forces", store or Store(None, calculator)
-    cells = [to_ase(cell) for cell in ph.supercells_with_displacements]
+    cells = displaced_of(ph)
     if members:
         rest = _members_at_rest(ph, calculator, store)
         if rest is None:
@@ -95,7 +95,7 @@ def displacement_forces(
         store.keep(name, cells[k], {name: forces})
         if progress is not None:
             progress(sum(f is not None for f in found), len(cells))
-    moved = np.stack(found) - (rest if rest.shape[-2] == len(ph.supercell) else rest[..., _unitcell_atoms(ph), :])
+    moved = np.stack(found) - (rest if rest.shape[-2] == len(ph.supercell) else rest[..., images(ph.supercell), :])
     return np.moveaxis(moved, 1, 0) if members else moved
 
 
@@ -148,18 +148,13 @@ def _members_at_rest(ph, calculator, store: Store) -> np.ndarray | None:
 
 def _at_rest(ph, calculator) -> Atoms:
     whole = not isinstance(calculator, Calculator) and not _held_by_symmetry(ph)
-    return to_ase(ph.supercell if whole else ph.unitcell)
+    return supercell_of(ph) if whole else unitcell_of(ph)
 
 
 def _held_by_symmetry(ph) -> bool:
     """Tell whether no atom can feel a force at rest: none of its directions is left alone by all that fixes it."""
     sites = (ph.symmetry.get_site_symmetry(atom) for atom in ph.symmetry.get_independent_atoms())
     return all(np.abs(rotations.mean(axis=0)).max() < 1e-8 for rotations in sites)
-
-
-def _unitcell_atoms(ph) -> np.ndarray:
-    """Index of each supercell atom in the unit cell."""
-    return np.array([ph.supercell.u2u_map[atom] for atom in ph.supercell.s2u_map])
 
 
 def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[tuple[int, np.ndarray]]:

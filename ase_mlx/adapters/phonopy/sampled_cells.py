@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import property_or_none
-from ase_mlx.adapters.phonopy.cells import Supercell, matrix, to_ase
+from ase_mlx.adapters.phonopy.cells import Supercell, matrix
 from ase_mlx.adapters.phonopy.force_constants import phonons
 from ase_mlx.adapters.phonopy.forces import ResidualWarning
+from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.adapters.phonopy.members import members
 from ase_mlx.adapters.phonopy.stability import acoustic_modes
 from ase_mlx.adapters.phonopy.store import Store
@@ -68,7 +69,7 @@ def sample_cell(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResidualWarning)  # a strained crystal is under stress by intent
         ph = phonons(atoms, calculator, supercell, displacement, relax=False, tolerance=tolerance, folder=folder)
-    ensemble, cell, store = members(ph, calculator, folder), to_ase(ph.unitcell), Store(folder, calculator)
+    ensemble, cell, store = members(ph, calculator, folder), unitcell_of(ph), Store(folder, calculator)
     known = store.fetch("energy", cell)
     if known is None:
         known = {"energy": np.asarray(calculator.get_property("energy", cell))}

@@ -6,6 +6,7 @@ Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 3.
 import numpy as np
 from jaxtyping import Float, Int
 from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import Primitive, compute_permutation_for_rotation
 from phonopy.structure.symmetry import Symmetry
 from scipy.spatial import cKDTree
@@ -23,7 +24,10 @@ def produce(ph: Phonopy) -> None:
     """
     solver = "traditional" if "first_atoms" in ph.dataset else "symfc"
     ph.produce_force_constants(calculate_full_force_constants=False, fc_calculator=solver, show_drift=False)
-    ph.force_constants = symmetric(ph.force_constants, ph.primitive)
+    constants, rows = ph.force_constants, ph.primitive.p2s_map
+    # symfc takes time reversal for a translation of an antiferromagnet, and then gives all rows
+    constants = constants[rows] if len(constants) != len(rows) else constants
+    ph.force_constants = symmetric(constants, ph.primitive)
 
 
 def symmetric(constants: Constants, primitive: Primitive) -> Constants:
@@ -63,14 +67,24 @@ def _exchanged(primitive: Primitive) -> tuple[Int[np.ndarray, "p s"], Int[np.nda
 class FastPhonopy(Phonopy):
     """phonopy's own object, made faster: its supercell's symmetry costs a point group and its translations, not both.
 
-    A supercell of 432 tin atoms has 20,736 operations; phonopy matches all positions for each. Nothing else differs.
+    A supercell of 432 tin atoms has 20,736 operations; phonopy matches all positions for each. Atoms such as Cu1 and
+    Cu2, whose labels differ, are different ones. Nothing else differs.
 
     Source: ours.
     """
 
+    def __init__(self, unitcell: PhonopyAtoms, *args, **kwargs):
+        """Take what phonopy takes."""
+        super().__init__(unitcell, *args, distinguish_symbol_index=True, **kwargs)
+
     def _search_symmetry(self) -> None:
         self._symmetry = _Symmetry(
-            self._supercell, self._symprec, self._is_symmetry, s2p_map=self._primitive.s2p_map, lang=self._lang
+            self._supercell,
+            self._symprec,
+            self._is_symmetry,
+            s2p_map=self._primitive.s2p_map,
+            lang=self._lang,
+            distinguish_symbol_index=True,
         )
 
 
@@ -102,7 +116,7 @@ class _Symmetry(Symmetry):
 
     def _match(self, operations: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k atoms"]:
         positions, lattice = self._cell.scaled_positions, np.array(self._cell.cell.T, order="C")
-        types = self._cell.totuple()[2]
+        types = self._cell.totuple(distinguish_symbol_index=True)[2]
         found = []
         for k in operations:
             rotation, shift = (self.symmetry_operations[name][k] for name in ("rotations", "translations"))

@@ -1,0 +1,385 @@
+"""What is on the atoms reaches every cell that a calculator is asked about: all roads against all labels."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import all_changes
+from ase.calculators.emt import EMT
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.constraints import FixAtoms, FixBondLength
+from ase.data import atomic_masses
+from ase.neighborlist import neighbor_list
+from ase.stress import full_3x3_to_voigt_6_stress
+from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
+from scipy.optimize import minimize
+
+import ase_mlx.adapters
+from ase_mlx.adapters.ase.dynamics import dynamics
+from ase_mlx.adapters.ase.job import equation_of_state, relax
+from ase_mlx.adapters.ase.sampling import Sampling, sample
+from ase_mlx.adapters.ase.supercells import repeated
+from ase_mlx.adapters.matminer import ThermalFeaturizer
+from ase_mlx.adapters.phono3py import conductivity
+from ase_mlx.adapters.phono3py.force_constants import third_order
+from ase_mlx.adapters.phono3py.learned import derivatives
+from ase_mlx.adapters.phonopy import axial_expansion, gruneisen, phonons, quasi_harmonic
+from ase_mlx.adapters.phonopy.cells import standardized
+from ase_mlx.units import EV_PER_A3_IN_GPA
+
+CHARGE = 0.5
+"""Of the cell of four atoms, e."""
+
+
+class Bound(EMT):
+    """EMT, and pairs that feel a label of theirs: A l_i l_j exp(-r²/2s²); and Q²/V of the cell's charge."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+    strength, width, capacity = 3.0, 1.1, 40.0
+
+    def __init__(self, label):
+        super().__init__()
+        self.label = label
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, ["energy", "forces", "stress"], system_changes)
+        values = np.zeros(len(atoms))
+        if self.label in atoms.arrays:
+            values = atoms.arrays[self.label]
+        values = np.where(values == "up", 1.0, -1.0) if values.dtype.kind == "U" else values.astype(float)
+        i, j, d, vector = neighbor_list("ijdD", atoms, 9 * self.width)
+        pairs = self.strength * values[i] * values[j] * np.exp(-(d**2) / 2 / self.width**2)
+        charged = self.capacity * atoms.info.get("charge", 0.0) ** 2 / atoms.get_volume()
+        pull = pairs[:, None] * vector / self.width**2
+        forces = -np.stack([np.bincount(i, weights=column, minlength=len(atoms)) for column in pull.T], axis=1)
+        stress = -np.einsum("ka,kb->ab", pull, vector) / 2 / atoms.get_volume()
+        stress -= charged / atoms.get_volume() * np.eye(3)
+        self.results["energy"] += pairs.sum() / 2 + charged
+        self.results["free_energy"] = self.results["energy"]
+        self.results["forces"] = self.results["forces"] + forces
+        self.results["stress"] = self.results["stress"] + full_3x3_to_voigt_6_stress(stress)
+
+
+def bare(atoms):
+    """The same atoms without anything on them."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def direct(atoms, calculator, step=0.01):
+    """Frequencies (THz) at Γ of a cell as it stands: all its atoms moved one by one."""
+    rows = []
+    for k in range(3 * len(atoms)):
+        sides = []
+        for way in (step, -step):
+            moved = atoms.copy()
+            moved.positions.flat[k] += way
+            sides.append(calculator.get_property("forces", moved).ravel())
+        rows.append((sides[1] - sides[0]) / 2 / step)
+    mass = np.repeat(np.sqrt(atoms.get_masses()), 3)
+    squares = np.linalg.eigvalsh((np.array(rows) + np.array(rows).T) / 2 / np.outer(mass, mass))
+    return np.sign(squares) * np.sqrt(np.abs(squares)) * units.s / 2 / np.pi / 1e12
+
+
+class Watched(EMT):
+    """EMT that remembers every structure it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        self.seen.append(atoms.copy())
+        super().calculate(atoms, list(properties), system_changes)
+
+
+def layered(a=3.61):
+    """Copper whose layers along z alternate in all that can be on an atom."""
+    atoms = bulk("Cu", cubic=True, a=a)
+    up = atoms.positions[:, 2] < 0.1
+    atoms.set_masses(np.full(4, 62.93))
+    atoms.set_tags(np.where(up, 1, 2))
+    atoms.set_initial_charges(np.where(up, 0.3, -0.2))
+    atoms.set_initial_magnetic_moments(np.where(up, 2.0, -2.0))
+    atoms.set_array("site", np.where(up, "up", "down"))
+    atoms.set_array("depth", np.where(up, 0.25, 0.75))
+    atoms.info |= {"charge": CHARGE, "phase": "layered", "field": [0.0, 0.0, 1.0]}
+    return atoms
+
+
+SMALL = {"supercell": (1, 1, 1)}
+STRAINS = (-0.04, -0.02, 0.0, 0.02, 0.04)
+
+
+def _followed(_, calculator):
+    """Labels alternate along bcc copper, which is unstable."""
+    atoms = Atoms("Cu2", cell=[2.87] * 3, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], pbc=True)
+    labels = layered()
+    atoms.arrays |= {name: array[[0, 2]] for name, array in labels.arrays.items() if name not in atoms.arrays}
+    atoms.info = labels.info | {"charge": CHARGE / 2}
+    return phonons(atoms, calculator, (2, 2, 2), on_imaginary="follow")
+
+
+def _derivatives(atoms, calculator):
+    ph = third_order(atoms, calculator, (1, 1, 1), pairs=False)
+    return derivatives(ph, calculator, 3, directions=1)
+
+
+def _sampled(atoms, calculator):
+    settings = Sampling((300.0,), 1, 1, equilibration=10.0, longest=20.0, alloy={"Cu": 3, "Au": 1}, strain=0.01)
+    return [frame for frames in sample(atoms, calculator, settings) for frame in frames]
+
+
+def _expanded(road):
+    return lambda atoms, calculator: road(
+        atoms, calculator, **SMALL, temperatures=np.arange(4) * 5.0, strains=STRAINS, mesh=10.0
+    )
+
+
+ROADS = {
+    "relax": relax,
+    "equation_of_state": lambda atoms, calculator: equation_of_state(atoms, calculator, points=5),
+    "dynamics": lambda atoms, calculator: dynamics(atoms, calculator, steps=50, length=5.0),
+    "phonons": lambda atoms, calculator: phonons(atoms, calculator, (2, 1, 1)),
+    "phonons, random": lambda atoms, calculator: phonons(atoms, calculator, (2, 1, 1), method="random"),
+    "phonons, follow": _followed,
+    "gruneisen": lambda atoms, calculator: gruneisen(atoms, calculator, **SMALL, mesh=(2, 2, 2)),
+    "quasi_harmonic": _expanded(quasi_harmonic),
+    "axial_expansion": _expanded(axial_expansion),
+    "third_order": lambda atoms, calculator: third_order(atoms, calculator, **SMALL),
+    "derivatives": _derivatives,
+    "conductivity": lambda atoms, calculator: conductivity(
+        atoms, calculator, (2, 2, 2), [300.0], None, supercell=(2, 2, 1)
+    ),
+    "ThermalFeaturizer": lambda atoms, calculator: ThermalFeaturizer(calculator, supercell=(1, 1, 1)).featurize(atoms),
+    "sample": _sampled,
+}
+LABELS = ("masses", "tags", "initial_charges", "initial_magmoms", "site", "depth", "charge", "phase", "field")
+PARTS = {
+    "impose_symmetry": "within relax", "snapshot": "within relax, dynamics and sample", "relaxed": "within phonons",
+    "to_phonopy": "within phonons", "space_group_serves": "within phonons", "sample_cell": "within quasi_harmonic",
+    "settled_supercell": "within quasi_harmonic", "property_or_none": "asks for what it is given",
+}  # fmt: skip
+
+
+@functools.cache
+def asked(road):
+    """All structures that a road asks the calculator about."""
+    calculator = Watched()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cells as small as these are warned of
+        ROADS[road](layered(), calculator)
+    return calculator.seen
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("road", ROADS)
+def test_labels_reach_every_cell_that_is_asked_about(road, label):
+    for atoms in asked(road):
+        up = atoms.get_tags() == 1
+        if label in atoms.info:
+            value = atoms.info[label]
+            assert value == {"charge": CHARGE * len(atoms) / 4, "phase": "layered", "field": [0.0, 0.0, 1.0]}[label]
+            continue
+        expected = {
+            "masses": np.where(atoms.numbers == 29, 62.93, atomic_masses[79]),
+            "tags": np.where(up, 1, 2),
+            "initial_charges": np.where(up, 0.3, -0.2),
+            "initial_magmoms": np.where(up, 2.0, -2.0),
+            "site": np.where(up, "up", "down"),
+            "depth": np.where(up, 0.25, 0.75),
+        }[label]
+        np.testing.assert_array_equal(atoms.arrays[label], expected)
+
+
+@pytest.mark.parametrize("road", [road for road in ROADS if "follow" not in road])
+def test_labels_stay_with_their_atoms(road):
+    """Of twelve neighbours in fcc copper four lie in the same layer."""
+    for atoms in asked(road):
+        i, j = neighbor_list("ij", atoms, 3.08)
+        same = np.bincount(i, weights=atoms.get_tags()[i] == atoms.get_tags()[j], minlength=len(atoms))
+        assert np.all(same == 4)
+
+
+def test_every_road_is_in_the_table():
+    found = set()
+    for module in pkgutil.walk_packages(ase_mlx.adapters.__path__, "ase_mlx.adapters."):
+        for name, member in vars(importlib.import_module(module.name)).items():
+            own = getattr(member, "__module__", None) == module.name and not name.startswith("_")
+            if own and inspect.isfunction(member) and "calculator" in inspect.signature(member).parameters:
+                found |= {name} if {"atoms", "source"} & set(inspect.signature(member).parameters) else set()
+    assert found - set(PARTS) <= set(ROADS)
+
+
+def test_the_calculator_of_these_tests_is_consistent():
+    atoms = repeated(layered(), np.diag([1, 1, 2]))
+    atoms.rattle(0.05, seed=1)
+    for label in ("tags", "initial_charges", "site"):
+        calculator = Bound(label)
+        atoms.calc = calculator
+        np.testing.assert_allclose(calculate_numerical_forces(atoms, eps=1e-4), atoms.get_forces(), atol=1e-5)
+        np.testing.assert_allclose(calculate_numerical_stress(atoms, eps=1e-5), atoms.get_stress(), atol=1e-6)
+
+
+@pytest.mark.parametrize("label", ["initial_charges", "initial_magmoms", "tags", "site", "depth"])
+@pytest.mark.parametrize("method", ["displacements", "random"])
+def test_frequencies_are_those_of_the_labelled_supercell_moved_atom_by_atom(label, method):
+    atoms, calculator = layered(), Bound(label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ph = phonons(
+            atoms, calculator, (2, 1, 1), relax=False, method=method, on_imaginary="report", displacement=0.003
+        )
+    whole = repeated(atoms, np.diag([2, 1, 1]))
+    expected = direct(whole, calculator, 0.003)
+    fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
+    found = np.sort(ph.run_qpoints(fitting).frequencies.ravel())
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert np.abs(direct(bare(whole), calculator, 0.003) - expected).max() > 0.3
+
+
+def test_a_charged_cell_has_the_phonons_of_its_charged_supercell():
+    """The charge of eight cells is eight times that of one: Q²/V is then as extensive as an energy."""
+    atoms, calculator = layered(), Bound("nothing")
+    atoms.info["charge"] = 2
+    eight = repeated(atoms, np.diag([2, 2, 2]))
+    assert eight.info["charge"] == 16
+    assert calculator.get_property("energy", eight) == pytest.approx(8 * calculator.get_property("energy", atoms))
+    assert standardized(eight, 1e-5, primitive=True).info["charge"] == 1
+
+
+def test_a_relaxed_charged_crystal_has_the_bulk_modulus_of_its_energies():
+    atoms, calculator = bulk("Cu", cubic=True), Bound("nothing")
+    atoms.info["charge"] = 3
+    relaxed = relax(atoms, calculator).atoms
+    assert relaxed.info["charge"] == 3
+    eos = equation_of_state(relaxed, calculator, strain=0.03, points=7)
+    lengths = relaxed.cell.lengths()[0] * np.linspace(0.99, 1.01, 7)
+    cells = [
+        Atoms("Cu4", bulk("Cu", cubic=True, a=a).positions, cell=[a] * 3, pbc=True, info=atoms.info) for a in lengths
+    ]
+    energies = [calculator.get_property("energy", cell) for cell in cells]
+    curve = np.polynomial.Polynomial.fit(lengths**3, energies, 5)
+    volume = next(x.real for x in curve.deriv().roots() if abs(x.imag) < 1e-9 and 40 < x.real < 60)
+    assert eos.volume.value == pytest.approx(volume, rel=1e-4)
+    assert eos.bulk_modulus.value == pytest.approx(volume * curve.deriv(2)(volume) * EV_PER_A3_IN_GPA, rel=5e-3)
+    neutral = equation_of_state(relax(bulk("Cu", cubic=True), calculator).atoms, calculator, strain=0.03, points=7)
+    assert abs(neutral.bulk_modulus.value - eos.bulk_modulus.value) > 5
+
+
+@pytest.mark.parametrize("label", ["initial_magmoms", "initial_charges", "tags", "site"])
+def test_a_crystal_relaxes_to_the_minimum_of_its_labels(label):
+    """Layers break the cubic symmetry; the minimum is that of a search without any symmetry."""
+    calculator = Bound(label)
+    done = relax(layered(), calculator, fmax=1e-4)
+
+    def energy(lengths):
+        cell = layered()
+        cell.set_cell([lengths[0], lengths[0], lengths[1]], scale_atoms=True)
+        return calculator.get_property("energy", cell)
+
+    found = minimize(energy, done.atoms.cell.lengths()[[0, 2]] + [0.03, -0.02], method="Nelder-Mead", tol=1e-10)
+    np.testing.assert_allclose(done.atoms.cell.lengths(), found.x[[0, 0, 1]], atol=2e-3)
+    assert done.converged
+    assert done.largest_stress < 0.05
+    assert abs(found.x[1] - found.x[0]) > 0.05
+
+
+def test_what_the_imposed_symmetry_hides_is_no_convergence():
+    """A calculator that says it reads no labels, and does."""
+    calculator = Bound("tags")
+    calculator.ignores_labels = True
+    held = relax(layered(), calculator)
+    assert held.atoms.cell.lengths() == pytest.approx(held.atoms.cell.lengths()[0])
+    true = held.atoms.copy()
+    true.calc = Bound("tags")
+    assert held.largest_stress == pytest.approx(np.abs(true.get_stress()).max() * EV_PER_A3_IN_GPA, rel=1e-6)
+    assert held.largest_stress > 0.5
+    assert not held.converged
+    assert "symmetry=False" in held.notes[-1]
+
+
+def test_labels_that_the_calculator_ignores_cost_nothing():
+    plain, named = Watched(), Watched()
+    named.ignores_labels = True
+    one, other = phonons(bulk("Cu", cubic=True), plain, (2, 2, 2)), phonons(tagged(), named, (2, 2, 2))
+    assert len(plain.seen) == len(named.seen)
+    np.testing.assert_array_equal(one.force_constants, other.force_constants)
+
+
+def tagged():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_tags([1, 2, 3, 4])
+    return atoms
+
+
+@pytest.mark.parametrize("primitive", [False, True])
+def test_standard_cells_keep_labels_and_the_directions_of_vectors(primitive):
+    atoms = layered()
+    atoms.set_initial_magnetic_moments(np.outer(atoms.get_initial_charges(), [0.0, 0.0, 1.0]))
+    atoms.rotate(37, (1, 2, 3), rotate_cell=True)
+    axis = atoms.cell[2] / np.linalg.norm(atoms.cell[2])
+    atoms.set_initial_magnetic_moments(np.outer(atoms.get_initial_charges(), axis))
+    found = standardized(repeated(atoms, np.diag([2, 1, 1])), 1e-4, primitive)
+    assert len(found) == 2
+    np.testing.assert_allclose(np.abs(found.cell[2] @ axis), 3.61, atol=1e-6)
+    np.testing.assert_allclose(
+        found.get_initial_magnetic_moments(), np.outer(found.get_initial_charges(), axis), atol=1e-12
+    )
+    assert set(found.arrays["site"]) == {"up", "down"}
+
+
+def test_an_antiferromagnet_keeps_its_moments_on_the_way_to_its_conventional_cell():
+    iron = Atoms("Fe2", cell=[2.5, 2.5, 3.3], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], pbc=True)
+    iron.set_initial_magnetic_moments([2, -2])
+    assert sorted(standardized(iron, 1e-3).get_initial_magnetic_moments()) == [-2, 2]
+    ferro = iron.copy()
+    ferro.set_initial_magnetic_moments([2, 2])
+    assert len(standardized(ferro, 1e-3, primitive=True)) == 1
+
+
+def test_noncollinear_moments_lower_the_symmetry_that_a_relaxation_keeps():
+    class Striction(EMT):
+        """Moments along z stretch the crystal along z."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, list(properties), system_changes)
+            pull = 0.02 * (atoms.get_initial_magnetic_moments() ** 2).sum(axis=0)
+            self.results["energy"] -= pull @ np.diag(atoms.cell.array)
+            self.results["stress"] = self.results["stress"].copy()
+            self.results["stress"][:3] -= pull * np.diag(atoms.cell.array) / atoms.get_volume()
+
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_initial_magnetic_moments([[0, 0, 1.0]] * 4)
+    lengths = relax(atoms, Striction(), fmax=1e-4).atoms.cell.lengths()
+    free = relax(atoms, Striction(), fmax=1e-4, symmetry=False).atoms.cell.lengths()
+    np.testing.assert_allclose(lengths, free, atol=1e-3)
+    assert lengths[2] - lengths[0] > 0.02
+
+
+def test_constraints_go_into_supercells_or_are_refused():
+    atoms = layered()
+    atoms.set_constraint(FixAtoms([1]))
+    whole = repeated(atoms, np.diag([2, 1, 1]))
+    assert whole.constraints[0].index.tolist() == [1, 5]
+    run = dynamics(atoms, EMT(), steps=50, length=5.0)
+    fixed = run.frames[0].constraints[0].index
+    np.testing.assert_array_equal(run.frames[-1].positions[fixed], run.frames[0].positions[fixed])
+    assert len(fixed) == len(run.frames[0]) // 4
+    atoms.set_constraint(FixBondLength(0, 1))
+    with pytest.raises(ValueError, match="FixBondLengths?, which has no image"):
+        repeated(atoms, np.diag([2, 1, 1]))
+
+
+def test_multiplicities_are_those_of_parallel_spins_and_said_aloud():
+    atoms = bulk("Cu", cubic=True)
+    atoms.info["spin"] = 3
+    with pytest.warns(UserWarning, match="multiplicity 2S . 1 of the cell.* 5 for 8 atoms"):
+        assert repeated(atoms, np.diag([2, 1, 1])).info["spin"] == 5
+    atoms.info["spin"] = 1
+    assert repeated(atoms, np.diag([2, 1, 1])).info["spin"] == 1
