@@ -31,6 +31,7 @@ from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import derivatives
 from ase_mlx.adapters.phonopy import axial_expansion, gruneisen, phonons, quasi_harmonic
 from ase_mlx.adapters.phonopy.cells import standardized
+from ase_mlx.graph import neighbor_pairs
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 CHARGE = 0.5
@@ -41,7 +42,7 @@ class Bound(EMT):
     """EMT, and pairs that feel a label of theirs: A l_i l_j exp(-r²/2s²); and Q²/V of the cell's charge."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
-    strength, width, capacity = 3.0, 1.1, 40.0
+    strength, width, capacity = 6.0, 0.9, 40.0
 
     def __init__(self, label):
         super().__init__()
@@ -53,7 +54,10 @@ class Bound(EMT):
         if self.label in atoms.arrays:
             values = atoms.arrays[self.label]
         values = np.where(values == "up", 1.0, -1.0) if values.dtype.kind == "U" else values.astype(float)
-        i, j, d, vector = neighbor_list("ijdD", atoms, 9 * self.width)
+        values = values / max(np.abs(values).max(), 1e-9)
+        i, j, shift = neighbor_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 7 * self.width)
+        vector = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
+        d = np.linalg.norm(vector, axis=1)
         pairs = self.strength * values[i] * values[j] * np.exp(-(d**2) / 2 / self.width**2)
         charged = self.capacity * atoms.info.get("charge", 0.0) ** 2 / atoms.get_volume()
         pull = pairs[:, None] * vector / self.width**2
@@ -239,8 +243,8 @@ def test_frequencies_are_those_of_the_labelled_supercell_moved_atom_by_atom(labe
     expected = direct(whole, calculator, 0.003)
     fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
     found = np.sort(ph.run_qpoints(fitting).frequencies.ravel())
-    np.testing.assert_allclose(found, expected, atol=0.02)
-    assert np.abs(direct(bare(whole), calculator, 0.003) - expected).max() > 0.3
+    np.testing.assert_allclose(found, expected, atol=0.06 if method == "random" else 2e-3)
+    assert np.abs(direct(bare(whole), calculator, 0.003) - expected).max() > 0.5
 
 
 def test_a_charged_cell_has_the_phonons_of_its_charged_supercell():
@@ -267,7 +271,7 @@ def test_a_relaxed_charged_crystal_has_the_bulk_modulus_of_its_energies():
     curve = np.polynomial.Polynomial.fit(lengths**3, energies, 5)
     volume = next(x.real for x in curve.deriv().roots() if abs(x.imag) < 1e-9 and 40 < x.real < 60)
     assert eos.volume.value == pytest.approx(volume, rel=1e-4)
-    assert eos.bulk_modulus.value == pytest.approx(volume * curve.deriv(2)(volume) * EV_PER_A3_IN_GPA, rel=5e-3)
+    assert eos.bulk_modulus.value == pytest.approx(volume * curve.deriv(2)(volume) * EV_PER_A3_IN_GPA, rel=1e-2)
     neutral = equation_of_state(relax(bulk("Cu", cubic=True), calculator).atoms, calculator, strain=0.03, points=7)
     assert abs(neutral.bulk_modulus.value - eos.bulk_modulus.value) > 5
 
@@ -321,7 +325,7 @@ def tagged():
 @pytest.mark.parametrize("primitive", [False, True])
 def test_standard_cells_keep_labels_and_the_directions_of_vectors(primitive):
     atoms = layered()
-    atoms.set_initial_magnetic_moments(np.outer(atoms.get_initial_charges(), [0.0, 0.0, 1.0]))
+    del atoms.arrays["initial_magmoms"]
     atoms.rotate(37, (1, 2, 3), rotate_cell=True)
     axis = atoms.cell[2] / np.linalg.norm(atoms.cell[2])
     atoms.set_initial_magnetic_moments(np.outer(atoms.get_initial_charges(), axis))
