@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 
 import ase_mlx.adapters
 from ase_mlx.adapters.ase.dynamics import dynamics
+from ase_mlx.adapters.ase.elastic_constants import elastic
 from ase_mlx.adapters.ase.job import equation_of_state, relax
 from ase_mlx.adapters.ase.sampling import Sampling, sample
 from ase_mlx.adapters.ase.supercells import repeated
@@ -148,6 +149,7 @@ def _expanded(road):
 ROADS = {
     "relax": relax,
     "equation_of_state": lambda atoms, calculator: equation_of_state(atoms, calculator, points=5),
+    "elastic": elastic,
     "dynamics": lambda atoms, calculator: dynamics(atoms, calculator, steps=50, length=5.0),
     "phonons": lambda atoms, calculator: phonons(atoms, calculator, (2, 1, 1)),
     "phonons, random": lambda atoms, calculator: phonons(atoms, calculator, (2, 1, 1), method="random"),
@@ -274,6 +276,22 @@ def test_a_relaxed_charged_crystal_has_the_bulk_modulus_of_its_energies():
     assert eos.bulk_modulus.value == pytest.approx(volume * curve.deriv(2)(volume) * EV_PER_A3_IN_GPA, rel=1e-2)
     neutral = equation_of_state(relax(bulk("Cu", cubic=True), calculator).atoms, calculator, strain=0.03, points=7)
     assert abs(neutral.bulk_modulus.value - eos.bulk_modulus.value) > 5
+
+
+def test_elastic_constants_are_those_of_the_labelled_crystal():
+    """C11 and C33 of the layered crystal, from the energies of stretched cells whose ions symmetry holds."""
+    atoms, calculator = relax(layered(), Bound("site"), fmax=1e-4).atoms, Bound("site")
+    found = elastic(atoms, calculator, relax=False).tensor
+    strains = np.array([-0.004, -0.002, 0.0, 0.002, 0.004])
+    for axis in (0, 2):
+        stretch = [np.eye(3) + np.diag(np.eye(3)[axis]) * strain for strain in strains]
+        cells = [atoms.copy() for _ in strains]
+        for cell, matrix in zip(cells, stretch, strict=True):
+            cell.set_cell(atoms.cell.array @ matrix, scale_atoms=True)
+        energies = [calculator.get_property("energy", cell) for cell in cells]
+        curvature = 2 * np.polyfit(strains, energies, 4)[2] / atoms.get_volume() * EV_PER_A3_IN_GPA
+        assert found[axis, axis] == pytest.approx(curvature, rel=0.01)
+    assert abs(found[0, 0] - found[2, 2]) > 5
 
 
 @pytest.mark.parametrize("label", ["initial_magmoms", "initial_charges", "tags", "site"])

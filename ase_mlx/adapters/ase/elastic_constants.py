@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from ase_mlx.adapters.ase.job import property_or_none, spread
 from ase_mlx.adapters.ase.job import relax as relax_structure
+from ase_mlx.adapters.ase.labels import keeping, reads_labels
 from ase_mlx.adapters.ase.supercells import kind, symmetry_of
 from ase_mlx.models.predict import predict
 from ase_mlx.phonons.elasticity import (
@@ -147,7 +148,7 @@ def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 
         if kind(atoms) != "crystal":
             raise RuntimeError(f"Relaxed, the crystal of {start.symbols} fell apart into a {kind(atoms)}.")
     notes = _residual(atoms, calculator)
-    symmetry = _Symmetry.of(atoms)
+    symmetry = _Symmetry.of(atoms, reads_labels(calculator))
     hessian = _hessian(atoms, calculator, displacement, symmetry)
     tensors, clamped, strain, change = _stiffness(atoms, calculator, hessian, symmetry)
     if change > LINEAR * np.abs(tensors[0]).max():
@@ -228,8 +229,8 @@ class _Symmetry:
     independent: Int[np.ndarray, " kinds"]
 
     @classmethod
-    def of(cls, atoms: Atoms) -> "_Symmetry":
-        dataset, count = symmetry_of(atoms), len(atoms)
+    def of(cls, atoms: Atoms, labels: bool) -> "_Symmetry":
+        dataset, count = symmetry_of(atoms, labels=labels), len(atoms)
         if dataset is None:
             return cls(np.eye(3)[None], np.arange(count)[None], np.arange(count))
         cell, scaled = atoms.cell.array, atoms.get_scaled_positions()
@@ -239,7 +240,11 @@ class _Symmetry:
             rotations.append(left @ right)
             apart = (scaled @ turn.T + shift)[:, None] - scaled[None]
             images.append(np.argmin(np.linalg.norm((apart - np.rint(apart)) @ cell, axis=-1), axis=1))
-        return cls(np.array(rotations), np.array(images), np.unique(dataset.equivalent_atoms))
+        rotations, images = np.array(rotations), np.array(images)
+        if labels:
+            kept = keeping(atoms, dataset.rotations, images)
+            rotations, images = rotations[kept], images[kept]
+        return cls(rotations, images, np.unique(images.min(axis=0)))
 
 
 def _hessian(atoms: Atoms, calculator, displacement: float, symmetry: _Symmetry) -> np.ndarray:

@@ -175,29 +175,32 @@ def relax(
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
-    hidden = hidden_forces(work, bound, cell == "shape") if work.constraints else 0.0
+    hidden = hidden_forces(work, not free, cell == "shape") if work.constraints else 0.0
     work.set_constraint(atoms.copy().constraints)
-    largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
     if hidden > fmax and not atoms.constraints:
         converged = False
         notes.append(f"Not converged: {hidden:.3g} eV/Å that break the imposed symmetry are left; use symmetry=False.")
     elif not converged:
-        notes.append(f"Not converged: {largest:.3g} eV/Å left after {optimiser.nsteps} steps.")
-    stress = None
-    if sort == "crystal":
-        stress = float(np.abs(work.get_stress(apply_constraint=False)).max()) * EV_PER_A3_IN_GPA
-    std = property_or_none(calculator, "energy_std", work)
-    done = snapshot(work, calculator)
+        left = np.linalg.norm(work.get_forces(), axis=1).max()
+        notes.append(f"Not converged: {left:.3g} eV/Å left after {optimiser.nsteps} steps.")
+    return _relaxation(work, sort, converged, optimiser.nsteps, notes)
+
+
+def _relaxation(work: Atoms, sort: Kind, converged: bool, steps: int, notes: list[str]) -> Relaxation:
+    std = property_or_none(work.calc, "energy_std", work)
+    stress = np.abs(work.get_stress(apply_constraint=False)).max() if sort == "crystal" else None
+    largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
+    done = snapshot(work, work.calc)
     done.set_constraint(work.constraints)
     see(done.arrays.get("distance"))
     return Relaxation(
         atoms=done,
         kind=sort,
         converged=converged,
-        steps=optimiser.nsteps,
+        steps=steps,
         energy=Value(float(work.get_potential_energy()), None if std is None else float(std), "eV", _origin(std)),
         largest_force=largest,
-        largest_stress=stress,
+        largest_stress=None if stress is None else float(stress) * EV_PER_A3_IN_GPA,
         spacegroup=spacegroup_of(done) if sort == "crystal" else None,
         notes=tuple(notes),
     )
