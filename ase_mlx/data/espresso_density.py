@@ -14,6 +14,9 @@ from ase_mlx.whole import whole_file
 BOHR = 0.529177210903
 """Å; CODATA 2018."""
 
+REAL = 1e-9
+"""Imaginary part of a density over its mean: rounding leaves 1e-15."""
+
 
 def read_charge_density(path: str | Path) -> tuple[Int[np.ndarray, "waves 3"], Complex[np.ndarray, " waves"]]:
     """Read Miller indices and coefficients (e/Å³) of the density; waves left out at the Γ point are completed.
@@ -46,7 +49,24 @@ def read_charge_density(path: str | Path) -> tuple[Int[np.ndarray, "waves 3"], C
     if gamma:
         other = np.abs(miller).sum(1) > 0
         miller, waves = np.concatenate([miller, -miller[other]]), np.concatenate([waves, waves[other].conj()])
+    if reason := _no_density(miller, waves):
+        raise ValueError(f"got {str(path)!r}, which is damaged: {reason}; expected the file of a finished pw.x run")
     return miller, waves
+
+
+def _no_density(miller: np.ndarray, waves: np.ndarray) -> str:
+    """What makes these waves no density: the format has no checksum, but a density is real and positive on average."""
+    if not np.isfinite(waves).all():
+        return "some of its waves are not finite"
+    forward, back = (np.lexsort((sign * miller).T) for sign in (1, -1))
+    if (miller[forward] != -miller[back]).any() or (np.diff(miller[forward], axis=0) == 0).all(1).any():
+        return "its Miller indices are not those of a density"
+    mean = waves[np.abs(miller).sum(1) == 0].real
+    if len(mean) != 1 or mean[0] <= 0 or np.abs(waves).max() > 1.001 * mean[0]:
+        return "no wave may be larger than the mean density"
+    if np.abs(waves[forward] - waves[back].conj()).max() > REAL * mean[0]:
+        return "its density is not real"
+    return ""
 
 
 def on_grid(

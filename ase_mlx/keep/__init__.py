@@ -5,5 +5,17 @@ Source: ours.
 
 from ase_mlx.keep.content import Unstable, contents, digest
 from ase_mlx.keep.entries import DamagedWarning, Entries, damaged, seal, unseal
+from ase_mlx.keep.tensors import check_tensors, seal_tensors
 
-__all__ = ["DamagedWarning", "Entries", "Unstable", "contents", "damaged", "digest", "seal", "unseal"]
+__all__ = [
+    "DamagedWarning",
+    "Entries",
+    "Unstable",
+    "check_tensors",
+    "contents",
+    "damaged",
+    "digest",
+    "seal",
+    "seal_tensors",
+    "unseal",
+]

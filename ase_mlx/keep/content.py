@@ -233,6 +233,8 @@ class _Reader:
             return _hash("module", value.__name__.encode(), self.source(value.__name__))
         if isinstance(value, staticmethod | classmethod | functools.cached_property):
             return self.of(getattr(value, "__func__", None) or value.func)
+        if isinstance(value, types.UnionType | types.GenericAlias) or type(value).__module__ == "typing":
+            return _hash("annotation", repr(value).encode())
         if isinstance(value, _FUNCTIONS):
             return _hash("built in", str(getattr(value, "__module__", "")).encode(), value.__name__.encode())
         if isinstance(value, _EMPTY) or type(value).__name__ in _LOCKS:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.learn.cards import CARD, SCHEMA, WEIGHTS, read_card
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
@@ -164,7 +165,7 @@ def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
     Source: ours.
     """
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_bytes(path, save(plain, metadata={"state": json.dumps(meta)}))
+    write_bytes(path, seal_tensors(save(plain, metadata={"state": json.dumps(meta)})))
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -177,6 +178,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     content = path.read_bytes()
     try:
+        check_tensors(content, must=True)
         return load(content), json.loads(_metadata(content)["state"])
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"got {path}, a damaged checkpoint ({error}); delete it to start anew") from error

@@ -6,10 +6,10 @@ Source: ours; optimisers and averages as the functions say.
 """
 
 import copy
-import hashlib
+import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ase_mlx.data.samples import Trainable, batches
+from ase_mlx.keep import digest
 
 from .config import FitConfig
 from .files import load_state, save_state
@@ -25,6 +26,7 @@ from .muon import Muon
 
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
 CHECKPOINT = "checkpoint.safetensors"
+FRAMES, START = "frames", "start"
 
 
 @dataclass
@@ -88,8 +90,8 @@ def optimizers(model: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, ..
 class _State:
     """Everything that a resumed run needs: weights, their average, the best average, the optimiser's moments."""
 
-    def __init__(self, model: nn.Module, config: FitConfig, data: str):
-        self.data = data
+    def __init__(self, model: nn.Module, config: FitConfig, run: dict[str, Any]):
+        self.run = run
         self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
         self.optimizers = optimizers(model, config.learning_rate)
         self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
@@ -98,29 +100,30 @@ class _State:
     def stale(self, patience: int) -> bool:
         return patience > 0 and self.epoch - self.best_epoch >= patience
 
-    def save(self, path: Path, config: FitConfig) -> None:
+    def save(self, path: Path) -> None:
         tensors = {}
         for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
         for which, optimizer in enumerate(self.optimizers):
             for k, entry in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
-        meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"fit": asdict(config)}
-        meta["data"] = self.data
+        meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"run": self.run}
         save_state(path, tensors, meta)
 
-    def load(self, path: Path, config: FitConfig) -> None:
+    def load(self, path: Path) -> None:
         tensors, meta = load_state(path)
-        if meta.get("data") != self.data:
-            raise ValueError(
-                f"got a checkpoint of a run on other frames, or from another start, in {path}, expected those of this "
-                "run; restore them, choose another folder with -o, or delete the checkpoint to start anew"
+        before = meta.get("run", {})
+        changed = [name for name in before | self.run if before.get(name) != self.run.get(name)]
+        if changed:
+            told = ", ".join(
+                f"{name} ({_short(before.get(name))}, now {_short(self.run.get(name))})" for name in changed
             )
-        if meta["fit"] != asdict(config):
-            changed = [k for k, v in asdict(config).items() if meta["fit"].get(k) != v]
+            of_model = any(name.startswith("model.") for name in changed)
+            kinds = {"another model": of_model, "other frames": FRAMES in changed, "another start": START in changed}
+            what = " and ".join(kind for kind, so in kinds.items() if so) or f"other settings of {', '.join(changed)}"
             raise ValueError(
-                f"got a checkpoint of a run with other settings of {', '.join(changed)} in {path}, expected the same; "
-                "restore them, choose another folder with -o, or delete the checkpoint to start anew"
+                f"got a checkpoint of {what} in {path} (differ: {told}), expected that of this run; restore them, "
+                "choose another folder with -o, or delete the checkpoint to start anew"
             )
         try:
             for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
@@ -167,11 +170,11 @@ def fit(
 
     Source: ours.
     """
-    state = _State(model.train(), config, _digest([*train, *val], origin))
+    state = _State(model.train(), config, _run(model, config, train, val, origin))
     state.average.train()
     path = Path(folder) / CHECKPOINT if folder is not None else None
     if path is not None and path.exists():
-        state.load(path, config)
+        state.load(path)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
     while state.epoch < config.epochs and not state.stale(config.patience):
         train_loss = _epoch(state, loss, train, config, steps_per_epoch)
@@ -182,19 +185,40 @@ def fit(
             state.best.load_state_dict(state.average.state_dict())
         state.history.append({"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss} | parts)
         if path is not None:
-            state.save(path, config)
+            state.save(path)
         if report is not None:
             report(Progress(state.epoch, config.epochs, train_loss, val_loss, state.best_loss, parts))
     return state.best.eval(), state.history
 
 
-def _digest(samples: list[Trainable], origin: str) -> str:
-    """Fingerprint of positions, targets and origin, by which a checkpoint knows its run."""
-    found = hashlib.sha256(origin.encode())
-    for s in samples:
-        for array in (s.graph.numbers, s.graph.positions, *s.targets.values(), *s.weight.values()):
-            found.update(array.cpu().numpy().tobytes())
-    return found.hexdigest()
+def _run(
+    model: nn.Module, config: FitConfig, train: list[Trainable], val: list[Trainable], origin: str
+) -> dict[str, Any]:
+    """All that decides what a run becomes, by which a checkpoint knows it: settings, model, frames, start."""
+    settings = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}
+    weights = next(model.parameters(), torch.empty(0))
+    run = asdict(config) | {f"model.{name}": value for name, value in settings.items()}
+    run |= {"model.class": type(model).__name__, "dtype": str(weights.dtype).removeprefix("torch.")}
+    fixed = {name: None for name, p in model.named_parameters() if not p.requires_grad}
+    held = {name: tensor for name, tensor in model.state_dict().items() if name in fixed} | dict(model.named_buffers())
+    run |= {FRAMES: digest([_plain(s) for s in (*train, *val)])[:16], START: digest(origin, held)[:16]}
+    return json.loads(json.dumps(run, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """What a sample holds, without its class and its names."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.name != "names"}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "graph") and hasattr(value, "targets"):
+        return _plain([value.graph, dict(value.targets), dict(value.weight)])
+    return value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 40 else f"{text[:40]}…"
 
 
 def _loss(loss: Loss, model: nn.Module, picked: list[Trainable]) -> Tensor:

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
+from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.whole import write_bytes
@@ -40,16 +41,8 @@ def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = 
             arrays[f"{k}.{name}"] = getattr(orbit, name)
     header = {"schema": SCHEMA, "order": str(tensor.order), "card": json.dumps(card or {})}
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=header)
-    write_bytes(path, _ordered(content))
+    write_bytes(path, seal_tensors(content))
     return Path(path)
-
-
-def _ordered(content: bytes) -> bytes:
-    """Equal tensors make equal files: safetensors shuffles the entries of its header."""
-    size = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
-    header += " " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header.encode() + content[8 + size :]
 
 
 def load_tensor(path: str | Path) -> CompressedTensor:
@@ -57,21 +50,36 @@ def load_tensor(path: str | Path) -> CompressedTensor:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, or a truncated one.
+        ValueError: not such a file, or a damaged one.
 
     Source: ours.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"got {str(path)!r}, expected a file that ase-mlx compress wrote")
+    content = path.read_bytes()
     try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"got {str(path)!r}, which is no whole safetensors file ({error})") from error
+        check_tensors(content)
+        arrays, header = load(content), _header(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"got {str(path)!r}, which is damaged or no safetensors file ({error}); compress again"
+        ) from error
     if header.get("schema") != SCHEMA:
         raise ValueError(f"got {str(path)!r} of {header.get('schema')!r}, expected {SCHEMA!r}; compress again")
+    try:
+        return _tensor(arrays, header)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"got {str(path)!r}, which lacks parts of a compressed tensor ({error}); compress again"
+        ) from error
+
+
+def _header(content: bytes) -> dict[str, str]:
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+
+
+def _tensor(arrays: dict[str, np.ndarray], header: dict[str, str]) -> CompressedTensor:
     group = SpaceGroup(*(arrays[name] for name in ("lattice", "positions", "rotations", "translations")))
     count = len({name.split(".")[0] for name in arrays if "." in name})
     parts = ("sites", "functions", "operations", "signs")

@@ -192,7 +192,7 @@ def test_the_command_ends_with_1_when_a_frame_failed(factories):
         (("in.extxyz", "--teacher", "oracle", "-o", "out.extxyz"), "oracle"),
         (("in.extxyz", "--teacher", "no_such_module:EMT", "-o", "out.extxyz"), "no_such_module"),
         (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "nowhere/out.extxyz"), "existing folder"),
-        (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "in.extxyz"), "no journal"),
+        (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "in.extxyz"), "another file for the output"),
         (("in.extxyz", "--teacher", "espresso", "--config", "none.toml", "-o", "out.extxyz"), "none.toml"),
     ],
 )

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
+from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.models.density import Density
 from ase_mlx.whole import write_bytes
 
@@ -39,7 +40,8 @@ class NormalEquations:
         n = len(self.vector)
         lower = torch.from_numpy(self.matrix[np.tril_indices(n)])
         sums = torch.tensor([self.square, float(self.points)], dtype=torch.float64)
-        write_bytes(path, save({"lower": lower, "vector": torch.from_numpy(self.vector.copy()), "sums": sums}))
+        tensors = {"lower": lower, "vector": torch.from_numpy(self.vector.copy()), "sums": sums}
+        write_bytes(path, seal_tensors(save(tensors)))
 
     @classmethod
     def load(cls, path: Path) -> "NormalEquations":
@@ -51,15 +53,17 @@ class NormalEquations:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"got {str(path)!r}, expected the normal equations of a trained density; train it")
+        content = Path(path).read_bytes()
         try:
-            found = load_file(path)
-        except SafetensorError as error:
+            check_tensors(content)
+            found = load(content)
+            n = len(found["vector"])
+            matrix = np.zeros((n, n))
+            matrix[np.tril_indices(n)] = found["lower"].numpy()
+            matrix += np.tril(matrix, -1).T
+            return cls(matrix, found["vector"].numpy(), float(found["sums"][0]), int(found["sums"][1]))
+        except (SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"got {str(path)!r}, which is damaged ({error}); train the density anew") from error
-        n = len(found["vector"])
-        matrix = np.zeros((n, n))
-        matrix[np.tril_indices(n)] = found["lower"].numpy()
-        matrix += np.tril(matrix, -1).T
-        return cls(matrix, found["vector"].numpy(), float(found["sums"][0]), int(found["sums"][1]))
 
     def __add__(self, other: "NormalEquations") -> "NormalEquations":
         """Add the points of both."""

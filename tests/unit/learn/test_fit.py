@@ -135,6 +135,46 @@ def test_a_checkpoint_of_other_settings_is_refused(samples, tmp_path):
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
+def moved(samples, **changes):
+    """The first sample's graph with another cell or other boundaries."""
+    first, *rest = samples
+    return [dataclasses.replace(first, graph=dataclasses.replace(first.graph, **changes)), *rest]
+
+
+def test_another_model_dtype_cell_or_boundary_is_refused_by_name(samples, tmp_path):
+    train, val = samples
+    with pytest.raises(Killed):
+        fit(fresh(), potential_loss, train, val, CONFIG, tmp_path, killed_after(1))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    graph = train[0].graph
+    for model, said in (
+        (tiny_potential(l_max=1, elements=(13, 79), members=0, cutoff=3.5, reference_energies=(0.0, 0.0)), "cutoff"),
+        (fresh(energy_scale=50.0), "model.energy_scale .*now 50"),
+        (fresh(neighbors=3.0), "model.neighbors"),
+        (fresh().double(), "dtype"),
+    ):
+        with pytest.raises(ValueError, match=f"differ: .*{said}.*delete the checkpoint"):
+            fit(model, potential_loss, train, val, CONFIG, tmp_path)
+    for change in ({"cell": graph.cell * 1.01}, {"pbc": ~graph.pbc}, {"shift": graph.shift + 1}):
+        with pytest.raises(ValueError, match=r"other frames.*differ: frames \("):
+            fit(fresh(), potential_loss, moved(train, **change), val, CONFIG, tmp_path)
+    with pytest.raises(ValueError, match=r"another start.*differ: start \("):
+        fit(fresh(), potential_loss, train, val, CONFIG, tmp_path, origin="another")
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_damage_anywhere_in_a_checkpoint_is_seen(samples, tmp_path):
+    with pytest.raises(Killed):
+        fit(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(1))
+    path = tmp_path / CHECKPOINT
+    whole = path.read_bytes()
+    rng = torch.Generator().manual_seed(0)
+    for at in torch.randint(len(whole), (100,), generator=rng).tolist():
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match="damaged checkpoint"):
+            load_state(path)
+
+
 def test_learning_rate_warms_up_and_falls():
     rates = [learning_rate(CONFIG, step, 100) for step in range(100)]
     assert rates[0] < rates[1] < rates[2]
