@@ -24,6 +24,7 @@ from ase.calculators.calculator import all_properties
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.journal import Journal
 from ase_mlx.keep import digest
+from ase_mlx.occupancy import check_occupancy
 from ase_mlx.whole import scratch_folder
 
 __all__ = ["Report", "Teacher", "content_key", "label"]
@@ -170,7 +171,8 @@ def label(
         progress: called with the name and "done" or "failed" after each frame.
 
     Raises:
-        ValueError: no frames; fewer than one worker; `out` comes from another teacher or is no file of this function.
+        ValueError: no frames; partial occupancy; fewer than one worker; `out` comes from another teacher or is no file
+            of this function.
         BlockingIOError: another process is labelling into `out`.
         OSError: `out` cannot be written.
 
@@ -178,6 +180,8 @@ def label(
     """
     if not frames or workers < 1:
         raise ValueError(f"got {len(frames)} frames and {workers} workers, expected at least one of each")
+    for atoms in frames:
+        check_occupancy(atoms)
     start = time.monotonic()
     report = Report()
     _warn_of_lost_info(frames)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.db
@@ -21,6 +22,7 @@ from ase import Atoms
 
 from ase_mlx.data.csv_columns import column_types, text_chunks, typed
 from ase_mlx.data.io import each_frame, read_cif, read_frames
+from ase_mlx.occupancy import check_occupancy, partial_sites, refusal
 from ase_mlx.reading import reading, reason
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
@@ -306,8 +308,8 @@ def _dictionary(text: Any) -> Atoms:
     found = _json(text, "a structure as json.dumps(structure.as_dict()) writes it, which str(...) does not")
     if not isinstance(found, dict) or not {"sites", "lattice"} <= set(found):
         raise ValueError("got JSON without sites and lattice, expected pymatgen's structure.as_dict()")
-    if any(len(site["species"]) != 1 or site["species"][0]["occu"] != 1 for site in found["sites"]):
-        raise ValueError("partial occupancy, expected one whole atom a site")
+    sites = {k: {one["element"]: one["occu"] for one in site["species"]} for k, site in enumerate(found["sites"])}
+    check_occupancy(SimpleNamespace(info={"occupancy": sites}))
     symbols = [site["species"][0]["element"].rstrip("+-0123456789") for site in found["sites"]]
     fractional = [site["abc"] for site in found["sites"]]
     return Atoms(symbols, cell=found["lattice"]["matrix"], scaled_positions=fractional, pbc=True)
@@ -355,7 +357,5 @@ def _disorder(atoms: Atoms) -> str | None:
             f"got pbc={atoms.pbc.tolist()} and cell {atoms.cell.lengths().tolist()} Å, expected a crystal, periodic in "
             "three directions"
         )
-    sites = atoms.info.get("occupancy") or {}
-    if any(len(kinds) > 1 or min(map(float, kinds.values())) < 1 for kinds in sites.values()):
-        return "got sites with partial occupancy, expected one whole atom a site; choose an ordered structure"
-    return None
+    shared = partial_sites(atoms)
+    return refusal(shared.values()) if shared else None

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from vesin import NeighborList
 
+from ase_mlx.occupancy import check_occupancy
 from ase_mlx.quantities import SYMBOLS
 
 from .graph import Graph
@@ -159,10 +160,11 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     """Read positions (Å), numbers, cell (Å) and pbc, refusing what has no physical meaning.
 
     Raises:
-        ValueError: no atoms, non-finite positions or cell, or a periodic direction without volume.
+        ValueError: no atoms, partial occupancy, non-finite positions or cell, or a periodic direction without volume.
 
     Source: ours.
     """
+    check_occupancy(atoms)
     positions, cell = (_reals(getattr(atoms, name), name) for name in ("positions", "cell"))
     numbers, pbc = _whole(atoms.numbers), np.broadcast_to(np.asarray(atoms.pbc, dtype=bool), (3,)).copy()
     if len(numbers) == 0:

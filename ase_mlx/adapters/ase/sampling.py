@@ -23,6 +23,7 @@ from ase_mlx.adapters.ase.job import Progress, relax, snapshot
 from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import kind
 from ase_mlx.adapters.ase.supercells import repeated as repeated_cell
+from ase_mlx.occupancy import WHOLE, check_occupancy, partial_sites
 
 __all__ = ["Sampling", "autocorrelation_time", "random_variant", "sample"]
 
@@ -89,7 +90,8 @@ class Sampling:
 def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -> Atoms:
     """Occupy sites, substitute and remove atoms at random; the cell (Å) stays.
 
-    Labels stay with their sites; an atom of another element gets its standard mass. What marks a frame of a data set,
+    Sites of partial occupancy, as a CIF has them, are those that the alloy's elements share. Labels stay with their
+    sites; an atom of another element gets its standard mass. What marks a frame of a data set,
     such as `info["part"]`, is not the variant's.
 
     Raises:
@@ -97,11 +99,11 @@ def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -
 
     Source: ours.
     """
+    atoms, sites = _settled(atoms, settings)
     out = without_results(atoms.copy())
     out.info = {key: value for key, value in out.info.items() if key not in OF_A_DATA_SET}
     if settings.alloy:
         share = np.array(list(settings.alloy.values())) / sum(settings.alloy.values())
-        sites = np.flatnonzero(np.isin(out.symbols, list(settings.alloy)))
         if not len(sites):
             raise ValueError(
                 f"got no atoms of {', '.join(settings.alloy)} in {out.symbols}, expected sites to occupy: the alloy's "
@@ -124,6 +126,20 @@ def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -
         out.arrays["masses"][other] = atomic_masses[out.numbers[other]]
     del out[chosen[wanted:]]
     return out
+
+
+def _settled(atoms: Atoms, settings: Sampling) -> tuple[Atoms, np.ndarray]:
+    """A start without partial occupancy, which the alloy settles, and the places that the alloy's elements share."""
+    shared, kinds = partial_sites(atoms), atoms.arrays.get("spacegroup_kinds")
+    if not shared:
+        return atoms, np.flatnonzero(np.isin(atoms.symbols, list(settings.alloy)))
+    elements = {element for site in shared.values() for element in site}
+    whole = all(sum(site.values()) > 1 - WHOLE for site in shared.values())
+    if kinds is None or not whole or not elements <= set(settings.alloy):
+        check_occupancy(atoms)
+    settled = atoms.copy()
+    del settled.info["occupancy"]
+    return settled, np.flatnonzero(np.isin(kinds.astype(str), list(shared)))
 
 
 def _strained(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -> Atoms:
@@ -176,7 +192,7 @@ def sample(
 
     Source: ours.
     """
-    if kind(atoms) == "molecule" and len(atoms) == 1:
+    if kind(_settled(atoms, settings)[0]) == "molecule" and len(atoms) == 1:
         raise ValueError("A single atom has no vibrations to follow: give a crystal, a slab or a molecule.")
     runs = [(v, t) for v in range(settings.variants) for t in range(len(settings.temperatures))]
     made: tuple[int, Atoms] | None = None

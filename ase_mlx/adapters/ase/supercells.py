@@ -13,6 +13,7 @@ from ase.build import bulk, make_supercell
 from jaxtyping import Int
 
 from ase_mlx.adapters.ase.labels import carried, species
+from ase_mlx.occupancy import check_occupancy
 
 Kind = Literal["crystal", "slab", "wire", "molecule"]
 
@@ -39,10 +40,11 @@ def kind(atoms: Atoms) -> Kind:
     """Tell crystals from slabs, wires and molecules by the pbc flags, and by vacuum above 6 Å where these say periodic.
 
     Raises:
-        ValueError: no atoms, positions that are not finite, or a periodic cell without volume.
+        ValueError: no atoms, partial occupancy, positions that are not finite, or a periodic cell without volume.
 
     Source: ours.
     """
+    check_occupancy(atoms)
     if len(atoms) == 0:
         raise ValueError("The structure holds no atoms.")
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
