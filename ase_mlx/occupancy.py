@@ -57,13 +57,14 @@ def refusal(sites: Iterable[Mapping[str, float]]) -> str:
     option = f'--alloy "{mixed[0]}"' if mixed else "--vacancies N"
     return (
         f"got sites with partial occupancy ({', '.join(dict.fromkeys(texts[:9]))}), expected one whole atom a site; "
-        f"draw ordered structures, as `ase-mlx sample --alloy` does (`ase-mlx sample STRUCTURE {option}`), or choose the "
-        "atoms yourself and take the occupancy off (del atoms.info['occupancy'])"
+        f"draw ordered structures, as `ase-mlx sample --alloy` does (`ase-mlx sample STRUCTURE {option}`), or choose "
+        "the atoms yourself and take the occupancy off (del atoms.info['occupancy'])"
     )
 
 
 def _shares(elements: Mapping[str, Any]) -> dict[str, float]:
-    return {str(element): _number(share) for element, share in elements.items()}
+    shares = {str(element): _number(share) for element, share in elements.items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def _number(share: Any) -> float:

@@ -174,10 +174,10 @@ def _read(path: Path, symmetrize: bool):
     """The Phono3py of a yaml, or the atoms of a structure."""
     from ase_mlx.adapters.phono3py import load_third_order
     from ase_mlx.adapters.phonopy.cells import check_crystal
-    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.io import read_structure
 
     if ".yaml" in path.name or ".yml" in path.name:
         return load_third_order(path, symmetrize)
-    atoms = read_frames(path)[-1]
+    atoms = read_structure(path)
     check_crystal(atoms)
     return atoms

@@ -77,7 +77,7 @@ def density(
     Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
     """
     from ase_mlx.adapters.densities import write_density
-    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.io import read_structure
     from ase_mlx.data.volumetric import kind_of
     from ase_mlx.graph import from_atoms, grid
     from ase_mlx.models.density_field import known_of
@@ -89,7 +89,7 @@ def density(
             kind_of(out)
     points, moment = _numbers(shape, int, "--shape"), _numbers(dipole, float, "--dipole")
     with exits.reading("STRUCTURE"):
-        atoms = read_frames(structure)[-1]
+        atoms = read_structure(structure)
         size = grid(atoms, spacing if points is None else None, points).shape
     _check_out(structure, atoms, out, size, std, dtype, ecut)
     with exits.reading("--model"):

@@ -39,9 +39,12 @@ def label(
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.journal import Journal
     from ase_mlx.data.label import label as run
+    from ase_mlx.occupancy import check_occupancy
 
     with reading("FILE"):
         frames = read_frames(file)
+        for atoms in frames:
+            check_occupancy(atoms)
     with reading("--teacher / --config"):
         chosen = named(teacher, config, pseudo_dir)
     if not output.parent.is_dir():

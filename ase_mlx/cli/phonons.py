@@ -146,11 +146,11 @@ def _read(path: Path):
     """The phonopy object where the file is one of phonopy's, and the atoms."""
     from ase_mlx.adapters.phonopy import load_phonons
     from ase_mlx.adapters.phonopy.cells import check_crystal, to_ase
-    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.io import read_structure
 
     if ".yaml" in path.name or ".yml" in path.name:
         crystal = load_phonons(path)
         return crystal, to_ase(crystal.unitcell)
-    atoms = read_frames(path)[-1]
+    atoms = read_structure(path)
     check_crystal(atoms)
     return None, atoms

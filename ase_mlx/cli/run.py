@@ -89,10 +89,10 @@ def run(
 
     Example: `ase-mlx run silicon.cif germanium.cif -o results --temperature 600`
     """
-    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.io import read_structure
 
     jobs = [
-        (name, model, lambda path=path: read_frames(path)[-1])
+        (name, model, lambda path=path: read_structure(path))
         for name, path in zip(_names(structures), structures, strict=True)
     ]
     out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))

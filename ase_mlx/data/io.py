@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 
 from ase_mlx.data.cif import read_cifs
+from ase_mlx.occupancy import check_occupancy
 from ase_mlx.reading import reading, unpacked
 from ase_mlx.whole import whole_file
 
@@ -37,6 +38,23 @@ def read_frames(path: str | Path) -> list[Atoms]:
     if not frames:
         raise ValueError(f"got {str(path)!r} without a single frame, expected at least one structure")
     return frames
+
+
+def read_structure(path: str | Path) -> Atoms:
+    """Read the last frame of a structure file (lengths in Å), each of whose sites is one whole atom.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no frame, cannot be read as a structure file, or has sites of partial occupancy.
+
+    Source: `ase.io`.
+    """
+    atoms = read_frames(path)[-1]
+    try:
+        check_occupancy(atoms)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return atoms
 
 
 def each_frame(path: str | Path) -> Iterator[Atoms]:
