@@ -18,6 +18,7 @@ from ase_mlx.data.espresso_density import least_grid, write_charge_density
 from ase_mlx.graph import Points, from_atoms, grid
 from ase_mlx.learn.density.samples import free_electrons
 from ase_mlx.models.density_field import Conditioned, Vector, known, std_planes
+from ase_mlx.models.electron_count import CoarseGridWarning, check_density, check_electrons
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.field import planes
 from ase_mlx.models.large import conditioned_structure, distances
@@ -28,13 +29,6 @@ __all__ = ["CoarseGridWarning", "WrittenDensity", "check_place", "write_density"
 
 TOO_COARSE = 0.01
 """Electrons an atom that a grid may lose before they are restored, above which the user is told."""
-
-
-class CoarseGridWarning(UserWarning):
-    """The grid is too coarse to hold the electrons, or the cell too small for the atoms' tails.
-
-    Source: ours.
-    """
 
 
 @dataclass
@@ -118,7 +112,9 @@ def write_density(
         result.bytes += volumetric.write(result.std_path, atoms, points.shape, spread.planes)
         result.mean_std = spread.total / len(points)
     result.seconds = time.monotonic() - start
-    _warn(result, len(atoms))
+    if isinstance(source, _Atoms):  # a density point by point was looked at where it was made
+        check_electrons(result.electrons, result.negative, result.expected, atoms.pbc)
+    _check_grid(result, len(atoms))
     return result
 
 
@@ -141,19 +137,12 @@ def _std_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_std{path.suffix}")
 
 
-def _warn(result: WrittenDensity, n_atoms: int) -> None:
+def _check_grid(result: WrittenDensity, n_atoms: int) -> None:
     if result.restored > TOO_COARSE * n_atoms:
         warnings.warn(
             f"got a grid of {result.shape} points, on which the atoms' sums are off by {result.restored:.3g} electrons "
             "in all before they are restored; expected less than 0.01 an atom: the atoms are not resolved, "
             "take a finer spacing",
-            CoarseGridWarning,
-            stacklevel=3,
-        )
-    if abs(result.electrons - result.expected) > 1e-6 * max(result.expected, 1):
-        warnings.warn(
-            f"got {result.electrons:.6f} electrons on the grid, expected {result.expected:g}: atoms' tails leave the "
-            "cell where it is not periodic; give more vacuum",
             CoarseGridWarning,
             stacklevel=3,
         )
@@ -296,6 +285,7 @@ def write_restart(
     else:
         found = conditioned_structure(model, atoms, charge, dipole=dipole)
         density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
+        check_density(density, atoms.cell.volume, found.expected - charge, atoms.pbc)
     path = Path(folder) / f"{prefix}.save" / "charge-density.dat"
     write_charge_density(path, density, atoms.cell.array, ecut_Ry)
     return path

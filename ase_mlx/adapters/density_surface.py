@@ -71,7 +71,7 @@ def density_surface(
         raise ValueError("got a density point by point, expected one on a potential for a picture; write a cube file")
     points = grid(atoms, max(SPACING, (atoms.cell.volume / MOST_POINTS) ** (1 / 3)))
     see(distances(model, atoms))
-    density, std = at_points(conditioned_structure(model, atoms, charge, 0, dipole), points, True)
+    density, std = at_points(conditioned_structure(model, atoms, charge, 0, dipole), points, True, charge)
     level, cell = _enclosing(density) if level is None else level, atoms.cell.array
     vertices, triangles = isosurface(density, cell, level, tuple(bool(wraps) for wraps in atoms.pbc))
     places, which = _images(atoms)

@@ -3,12 +3,14 @@
 Source: ours; the order of the points is that of numpy, Quantum ESPRESSO's FFT grid without its end points.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from .graph import Graph
 from .lattice import reduced
 
 _FACTORS = (2, 3, 5, 7)
@@ -82,6 +84,39 @@ def grid(atoms: Any, spacing: float | None = None, shape: tuple[int, int, int] |
     if not spacing > 0:
         raise ValueError(f"got spacing={spacing} Å, expected a positive number")
     return Points(tuple(_smooth(length / spacing) for length in np.linalg.norm(cell, axis=1)))
+
+
+def enclosed(graph: Graph, margin: float) -> Graph:
+    """Give one structure a cell that holds spheres of radius `margin` (Å) about all atoms along its open axes.
+
+    Periodic axes stay, edges too: the same structure to a model, on whose grid nothing is cut off.
+
+    Source: ours.
+    """
+    cell, pbc = graph.cell[0].cpu().numpy().astype(np.float64), graph.pbc[0].cpu().numpy()
+    if pbc.all():
+        return graph
+    positions = graph.positions.cpu().numpy().astype(np.float64)
+    full = _short_axes(cell, pbc)
+    box, origin = np.where(pbc[:, None], cell, full), np.zeros(3)
+    for axis in np.flatnonzero(~pbc):
+        height = positions @ full[axis]
+        box[axis] = full[axis] * (np.ptp(height) + 2 * margin)
+        origin += full[axis] * (height.min() - margin)
+    new = torch.as_tensor(box).to(graph.cell).unsqueeze(0)
+    return replace(graph, positions=graph.positions - torch.as_tensor(origin).to(graph.positions), cell=new)
+
+
+def encloses(graph: Graph, margin: float) -> bool:
+    """Whether spheres of radius `margin` (Å) about all atoms of one structure lie within its cell along open axes.
+
+    Source: ours.
+    """
+    cell, open_axes = graph.cell[0].cpu().numpy().astype(np.float64), ~graph.pbc[0].cpu().numpy()
+    inverse = np.linalg.inv(cell)
+    scaled = (graph.positions.cpu().numpy() @ inverse)[:, open_axes]
+    room = margin * np.linalg.norm(inverse, axis=0)[open_axes]
+    return bool(((scaled > room) & (scaled < 1 - room)).all())
 
 
 def _smooth(least: float) -> int:

@@ -18,6 +18,7 @@ from ase_mlx.nn.angular import spherical_harmonics
 from ase_mlx.nn.primitives import INTERVALS, at_distances
 
 from .density import HATS, Density, Pairs
+from .electron_count import check_density
 from .field import AtomField, planes, torch_dtype, whole
 
 COARSE_STEP = 0.25
@@ -156,8 +157,12 @@ def known_of(
     return axes, torch.from_numpy(np.concatenate([[0.0], -axes @ vector]))
 
 
-def at_points(found: Conditioned, points: Points, std: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Evaluate the density and, on request, its standard deviation (both e/Å³).
+def at_points(
+    found: Conditioned, points: Points, std: bool, charge: float = 0.0
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Evaluate the density and, on request, its standard deviation (both e/Å³), of a structure with a charge (e).
+
+    Warns where the grid does not hold the whole density, or values are below zero.
 
     Raises:
         ValueError: a grid for a cell without volume.
@@ -172,6 +177,7 @@ def at_points(found: Conditioned, points: Points, std: bool) -> tuple[np.ndarray
             "scattered points"
         )
     mean = whole(found.field(), points.shape)
+    check_density(mean, abs(float(np.linalg.det(found.cell))), found.expected - charge, found.pbc)
     return mean, standard_deviation(found, points.shape) if std and known(found.density) else None
 
 

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points
-from ase_mlx.graph.points import near
+from ase_mlx.graph.points import encloses, near
 from ase_mlx.nn.bayesian import BayesianNetwork
 from ase_mlx.nn.frames import descriptors, powers
 from ase_mlx.nn.primitives import INTERVALS, at_distances
 
+from .electron_count import check_density
 from .model import Model, Prediction
 
 BLOCK = 8192
@@ -122,6 +123,11 @@ class PointDensity(Model):
         self.atoms = self.atoms.to(torch.float64)
         return self
 
+    @property
+    def density_range(self) -> float:
+        """How far an atom's density reaches, Å."""
+        return max(self.config.range, self.config.near)
+
     def describe(
         self, graph: Graph, positions: Float[np.ndarray, "points 3"]
     ) -> tuple[Float[np.ndarray, "points d"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
@@ -162,8 +168,8 @@ class PointDensity(Model):
     def density_at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
         """The density (e/Å³) of one structure, on request with its standard deviation.
 
-        On a grid of a periodic structure the electrons are those of the atoms less `charge` (in e): what is missing
-        goes where the variance is. At scattered points nobody can count them.
+        On a grid that holds the whole density the electrons are those of the atoms less `charge` (in e): what is
+        missing goes where the variance is. At scattered points nobody can count them.
 
         Raises:
             ValueError: several structures, an unknown element, a grid for a cell without volume.
@@ -180,11 +186,13 @@ class PointDensity(Model):
             )
         found = [self._block(graph, positions) for positions in _blocks(points, cell)]
         mean, variance = (torch.cat([f[k] for f in found]) for k in (0, 1))
-        if points.positions is None and bool(graph.pbc.all()):
-            electrons = np.asarray(self.config.electrons)[self.species_index[graph.numbers].cpu().numpy()].sum()
-            missing = (float(electrons) - charge) / volume - mean.mean()
-            share = variance.sum(-1) + 1e-12
-            mean = mean + missing * share / share.mean()
+        if points.positions is None:
+            free = np.asarray(self.config.electrons)[self.species_index[graph.numbers].cpu().numpy()].sum()
+            electrons, pbc = float(free) - charge, graph.pbc[0].cpu().numpy()
+            if pbc.all() or encloses(graph, self.density_range):
+                share = variance.sum(-1) + 1e-12
+                mean = mean + (electrons / volume - mean.mean()) * share / share.mean()
+            check_density(mean.cpu().numpy(), volume, electrons, pbc)
         known = std and bool((self.std_scale > 0).any())
         deviation = (variance * self.std_scale.to(variance)).sum(-1).sqrt()
         stds = {"density": deviation.reshape(points.shape)} if known else {}

@@ -237,6 +237,17 @@ class Potential(Model):
         field = Prediction({}) if points is None else self.density_at(graph, points, True)
         return Prediction({**found, **field}, {**found.std, **field.std}, found.members)
 
+    @property
+    def density_range(self) -> float:
+        """How far an atom's density reaches, Å.
+
+        Raises:
+            ValueError: a model without a density.
+        """
+        if self.density is None:
+            raise ValueError(f"got a model without a density; it gives {', '.join(q.name for q in self.outputs)}")
+        return self.config.density.range
+
     def density_at(self, graph: Graph, points: Points, std: bool = False) -> Prediction:
         """The density alone (e/Å³) of one structure, on request with its standard deviation."""
         mean, deviation = at_points(self.conditioned(graph), points, std)

@@ -116,12 +116,9 @@ class Calculator(_Base):
 
     def _charges(self) -> np.ndarray:
         """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
-        from ase_mlx.data.free_atoms import free_atom
-        from ase_mlx.fields.hirshfeld import hirshfeld
+        from ase_mlx.adapters.charges import charges_and_dipoles  # scipy.spatial, for those who ask
 
-        atoms, density = self.atoms, self.get_pseudo_density(spacing=0.2)
-        free = {int(z): free_atom(int(z)) for z in np.unique(atoms.numbers)}
-        return hirshfeld(density, atoms.cell.array, atoms.positions, atoms.numbers, free, atoms.pbc)
+        return charges_and_dipoles(self.model, self._graph(self.atoms))[0]
 
     def _fill(self, p: Prediction) -> None:
         whole = {"energy", "stress"}
@@ -146,11 +143,11 @@ class Calculator(_Base):
             PropertyNotImplementedError: the model does not give it, or stress was asked without a volume.
         """
         if name not in EXTRAS + MEMBERS:
-            if name in ("stress", "stresses", "charges") and self._without_volume(atoms):
+            if name in ("stress", "stresses") and self._without_volume(atoms):
                 raise PropertyNotImplementedError(
                     "got a structure without a volume (a cell vector is zero), expected a cell of three independent "
-                    f"vectors for {name}: stress divides by the volume, charges need a grid that fills it; set "
-                    "atoms.cell, or ask for energy and forces only"
+                    f"vectors for {name}, which divides by the volume; set atoms.cell, or ask for energy and forces "
+                    "only"
                 )
             return super().get_property(name, atoms, allow_calculation)
         atoms = self.atoms if atoms is None else atoms

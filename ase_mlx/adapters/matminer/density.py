@@ -12,10 +12,10 @@ from ase import Atoms
 from jaxtyping import Float
 from scipy.integrate import lebedev_rule
 
+from ase_mlx.adapters.charges import charges_and_dipoles
 from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
 from ase_mlx.adapters.matminer.structures import formula, to_atoms
-from ase_mlx.data.free_atoms import free_atom, neutral_atom, superpose
-from ase_mlx.fields import hirshfeld_moments
+from ase_mlx.data.free_atoms import neutral_atom, superpose
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
@@ -160,7 +160,7 @@ class DensityFeaturizer(OneProcess):
         bonds = around[len(around) - len(middles) :]
         row = [*np.percentile(density, (5, 50, 95)), *_statistics(bonds), *_statistics(sites)]
         if model is not None:
-            row += _charges(density, atoms)
+            row += _charges(model, atoms, self.spacing)
             row += [np.nan, np.nan] if sigma is None else [sigma.mean(), sigma.max()]
         return [float(x) for x in row]
 
@@ -188,10 +188,7 @@ def _statistics(values: np.ndarray) -> list[float]:
     return [values.mean(), values.std(), values.min(), values.max()]
 
 
-def _charges(density: np.ndarray, atoms: Atoms) -> list[float]:
-    free = {int(z): free_atom(int(z)) for z in np.unique(atoms.numbers)}
-    charges, dipoles = hirshfeld_moments(
-        np.asarray(density, dtype=np.float64), atoms.cell.array, atoms.positions, atoms.numbers, free, atoms.pbc
-    )
+def _charges(model: Model, atoms: Atoms, spacing: float) -> list[float]:
+    charges, dipoles = charges_and_dipoles(model, from_atoms(atoms, model.cutoff), spacing)
     sizes = np.linalg.norm(dipoles, axis=1)
     return [charges.std(), charges.min(), charges.max(), sizes.mean(), sizes.max()]
