@@ -141,22 +141,25 @@ def _numbers(text: str, kind: type, option: str) -> tuple | None:
 def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:
     from ase_mlx.adapters.densities import write_restart
 
-    with exits.reading("--out"):
+    with exits.reading("--out"), doubts() as raised:
         path = write_restart(model, atoms, out, ecut, charge, dipole=dipole)
-    if not write_json({"path": path}, json):
+    if not write_json({"path": path, "warnings": raised.sentences, "extrapolation": raised.extrapolation}, json):
         print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
+        _warn(raised.sentences)
 
 
 def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
     from ase_mlx.adapters.density_surface import density_surface
     from ase_mlx.cli.isosurface import draw_isosurface
 
-    with exits.reading("--level"):
+    with exits.reading("--level"), doubts() as raised:
         surface = density_surface(model, atoms, level, charge, dipole)
     draw_isosurface(out, surface)
-    if not write_json({"path": out} | {name: getattr(surface, name) for name in ("level", "lowest", "highest")}, json):
+    result = {"path": out} | {name: getattr(surface, name) for name in ("level", "lowest", "highest")}
+    if not write_json(result | {"warnings": raised.sentences, "extrapolation": raised.extrapolation}, json):
         print(f"wrote {out}: the surface of {surface.level:.3g} e/Å³ (the density is between {surface.lowest:.3g} and "
               f"{surface.highest:.3g})")  # fmt: skip
+        _warn(raised.sentences)
 
 
 def _print(result, said: list[str]) -> None:
@@ -164,9 +167,11 @@ def _print(result, said: list[str]) -> None:
     print(f"wrote {result.path}: {volume} points, {result.bytes / 1e6:.1f} MB in {result.seconds:.1f} s")
     print(f"electrons {result.electrons:.10f} (expected {result.expected:g}), between {result.lowest:.4f} and "
           f"{result.highest:.4f} e/Å³")  # fmt: skip
-    if result.negative < 0:
-        print(f"negative values hold {result.negative:.2e} electrons; they are left as they are")
     if result.std_path is not None:
         print(f"wrote {result.std_path}: mean standard deviation {result.mean_std:.2e} e/Å³")
-    for text in said:
+    _warn(said)
+
+
+def _warn(sentences: list[str]) -> None:
+    for text in sentences:
         print(f"warning: {text}")

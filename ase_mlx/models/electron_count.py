@@ -49,7 +49,7 @@ def check_electrons(electrons: float, negative: float, expected: float, pbc: Boo
         open_axes = [k for k in range(3) if not pbc[k]]
         warnings.warn(
             f"got {electrons:.6g} of {expected:g} electrons on the grid of the cell: "
-            f"{(expected - electrons) / max(expected, 1e-300):.2%} lie outside of it, where the cell ends too near to "
+            f"{100 * (expected - electrons) / max(expected, 1e-300):.3g} % lie outside of it, where the cell ends too near to "
             f"atoms along its open axes {open_axes}; give more vacuum (atoms.center(vacuum=4, axis={open_axes})), or "
             "set atoms.pbc",
             CoarseGridWarning,
@@ -58,8 +58,9 @@ def check_electrons(electrons: float, negative: float, expected: float, pbc: Boo
     if -negative > NEGATIVE * max(expected, 1):
         warnings.warn(
             f"got {-negative:.3g} of {expected:g} electrons in values of the density below zero "
-            f"({-negative / max(expected, 1e-300):.1%}), which no density has; they are left as they are: the "
-            "structure is probably unlike the model's training data; look at its distance (ase-mlx run, `features`)",
+            f"({-100 * negative / max(expected, 1e-300):.2g} %), which no density has; they are left as they are: the "
+            "structure is probably unlike the model's training data (look at its distance), or a dipole or charge was "
+            "asked for that is far from its own",
             CoarseGridWarning,
             stacklevel=2,
         )

@@ -2,8 +2,11 @@ import copy
 import json
 import multiprocessing
 import pickle
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from ase.io.cube import read_cube_data
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.densities import CoarseGridWarning, write_density, write_restart
+from ase_mlx.adapters.matminer import DensityFeaturizer
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import read_frames
 
@@ -68,8 +72,81 @@ def test_charges_are_a_result_of_ase(aluminium):
     assert (charges[atoms.symbols == "Sn"] > 0.05).all()
     assert "energy" in atoms.calc.results
     pair = Atoms("Al2", [(0, 0, 0), (0, 0, 2.6)], calculator=Calculator("al"))
-    with pytest.raises(PropertyNotImplementedError, match="grid that fills"):
-        pair.get_charges()
+    assert pair.get_charges() == pytest.approx([0, 0], abs=1e-4)  # equal atoms, no cell
+    with pytest.raises(PropertyNotImplementedError, match="without a volume"):
+        pair.get_stress()
+
+
+@far
+def test_charges_do_not_depend_on_where_an_open_cell_ends():
+    """A molecule, a wire and a slab at the cell's wall, across it and far from it; the same in every cell."""
+    calculator = Calculator("sigesn", dtype="float64")
+    chain = Atoms("SiGe", [[0, 0, 0], [0.3, 0, 2.4]], cell=[8, 8, 5.0], pbc=(False, False, True))
+    slab = bulk("SiGe", "zincblende", a=5.6, cubic=True)
+    slab.rattle(0.03, seed=1)
+    slab.pbc = (True, True, False)
+    for atoms, first in (
+        (Atoms("SiGe", [[0, 0, 0], [0, 0, 2.35]], cell=[8, 8, 8]), -0.0271),  # what a cell of 14 Å gave all along
+        (chain, None),
+        (slab, -0.0148),
+    ):
+        charges = calculator.get_property("charges", atoms)
+        assert charges.sum() == pytest.approx(0, abs=1e-6)
+        assert first is None or charges[0] == pytest.approx(first, abs=5e-4)
+        for change in ("vacuum", "moved", "skewed", "none"):
+            other, open_axes = atoms.copy(), ~atoms.pbc
+            if change == "vacuum":
+                other.center(vacuum=5, axis=tuple(np.flatnonzero(open_axes)))
+            elif change == "moved":
+                other.positions += 100 * open_axes
+            elif change == "skewed":
+                other.cell[2 if open_axes[2] else 0] += [0.7, 0.3, 0.2] * atoms.pbc[::-1] * ~atoms.pbc[2]
+            else:
+                other.cell[open_axes] = 0
+            assert calculator.get_property("charges", other) == pytest.approx(charges, abs=1e-9), change
+        assert calculator.get_property("energy", other) == pytest.approx(calculator.get_property("energy", atoms))
+
+
+@far
+def test_electrons_outside_of_the_grid_are_told_wherever_the_density_goes_out(tmp_path):
+    """By the share, once a call; 7 of 8 of a molecule at a corner, and none of one amid its cell."""
+    corner = Atoms("SiGe", [[0, 0, 0], [0, 0, 2.35]], cell=[8, 8, 8])
+    middle = Atoms("SiGe", [[7, 7, 5.8], [7, 7, 8.15]], cell=[14, 14, 14])
+    model = am.load("sigesn")
+    calculator = Calculator(model, dtype="float64")
+    write(tmp_path / "corner.xyz", corner)
+    calls = {
+        "predict": lambda a: am.predict(model, a, at=am.grid(a, 0.4)),
+        "pseudo density": lambda a: calculator.get_pseudo_density(a, spacing=0.4),
+        "std": lambda a: calculator.get_density_std(a, spacing=0.4),
+        "file": lambda a: write_density(model, a, tmp_path / "x.cube", spacing=0.4),
+        "restart": lambda a: write_restart(model, a, tmp_path / "out", 8.0),
+        "featurizer": lambda a: DensityFeaturizer(model, spacing=0.4).featurize(a),
+        "superposition": lambda a: DensityFeaturizer(spacing=0.4).featurize(a),
+    }
+    for name, call in calls.items():
+        for atoms, lost in ((corner, True), (middle, False)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                call(atoms)
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)  # no restart beside one of another cell
+            told = [str(w.message) for w in caught if issubclass(w.category, CoarseGridWarning)]
+            assert len(told) == lost, (name, told)
+            if lost:
+                share = float(re.search(r"([0-9.]+) % lie outside", told[0])[1])
+                assert share == pytest.approx(77, abs=6), name  # an eighth to a quarter of each atom is inside
+    rows = [DensityFeaturizer(model).featurize(a) for a in (corner, middle) for _ in warnings_off()]
+    columns = DensityFeaturizer(model).feature_labels()
+    for label in ("charge_std", "charge_min", "charge_max", "dipole_mean"):
+        assert rows[0][columns.index(label)] == pytest.approx(rows[1][columns.index(label)], abs=1e-6)
+    assert rows[0][columns.index("charge_std")] == pytest.approx(0.0272, abs=1e-3)
+
+
+@far
+def test_negative_electrons_are_told():
+    crowded = bulk("Sn", "fcc", a=4.8)
+    with pytest.warns(CoarseGridWarning, match=r"of 4 electrons in values of the density below zero \([0-9.]+ %\)"):
+        Calculator("sigesn").get_pseudo_density(crowded)
 
 
 @pytest.mark.parametrize("name", ["al", "sigesn"])
@@ -133,6 +210,12 @@ def test_files_hold_what_the_model_says(tmp_path, model, aluminium, name):
     assert found.mean_std == pytest.approx(expected.std["density"].mean(), rel=1e-5)
     assert found.lowest == pytest.approx(expected["density"].min())
     assert found.bytes == found.path.stat().st_size + found.std_path.stat().st_size
+
+
+def warnings_off():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @far
@@ -243,6 +326,7 @@ def test_picture_of_a_surface(tmp_path, aluminium):
 
 
 @far
+@pytest.mark.filterwarnings("ignore:.*below zero")  # far from its own dipole
 def test_slab_takes_a_known_dipole(tmp_path, model):
     slab = fcc111("Al", (1, 1, 4), vacuum=6.0)
     slab.rattle(0.1, seed=4)
@@ -262,6 +346,7 @@ def test_slab_takes_a_known_dipole(tmp_path, model):
 
 
 @far
+@pytest.mark.filterwarnings("ignore:.*below zero")
 def test_restart_takes_a_known_dipole(tmp_path, model):
     slab = fcc111("Al", (1, 1, 3), vacuum=4.0)
     slab.rattle(0.1, seed=4)

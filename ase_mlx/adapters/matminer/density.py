@@ -19,6 +19,7 @@ from ase_mlx.data.free_atoms import neutral_atom, superpose
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
+from ase_mlx.models.electron_count import check_electrons
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
@@ -150,6 +151,7 @@ class DensityFeaturizer(OneProcess):
             cell, pbc = atoms.cell.array, np.asarray(atoms.pbc)
             evaluate = lambda x: superpose(x, atoms.numbers, atoms.positions, cell, pbc, neutral_atom)  # noqa: E731
             density = evaluate(grid_points(points.shape, cell)).reshape(points.shape)
+            check_electrons(*_electrons(atoms), pbc)
         else:
             found = predict(model, atoms, at=points)
             see(found.get("distance"))
@@ -180,6 +182,21 @@ def _middles(atoms: Atoms) -> Float[np.ndarray, "bonds 3"]:
     way = vectors[bonded] * [1.0, 1e-3, 1e-6]
     forward = way.sum(1) > 0  # of the two directions of a bond one
     return graph.positions.numpy()[center[bonded][forward]] + 0.5 * vectors[bonded][forward]
+
+
+def _electrons(atoms: Atoms) -> tuple[float, float, float]:
+    """Electrons of superposed atoms within the cell, of values below zero (none), and in all."""
+    directions, weights = lebedev_rule(11)
+    within, total, inverse = 0.0, 0.0, np.linalg.inv(atoms.cell.array)
+    for number in np.unique(atoms.numbers):
+        radius, density, electrons = neutral_atom(int(number))
+        share = np.outer(radius**2 * density, weights)
+        for position in atoms.positions[atoms.numbers == number]:
+            scaled = (position + radius[:, None, None] * directions.T) @ inverse
+            inside = (((scaled >= 0) & (scaled < 1)) | atoms.pbc).all(-1)
+            within += electrons * float((share * inside).sum() / share.sum())
+            total += electrons
+    return within, 0.0, total
 
 
 def _statistics(values: np.ndarray) -> list[float]:
