@@ -49,8 +49,8 @@ def check_electrons(electrons: float, negative: float, expected: float, pbc: Boo
         open_axes = [k for k in range(3) if not pbc[k]]
         warnings.warn(
             f"got {electrons:.6g} of {expected:g} electrons on the grid of the cell: "
-            f"{100 * (expected - electrons) / max(expected, 1e-300):.3g} % lie outside of it, where the cell ends too near to "
-            f"atoms along its open axes {open_axes}; give more vacuum (atoms.center(vacuum=4, axis={open_axes})), or "
+            f"{100 * (expected - electrons) / max(expected, 1e-300):.3g} % lie outside of it, where the cell ends too "
+            f"near to atoms along its open axes {open_axes}; give more vacuum (atoms.center(vacuum=4, axis={open_axes})), or "
             "set atoms.pbc",
             CoarseGridWarning,
             stacklevel=2,
