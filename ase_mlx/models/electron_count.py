@@ -50,8 +50,8 @@ def check_electrons(electrons: float, negative: float, expected: float, pbc: Boo
         warnings.warn(
             f"got {electrons:.6g} of {expected:g} electrons on the grid of the cell: "
             f"{100 * (expected - electrons) / max(expected, 1e-300):.3g} % lie outside of it, where the cell ends too "
-            f"near to atoms along its open axes {open_axes}; give more vacuum (atoms.center(vacuum=4, axis={open_axes})), or "
-            "set atoms.pbc",
+            f"near to atoms along its open axes {open_axes}; give more vacuum "
+            f"(atoms.center(vacuum=4, axis={open_axes})), or set atoms.pbc",
             CoarseGridWarning,
             stacklevel=2,
         )

@@ -60,6 +60,7 @@ def test_calculator_gives_the_density_of_its_structure(model, aluminium):
     assert p["density"] == pytest.approx(density, abs=1e-12)
 
 
+@far
 def test_charges_are_a_result_of_ase(aluminium):
     atoms = bulk("SnSi", "zincblende", a=6.05, cubic=True)
     atoms.calc = Calculator("sigesn")
