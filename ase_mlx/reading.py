@@ -57,7 +57,8 @@ def reading(path: str | Path, what: str, remedy: str = "copy it again, or make i
         if isinstance(error, ValueError | OSError) and str(error).startswith("got "):
             if path.name in str(error):
                 raise
-            raise ValueError(f"{path}: {error}") from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{path}: {error}") from error
         raise ValueError(f"got {str(path)!r}, which cannot be read as {what} ({reason(error)}); {remedy}") from error
 
 

@@ -6,6 +6,7 @@ Source: ours; Quantum ESPRESSO: P. Giannozzi et al., J. Phys. Condens. Matter 29
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
 import resource
@@ -15,7 +16,6 @@ import signal
 import sys
 import tempfile
 import threading
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from ase_mlx.adapters.factories import callable_factory, made_by
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.label import FAILURE, FRAME, LABELLED, NO_TEACHER, Teacher
 from ase_mlx.keep import contents, digest
+from ase_mlx.learn.config import TOML, read_toml
+from ase_mlx.reading import reading
 
 __all__ = ["calculator", "espresso", "teacher"]
 
@@ -63,9 +65,17 @@ def teacher(name: str, config: str | Path | None = None, pseudo_dir: str | Path 
 
     Source: ours.
     """
-    table = {} if config is None else _read_toml(Path(config))
+    if config is not None:
+        with reading(config, TOML, "docs/label.md shows one"):
+            return _teacher(name, read_toml(config), Path(config).parent, pseudo_dir)
+    return _teacher(name, {}, Path(), pseudo_dir)
+
+
+def _teacher(name: str, table: dict[str, Any], base: Path, pseudo_dir: str | Path | None) -> Teacher:
+    timeout = table.get("timeout_s", 7200)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        raise ValueError(f"got timeout_s = {timeout!r}, expected a positive number of seconds")
     if name == "espresso":
-        base = Path(config).parent if config is not None else Path()
         return espresso(table, pseudo_dir or base / table.get("pseudo_dir", "pseudo"))
     if ":" in name:
         return calculator(name, table)
@@ -143,15 +153,6 @@ def _command(spec: dict[str, Any]) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "ase_mlx.adapters.teachers", json.dumps(spec))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"got config {str(path)!r}, expected an existing TOML file; check the path")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"got {str(path)!r}, expected a TOML file: {error}") from error
-
-
 def _known(table: Mapping[str, Any], names, where: str) -> None:
     for key in table:
         if key not in names:
@@ -164,8 +165,11 @@ def _check(settings: Mapping[str, Any], where: str) -> None:
     _known(settings, tuple(SETTINGS), where)
     for key in ("ecut_Ry", "smearing_Ry", "convergence_Ry_per_atom"):
         value = settings[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e6:
             raise ValueError(f"got {key} = {value!r} in {where}, expected a positive number of Ry")
+    for key in ("shifted", "symmetry"):
+        if not isinstance(settings[key], bool):
+            raise ValueError(f"got {key} = {settings[key]!r} in {where}, expected true or false")
     mesh = settings["k_mesh"]
     if not (isinstance(mesh, list) and len(mesh) == 3 and all(type(n) is int and n > 0 for n in mesh)):
         raise ValueError(f"got k_mesh = {mesh!r} in {where}, expected three positive integers")

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from ase_mlx.reading import reading, unpacked
+
 COMMENTS = ("#", "!", ";")
 
 
@@ -31,10 +33,17 @@ def read_powder(path: str | Path) -> tuple[Float[np.ndarray, " points"], Float[n
     Source: ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"got {str(path)!r}, expected a powder pattern of two columns; check the path")
+    with reading(path, "a powder pattern of two columns", "export it as .xy or .csv from the diffractometer's program"):
+        with unpacked(path) as stream:
+            lines = stream.read().decode("utf-8-sig", errors="replace").splitlines()
+        return _columns(lines, path)
+
+
+def _columns(lines: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
     rows: list[list[float]] = []
-    for count, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for count, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise ValueError(f"got a zero byte in line {count} of {str(path)!r}, expected text; copy the file again")
         fields = _fields(line)
         if not fields:
             continue
@@ -42,12 +51,12 @@ def read_powder(path: str | Path) -> tuple[Float[np.ndarray, " points"], Float[n
             row = [float(field) for field in fields[:2]]
         except ValueError:
             row = []
-        if len(row) > 1:
+        if len(row) > 1 and np.isfinite(row).all():
             rows.append(row)
-        elif rows:
+        elif rows or len(row) > 1:
             raise ValueError(
                 f"got {line.strip()[:60]!r} in line {count} of {str(path)!r}, expected an angle 2θ and an intensity; "
-                "put text behind # and give two columns"
+                "put text behind # and give two columns of finite numbers"
             )
     if not rows:
         raise ValueError(

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ase_mlx.reading import reading
+
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
+AGAIN = "the file is damaged: copy the model folder again from where it came"
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From schema n to n + 1: one named step a version."""
@@ -29,17 +32,17 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
         )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        version = int(card["schema"])
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"got {path}, which is no valid model card ({error}); the file is damaged: copy the model folder again"
-        ) from error
-    if version > SCHEMA:
-        raise ValueError(f"got a model file of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
-    if version < 1:
-        raise ValueError(f"got {path} of schema {version}, expected 1 to {SCHEMA}; the card is damaged: copy it again")
+    with reading(path, "a valid model card", AGAIN):
+        card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        version = card["schema"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"got {path} of schema {version!r}, expected 1 to {SCHEMA}; {AGAIN}")
+        if version > SCHEMA:
+            raise ValueError(f"got {path} of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
     for step in range(version, SCHEMA):
         card = UPGRADES[step](card)
     return card
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"got {name} in a card, expected finite numbers")

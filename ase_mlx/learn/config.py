@@ -12,22 +12,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ase_mlx.models.ranges import WHOLE, expect_ranges
+from ase_mlx.reading import reading
+
+TOML = "a valid TOML file of settings"
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which labelled structures to learn from.
 
-    `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`.
+    `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`. `energy`, `forces` and
+    `stress` are the names that labels (eV, eV/Å, eV/Å³) have in the file; empty: those of ASE.
 
     Source: ours.
     """
 
     file: str
     validation: float = 0.1
+    energy: str = ""
+    forces: str = ""
+    stress: str = ""
     title: str = ""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
     origin: str = "not stated"
+
+    def __post_init__(self):
+        """Refuse a fraction that leaves nothing to train on."""
+        expect_ranges(self, "data.", validation=(1e-6, 0.99))
 
 
 @dataclass(frozen=True)
@@ -54,11 +67,11 @@ class FitConfig:
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
-        for name in ("epochs", "batch_size", "learning_rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"got fit.{name} = {getattr(self, name)}, expected a positive number")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"got fit.ema_decay = {self.ema_decay}, expected 0 ≤ ema_decay < 1")
+        weights = dict.fromkeys(("energy_weight", "forces_weight", "stress_weight", "hessian_weight"), (0, 1e9))
+        expect_ranges(
+            self, "fit.", epochs=(1, 1e7), batch_size=(1, 1e6), learning_rate=(1e-9, 10), warmup_steps=WHOLE,
+            ema_decay=(0, 1 - 1e-9), clip=(1e-9, 1e9), patience=WHOLE, seed=WHOLE, **weights,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,8 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
     Source: ours.
     """
     place = f"in [{where}]" if where else "outside the tables"
+    if not isinstance(values, dict):
+        raise ValueError(f"got {values!r} {place}, expected a table of settings")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in values:
@@ -140,12 +155,21 @@ def read_config(path: str | Path) -> TrainConfig:
     Source: ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"got {str(path)!r}, expected an existing TOML file; `docs/training.md` shows one")
-    try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}") from error
-    config = build(TrainConfig, table)
-    data = dataclasses.replace(config.data, file=str((path.parent / config.data.file).resolve()))
-    return dataclasses.replace(config, data=data)
+    with reading(path, TOML, "`docs/training.md` shows one"):
+        config = build(TrainConfig, read_toml(path))
+        data = dataclasses.replace(config.data, file=str((path.parent / config.data.file).resolve()))
+        return dataclasses.replace(config, data=data)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read the tables of a TOML file (no units), UTF-8 whatever the locale.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no valid TOML.
+
+    Source: ours.
+    """
+    path = Path(path)
+    with reading(path, TOML, "save it as UTF-8 text"):
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))

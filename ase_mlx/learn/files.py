@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ase_mlx.keep import check_tensors, seal_tensors
-from ase_mlx.learn.cards import CARD, SCHEMA, WEIGHTS, read_card
+from ase_mlx.learn.cards import AGAIN, CARD, SCHEMA, WEIGHTS, read_card
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
 from ase_mlx.nn.angular import CONVENTION
+from ase_mlx.reading import reading
 from ase_mlx.whole import check_folder, sole, write_bytes, write_together
 
 KINDS: dict[str, tuple[str, str]] = {
@@ -38,6 +38,9 @@ Third-party kinds join by the entry-point group `ase_mlx.models`.
 
 STATES = 11
 """Copies of a model's numbers on the disk at most: three and two moments in an old and a new checkpoint, the model."""
+
+LARGEST = 1e15
+"""Of a weight; the largest of shipped models is 1e7, in a precision matrix."""
 
 
 def _kind(name: str) -> tuple[type, type[Model]]:
@@ -137,18 +140,22 @@ def load_model(folder: str | Path) -> Model:
             "card; the file is truncated, damaged or was changed: copy the model folder again from where it came"
         )
     config_class, model_class = _kind(str(card.get("kind")))
-    try:
+    with reading(folder / WEIGHTS, f"the weights that {CARD} beside it describes", AGAIN):
+        tensors = load(content)
+        _expect_finite(tensors)
         made = json.loads(_metadata(content).get("model", "{}"))
         changed = [key for key, value in made.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
         model = model_class(build(config_class, card["config"], "config"))
-        model.load_state_dict(load(content))
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"got {folder}, whose card and weights do not fit together ({error}); copy it again"
-        ) from error
+        model.load_state_dict(tensors)
     return model.eval()
+
+
+def _expect_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool((tensor.abs() < LARGEST).all()):
+            raise ValueError(f"got weights {name!r} that are NaN or above {LARGEST:.0e}, expected finite numbers")
 
 
 def _metadata(content: bytes) -> dict[str, str]:
@@ -176,12 +183,10 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Source: ours.
     """
-    content = path.read_bytes()
-    try:
+    with reading(path, "a checkpoint", "delete it to start anew"):
+        content = path.read_bytes()
         check_tensors(content, must=True)
         return load(content), json.loads(_metadata(content)["state"])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"got {path}, a damaged checkpoint ({error}); delete it to start anew") from error
 
 
 def parameters_equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:

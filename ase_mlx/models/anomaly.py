@@ -25,6 +25,7 @@ from ase_mlx.quantities import SCREENED
 
 from .crystal_property import FARTHEST, ROWS, CrystalProperty, CrystalPropertyConfig
 from .model import Model, Prediction, as_tensors
+from .ranges import SIZE, expect_ranges
 
 Mode = Literal["supervised_tail", "residual", "novelty"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -89,6 +90,10 @@ class AnomalyConfig:
     property: CrystalPropertyConfig
     novelty_members: int = 3
     novelty_width: int = 192
+
+    def __post_init__(self):
+        """Refuse sizes without meaning."""
+        expect_ranges(self, novelty_members=(1, 512), novelty_width=SIZE)
 
 
 class AnomalyModel(Model):

@@ -25,6 +25,7 @@ from ase_mlx.nn.hyper import AttenuatedNetwork, Scored
 from ase_mlx.quantities import ALL
 
 from .model import Model, Prediction, as_tensors, check_numbers
+from .ranges import ELEMENTS, SIZE, expect_ranges
 
 ROWS = 256
 """Crystals are evaluated in blocks of this many, filled up, so that no number depends on its neighbours."""
@@ -74,6 +75,10 @@ class CrystalPropertyConfig:
             raise ValueError(
                 f"got a model trained on descriptors of version {self.descriptors}, expected {VERSION}; train it anew"
             )
+        expect_ranges(
+            self, elements=ELEMENTS, members=(1, 512), width=SIZE, depth=(0, 64), hyper_width=SIZE,
+            attenuation=(0, 1e6),
+        )  # fmt: skip
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ from ase_mlx.nn.blocks import DegreeLinear
 from ase_mlx.nn.primitives import INTERVALS, Primitives, integrate, primitives, spline
 from ase_mlx.nn.trunk import TABLE_INTERVALS, Layer, Trunk
 
+from .ranges import SIZE, expect_ranges
+
 HATS = 13
 """Radial points of the noise's own profile, one per element."""
 
@@ -46,13 +48,12 @@ class DensityConfig:
 
     def __post_init__(self):
         """Refuse sizes without meaning."""
-        if self.range <= 0 or not 0 <= self.l_max <= 4 or min(self.n_radial, self.channels) < 1:
-            raise ValueError(
-                f"got range={self.range} Å, l_max={self.l_max}, n_radial={self.n_radial}, channels={self.channels}; "
-                "expected a positive range, 0 ≤ l_max ≤ 4, and at least one radial function and channel"
-            )
         if self.members < 2:
             raise ValueError(f"got members={self.members}, expected at least two: the electron count needs a spread")
+        expect_ranges(
+            self, electrons=(0, 120), l_max=(0, 4), range=(0.1, 20), n_radial=(1, 128), channels=(1, 1024),
+            n_basis=(1, 128), radial_hidden=SIZE, members=(2, 512),
+        )  # fmt: skip
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ from ase_mlx.nn.primitives import INTERVALS, at_distances
 
 from .electron_count import check_density
 from .model import Model, Prediction
+from .ranges import ELEMENTS, SIZE, expect_ranges
 
 BLOCK = 8192
 """Points described at once."""
@@ -74,6 +75,10 @@ class PointDensityConfig:
                 f"got n_radial={self.n_radial}, degree={self.degree}, hidden={self.hidden}, members={self.members}; "
                 "expected a radial function, degree and hidden layer at least, and two members"
             )
+        expect_ranges(
+            self, elements=ELEMENTS, electrons=(0, 120), radii=(0, 20), cutoff=(0.5, 20), near=(0.1, 20),
+            decay=(1e-3, 20), range=(0.1, 20), n_radial=(1, 128), degree=(1, 16), hidden=SIZE, members=(2, 512),
+        )  # fmt: skip
 
 
 @runtime_checkable

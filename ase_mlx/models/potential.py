@@ -25,6 +25,7 @@ from ase_mlx.nn.trunk import Trunk
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
 from .model import Model, Prediction
+from .ranges import ELEMENTS, SIZE, expect_ranges
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,18 @@ class PotentialConfig:
     def __post_init__(self):
         """Refuse sizes without meaning."""
         if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each element once")
-        if self.cutoff <= 0 or self.layers < 1 or self.l_max < 0 or self.channels < 1:
-            raise ValueError(
-                f"got cutoff={self.cutoff} Å, layers={self.layers}, l_max={self.l_max}, channels={self.channels}; "
-                "expected a positive cutoff, layers and channels, and l_max ≥ 0"
-            )
+            raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each once")
         if self.members < 0 or self.members == 1:
             raise ValueError(f"got members={self.members}, expected none or at least two: one member has no spread")
         if self.reference_energies and len(self.reference_energies) != len(self.elements):
             raise ValueError(
-                f"got {len(self.reference_energies)} reference energies for {len(self.elements)} elements, "
-                "expected one each"
+                f"got {len(self.reference_energies)} reference energies, expected one an element: {len(self.elements)}"
             )
+        expect_ranges(
+            self, elements=ELEMENTS, cutoff=(0.5, 20), l_max=(0, 8), layers=(1, 20), channels=(1, 1024),
+            n_basis=(1, 128), radial_hidden=SIZE, latent=SIZE, members=(0, 512), energy_scale=(1e-9, 1e6),
+            neighbors=(1e-3, 1e5), reference_energies=(-1e7, 1e7),
+        )  # fmt: skip
         if self.density and len(self.density.electrons) != len(self.elements):
             raise ValueError(
                 f"got {len(self.density.electrons)} numbers of electrons for {len(self.elements)} elements, expected "

@@ -188,7 +188,7 @@ def test_the_command_ends_with_1_when_a_frame_failed(factories):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("none.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "out.extxyz"), "existing structure file"),
+        (("none.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "out.extxyz"), "existing file, extxyz"),
         (("in.extxyz", "--teacher", "oracle", "-o", "out.extxyz"), "oracle"),
         (("in.extxyz", "--teacher", "no_such_module:EMT", "-o", "out.extxyz"), "no_such_module"),
         (("in.extxyz", "--teacher", "ase.calculators.emt:EMT", "-o", "nowhere/out.extxyz"), "existing folder"),

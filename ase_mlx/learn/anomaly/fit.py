@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed
 
+from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.ensemble import Ensemble
 
 Report = Callable[[int, int], None]
@@ -40,6 +41,13 @@ class TableFit:
     seed: int = 0
     posterior: Literal["variational", "laplace"] = "variational"
     outliers: float = 0.0
+
+    def __post_init__(self):
+        """Refuse numbers that cannot train anything."""
+        expect_ranges(
+            self, "fit.", epochs=(1, 1e6), batch_size=(1, 1e6), learning_rate=(1e-9, 1), weight_decay=(0, 1e3),
+            clip=(1e-6, 1e9), seed=WHOLE, outliers=(0, 1),
+        )  # fmt: skip
 
 
 def fit_ensemble(

@@ -3,7 +3,6 @@
 Source: ours.
 """
 
-import tomllib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -17,11 +16,12 @@ from ase_mlx.learn.anomaly.crystals import Crystals, describe_crystals, join, sp
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.train import train_anomaly, train_property
 from ase_mlx.learn.anomaly.workers import pool
-from ase_mlx.learn.config import build
+from ase_mlx.learn.config import TOML, build, read_toml
 from ase_mlx.learn.files import model_folder, save_model
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.reading import reading
 
 Kind = Literal["anomaly", "crystal_property"]
 TARGETS = ("formation_energy", "hull_distance")
@@ -72,14 +72,20 @@ def read_training(path: str | Path) -> CrystalTraining | None:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
+        table = read_toml(path)
+    except (OSError, ValueError):
         return None  # the reader of the other kinds says what is wrong
     if table.get("kind") not in ("anomaly", "crystal_property"):
         return None
-    found = build(CrystalTraining, table)
-    data = CrystalData(**{**asdict(found.data), "file": str((path.parent / found.data.file).resolve())})
+    with reading(path, TOML, "`docs/training.md` shows one"):
+        return _expect_properties(build(CrystalTraining, table), path.parent)
+
+
+def _expect_properties(found: CrystalTraining, base: Path) -> CrystalTraining:
+    data = CrystalData(**{**asdict(found.data), "file": str((base / found.data.file).resolve())})
     names, needed = tuple(data.properties), TARGETS if found.kind == "anomaly" else ()
+    if not all(isinstance(column, str) for column in data.properties.values()):
+        raise ValueError(f"got data.properties = {data.properties}, expected the names of columns")
     if not names or not set(needed) <= set(names) <= set(TARGETS):
         raise ValueError(
             f"got data.properties of {', '.join(names) or 'nothing'}, expected "

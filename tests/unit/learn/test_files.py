@@ -67,16 +67,20 @@ def test_nothing_is_unpickled(folder, monkeypatch):
         (lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-1] + b"x"), ValueError, "sha256.*changed"),
         (lambda f: (f / WEIGHTS).unlink(), FileNotFoundError, f"without {WEIGHTS}"),
         (lambda f: (f / CARD).unlink(), FileNotFoundError, f"expected a model folder with {CARD}"),
-        (lambda f: (f / CARD).write_text("{"), ValueError, "no valid model card"),
-        (lambda f: (f / CARD).write_bytes(b"\xff\xfe\x00"), ValueError, "no valid model card"),
-        (lambda f: (f / CARD).write_text("[]"), ValueError, "no valid model card"),
-        (lambda f: rewrite(f / CARD, lambda c: c.pop("schema")), ValueError, "no valid model card"),
+        (lambda f: (f / CARD).write_text("{"), ValueError, "cannot be read as a valid model card"),
+        (lambda f: (f / CARD).write_bytes(b"\xff\xfe\x00"), ValueError, "cannot be read as a valid model card"),
+        (lambda f: (f / CARD).write_text("[]"), ValueError, "cannot be read as a valid model card"),
+        (lambda f: rewrite(f / CARD, lambda c: c.pop("schema")), ValueError, "cannot be read as a valid model card"),
         (lambda f: rewrite(f / CARD, lambda c: c.update(schema=SCHEMA + 1)), ValueError, "schema 2.*update ase_mlx"),
         (lambda f: rewrite(f / CARD, lambda c: c.update(schema=0)), ValueError, "schema 0.*damaged"),
         (lambda f: rewrite(f / CARD, lambda c: c.update(kind="oracle")), ValueError, "kind 'oracle'.*potential"),
         (lambda f: rewrite(f / CARD, lambda c: c.pop("kind")), ValueError, "kind"),
         (lambda f: rewrite(f / CARD, lambda c: c.pop("sha256")), ValueError, "sha256"),
-        (lambda f: rewrite(f / CARD, lambda c: c.pop("config")), ValueError, "do not fit together"),
+        (
+            lambda f: rewrite(f / CARD, lambda c: c.pop("config")),
+            ValueError,
+            "cannot be read as the weights that card.json beside it describes",
+        ),
         (lambda f: rewrite(f / CARD, lambda c: c["config"].update(cutoff=4.0)), ValueError, "config of the card"),
         (lambda f: rewrite(f / CARD, lambda c: c["config"].update(energy_scale=2.0)), ValueError, "config of the card"),
     ],
@@ -93,7 +97,7 @@ def test_sha256_repaired_by_hand_does_not_help_a_foreign_config(folder, tmp_path
     (folder / WEIGHTS).write_bytes(content)
     digest = json.loads((other / CARD).read_text(encoding="utf-8"))["sha256"]
     rewrite(folder / CARD, lambda card: card.update(sha256=digest))
-    with pytest.raises(ValueError, match="do not fit together"):
+    with pytest.raises(ValueError, match="cannot be read as the weights that card.json beside it describes"):
         load_model(folder)
 
 
@@ -159,5 +163,5 @@ def test_a_leftover_of_a_killed_write_harms_nothing(folder, monkeypatch):
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="damaged checkpoint.*delete it to start anew"):
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint.*delete it to start anew"):
         load_state(path)
