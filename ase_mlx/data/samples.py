@@ -13,6 +13,7 @@ from ase import Atoms
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_mlx.data.labels import labels_of
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.quantities import SYMBOLS
 
@@ -111,37 +112,23 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     `displacement` (Å) and `force_change` (eV/Å) together make a column of the Hessian.
 
     Raises:
-        ValueError: no energy, no forces, or non-finite ones; a displacement that moves nothing.
+        ValueError: no energy, no forces, or values that are no finite numbers or no physics; a displacement that moves
+            nothing.
 
     Source: ours.
     """
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    energy = results.get("free_energy", results.get("energy"))
-    forces = results.get("forces")
-    if energy is None or forces is None:
-        lacking = " and ".join(n for n, v in (("energy", energy), ("forces", forces)) if v is None)
-        raise ValueError(
-            f"got {name} without {lacking}, expected energy (eV) and forces (eV/Å) for every frame; label it with "
-            "`ase-mlx label`, or leave it out"
-        )
-    stress = results.get("stress")
-    has_stress = stress is not None and abs(atoms.cell.volume) > 1e-6
-    stress = np.zeros(6) if not has_stress else np.asarray(stress, dtype=np.float64)
-    if stress.shape == (3, 3):
-        stress = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        raise ValueError(
-            f"got NaN or infinite labels in {name}, expected finite eV, eV/Å, eV/Å³; the teacher failed there"
-        )
+    energy, forces, stress = labels_of(atoms, name)
+    has_stress = stress is not None
+    stress = stress if has_stress else np.zeros(6)
     as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))  # noqa: E731
     moved, change = _column(atoms, name)
     base = None
     if moved.any():
         base = Atoms(atoms.numbers, atoms.positions - moved, cell=atoms.cell, pbc=atoms.pbc)
     weight = {
-        "energy": as_tensor([float(atoms.info.get("energy_weight", 1.0))]),
+        "energy": as_tensor([_weight(atoms, "energy_weight", name)]),
         "forces": as_tensor([1.0]),
-        "stress": as_tensor([float(has_stress) * float(atoms.info.get("stress_weight", 1.0))]),
+        "stress": as_tensor([float(has_stress) * _weight(atoms, "stress_weight", name)]),
         "hessian": as_tensor([float(base is not None)]),
     }
     targets = {
@@ -154,6 +141,16 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     # edges of its own: at a displaced atom, pairs cross the cutoff
     start = None if base is None else from_atoms(base, cutoff)
     return Sample(from_atoms(atoms, cutoff), targets, weight, (name,), start)
+
+
+def _weight(atoms: Atoms, key: str, name: str) -> float:
+    try:
+        weight = float(atoms.info.get(key, 1.0))
+    except (TypeError, ValueError):
+        weight = -1.0
+    if not 0 <= weight < np.inf:
+        raise ValueError(f"got {key} = {atoms.info[key]!r} in {name}, expected a number from 0")
+    return weight
 
 
 def _column(atoms: Atoms, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from ase_mlx.data.io import read_frames
+from ase_mlx.data.labels import named_labels
 from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
 from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
+from ase_mlx.reading import reading
 
 from .cards import read_card
 from .config import TrainConfig, build
@@ -34,11 +36,12 @@ def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], li
     Source: ours.
     """
     start = _start(config)
-    frames = read_frames(config.data.file)
+    frames = named_labels(read_frames(config.data.file), config.data.energy, config.data.forces, config.data.stress)
     parts = split(frames, config.fit.seed, config.data.validation)
     used = [frames[k] for k in parts["train"]]
     cutoff = start.cutoff if start else float(config.model.get("cutoff", PotentialConfig.cutoff))
-    samples = {p: [sample(frames[k], cutoff, name_of(frames[k], k)) for k in ks] for p, ks in parts.items()}
+    with reading(config.data.file, "labelled frames", "mend or leave out these frames"):
+        samples = {p: [sample(frames[k], cutoff, name_of(frames[k], k)) for k in ks] for p, ks in parts.items()}
     elements = elements_of(used)
     unseen = sorted(set(elements_of([frames[k] for ks in parts.values() for k in ks])) - set(elements))
     if unseen:
