@@ -11,15 +11,11 @@ from jaxtyping import Float
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 
+from ase_mlx.adapters.ase.elastic_constants import Elastic
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.phonopy.sound import elastic_of
 from ase_mlx.adapters.phonopy.stability import OnImaginary, Stability, acoustic_modes, judge, stability
-from ase_mlx.phonons.thermal import debye_temperature, thermal_functions
-
-VELOCITY_Q = 0.005
-"""1/Å: length of the wave vectors whose slope is the velocity of sound."""
-
-DIRECTIONS = (8, 16)
-"""Heights and angles of these wave vectors on a half sphere: 0.03 % of the Debye temperature."""
+from ase_mlx.phonons.thermal import thermal_functions
 
 
 @dataclass(frozen=True)
@@ -27,9 +23,10 @@ class Harmonic:
     """Modes and thermal functions of a crystal; `std` holds the arrays' error bars by name, and lacks those unknown.
 
     Frequencies in THz, temperatures in K, free and zero-point energy in kJ/mol, entropy and heat capacity in J/(K mol),
-    per primitive cell of `natoms` atoms; the Debye temperature, in K, is that of the velocities of sound, the limit of
-    low temperature. What needs stable modes is None where imaginary ones were only reported. `members` counts the
-    ensemble behind the error bars, `displacement` is that of the force constants in Å (None without displacements).
+    per primitive cell of `natoms` atoms. The Debye temperature, in K, is that of the sound waves of the `elastic`
+    constants, the limit of low temperature; it is None where these are not known. What needs stable modes is None where
+    imaginary ones were only reported. `members` counts the ensemble behind the error bars, `displacement` is that of
+    the force constants in Å (None without displacements).
 
     Source: ours.
     """
@@ -43,7 +40,8 @@ class Harmonic:
     temperatures: Float[np.ndarray, " t"]
     members: int
     displacement: float | None
-    debye_temperature: float
+    debye_temperature: float | None = None
+    elastic: Elastic | None = None
     zero_point_energy: float | None = None
     free_energy: Float[np.ndarray, " t"] | None = None
     entropy: Float[np.ndarray, " t"] | None = None
@@ -59,6 +57,7 @@ def harmonic(
     mesh: float | tuple[int, int, int] = 60.0,
     on_imaginary: OnImaginary = "error",
     tolerance: float = 0.05,
+    elastic: Elastic | None = None,
 ) -> Harmonic:
     """Modes on a mesh and the thermal functions of the harmonic crystal; with error bars where there are members.
 
@@ -69,6 +68,8 @@ def harmonic(
         mesh: three numbers, or a length in Å, of a Γ-centred mesh.
         on_imaginary: "error", or "report": a warning, and no thermal functions.
         tolerance: frequencies in THz above minus this pass as noise; those below zero leave the sums, with a note.
+        elastic: elastic constants (GPa) for the Debye temperature; of phonons that `phonons` made they are computed
+            with its calculator: 24 strained unit cells and six displacements of each kind of atom.
 
     Returns:
         Frequencies in THz; free energy in kJ/mol, entropy and heat capacity in J/(K mol) per primitive cell.
@@ -88,8 +89,9 @@ def harmonic(
     notes = [f"Left out of the thermal sums as noise: {found}."] if stable and found.weight else []
     if stable:
         mean |= _thermal(grid.qpoints, grid.weights, mean["frequencies"], temperatures)
-        more, said = _error_bars(rows, grid, temperatures, tolerance)
-        std, notes = std | more, notes + said
+        more, reasons = _error_bars(rows, grid, temperatures, tolerance)
+        elastic, remarks = (elastic, elastic.notes) if elastic is not None else elastic_of(ph)
+        std, notes = std | more | _debye_std(elastic), [*notes, *reasons, *remarks]
     return Harmonic(
         natoms=len(ph.primitive),
         stability=found,
@@ -100,6 +102,8 @@ def harmonic(
         displacement=_displacement(ph),
         std=std,
         notes=tuple(notes),
+        elastic=elastic,
+        debye_temperature=elastic.debye_temperature if stable and elastic is not None else None,
         **mean,
     )
 
@@ -108,19 +112,12 @@ def _modes(ph: Phonopy, frequencies: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "frequencies": frequencies.copy(),
         "gamma": ph.run_qpoints([[0, 0, 0]]).frequencies[0].copy(),
-        "debye_temperature": debye_temperature(_velocities(ph), len(ph.primitive) / ph.primitive.volume),
     }
 
 
-def _velocities(ph: Phonopy) -> np.ndarray:
-    """Velocities of sound (directions, 3) in THz Å on a half sphere, equal weights."""
-    rings, steps = DIRECTIONS
-    height = (np.arange(rings) + 0.5) / rings
-    angle = 2 * np.pi * (np.arange(steps) + 0.5) / steps
-    ring = np.sqrt(1 - height**2)[:, None]
-    directions = [ring * np.cos(angle), ring * np.sin(angle), np.broadcast_to(height[:, None], DIRECTIONS)]
-    waves = VELOCITY_Q * np.stack(directions, axis=-1).reshape(-1, 3)
-    return np.sort(ph.run_qpoints(waves @ ph.primitive.cell.T).frequencies, axis=1)[:, :3] / VELOCITY_Q
+def _debye_std(elastic: Elastic | None) -> dict[str, np.ndarray]:
+    std = None if elastic is None else elastic.debye_temperature_std
+    return {} if std is None else {"debye_temperature": np.asarray(std)}
 
 
 def _displacement(ph: Phonopy) -> float | None:
