@@ -12,7 +12,8 @@ except ModuleNotFoundError as error:
 
 from ase_mlx.adapters.matminer.anomaly import AnomalyFeaturizer
 from ase_mlx.adapters.matminer.density import DensityFeaturizer
+from ase_mlx.adapters.matminer.elastic import ElasticFeaturizer
 from ase_mlx.adapters.matminer.model import ModelFeaturizer
 from ase_mlx.adapters.matminer.thermal import ThermalFeaturizer
 
-__all__ = ["AnomalyFeaturizer", "DensityFeaturizer", "ModelFeaturizer", "ThermalFeaturizer"]
+__all__ = ["AnomalyFeaturizer", "DensityFeaturizer", "ElasticFeaturizer", "ModelFeaturizer", "ThermalFeaturizer"]

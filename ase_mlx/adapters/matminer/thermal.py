@@ -55,7 +55,7 @@ class ThermalFeaturizer(OneProcess):
         C_V_300K: heat capacity at constant volume, J/(K mol).
         S_300K: vibrational entropy, J/(K mol).
         F_300K: vibrational free energy, zero-point energy included, kJ/mol.
-        theta_D: Debye temperature of the velocities of sound, K.
+        theta_D: Debye temperature of the sound waves of the elastic constants, K.
         alpha_300K: volumetric thermal expansion, 1/K.
         gamma_mean: thermodynamic Grüneisen parameter at the same temperature, dimensionless.
         min_frequency_THz: the lowest frequency of a mesh, negative where imaginary.
@@ -190,6 +190,8 @@ class ThermalFeaturizer(OneProcess):
                 stacklevel=2,
             )
         stable = modes.lowest >= -TOLERANCE
+        if stable and found.debye_temperature is None:
+            warnings.warn(f"{formula(atoms)}: {' '.join(found.notes)}", stacklevel=2)
         pairs = _thermal(found) if stable else [(math.nan, math.nan)] * 4
         if self.expansion:
             pairs += self._expansion(ph) if stable else [(math.nan, math.nan)] * 2
@@ -223,7 +225,8 @@ def _thermal(found: Harmonic) -> list[tuple[float, float]]:
     for name in ("heat_capacity", "entropy", "free_energy"):
         value, std = _pair(getattr(found, name)[0], found.std.get(name), 0)
         pairs.append((value * per_atom, std * per_atom))
-    return [*pairs, _pair(found.debye_temperature, found.std.get("debye_temperature"))]
+    debye = math.nan if found.debye_temperature is None else found.debye_temperature
+    return [*pairs, _pair(debye, found.std.get("debye_temperature"))]
 
 
 def _lowest(found: Harmonic) -> tuple[float, float]:
