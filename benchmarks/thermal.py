@@ -39,7 +39,7 @@ AT = int(np.argmin(abs(TEMPERATURES - 300)))
 MESH = (15, 15, 15)
 CRC = "CRC Handbook of Chemistry and Physics, 298 K (C_p)"
 KITTEL = "C. Kittel, Introduction to Solid State Physics, low-temperature heat capacity"
-QUANTITIES = {"C_V": "J/(K mol)", "S": "J/(K mol)", "θ_D": "K", "α_V": "1e-6/K"}
+QUANTITIES = {"C_V": "J/(K mol)", "S": "J/(K mol)", "α_V": "1e-6/K", "θ_D": "K"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class Crystal:
 
 CRYSTALS = (
     Crystal("Si", "sigesn", "si64ph", "si2_eos", 5.470, {
-        "C_V": (20.0, CRC), "S": (18.8, CRC), "θ_D": (645, KITTEL),
+        "C_p": (20.0, CRC), "S": (18.8, CRC), "θ_D": (645, KITTEL),
         "α_V": (7.85, "Y. Okada and Y. Tokumaru, J. Appl. Phys. 56, 314 (1984), 300 K")}),
     Crystal("Ge", "sigesn", "ge64ph", "ge2_eos", 5.744, {
-        "C_V": (23.3, CRC), "S": (31.1, CRC), "θ_D": (374, KITTEL),
+        "C_p": (23.3, CRC), "S": (31.1, CRC), "θ_D": (374, KITTEL),
         "α_V": (17.7, "R. R. Reeber and K. Wang, Mater. Chem. Phys. 46, 259 (1996), 300 K")}),
     Crystal("SiGe", "sigesn", "sige64ph", "sige2_eos", 5.594, {}),
     Crystal("Al", "al", "al32phk3", "al4_eos", 4.045, {
-        "C_V": (24.2, CRC), "S": (28.3, CRC), "θ_D": (428, KITTEL),
+        "C_p": (24.2, CRC), "S": (28.3, CRC), "θ_D": (428, KITTEL),
         "α_V": (69.3, "CRC Handbook of Chemistry and Physics, 25 °C")}),
 )  # fmt: skip
 DENSER = (replace(CRYSTALS[-1], name="Al, k", phonons="al32ph"),)
@@ -142,7 +142,6 @@ def quantities(phs: list[Phonopy], centre: int, frames: list[Atoms], energies: n
     return {
         "C_V": one.heat_capacity[AT] / one.natoms,
         "S": one.entropy[AT] / one.natoms,
-        "θ_D": float(one.debye_temperature),
         "α_V": expansion(phs, frames, energies) if len(phs) > 2 else np.nan,
     }
 
@@ -171,7 +170,7 @@ def compare(crystal: Crystal, model: str) -> list[dict]:
     each += list(np.array([p.members["energy"] for p in predicted]).T / sizes)
     rows = [quantities([phs[k] for phs in ours], centre, frames, each[k]) for k in range(len(ours[0]))]
     table = []
-    for name in QUANTITIES:
+    for name in rows[0]:
         std = float(np.std([row[name] for row in rows[1:]], ddof=1))
         known = crystal.experiment.get(name, (None, "no such ordered crystal" if not crystal.experiment else ""))
         table.append({

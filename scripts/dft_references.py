@@ -42,15 +42,22 @@ def entry_of(crystal: thermal.Crystal, known: dict) -> dict:
     modes = harmonic(ph, (), thermal.TEMPERATURES, thermal.MESH)
     n, at = modes.natoms, thermal.AT
     eos = f"Quantum ESPRESSO, PBE, {crystal.energies} of this project's data"
+    minimum, curvature = (
+        f"Quantum ESPRESSO, PBE, {what} of {crystal.energies} in this project's data"
+        for what in (
+            "minimum of the energies (not zero of the stress)",
+            "curvature of the energies (not of the stress)",
+        )
+    )
     cells = f"Quantum ESPRESSO, PBE, displaced cells of {len(ph.supercell)} atoms"
     here = f"{cells} at {a:.3f} Å (data/phonon_references.extxyz.xz)"
     expansion = thermal.expansion([pair[0] for pair in phs.values()], frames, energies)
     many = f"{cells} at {len(phs)} volumes and {crystal.energies}, quasi-harmonic"
     found = {
-        "lattice constant": ("Å", (cubic * curve.volume) ** (1 / 3), 4, eos),
-        "bulk modulus": ("GPa", curve.bulk_modulus * EV_PER_A3_IN_GPA, 3, eos),
+        "lattice constant": ("Å", (cubic * curve.volume) ** (1 / 3), 4, minimum),
+        "bulk modulus": ("GPa", curve.bulk_modulus * EV_PER_A3_IN_GPA, 3, curvature),
         "highest frequency": ("THz", modes.frequencies.max(), 4, here),
-        "heat capacity (300 K)": ("J/(K mol atom)", modes.heat_capacity[at] / n, 4, here),
+        "heat capacity C_V (300 K)": ("J/(K mol atom)", modes.heat_capacity[at] / n, 4, here),
         "entropy (300 K)": ("J/(K mol atom)", modes.entropy[at] / n, 4, here),
         "vibrational free energy (300 K)": ("kJ/(mol atom)", modes.free_energy[at] / n, 4, here),
         "zero-point energy": ("kJ/(mol atom)", modes.zero_point_energy / n, 4, here),
@@ -61,15 +68,21 @@ def entry_of(crystal: thermal.Crystal, known: dict) -> dict:
     for name, (unit, value, digits, source) in found.items():
         quantities[name] = quantities.get(name, {}) | {"unit": unit, "dft": float(f"{value:.{digits}g}")}
         quantities[name]["dft_source"] = source
-    experiments = {"heat capacity (300 K)": "C_V", "entropy (300 K)": "S", "volumetric expansion (300 K)": "α_V"}
-    for name, short in experiments.items():
-        if "experiment" not in quantities[name] and short in crystal.experiment:
+    experiments = {
+        "heat capacity C_p (300 K)": ("J/(K mol atom)", "C_p"),
+        "entropy (300 K)": ("J/(K mol atom)", "S"),
+        "volumetric expansion (300 K)": ("1e-6/K", "α_V"),
+        "Debye temperature (T → 0)": ("K", "θ_D"),
+    }
+    for name, (unit, short) in experiments.items():
+        if "experiment" not in quantities.get(name, {}) and short in crystal.experiment:
             value, source = crystal.experiment[short]
-            quantities[name] |= {"experiment": value, "experiment_source": source}
+            quantities[name] = quantities.get(name, {"unit": unit}) | {"experiment": value, "experiment_source": source}
     lines = {name: ph.run_qpoints([q]).frequencies[0].round(3).tolist() for name, q in POINTS.items()}
     return {
         "formula": FORMULAS.get(crystal.name, crystal.name),
         "spacegroup": SPACEGROUPS[crystal.name],
+        "primitive_atoms": n,
         "quantities": quantities,
         "equation_of_state": {
             "label": "DFT (PBE)",

@@ -38,7 +38,7 @@ def draw_conductivity(found, title: str, path: Path) -> None:
         ):
             x, kappa = accumulated(modes, temperature, by)
             ax.plot(scale * x, kappa, color=MODEL)
-            ax.set(xlabel=label, ylabel="κ (W/(m K))", title=f"accumulated by {by}, {temperature:g} K", ylim=(0, None))
+            ax.set(xlabel=label, ylabel="κ (W/(m K))", title=f"Accumulated by {by}, {temperature:g} K", ylim=(0, None))
             if by == "mean free path":
                 carried = scale * x[kappa > 1e-3 * kappa[-1]]
                 ax.set(xscale="log", xlim=(carried.min() / 1.5, carried.max() * 1.5))
@@ -60,7 +60,7 @@ def _temperatures(ax, found) -> None:
                 ax.fill_between(found.temperatures, np.maximum(low, 1e-3 * trace[:, k]), high, color=color, alpha=0.2)
     if split:
         ax.legend()
-    ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="lattice thermal conductivity")
+    ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="Lattice thermal conductivity")
     if len(found.temperatures) > 1:
         ax.set(xscale="log", yscale="log")
         ticks = [
@@ -83,4 +83,4 @@ def _linewidths(ax, modes, at: int) -> None:
         ax.scatter(f[part > 0], part[part > 0], color=DOUBT, label="four phonons", **style)
         ax.legend(markerscale=2)
     ax.set(xlabel="frequency (THz)", ylabel="half linewidth Γ (THz)", yscale="log")
-    ax.set(title=f"linewidths, {modes.temperatures[at]:g} K")
+    ax.set(title=f"Linewidths, {modes.temperatures[at]:g} K")

@@ -11,6 +11,9 @@ import numpy as np
 from ase_mlx.whole import whole_file
 
 MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
+MOST_BANDS = 60
+"""More of them are a block of colour: the density of states alone is drawn."""
+
 PARTS = ("#c2410c", "#0f7b4d", "#8e44ad", "#b8860b", "#2a9d8f", "#b03060")
 """Colours of the elements' shares of a density of states."""
 
@@ -41,6 +44,7 @@ STYLE = {
 
 FIGURES = (
     *("equation_of_state.png", "phonons.png", "thermal.png", "expansion.png", "dynamics.png", "density.png"),
+    "elastic.png",
     "summary.png",
 )
 """What `write_figures` may write."""
@@ -57,6 +61,7 @@ def write_figures(
     expansion=None,
     projected: dict | None = None,
     density=None,
+    elastic=None,
 ) -> list[str]:
     """Draw what a job produced, one PNG each and `summary.png` with all of it; return the file names.
 
@@ -71,6 +76,7 @@ def write_figures(
         expansion: a `QuasiHarmonic`, 1/K and J/(K mol), or None.
         projected: densities of states in 1/THz by element, on the grid of `spectrum`, or None.
         density: a `DensitySlice`, e/Å³ and Å, or None.
+        elastic: an `Elastic`, GPa, or None.
 
     Raises:
         OSError: a file cannot be written.
@@ -83,6 +89,10 @@ def write_figures(
         panels.append(
             ("equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference))
         )
+    if elastic is not None:
+        from ase_mlx.cli.elastic_figure import draw_elastic
+
+        panels.append(("elastic.png", (7.6, 4.2), lambda place: draw_elastic(place, elastic)))
     if spectrum is not None:
         panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, spectrum, reference, projected)))
     if harmonic is not None and harmonic.heat_capacity is not None:
@@ -90,6 +100,8 @@ def write_figures(
     if expansion is not None:
         panels.append(("expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)))
     if run is not None:
+        from ase_mlx.cli.dynamics_figure import draw_dynamics
+
         panels.append(("dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)))
     wide = [] if density is None else [("density.png", (11, 4.6), lambda place: draw_density(place, density))]
     for name, size, draw in panels + wide:
@@ -177,11 +189,17 @@ def draw_density(place, density) -> None:
 def draw_phonons(place, spectrum, reference: dict, projected: dict | None = None) -> None:
     """Bands in THz along the lattice's path, the density of states in states/(THz atom) beside them.
 
-    `projected` has its parts by element, for crystals of several.
+    `projected` has its parts by element, for crystals of several. More bands than the eye can follow are left out.
 
     Source: ours.
     """
     figure = place.get_gridspec().figure
+    if spectrum.bands.shape[1] > MOST_BANDS:
+        ax = figure.add_subplot(place)
+        _density_of_states(ax, spectrum, projected, upright=False)
+        ax.set(title=f"Phonons: density of states, {spectrum.natoms} atoms", xlabel="frequency (THz)")
+        ax.set(ylabel="states per atom (1/THz)", ylim=(0, None))
+        return
     grid = place.subgridspec(1, 2, width_ratios=[3.4, 1], wspace=0.04)
     ax = figure.add_subplot(grid[0])
     side = figure.add_subplot(grid[1], sharey=ax)
@@ -198,35 +216,46 @@ def draw_phonons(place, spectrum, reference: dict, projected: dict | None = None
         _diamonds(
             ax, *zip(*[(x, optical) for x, name in spectrum.ticks if name == "G"], strict=True), EXPERIMENT, "Raman"
         )
-    if dft or optical is not None:
-        ax.legend(loc="center", bbox_to_anchor=(0.78, 0.47), facecolor="white", frameon=True, edgecolor="none")
-    top = 1.06 * max(spectrum.bands.max(), optical or 0)
+    if dft or optical is not None:  # beside the title: inside, bands are everywhere
+        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.985), ncols=2, handletextpad=0.2, columnspacing=1.2)
+    top = 1.06 * max(spectrum.bands.max(), optical or 0, *(y for _, y in dft))
     low = min(0.0, 1.1 * spectrum.bands.min()) if spectrum.bands.min() < -0.05 else 0.0
     ax.set(ylim=(low, top), ylabel="frequency (THz)", title="Phonons")
     if low < 0:
         ax.axhspan(low, 0, color=DOUBT, alpha=0.1, lw=0)
         ax.text(0.01, 0.01, "imaginary", transform=ax.transAxes, color=DOUBT)
-    dos, error = spectrum.dos / spectrum.natoms, spectrum.std.get("dos")
-    side.plot(dos, spectrum.dos_frequencies, color=MODEL, lw=1.5)
+    _density_of_states(side, spectrum, projected, upright=True)
+    side.tick_params(labelleft=False)
+    side.set(xlabel="DOS per atom\n(1/THz)", xlim=(0, None))
+    side.xaxis.get_major_locator().set_params(nbins=3)
+
+
+def _density_of_states(ax, spectrum, projected: dict | None, upright: bool) -> None:
+    """The density of states per atom against frequency, along the vertical axis where bands stand beside it."""
+    frequencies, dos, error = spectrum.dos_frequencies, spectrum.dos / spectrum.natoms, spectrum.std.get("dos")
+    fill = ax.fill_betweenx if upright else ax.fill_between
+
+    def line(values, **style) -> None:
+        ax.plot(*((values, frequencies) if upright else (frequencies, values)), **style)
+
+    line(dos, color=MODEL, lw=1.5)
     if error is None:
-        side.fill_betweenx(spectrum.dos_frequencies, 0, dos, color=MODEL, alpha=0.15, lw=0)
+        fill(frequencies, 0, dos, color=MODEL, alpha=0.15, lw=0)
     else:
         error = error / spectrum.natoms
-        side.fill_betweenx(
-            spectrum.dos_frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0
-        )
+        fill(frequencies, np.maximum(dos - error, 0), dos + error, color=MODEL, alpha=0.3, lw=0)
     shares = list((projected or {}).items())
     for color, (symbol, part) in zip(PARTS, shares if len(shares) > 1 else [], strict=False):
-        side.plot(part / spectrum.natoms, spectrum.dos_frequencies, color=color, lw=1.2, label=symbol)
-    if side.get_legend_handles_labels()[1]:
-        side.legend(loc="center right", handlelength=1.0, borderaxespad=0.1)
-    side.tick_params(labelleft=False)
-    side.set(xlabel="DOS (1/THz)", xlim=(0, None))
-    side.xaxis.get_major_locator().set_params(nbins=3)
+        line(part / spectrum.natoms, color=color, lw=1.2, label=symbol)
+    if ax.get_legend_handles_labels()[1]:
+        side = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.985), "ncols": len(shares)} if upright else {}
+        ax.legend(handlelength=1.0, borderaxespad=0.1, columnspacing=0.8, **side)
 
 
 def draw_thermal(place, harmonic, reference: dict) -> None:
     """Heat capacity in J/(K mol) and free energy in kJ/mol, both per mole of atoms, against temperature in K.
+
+    No experiment stands here: what is measured is C_p.
 
     Source: ours.
     """
@@ -240,14 +269,15 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
         _line(ax, t, getattr(harmonic, name) / per, None if std is None else std / per, MODEL, "model")
     upper.axhline(24.943, color=GREY, lw=1, ls="--")
     upper.text(0.01 * t.max(), 25.3, r"$3R$ (Dulong–Petit)", va="bottom", color="#5a6068", fontsize=9.5)
-    known = reference.get("quantities", {}).get("heat capacity (300 K)", {}).get("experiment")
-    if known is not None:
-        _diamonds(upper, [300], [known], EXPERIMENT, r"experiment ($C_p$)")
+    known = reference.get("quantities", {})
+    for ax, key in ((upper, "heat capacity C_V (300 K)"), (lower, "vibrational free energy (300 K)")):
+        if known.get(key, {}).get("dft") is not None:
+            _diamonds(ax, [300], [known[key]["dft"]], DFT, "DFT (PBE)")
     upper.legend(loc="lower right")
     upper.tick_params(labelbottom=False)
-    upper.set(ylabel=r"$C_V$ (J K⁻¹ mol⁻¹)", ylim=(0, 29), title="Thermal functions, per mole of atoms")
+    upper.set(ylabel="$C_V$\n(J/(K mol atom))", ylim=(0, 29), title="Thermal functions")
     lower.axhline(0, color=GREY, lw=0.8)
-    lower.set(xlabel="temperature (K)", ylabel=r"$F_{vib}$ (kJ mol⁻¹)", xlim=(t.min(), t.max()))
+    lower.set(xlabel="temperature (K)", ylabel="$F_{vib}$\n(kJ/(mol atom))", xlim=(t.min(), t.max()))
     figure.align_ylabels([upper, lower])
 
 
@@ -276,46 +306,8 @@ def draw_expansion(place, curves, reference: dict) -> None:
             ax.legend(loc="lower right")
     lower.axhline(0, color=GREY, lw=0.8)
     upper.tick_params(labelbottom=False)
-    upper.set(ylabel="heat capacity\n(J K⁻¹ mol⁻¹)", ylim=(0, None), title="Quasi-harmonic, per mole of atoms")
+    upper.set(ylabel="heat capacity\n(J/(K mol atom))", ylim=(0, None), title="Thermal expansion, quasi-harmonic")
     lower.set(xlabel="temperature (K)", ylabel=r"$\alpha_V$ (10⁻⁶ K⁻¹)", xlim=(t.min(), t.max()))
-    figure.align_ylabels([upper, lower])
-
-
-def draw_dynamics(place, run) -> None:
-    """Temperature in K against time in ps; below it the force error bar in meV/Å, or the energy where there is none.
-
-    Source: ours.
-    """
-    figure = place.get_gridspec().figure
-    grid = place.subgridspec(2, 1, height_ratios=[1.25, 1], hspace=0.08)
-    upper = figure.add_subplot(grid[0])
-    lower = figure.add_subplot(grid[1], sharex=upper)
-    t, end = run.times / 1000, run.thermostat_end / 1000
-    upper.plot(t, run.temperatures, color=MODEL, lw=1.1)
-    upper.axhline(run.target, color=GREY, lw=1.2, ls="--")
-    upper.set(
-        ylabel="temperature (K)", ylim=(0, 1.25 * run.temperatures.max()), title=f"Dynamics of {run.natoms} atoms"
-    )
-    upper.tick_params(labelbottom=False)
-    for ax in (upper, lower):
-        ax.axvspan(end, t.max(), color=GREY, alpha=0.14, lw=0)
-    for x, words in ((end / 2, f"thermostat at {run.target:g} K"), ((end + t.max()) / 2, "energy\nconserved")):
-        upper.text(
-            x, 0.97, words, transform=upper.get_xaxis_transform(), ha="center", va="top", color="#5a6068", fontsize=9.5
-        )
-    lower.set(xlabel="time (ps)", xlim=(0, t.max()))
-    if run.sampled_forces_std is None:
-        energy = 1000 * (run.energies - run.energies[-1]) / run.natoms
-        lower.plot(t, energy, color=MODEL, lw=1.3)
-        lower.set_ylabel("total energy\n(meV/atom)")
-    else:
-        doubt = 1000 * run.sampled_forces_std
-        lower.plot(run.sampled_times / 1000, doubt, "o-", ms=3.5, color=DOUBT, lw=1.2)
-        lower.set(ylabel="force error bar\n(rms, meV/Å)", ylim=(0, 1.45 * doubt.max()))
-    if run.largest_distance is not None:
-        words = f"beyond the training data: {100 * run.outside:.2g} % of environments"
-        words += f" (score up to {run.largest_distance.value:.2f}, edge 1)"
-        lower.text(0.015, 0.94, words, transform=lower.transAxes, va="top", fontsize=9.5, color=DOUBT)
     figure.align_ylabels([upper, lower])
 
 

@@ -5,25 +5,20 @@ A stage that fails or does not apply is named with its reason, and the others go
 Source: ours.
 """
 
-import csv
-import json as json_format
-import traceback
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
-from time import perf_counter
 
-from ase_mlx.cli import exits
 from ase_mlx.cli.figures import FIGURES
+from ase_mlx.cli.outcome import (
+    Outcome,
+    add_elastic,
+    add_harmonic,
+    limits_of,
+    reference_of,
+    summary,
+    write_table,
+)
 from ase_mlx.cli.report import write_json
-from ase_mlx.whole import whole_file
-
-COLUMNS = (
-    "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
-)  # fmt: skip
 
 YAML = "phonopy_params.yaml"
 """phonopy's name for it; a plain phonopy.yaml would be overwritten by phonopy's own command."""
@@ -41,76 +36,15 @@ LENGTHS = (10.0, 15.0)
 MOST_ATOMS = 20
 """Crystals with more inequivalent atoms get no phonons here: over a hundred supercells are a job of their own."""
 
+MOST_DISPLACED = 64
+"""Crystals with more inequivalent atoms get no elastic constants: each is displaced six times."""
+
+ELEMENTS_ONLY = (
+    "its training held few elements (41 of 15,709 crystals, none of them a ground state), so that every element looks "
+    "strange to it"
+)
+
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
-
-
-@dataclass
-class Outcome:
-    """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
-
-    `extrapolation` counts the environments of all stages that are beyond the model's training data, once for all.
-
-    Source: ours.
-    """
-
-    name: str
-    model: str = ""
-    formula: str = ""
-    kind: str = ""
-    spacegroup: str | None = None
-    quantities: list[dict] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
-    extrapolation: object = None
-
-    def stage(self, name: str, work: Callable):
-        """Run one stage; its error becomes an entry of `failed`, its warnings become notes.
-
-        Source: ours.
-        """
-        from ase_mlx.models.extrapolation import once
-
-        start = perf_counter()
-        with warnings.catch_warnings(record=True) as caught, once(speak=False) as environments:
-            warnings.simplefilter("always")
-            try:
-                return work()
-            except Exception as error:
-                if exits.debug:
-                    traceback.print_exc()
-                self.failed[name] = exits.message(error)
-                return None
-            finally:
-                self.seconds[name] = round(perf_counter() - start, 2)
-                seen = (self.extrapolation, environments.seen)
-                self.extrapolation = seen[0] + seen[1] if all(seen) else seen[0] or seen[1]
-                said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
-                self.notes += [f"{name}: {text}" for text in sorted(said)]
-
-    def add(self, name: str, value, per: float = 1.0, unit: str | None = None) -> None:
-        """Append a `Value` of the adapters, divided by `per`, under a name and the unit that then holds.
-
-        Source: ours.
-        """
-        if value is None:
-            return
-        std = None if value.std is None else value.std / per
-        numbers = {"value": value.value / per, "std": std, "unit": unit or value.unit, "std_from": value.origin}
-        self.quantities.append({"quantity": name, **numbers})
-
-    def conclude(self, reference: dict) -> None:
-        """Put DFT and experiment, same units, beside numbers that have them; say extrapolation once for all stages.
-
-        Source: `weights/reference.json`, which names its own.
-        """
-        if self.extrapolation is not None and self.extrapolation.matters:
-            self.notes.insert(0, str(self.extrapolation))
-        for row in self.quantities:
-            known = reference.get("quantities", {}).get(row["quantity"], {})
-            row |= {column: known.get(column) for column in COLUMNS[5:]}
 
 
 def run_job(
@@ -153,7 +87,7 @@ def run_job(
     outcome = Outcome(name, model)
     tell = _teller(progress)
     relaxed = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation")))
-    frames, eos, run, waves, density = [], None, None, None, None
+    frames, eos, run, waves, density, constants = [], None, None, None, None, None
     if relaxed is not None:
         outcome.formula = atoms.get_chemical_formula(empirical=True)
         outcome.kind, outcome.spacegroup = relaxed.kind, relaxed.spacegroup
@@ -163,14 +97,15 @@ def run_job(
         outcome.add("energy", relaxed.energy, len(atoms), "eV/atom")
         frames = [_marked(relaxed.atoms, "relaxed")]
         eos = _equation_of_state(outcome, relaxed, calculator, tell)
+        constants = _elastic(outcome, relaxed, calculator)
         _anomaly(outcome, relaxed)
-        waves = _phonons(outcome, relaxed, calculator, temperature, folder)
+        waves = _phonons(outcome, relaxed, calculator, constants, temperature, folder)
         density = _density(outcome, relaxed.atoms, calculator)
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
     reference = {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup)
     outcome.conclude(reference)
-    _write(outcome, folder, frames, eos, run, waves, reference, density)
+    _write(outcome, folder, frames, eos, run, waves, reference, density, constants)
     return outcome
 
 
@@ -192,11 +127,38 @@ def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
     return eos
 
 
+def _elastic(outcome: Outcome, relaxed, calculator):
+    from ase_mlx.adapters.ase import elastic
+    from ase_mlx.adapters.ase.supercells import inequivalent_atoms
+
+    if relaxed.kind != "crystal":
+        outcome.skipped["elastic constants"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return None
+    if (count := inequivalent_atoms(relaxed.atoms)) > MOST_DISPLACED:
+        outcome.skipped["elastic constants"] = (
+            f"{count} inequivalent atoms are displaced six times each (limit here: {MOST_DISPLACED}); "
+            "call ase_mlx.adapters.ase.elastic"
+        )
+        return None
+    if relaxed.atoms.constraints:
+        outcome.skipped["elastic constants"] = "some of its atoms are held fixed"
+        return None
+    constants = outcome.stage("elastic constants", lambda: elastic(relaxed.atoms, calculator, relax=False))
+    if constants is not None:
+        add_elastic(outcome, constants)
+        outcome.notes += [f"elastic constants: {note}" for note in constants.notes]
+        outcome.notes += limits_of(outcome.model)
+    return constants
+
+
 def _anomaly(outcome: Outcome, relaxed) -> None:
     from ase_mlx.adapters.ase.anomaly import anomaly_of, unseen
 
     if relaxed.kind != "crystal":
         outcome.skipped["anomaly score"] = CRYSTAL_ONLY.format(relaxed.kind)
+        return
+    if len(set(relaxed.atoms.numbers)) == 1:
+        outcome.skipped["anomaly score"] = ELEMENTS_ONLY
         return
     if elements := unseen(relaxed.atoms):
         outcome.skipped["anomaly score"] = f"its model was trained on no crystals with {', '.join(elements)}"
@@ -209,7 +171,9 @@ def _anomaly(outcome: Outcome, relaxed) -> None:
             outcome.notes.append(f"anomaly score: an unusual structure, because of {', '.join(found.reasons)}")
 
 
-def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: Path):
+def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: float, folder: Path):
+    import warnings
+
     import numpy as np
 
     from ase_mlx.adapters.ase.supercells import inequivalent_atoms, supercell_matrix
@@ -245,43 +209,17 @@ def _phonons(outcome: Outcome, relaxed, calculator, temperature: float, folder: 
         save_phonons(ph, folder / YAML)
         outcome.files.append(YAML)
         ensemble = members(ph, calculator)
-        return harmonic(ph, ensemble, temperatures, on_imaginary="report"), spectrum(ph, ensemble)
+        waves = harmonic(ph, ensemble, temperatures, on_imaginary="report", elastic=constants)
+        return waves, spectrum(ph, ensemble)
 
     found = outcome.stage("phonons", work)
     if found is None:
         return None
     waves = found[0]
-    outcome.notes += [f"phonons: {note}" for note in waves.notes]
+    outcome.notes += [f"phonons: {note}" for note in waves.notes if constants is None or note not in constants.notes]
     outcome.stage("thermal functions", lambda: judge(waves.stability))
     add_harmonic(outcome, waves, temperature)
     return found
-
-
-def add_harmonic(outcome: Outcome, waves, temperature: float) -> None:
-    """Append a `Harmonic`'s numbers: frequencies in THz, thermal functions per mole of atoms at a temperature in K.
-
-    Source: ours.
-    """
-    import numpy as np
-
-    from ase_mlx.adapters.ase.job import Value
-
-    def pick(name: str, at, unit: str):
-        value, std = float(np.asarray(getattr(waves, name))[at]), waves.std.get(name)
-        return Value(value, None, unit) if std is None else Value(value, float(std[at]), unit, "members")
-
-    if len(waves.gamma) > 3:
-        outcome.add("highest frequency at Γ", pick("gamma", -1, "THz"))
-    top = np.unravel_index(np.argmax(waves.frequencies), waves.frequencies.shape)
-    outcome.add("highest frequency", pick("frequencies", top, "THz"))
-    if waves.heat_capacity is None:
-        return
-    at, here, n = int(np.argmin(np.abs(waves.temperatures - temperature))), f"({temperature:g} K)", waves.natoms
-    outcome.add(f"heat capacity {here}", pick("heat_capacity", at, "J/(K mol atom)"), n)
-    outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol atom)"), n)
-    outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/(mol atom)"), n)
-    outcome.add("zero-point energy", pick("zero_point_energy", (), "kJ/(mol atom)"), n)
-    outcome.add("Debye temperature (T → 0)", pick("debye_temperature", (), "K"))
 
 
 def _density(outcome: Outcome, atoms, calculator):
@@ -327,7 +265,7 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
     return run
 
 
-def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict, density) -> None:
+def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict, density, constants) -> None:
     from ase_mlx.cli.figures import write_figures
     from ase_mlx.data.io import write_frames
 
@@ -337,59 +275,14 @@ def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: d
     parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
     drawn = outcome.stage(
-        "figures", lambda: write_figures(folder, title, eos, run, *(waves or (None, None)), reference, density=density)
+        "figures",
+        lambda: write_figures(
+            folder, title, eos, run, *(waves or (None, None)), reference, density=density, elastic=constants
+        ),
     )
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(summary(outcome), folder / "results.json")
-
-
-def summary(outcome: Outcome) -> dict:
-    """One structure's result for JSON, with the versions that made it.
-
-    Source: ours.
-    """
-    return {
-        **vars(outcome),
-        "extrapolation": outcome.extrapolation and outcome.extrapolation.as_dict(),
-        "versions": {name: _version(name) for name in ("ase-mlx", "ase", "numpy", "phonopy", "torch")},
-    }
-
-
-def write_table(path: Path, rows: list[dict], first: tuple[str, ...] = ()) -> None:
-    """Write rows as CSV, an empty field where a number is unknown.
-
-    Raises:
-        OSError: the file cannot be written.
-
-    Source: ours.
-    """
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, [*first, *COLUMNS], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def reference_of(atoms, spacegroup: str | None) -> dict:
-    """Look up what DFT and experiment say of a crystal (each number with its unit), by formula and space group.
-
-    Source: `weights/reference.json`, which names its own.
-    """
-    if spacegroup is None:
-        return {}
-    text = files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8")
-    formula = atoms.get_chemical_formula(empirical=True)
-    for entry in json_format.loads(text)["crystals"]:
-        if entry["formula"] == formula and spacegroup.endswith(f"({entry['spacegroup']})"):
-            return entry
-    return {}
 
 
 def _marked(atoms, stage: str):

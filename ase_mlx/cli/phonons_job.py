@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase_mlx.cli.figures import FIGURES
-from ase_mlx.cli.job import YAML, Outcome, add_harmonic, reference_of, summary, write_table
+from ase_mlx.cli.job import YAML
+from ase_mlx.cli.outcome import Outcome, add_harmonic, limits_of, reference_of, summary, write_table
 from ase_mlx.cli.report import write_json
 from ase_mlx.whole import whole_file
 
@@ -83,6 +84,7 @@ def run_phonons(
     if found is not None:
         add_harmonic(outcome, found[0], wanted.temperature)
         outcome.notes += [_said(ph, found[0]), *found[0].notes]
+        outcome.notes += limits_of(model) if found[0].debye_temperature is not None else []
     if found is not None and wanted.qha:
         curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, work, wanted, tell))
     if curves is not None:
@@ -182,30 +184,30 @@ def _write_bands(path: Path, lines) -> None:
 
 
 def _write_curves(path: Path, waves, expansion) -> None:
-    """Functions of temperature with their std, per primitive cell; quasi-harmonic ones where they were computed."""
+    """Functions of temperature with their std, per mole of atoms as in the table."""
     import numpy as np
 
     columns = {"temperature_K": waves.temperatures}
 
-    def add(label: str, source, name: str) -> None:
+    def add(label: str, source, name: str, per: float = 1.0) -> None:
         values, std = getattr(source, name), source.std.get(name)
         for end, array in (("", values), ("_std", std)):
             full = np.full(len(waves.temperatures), np.nan)
             if array is not None:
                 where = np.searchsorted(waves.temperatures, source.temperatures)
-                full[where] = array
+                full[where] = array / per
             columns[label + end] = full
 
     if waves.heat_capacity is not None:
-        add("F_kJ/mol", waves, "free_energy")
-        add("S_J/(K mol)", waves, "entropy")
-        add("C_V_J/(K mol)", waves, "heat_capacity")
+        add("F_kJ/(mol atom)", waves, "free_energy", waves.natoms)
+        add("S_J/(K mol atom)", waves, "entropy", waves.natoms)
+        add("C_V_J/(K mol atom)", waves, "heat_capacity", waves.natoms)
     if expansion is not None:
-        add("V_A3", expansion, "volume")
+        add("V_A3/atom", expansion, "volume", expansion.natoms)
         add("alpha_V_1/K", expansion, "expansion")
         add("B_GPa", expansion, "bulk_modulus")
-        add("C_p_J/(K mol)", expansion, "heat_capacity_p")
-        add("G_kJ/mol", expansion, "gibbs_energy")
+        add("C_p_J/(K mol atom)", expansion, "heat_capacity_p", expansion.natoms)
+        add("G_kJ/(mol atom)", expansion, "gibbs_energy", expansion.natoms)
     _csv(path, list(columns), zip(*columns.values(), strict=True))
 
 

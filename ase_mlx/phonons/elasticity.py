@@ -151,6 +151,18 @@ def moduli(tensor: Tensor) -> Moduli:
     )
 
 
+def young_modulus(
+    tensor: Tensor, directions: Float[np.ndarray, "directions 3"]
+) -> Float[np.ndarray, "*members directions"]:
+    """Young's modulus of a single crystal pulled along each (dimensionless) direction, from a stiffness in GPa; in GPa.
+
+    Source: J. F. Nye, Physical Properties of Crystals (1985), chapter VIII.
+    """
+    unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    stress = np.stack([unit[:, i] * unit[:, j] for i, j in PAIRS], axis=-1)
+    return 1 / np.einsum("di,...ij,dj->...d", stress, np.linalg.inv(tensor), stress)
+
+
 def stiffness_eigenvalues(tensor: Tensor) -> Float[np.ndarray, "*members 6"]:
     """Stiffnesses in GPa of the six strains that cause no other stress, ascending; all positive in a stable crystal.
 

@@ -28,7 +28,7 @@ def silicon(tmp_path_factory):
 
 def test_table_files_and_figures(silicon):
     folder, done = silicon
-    for text in ("heat capacity (300 K)", "volumetric expansion (300 K)", "Debye temperature", "±", "16 members"):
+    for text in ("heat capacity C_V (300 K)", "volumetric expansion (300 K)", "Debye temperature", "±", "16 members"):
         assert text in done.stdout
     assert "displacements of 0.01 Å" in " ".join(done.stdout.split())
     written = {path.name for path in (folder / "out").iterdir()}

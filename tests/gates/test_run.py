@@ -178,8 +178,8 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
     rows = {row["quantity"]: row for row in result["quantities"]}
     assert rows["lattice constant"]["dft"] == 4.045
     assert "this project's data" in rows["lattice constant"]["dft_source"]
-    assert rows["heat capacity (300 K)"]["value"] == pytest.approx(23.27, abs=0.1)
-    for name in ("energy", "lattice constant", "bulk modulus", "highest frequency", "heat capacity (300 K)"):
+    assert rows["heat capacity C_V (300 K)"]["value"] == pytest.approx(23.27, abs=0.1)
+    for name in ("energy", "lattice constant", "bulk modulus", "highest frequency", "heat capacity C_V (300 K)"):
         assert rows[name]["std"] > 0
         assert rows[name]["std_from"] == "members"
     with (tmp_path / "results.csv").open() as stream:
@@ -255,7 +255,7 @@ def test_command_on_a_file_with_the_shipped_model(tmp_path):
     assert rows["lattice constant"]["value"] == pytest.approx(5.47, abs=0.03)
     assert rows["lattice constant"]["dft"] == 5.47
     assert all(row["std"] is None or row["std"] > 0 for row in rows.values())
-    assert rows["heat capacity (300 K)"]["value"] == pytest.approx(20.0, abs=0.5)
+    assert rows["heat capacity C_V (300 K)"]["value"] == pytest.approx(20.0, abs=0.5)
     assert rows["density amid the bond"]["value"] == pytest.approx(0.56, abs=0.02)
     assert {"summary.png", "density.png", "phonopy_params.yaml", "trajectory.extxyz"} <= set(result["files"])
     assert all((tmp_path / "out" / name).exists() for name in result["files"])

@@ -13,6 +13,7 @@ from ase_mlx.adapters.ase.job import property_or_none, spread
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.labels import keeping, reads_labels
 from ase_mlx.adapters.ase.supercells import kind, symmetry_of
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.phonons.elasticity import (
     Moduli,
@@ -108,6 +109,7 @@ class _Responses:
     forces: Float[np.ndarray, "rows structures atoms 3"]
 
 
+@once()
 def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 0.01) -> Elastic:
     """All 21 elastic constants of a crystal, ions relaxed, from centred differences of stress and forces.
 
@@ -148,6 +150,7 @@ def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 
         if kind(atoms) != "crystal":
             raise RuntimeError(f"Relaxed, the crystal of {start.symbols} fell apart into a {kind(atoms)}.")
     notes = _residual(atoms, calculator)
+    see(property_or_none(calculator, "distance", atoms))
     symmetry = _Symmetry.of(atoms, reads_labels(calculator))
     hessian = _hessian(atoms, calculator, displacement, symmetry)
     tensors, clamped, strain, change = _stiffness(atoms, calculator, hessian, symmetry)

@@ -1,0 +1,227 @@
+"""What became of a structure: its numbers beside their references, and the files that say them.
+
+Source: ours.
+"""
+
+import csv
+import json as json_format
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+
+from ase_mlx.cli import exits
+from ase_mlx.whole import whole_file
+
+COLUMNS = (
+    "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
+)  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
+
+    `extrapolation` counts the environments of all stages that are beyond the model's training data, once for all.
+
+    Source: ours.
+    """
+
+    name: str
+    model: str = ""
+    formula: str = ""
+    kind: str = ""
+    spacegroup: str | None = None
+    quantities: list[dict] = field(default_factory=list)
+    elastic: dict = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    extrapolation: object = None
+
+    def stage(self, name: str, work: Callable):
+        """Run one stage; its error becomes an entry of `failed`, its warnings become notes.
+
+        Source: ours.
+        """
+        from ase_mlx.models.extrapolation import once
+
+        start = perf_counter()
+        with warnings.catch_warnings(record=True) as caught, once(speak=False) as environments:
+            warnings.simplefilter("always")
+            try:
+                return work()
+            except Exception as error:
+                if exits.debug:
+                    traceback.print_exc()
+                self.failed[name] = exits.message(error)
+                return None
+            finally:
+                self.seconds[name] = round(perf_counter() - start, 2)
+                seen = (self.extrapolation, environments.seen)
+                self.extrapolation = seen[0] + seen[1] if all(seen) else seen[0] or seen[1]
+                said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
+                self.notes += [f"{name}: {text}" for text in sorted(said)]
+
+    def add(self, name: str, value, per: float = 1.0, unit: str | None = None) -> None:
+        """Append a `Value` of the adapters, divided by `per`, under a name and the unit that then holds.
+
+        What is not a finite number is unknown, and what is unknown is left out.
+
+        Source: ours.
+        """
+        if value is None or not isfinite(value.value):
+            return
+        std = None if value.std is None or not isfinite(value.std) else value.std / per
+        origin = None if std is None else value.origin
+        numbers = {"value": value.value / per, "std": std, "unit": unit or value.unit, "std_from": origin}
+        self.quantities.append({"quantity": name, **numbers})
+
+    def conclude(self, reference: dict) -> None:
+        """Put DFT and experiment, same units, beside numbers that have them; say extrapolation once for all stages.
+
+        Source: `weights/reference.json`, which names its own.
+        """
+        if self.extrapolation is not None and self.extrapolation.matters:
+            self.notes.insert(0, str(self.extrapolation))
+        for row in self.quantities:
+            known = reference.get("quantities", {}).get(row["quantity"], {})
+            row |= {column: known.get(column) for column in COLUMNS[5:]}
+
+
+def add_elastic(outcome: Outcome, constants) -> None:
+    """Append an `Elastic`'s numbers: distinct constants and moduli in GPa, Born's criterion; the tensor for JSON.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.ase.job import Value
+
+    def add(name: str, value, std, unit: str = "GPa") -> None:
+        std = None if std is None else float(std)
+        outcome.add(name, Value(float(value), std, unit, "members"))
+
+    for name, (value, std) in constants.constants().items():
+        add(f"elastic constant {name}", value, std)
+    std = constants.eigenvalues_std
+    add("least stiffness (Born: above 0)", constants.eigenvalues[0], None if std is None else std[0])
+    rows = {
+        "bulk modulus (Hill)": ("bulk", "GPa"),
+        "shear modulus (Hill)": ("shear", "GPa"),
+        "Young's modulus (Hill)": ("young", "GPa"),
+        "Poisson's ratio (Hill)": ("poisson", "1"),
+        "universal anisotropy": ("anisotropy", "1"),
+    }
+    for name, (field_name, unit) in rows.items() if constants.moduli is not None else ():
+        std = None if constants.moduli_std is None else getattr(constants.moduli_std, field_name)
+        add(name, getattr(constants.moduli, field_name), std, unit)
+    outcome.elastic = {
+        "order": "xx yy zz yz xz xy",
+        "tensor_GPa": constants.tensor.tolist(),
+        "tensor_std_GPa": None if constants.std is None else constants.std.tolist(),
+        "clamped_ions_GPa": constants.clamped.tolist(),
+        "strain": constants.strain,
+        "stable": constants.stable,
+    }
+
+
+def add_harmonic(outcome: Outcome, waves, temperature: float) -> None:
+    """Append a `Harmonic`'s numbers: frequencies in THz, thermal functions per mole of atoms at a temperature in K.
+
+    Source: ours.
+    """
+    import numpy as np
+
+    from ase_mlx.adapters.ase.job import Value
+
+    def pick(name: str, at, unit: str):
+        if getattr(waves, name) is None:
+            return None
+        value, std = float(np.asarray(getattr(waves, name))[at]), waves.std.get(name)
+        return Value(value, None, unit) if std is None else Value(value, float(std[at]), unit, "members")
+
+    if len(waves.gamma) > 3:
+        outcome.add("highest frequency at Γ", pick("gamma", -1, "THz"))
+    top = np.unravel_index(np.argmax(waves.frequencies), waves.frequencies.shape)
+    outcome.add("highest frequency", pick("frequencies", top, "THz"))
+    if waves.heat_capacity is None:
+        return
+    at, here, n = int(np.argmin(np.abs(waves.temperatures - temperature))), f"({temperature:g} K)", waves.natoms
+    outcome.add(f"heat capacity C_V {here}", pick("heat_capacity", at, "J/(K mol atom)"), n)
+    outcome.add(f"entropy {here}", pick("entropy", at, "J/(K mol atom)"), n)
+    outcome.add(f"vibrational free energy {here}", pick("free_energy", at, "kJ/(mol atom)"), n)
+    outcome.add("zero-point energy", pick("zero_point_energy", (), "kJ/(mol atom)"), n)
+    outcome.add("Debye temperature (T → 0)", pick("debye_temperature", (), "K"))
+
+
+def limits_of(model: str) -> list[str]:
+    """What is known to be wrong with the elastic constants (GPa) of a shipped model.
+
+    Source: `weights/reference.json`.
+    """
+    text = _reference()["limits"].get(model)
+    return [] if text is None else [text]
+
+
+def summary(outcome: Outcome) -> dict:
+    """One structure's result for JSON, with the versions that made it.
+
+    Source: ours.
+    """
+    return {
+        **vars(outcome),
+        "extrapolation": outcome.extrapolation and outcome.extrapolation.as_dict(),
+        "versions": {name: _version(name) for name in ("ase-mlx", "ase", "numpy", "phonopy", "torch")},
+    }
+
+
+def write_table(path: Path, rows: list[dict], first: tuple[str, ...] = ()) -> None:
+    """Write rows as CSV, an empty field where a number is unknown.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, [*first, *COLUMNS], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def reference_of(atoms, spacegroup: str | None) -> dict:
+    """Look up what DFT and experiment say of a crystal (each number with its unit).
+
+    Formula, space group and the number of atoms in the primitive cell tell the structure: the same formula and group
+    with more atoms are another crystal.
+
+    Source: `weights/reference.json`, which names its own.
+    """
+    from ase_mlx.adapters.ase.supercells import symmetry_of
+
+    dataset = None if spacegroup is None else symmetry_of(atoms, 1e-2)
+    if dataset is None:
+        return {}
+    formula, primitive = atoms.get_chemical_formula(empirical=True), len(set(dataset.mapping_to_primitive))
+    for entry in _reference()["crystals"]:
+        same = entry["formula"] == formula and entry["primitive_atoms"] == primitive
+        if same and spacegroup.endswith(f"({entry['spacegroup']})"):
+            return entry
+    return {}
+
+
+def _reference() -> dict:
+    return json_format.loads(files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8"))
