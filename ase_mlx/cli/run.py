@@ -213,6 +213,8 @@ def _print(outcomes: list, out: Path) -> None:
                 known = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("dft", "experiment"))
                 table.add_row(row["quantity"], with_error_bar(row["value"], row["std"]), row["unit"], *known)
             console.print(table)
+            for source, names in _sources(outcome.quantities).items():
+                console.print(f"  DFT of {', '.join(names)}: {source}", markup=False, highlight=False)
         for stage, reason in outcome.skipped.items():
             console.print(f"  {stage} skipped: {reason}", markup=False, highlight=False)
         for note in outcome.notes:
@@ -221,15 +223,25 @@ def _print(outcomes: list, out: Path) -> None:
     console.print(f"Written to {out} in {seconds:.0f} s", markup=False, highlight=False)
 
 
+def _sources(rows: list[dict]) -> dict[str, list[str]]:
+    """Which numbers each source gives as DFT's."""
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        if row["dft"] is not None:
+            sources.setdefault(row["dft_source"], []).append(row["quantity"])
+    return sources
+
+
 def with_error_bar(value: float, std: float | None) -> str:
-    """Write a number and its std, same unit, to two digits of the std; to five digits of its own without one.
+    """Write a number and its std, same unit, to two digits of the std; to three digits of its own without one.
 
     Source: ours.
     """
     from math import floor, isfinite, log10
 
     if std is None or not isfinite(std) or std <= 0:
-        return f"{value:.5g}"
+        text = f"{value:.3g}"
+        return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e6 else text
     digits = 1 - floor(log10(std))
     if abs(digits) > 8:
         return f"{value:.5g} ± {std:.1e}"
