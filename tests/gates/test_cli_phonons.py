@@ -36,8 +36,16 @@ def test_table_files_and_figures(silicon):
     assert {"phonons.png", "thermal.png", "expansion.png", "summary.png"} <= written
     rows = list(csv.DictReader((folder / "out" / "thermal.csv").read_text().splitlines()))
     at = next(row for row in rows if float(row["temperature_K"]) == 300)
-    assert float(at["C_V_J/(K mol)"]) == pytest.approx(40.1, abs=0.3)
-    assert float(at["C_V_J/(K mol)_std"]) > 0
+    assert float(at["C_V_J/(K mol atom)"]) == pytest.approx(20.05, abs=0.15)
+    assert float(at["C_V_J/(K mol atom)_std"]) > 0
+    assert not any("mol)" in name or name.startswith("V_A3_") for name in at)  # every header names its mole
+    table = {row["quantity"]: row for row in csv.DictReader((folder / "out" / "results.csv").read_text().splitlines())}
+    for name, column in (("entropy", "S"), ("heat capacity C_V", "C_V"), ("heat capacity C_p", "C_p")):
+        both = float(table[f"{name} (300 K)"]["value"]), float(at[f"{column}_J/(K mol atom)"])
+        assert both[0] == pytest.approx(both[1], rel=1e-6)
+    assert table["heat capacity C_V (300 K)"]["experiment"] == ""
+    assert float(table["heat capacity C_p (300 K)"]["experiment"]) == 20.05
+    assert float(table["Debye temperature (T → 0)"]["value"]) == pytest.approx(632, abs=3)
     assert 0 < float(at["alpha_V_1/K"]) < 2e-5
     assert json.loads((folder / "out" / "results.json").read_text())["model"] == "sigesn"
 

@@ -16,7 +16,8 @@ from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from ase_mlx.adapters.matminer import ThermalFeaturizer
+from ase_mlx.adapters.ase import elastic
+from ase_mlx.adapters.matminer import ElasticFeaturizer, ThermalFeaturizer
 from ase_mlx.adapters.phonopy import harmonic, members, phonons, quasi_harmonic
 
 CELLS = (2, 2, 2)
@@ -76,6 +77,9 @@ def test_values_and_error_bars_are_the_gates_own_per_atom_and_a_second_run_compu
         assert row[f"{label}_std"] == pytest.approx(found.std[name][0] / 4)
     assert row["theta_D"] == pytest.approx(found.debye_temperature)
     assert row["theta_D_std"] == pytest.approx(float(found.std["debye_temperature"]))
+    sound = elastic(alloy(), calculator)
+    assert row["theta_D"] == pytest.approx(sound.debye_temperature, rel=1e-3)
+    assert row["theta_D_std"] == pytest.approx(sound.debye_temperature_std, rel=1e-3)
     assert row["min_frequency_THz"] == pytest.approx(found.stability.lowest)
     spread = np.std(np.sqrt(calculator.strengths), ddof=1)  # every frequency of a member is √λ times the mean's
     assert row["min_frequency_THz_std"] == pytest.approx(spread * found.stability.lowest, rel=1e-4)
@@ -239,3 +243,40 @@ def test_citations_are_phonopys_and_this_packages(request):
     assert all(ours[key] in featurizer.citations()[-1] for key in ("title", "version"))
     assert featurizer.implementors() == [author["name"] for author in ours["authors"]]
     assert len(ThermalFeaturizer(EMT(), expansion=False).citations()) == 2
+
+
+def test_elastic_columns_do_not_depend_on_how_the_crystal_lies():
+    calculator = EnsembleEMT((0.95, 1.0, 1.05))
+    featurizer = ElasticFeaturizer(calculator)
+    labels = featurizer.feature_labels()
+    assert labels[:4] == ["C_11", "C_11_std", "C_12", "C_12_std"]
+    assert len(labels) == 2 * (21 + 9 + 2) + 1
+    cubic = crystal("Cu", [(0, 0, 0)], spacegroup=225, cellpar=[3.6] * 3 + [90] * 3)
+    known = elastic(cubic, calculator)
+    rows = [
+        dict(zip(labels, featurizer.featurize(one), strict=True)) for one in (cubic, copper())
+    ]  # conventional, and primitive in pymatgen's axes
+    for row in rows:
+        assert row["C_11"] == pytest.approx(known.tensor[0, 0], rel=2e-3)
+        assert row["C_44"] == pytest.approx(known.tensor[3, 3], rel=2e-3)
+        assert row["C_44_std"] == pytest.approx(0.05 * known.tensor[3, 3], rel=5e-3)
+        assert row["C_15"] == pytest.approx(0, abs=0.05)
+        assert row["K_VRH"] == pytest.approx(known.moduli.bulk, rel=1e-3)
+        assert row["theta_D"] == pytest.approx(known.debye_temperature, rel=1e-3)
+        assert row["min_stiffness"] == pytest.approx(known.tensor[0, 0] - known.tensor[0, 1], rel=5e-3)
+        assert row["stable"] is True
+
+
+def test_elastic_rows_fail_alone_and_unstable_crystals_have_no_moduli():
+    featurizer = ElasticFeaturizer(EMT())
+    with pytest.warns(UserWarning, match="Cu: Elastically unstable"):
+        row = dict(zip(featurizer.feature_labels(), featurizer.featurize(bulk("Cu", "bcc", a=2.9)), strict=True))
+    assert row["stable"] is False
+    assert row["min_stiffness"] < 0
+    assert math.isnan(row["K_VRH"])
+    assert math.isnan(row["C_11_std"])
+    rows = featurizer.featurize_many([slab(), copper()], ignore_errors=True, pbar=False)
+    assert math.isnan(rows[0][0])
+    assert rows[1][-1] is True
+    with pytest.raises(ValueError, match="Al: Elastic constants need a crystal"):
+        featurizer.featurize(slab())

@@ -10,14 +10,17 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read
+from ase.spacegroup import crystal
 from ensemble_emt import EnsembleEMT
 from typer.testing import CliRunner
 
 from ase_mlx.adapters.ase.dynamics import dynamics
-from ase_mlx.adapters.ase.job import equation_of_state, relax
+from ase_mlx.adapters.ase.job import Value, equation_of_state, relax, spacegroup_of
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
 from ase_mlx.cli import app
 from ase_mlx.cli.job import Outcome, run_job
+from ase_mlx.cli.outcome import reference_of, summary, write_table
+from ase_mlx.cli.report import write_json
 from ase_mlx.cli.run import finish, write_joint
 from ase_mlx.models.extrapolation import ExtrapolationWarning
 
@@ -123,6 +126,20 @@ class _TitaniumAsCopper(EMT):
         self.atoms = atoms.copy()
 
 
+def test_energies_off_the_curve_are_said():
+    class Kinked(EMT):
+        """Another structure's energy above a volume, as where a relaxation jumps."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            if atoms.get_volume() > 12:
+                self.results["energy"] = self.results["free_energy"] = self.results["energy"] - 0.01
+
+    atoms = relax(bulk("Cu"), EMT(), fmax=1e-5).atoms
+    assert not equation_of_state(atoms, EMT()).notes
+    assert "no smooth curve: they lie up to" in equation_of_state(atoms, Kinked()).notes[-1]
+
+
 def test_equation_of_state_members_have_known_error_bars():
     strengths, scales = np.array([0.9, 1.0, 1.2]), np.array([0.998, 1.0, 1.003])
     calculator = EnsembleEMT(strengths, scales)
@@ -173,12 +190,24 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
         bulk("Al", cubic=True), calculator, tmp_path, "aluminium", steps=60, progress=lambda *args: told.append(args)
     )
     assert not outcome.failed
+    assert "few elements" in outcome.skipped.pop("anomaly score")
     assert not outcome.skipped
     result = json.loads((tmp_path / "results.json").read_text())
     rows = {row["quantity"]: row for row in result["quantities"]}
     assert rows["lattice constant"]["dft"] == 4.045
     assert "this project's data" in rows["lattice constant"]["dft_source"]
     assert rows["heat capacity C_V (300 K)"]["value"] == pytest.approx(23.27, abs=0.1)
+    assert rows["heat capacity C_V (300 K)"]["experiment"] is None  # what is measured is C_p
+    assert rows["entropy (300 K)"]["unit"] == "J/(K mol atom)"
+    known = elastic(relax(bulk("Al", cubic=True), EMT(), fmax=1e-3).atoms, calculator, relax=False)
+    assert rows["elastic constant C11"]["value"] == pytest.approx(known.tensor[0, 0], rel=1e-6)
+    assert rows["elastic constant C11"]["experiment"] == 114.3
+    assert rows["elastic constant C11"]["dft"] is None
+    assert rows["Debye temperature (T → 0)"]["value"] == pytest.approx(known.debye_temperature, rel=1e-6)
+    np.testing.assert_allclose(result["elastic"]["tensor_GPa"], known.tensor)
+    bulk_modulus = rows["bulk modulus"]["value"]
+    assert rows["bulk modulus (Hill)"]["value"] == pytest.approx(bulk_modulus, rel=0.02)
+    assert "energies (not of the stress)" in rows["bulk modulus"]["dft_source"]
     for name in ("energy", "lattice constant", "bulk modulus", "highest frequency", "heat capacity C_V (300 K)"):
         assert rows[name]["std"] > 0
         assert rows[name]["std_from"] == "members"
@@ -186,7 +215,7 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
         table = list(csv.DictReader(stream))
     assert [row["quantity"] for row in table] == list(rows)
     assert float(table[1]["value"]) == rows["lattice constant"]["value"]
-    for name in ("equation_of_state", "phonons", "thermal", "dynamics", "summary"):
+    for name in ("equation_of_state", "elastic", "phonons", "thermal", "dynamics", "summary"):
         assert min(png_shape(tmp_path / f"{name}.png")) > 400
     frames = read(tmp_path / "trajectory.extxyz", ":")
     assert frames[0].info["stage"] == "relaxed"
@@ -198,7 +227,9 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
 def test_a_slab_says_what_it_leaves_out(tmp_path):
     outcome = run_job(fcc111("Al", (2, 2, 3), vacuum=8), EMT(), tmp_path, "slab", steps=60)
     assert not outcome.failed
-    assert set(outcome.skipped) == {"cell relaxation", "equation of state", "anomaly score", "phonons"}
+    assert set(outcome.skipped) == {
+        *("cell relaxation", "equation of state", "elastic constants", "anomaly score", "phonons")
+    }
     assert "this is a slab" in outcome.skipped["phonons"]
     assert (tmp_path / "dynamics.png").exists()
     assert not (tmp_path / "summary.png").exists()
@@ -239,6 +270,30 @@ def test_one_bad_structure_never_loses_the_others(tmp_path, capsys):
         assert {row["structure"] for row in csv.DictReader(stream)} == {"good"}
     assert len(json.loads((tmp_path / "results.json").read_text())) == 3
     assert json.loads((tmp_path / "bad" / "results.json").read_text())["failed"]
+
+
+def test_what_is_unknown_is_absent_and_json_is_written_all_the_same(tmp_path):
+    outcome = Outcome("odd")
+    outcome.add("value", Value(np.nan, 0.1, "K", "members"))
+    outcome.add("limit", Value(np.inf, None, "K"))
+    outcome.add("bar", Value(300.0, np.nan, "K", "members"))
+    outcome.conclude({})
+    assert [(row["quantity"], row["std"], row["std_from"]) for row in outcome.quantities] == [("bar", None, None)]
+    write_json(summary(outcome), tmp_path / "results.json")
+    write_table(tmp_path / "results.csv", outcome.quantities)
+    assert "nan" not in (tmp_path / "results.csv").read_text().lower()
+    assert json.loads((tmp_path / "results.json").read_text())["quantities"][0]["std"] is None
+
+
+def test_references_are_those_of_the_same_structure():
+    assert reference_of(bulk("Si"), "Fd-3m (227)")["quantities"]["lattice constant"]["dft"] == 5.47
+    assert reference_of(bulk("Si", cubic=True) * (2, 1, 1), "Fd-3m (227)")
+    pyrochlore = crystal("Si", [(0.125, 0.125, 0.125)], spacegroup=227, setting=1, cellpar=[6.2] * 3 + [90] * 3)
+    assert spacegroup_of(pyrochlore) == "Fd-3m (227)"
+    assert len(pyrochlore) == 16
+    assert reference_of(pyrochlore, "Fd-3m (227)") == {}
+    assert reference_of(bulk("GeSi", "zincblende", a=5.6), "F-43m (216)")["formula"] == "GeSi"
+    assert reference_of(bulk("Al", "bcc", a=3.2), "Im-3m (229)") == {}
 
 
 def run_command(*arguments):

@@ -13,6 +13,7 @@ from ase_mlx.phonons.elasticity import (
     stiffness_eigenvalues,
     strain_matrix,
     symmetrised,
+    young_modulus,
 )
 from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
 
@@ -53,6 +54,14 @@ def test_bounds_of_a_cubic_crystal_have_closed_forms():
     assert found.bulk_reuss == pytest.approx((c11 + 2 * c12) / 3)
     assert found.shear_voigt == pytest.approx((c11 - c12 + 3 * c44) / 5)
     assert found.shear_reuss == pytest.approx(5 * (c11 - c12) * c44 / (4 * c44 + 3 * (c11 - c12)))
+
+
+def test_young_modulus_along_the_axes_of_a_cubic_crystal():
+    c11, c12, c44 = 165.7, 63.9, 79.6
+    found = young_modulus(cubic(c11, c12, c44), np.array([[1.0, 0, 0], [0, 0, -1], [1, 1, 1]]))
+    along = (c11 - c12) * (c11 + 2 * c12) / (c11 + c12)
+    diagonal = 3 * c44 * (c11 + 2 * c12) / (c11 + 2 * c12 + c44)
+    np.testing.assert_allclose(found, [along, along, diagonal], rtol=1e-12)  # 130 and 188 GPa
 
 
 def test_strains_of_a_cubic_crystal_without_other_stress():
