@@ -14,6 +14,7 @@ from ase.spacegroup import crystal
 from ensemble_emt import EnsembleEMT
 from typer.testing import CliRunner
 
+from ase_mlx.adapters.ase import elastic
 from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.job import Value, equation_of_state, relax, spacegroup_of
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
