@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE, logarithmic
 from ase_mlx.phonons.accumulation import accumulated
 from ase_mlx.whole import whole_file
 
@@ -42,6 +42,7 @@ def draw_conductivity(found, title: str, path: Path) -> None:
             if by == "mean free path":
                 carried = scale * x[kappa > 1e-3 * kappa[-1]]
                 ax.set(xscale="log", xlim=(carried.min() / 1.5, carried.max() * 1.5))
+                logarithmic(ax.xaxis)
         _linewidths(axes[1, 1], modes, at)
         figure.suptitle(title, fontweight="bold")
         with whole_file(path) as part:
@@ -68,10 +69,7 @@ def _temperatures(ax, found) -> None:
         ]
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
-        low, high = np.log10(trace.min()), np.log10(trace.max())
-        steps = [m * 10.0**e for e in range(int(low) - 2, int(high) + 2) for m in (1, 2, 5)]
-        steps = [s for s in steps if low - 0.1 <= np.log10(s) <= high + 0.1]
-        ax.set_yticks(steps, [f"{s:g}" for s in steps])
+        logarithmic(ax.yaxis)
 
 
 def _linewidths(ax, modes, at: int) -> None:
@@ -83,4 +81,5 @@ def _linewidths(ax, modes, at: int) -> None:
         ax.scatter(f[part > 0], part[part > 0], color=DOUBT, label="four phonons", **style)
         ax.legend(markerscale=2)
     ax.set(xlabel="frequency (THz)", ylabel="half linewidth Γ (THz)", yscale="log")
+    logarithmic(ax.yaxis)
     ax.set(title=f"Linewidths, {modes.temperatures[at]:g} K")

@@ -69,7 +69,7 @@ def write_results(found, name: str, folder: Path) -> dict:
             f"fourth order: rank {made.tensor.rank}, {made.ratios[0]:.2g} times smaller than the tensor, held-out "
             f"forces off by {100 * made.held_out:.0f} %."
         )
-    draw_conductivity(found, f"{name}: {found.phono3py.primitive.formula}, {mesh}", folder / "conductivity.png")
+    draw_conductivity(found, f"{name}: {found.phono3py.primitive.reduced_formula}, {mesh}", folder / "conductivity.png")
     return {"mesh": mesh, "rows": rows, "certificate": certificate, "notes": notes, "files": files}
 
 

@@ -337,6 +337,20 @@ def _line(ax, x, y, std, color: str, label: str | None, width: float = 1.8) -> N
             ax.fill_between(x, y - factor * std, y + factor * std, color=color, alpha=alpha, lw=0, zorder=2)
 
 
+def logarithmic(axis) -> None:
+    """Label a logarithmic axis (any unit) with plain numbers: 1, 2, 5 in each decade, or whole decades of many.
+
+    Source: ours.
+    """
+    low, high = np.log10(axis.get_view_interval())
+    steps = (1, 2, 5) if high - low < 2 else (1, 3) if high - low < 3 else (1,)
+    ticks = [m * 10.0**e for e in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in steps]
+    ticks = [tick for tick in ticks if low - 1e-9 <= np.log10(tick) <= high + 1e-9]
+    skip = 1 + len(ticks) // 8
+    axis.set_ticks(ticks[::skip], labels=[f"{tick:g}" for tick in ticks[::skip]])
+    axis.set_ticks([], minor=True)
+
+
 def _ticks(ax, ticks) -> None:
     places: dict[float, list[str]] = {}
     for x, label in ticks:

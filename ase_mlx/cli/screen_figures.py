@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE, logarithmic
 from ase_mlx.learn.anomaly.screen_job import Job
 from ase_mlx.learn.cards import read_card
 from ase_mlx.whole import whole_file
@@ -64,36 +64,43 @@ def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
         x[quiet], y[quiet], s=7, color=GREY, alpha=0.35, linewidths=0, label=f"{(~flagged[order]).sum()} others"
     )
     axes.scatter(x[loud], y[loud], s=12, color=DOUBT, alpha=0.8, linewidths=0, label=f"{flagged[order].sum()} flagged")
-    if len(order) > 1 and (y[order] > 0).any():
+    spread = y[order][y[order] > 0]
+    if len(spread) > 1 and spread.max() > 30 * spread.min():
         axes.set_yscale("log")
-        axes.set_ylim(bottom=max(np.quantile(y[order][y[order] > 0], 0.001) / 2, 1e-6))
-    _label(axes, names, x, np.maximum(y, 1e-6), order, loud)
+        axes.set_ylim(bottom=max(np.quantile(spread, 0.001) / 2, 1e-6))
+        logarithmic(axes.yaxis)
+    else:
+        axes.set_ylim(0, 1.15 * y[order].max() if len(spread) else 1)
+    axes.margins(x=0.12)
     axes.set_xlabel(SCORE[job.wanted.mode])
     axes.set_ylabel("spread of the members' scores")
     axes.set_title(f"{job.table.path.name}: {job.wanted.mode}")
-    axes.legend(loc="best")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, handletextpad=0.2, columnspacing=1.0)
+    _label(axes, names, x, np.maximum(y, 1e-6), order)
 
 
-def _label(axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, order: np.ndarray, loud: np.ndarray) -> None:
-    """Name up to eight of the most anomalous, where there is room beside the point."""
+def _label(axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> None:
+    """Name up to eight of the most anomalous, beside the point where it hides no other name."""
     from matplotlib.patheffects import withStroke
 
     axes.figure.draw_without_rendering()  # so that places are final
-    points = lambda k: axes.transData.transform(np.column_stack([x[k], y[k]])) * 72 / axes.figure.dpi  # noqa: E731
-    taken = list(points(loud))
-    told = 0
-    for k, place in zip(order[:40], points(order[:40]), strict=True):
-        right = x[k] > np.mean(axes.get_xlim())
-        side = -1 if right else 1
-        box = [place + (side * step, 6) for step in range(7, 5 * len(str(names[k])) + 7, 5)]
-        if told == 8 or any(np.abs(p[0] - b[0]) < 4 and np.abs(p[1] - b[1]) < 6 for p in taken for b in box):
-            continue
-        told += 1
-        taken += box
-        axes.annotate(
-            str(names[k]), (x[k], y[k]), (5 * side, 3), textcoords="offset points", fontsize=8,
-            ha="right" if right else "left", path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
+    renderer, inside = axes.figure.canvas.get_renderer(), axes.get_window_extent()
+    taken = []
+    for k in order[:40]:
+        if len(taken) == 8:
+            break
+        for right, up in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            text = axes.annotate(
+                str(names[k]), (x[k], y[k]), (5 * right, 4 * up), textcoords="offset points", fontsize=8,
+                ha="left" if right > 0 else "right", va="bottom" if up > 0 else "top",
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )  # fmt: skip
+            box = text.get_window_extent(renderer)
+            corners = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
+            if corners and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _contributions(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, top: np.ndarray) -> None:
