@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from ase.spacegroup import crystal
 from ensemble_emt import EnsembleEMT
 
-from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase import Calculator, elastic
 from ase_mlx.adapters.ase.job import relax
 from ase_mlx.adapters.phonopy import (
     ImaginaryModesError,
@@ -32,7 +32,7 @@ from ase_mlx.adapters.phonopy import (
     stability,
     thermal_displacements,
 )
-from ase_mlx.adapters.phonopy.cells import to_phonopy
+from ase_mlx.adapters.phonopy.cells import to_ase, to_phonopy
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "data"
@@ -180,6 +180,17 @@ def test_debye_temperatures(copper):
     classical = 12 / 5 * np.pi**4 * 8.314462 * (15.0 / result.debye_temperature) ** 3
     assert result.heat_capacity[0] == pytest.approx(classical, rel=0.08)
     assert 0.7 < spectrum(copper).debye_temperature / result.debye_temperature < 1.3
+    assert result.debye_temperature == result.elastic.debye_temperature
+
+
+def test_a_file_of_force_constants_has_no_debye_temperature_unless_elastic_constants_are_brought(copper, tmp_path):
+    back = load_phonons(save_phonons(copper, tmp_path / "phonopy_params.yaml"))
+    alone = harmonic(back, temperatures=np.array([300.0]))
+    assert alone.debye_temperature is None
+    assert "needs elastic constants" in alone.notes[-1]
+    constants = elastic(to_ase(copper.unitcell), EMT(), relax=False)
+    beside = harmonic(back, temperatures=np.array([300.0]), elastic=constants)
+    assert beside.debye_temperature == constants.debye_temperature
 
 
 def test_saved_phonons_come_back_and_phonopys_own_command_reads_them(copper, tmp_path):

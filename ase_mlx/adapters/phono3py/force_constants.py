@@ -136,8 +136,8 @@ def load_third_order(path: str | Path, symmetrize: bool = False) -> Phono3py:
     permutation, rule = broken_symmetry(ph.fc3)
     if max(permutation, rule) > BROKEN:
         warnings.warn(
-            f"The third-order force constants of {path.name} break permutation symmetry by {100 * permutation:.2g} % "
-            f"and the acoustic sum rule by {100 * rule:.2g} % of their size; symmetrize=True projects them.",
+            f"The third-order force constants of {path.name} break permutation symmetry by {100 * permutation:.3g} % "
+            f"and the acoustic sum rule by {100 * rule:.3g} % of their size; symmetrize=True projects them.",
             stacklevel=2,
         )
     return ph

@@ -55,7 +55,8 @@ class Stability:
     def __str__(self) -> str:
         """Say it in one line."""
         q = ", ".join(f"{x:.3g}" for x in self.qpoint)
-        return f"lowest {self.lowest:.3f} THz at q = ({q}), {100 * self.weight:.2g} % of the modes below zero"
+        share = f"{100 * self.weight:.2g}" if self.weight < 0.995 else "100"
+        return f"lowest {self.lowest:.3f} THz at q = ({q}), {share} % of the modes below zero"
 
 
 def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stability:
