@@ -120,7 +120,7 @@ class _Recipe:
         group = space_group_serves(atoms, self.calculator)
         ph = FastPhonopy(unitcell, shape, primitive_matrix=primitive, symprec=self.symprec, is_symmetry=group)
         keep_labels(ph, atoms)
-        ph.crystal, ph.calculator = atoms.copy(), self.calculator
+        ph.ase_calculator = self.calculator
         if self.born is not None:
             given = isinstance(self.born, dict)
             ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))

@@ -9,6 +9,7 @@ Source: ours.
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.elastic_constants import Elastic, elastic
+from ase_mlx.adapters.phonopy.labelled import unitcell_of
 
 WITHOUT = "No Debye temperature: "
 
@@ -21,13 +22,13 @@ def elastic_of(ph: Phonopy) -> tuple[Elastic | None, tuple[str, ...]]:
 
     Source: ours.
     """
-    crystal, calculator = getattr(ph, "crystal", None), getattr(ph, "calculator", None)
+    calculator = getattr(ph, "ase_calculator", None)
     if calculator is None:
         return None, (
             f"{WITHOUT}it needs elastic constants, and only force constants are known here, whose slope at Γ is that "
             "of an interpolation. Give `harmonic` the result of `elastic(atoms, calculator)`.",
         )
-    atoms = crystal.copy()
+    atoms = unitcell_of(ph)
     atoms.set_constraint()  # force constants move all atoms, too
     try:
         found = elastic(atoms, calculator, relax=False)

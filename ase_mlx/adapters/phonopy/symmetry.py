@@ -4,7 +4,6 @@ Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 3.
 """
 
 import numpy as np
-from ase import Atoms
 from jaxtyping import Float, Int
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
@@ -68,17 +67,14 @@ def _exchanged(primitive: Primitive) -> tuple[Int[np.ndarray, "p s"], Int[np.nda
 class FastPhonopy(Phonopy):
     """phonopy's own object, made faster: its supercell's symmetry costs a point group and its translations, not both.
 
-    A supercell of 432 tin atoms has 20,736 operations; phonopy matches all positions for each. It also remembers the
-    crystal (Å) and the calculator that its force constants are of, for what these alone do not give.
-
     A supercell of 432 tin atoms has 20,736 operations; phonopy matches all positions for each. Atoms such as Cu1 and
-    Cu2, whose labels differ, are different ones. Nothing else differs.
+    Cu2, whose labels differ, are different ones. It remembers the
+    calculator that its force constants are of, for what these alone do not give. Nothing else differs.
 
     Source: ours.
     """
 
-    crystal: Atoms | None = None
-    calculator: object = None
+    ase_calculator: object = None
 
     def __init__(self, unitcell: PhonopyAtoms, *args, **kwargs):
         """Take what phonopy takes."""
