@@ -5,7 +5,7 @@ Source: ours.
 
 import numpy as np
 
-from ase_mlx.cli.figures import GREY, MODEL
+from ase_mlx.cli.figures import MODEL
 from ase_mlx.phonons.elasticity import young_modulus
 
 PLANES = (("xy", (0, 1)), ("yz", (1, 2)), ("zx", (2, 0)))
@@ -27,10 +27,9 @@ def draw_elastic(place, elastic) -> None:
 
 def _matrix(ax, elastic) -> None:
     top = np.abs(elastic.tensor).max()
-    ax.imshow(elastic.tensor, cmap="RdBu_r", vmin=-1.6 * top, vmax=1.6 * top, aspect="auto")
+    ax.imshow(elastic.tensor, cmap="RdBu", vmin=-1.6 * top, vmax=1.6 * top, aspect="auto")
     for (row, column), value in np.ndenumerate(elastic.tensor):
         if abs(value) < 1e-4 * top:
-            ax.text(column, row, "·", ha="center", va="center", color=GREY)
             continue
         std = None if elastic.std is None else elastic.std[row, column]
         text = f"{value:.3g}" if std is None else f"{value:.1f}\n± {std:.1f}"
@@ -65,6 +64,10 @@ def _directions(ax, elastic) -> None:
     ax.set_ylim(bottom=0)
     ax.set_xticks(np.arange(0, 2 * np.pi, np.pi / 4), ["", "45°", "", "135°", "", "225°", "", "315°"])
     ax.yaxis.get_major_locator().base.set_params(nbins=4)
-    ax.tick_params(labelsize=8.5)
-    ax.set_title("Young's modulus (GPa)", pad=14)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.22, -0.16), title="plane", handlelength=1.2, fontsize=9)
+    ax.set_rlabel_position(90)
+    ax.tick_params(labelsize=8.5, pad=1)
+    ax.set_title("Young's modulus (GPa)", loc="center", pad=12)
+    ax.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=len(drawn), title="planes, 0° along the first axis", title_fontsize=9.5,
+        handlelength=1.2, columnspacing=1.0,
+    )  # fmt: skip
