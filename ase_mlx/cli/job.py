@@ -36,7 +36,7 @@ LENGTHS = (10.0, 15.0)
 MOST_ATOMS = 20
 """Crystals with more inequivalent atoms get no phonons here: over a hundred supercells are a job of their own."""
 
-MOST_DISPLACED = 64
+MOST_DISPLACED = 32
 """Crystals with more inequivalent atoms get no elastic constants: each is displaced six times."""
 
 ELEMENTS_ONLY = (
