@@ -67,7 +67,5 @@ def _directions(ax, elastic) -> None:
     ax.set_rlabel_position(90)
     ax.tick_params(labelsize=8.5, pad=1)
     ax.set_title("Young's modulus (GPa)", loc="center", pad=12)
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=len(drawn), title="planes, 0° along the first axis", title_fontsize=9.5,
-        handlelength=1.2, columnspacing=1.0,
-    )  # fmt: skip
+    style = {"ncols": len(drawn), "handlelength": 1.2, "columnspacing": 1.0, "title_fontsize": 9.5}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), title="planes, 0° along the first axis", **style)

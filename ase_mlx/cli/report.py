@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ def write_json(result: Any, path: Path | None) -> bool:
     """
     if path is None:
         return False
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    text = json.dumps(_known(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         return True
@@ -126,9 +127,18 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def _plain(value: Any) -> Any:
+def _known(value: Any) -> Any:
+    """Make plain numbers, text, lists and mappings of a result; what is no finite number is unknown: null."""
     if hasattr(value, "tolist"):
-        return value.tolist()
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _known(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(part) for part in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if value is None or isinstance(value, str | int):
+        return value
     raise TypeError(f"got a {type(value).__name__} in a JSON result; expected numbers, text, lists or mappings of them")

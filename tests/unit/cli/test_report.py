@@ -14,7 +14,14 @@ def test_json_is_written_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-@pytest.mark.parametrize("bad", [float("nan"), object()])
+def test_what_is_unknown_is_null(tmp_path):
+    unknown = {"bar": float("nan"), "limit": np.array([1.0, np.inf]), "inside": [{"std": np.float64("nan")}], "n": True}
+    write_json(unknown, tmp_path / "result.json")
+    text = (tmp_path / "result.json").read_text("utf-8")
+    assert json.loads(text) == {"bar": None, "limit": [1.0, None], "inside": [{"std": None}], "n": True}
+
+
+@pytest.mark.parametrize("bad", [object(), {1, 2}])
 def test_bad_json_leaves_the_old_file(tmp_path, bad):
     path = tmp_path / "result.json"
     write_json({"old": 1}, path)
