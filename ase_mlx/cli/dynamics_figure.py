@@ -12,7 +12,7 @@ def draw_dynamics(place, run) -> None:
     Source: ours.
     """
     figure = place.get_gridspec().figure
-    grid = place.subgridspec(2, 1, height_ratios=[1.25, 1], hspace=0.08)
+    grid = place.subgridspec(2, 1, height_ratios=[1.1, 1], hspace=0.08)
     upper = figure.add_subplot(grid[0])
     lower = figure.add_subplot(grid[1], sharex=upper)
     t, end = run.times / 1000, run.thermostat_end / 1000
@@ -37,7 +37,7 @@ def draw_dynamics(place, run) -> None:
     else:
         doubt = 1000 * run.sampled_forces_std
         lower.plot(run.sampled_times / 1000, doubt, "o-", ms=3.5, color=DOUBT, lw=1.2)
-        lower.set(ylabel="force error bar\n(rms, meV/Å)", ylim=(0, 1.75 * doubt.max()))
+        lower.set(ylabel="force bar\n(rms, meV/Å)", ylim=(0, 1.75 * doubt.max()))
     if run.largest_distance is not None:
         words = f"beyond the training data: {percent(run.outside)} of environments\n"
         words += f"(distance up to {run.largest_distance.value:.2f}, edge 1)"

@@ -115,14 +115,17 @@ def write_figures(
 
 
 def _summary(path: Path, title: str, panels: list, wide: list) -> None:
-    """Draw panels in two columns, the first over both where their number is odd, and below them the wide ones."""
+    """Draw panels in two columns, bands (or else the first) over both where the number is odd; below them wide ones."""
+    names = [name for name, _, _ in panels]
     odd = len(panels) % 2
+    across = names.index("phonons.png") if odd and "phonons.png" in names[::2] else 0 if odd else len(panels)
     rows = (len(panels) + odd) // 2 + len(wide)
     with _figure(path, (13, 0.5 + 4.6 * rows)) as figure:
         figure.suptitle(title, x=0.012, ha="left", fontsize=15, fontweight="bold")
         grid = figure.add_gridspec(rows, 2)
         for number, (_, _, draw) in enumerate(panels):
-            draw(grid[0, :] if odd and number == 0 else grid[divmod(number + odd, 2)])
+            row, column = divmod(number + (number > across), 2)
+            draw(grid[row, :] if number == across else grid[row, column])
         for number, (_, _, draw) in enumerate(wide):
             draw(grid[rows - len(wide) + number, :])
 
@@ -260,7 +263,7 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
     Source: ours.
     """
     figure = place.get_gridspec().figure
-    grid = place.subgridspec(2, 1, height_ratios=[1.25, 1], hspace=0.08)
+    grid = place.subgridspec(2, 1, height_ratios=[1.1, 1], hspace=0.08)
     upper = figure.add_subplot(grid[0])
     lower = figure.add_subplot(grid[1], sharex=upper)
     per, t = harmonic.natoms, harmonic.temperatures
@@ -275,9 +278,9 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
             _diamonds(ax, [300], [known[key]["dft"]], DFT, "DFT (PBE)")
     upper.legend(loc="lower right")
     upper.tick_params(labelbottom=False)
-    upper.set(ylabel="$C_V$\n(J/(K mol atom))", ylim=(0, 29), title="Thermal functions")
+    upper.set(ylabel="$C_V$\n(J/(K mol))", ylim=(0, 29), title="Thermal functions, per mole of atoms")
     lower.axhline(0, color=GREY, lw=0.8)
-    lower.set(xlabel="temperature (K)", ylabel="$F_{vib}$\n(kJ/(mol atom))", xlim=(t.min(), t.max()))
+    lower.set(xlabel="temperature (K)", ylabel="$F_{vib}$\n(kJ/mol)", xlim=(t.min(), t.max()))
     figure.align_ylabels([upper, lower])
 
 
@@ -306,7 +309,7 @@ def draw_expansion(place, curves, reference: dict) -> None:
             ax.legend(loc="lower right")
     lower.axhline(0, color=GREY, lw=0.8)
     upper.tick_params(labelbottom=False)
-    upper.set(ylabel="heat capacity\n(J/(K mol atom))", ylim=(0, None), title="Thermal expansion, quasi-harmonic")
+    upper.set(ylabel="heat capacity\n(J/(K mol))", ylim=(0, None), title="Quasi-harmonic, per mole of atoms")
     lower.set(xlabel="temperature (K)", ylabel=r"$\alpha_V$ (10⁻⁶ K⁻¹)", xlim=(t.min(), t.max()))
     figure.align_ylabels([upper, lower])
 
