@@ -83,26 +83,20 @@ def write_figures(
 
     Source: ours.
     """
+    from ase_mlx.cli.dynamics_figure import draw_dynamics
+    from ase_mlx.cli.elastic_figure import draw_elastic
+
     reference = reference or {}
-    panels = []
-    if eos is not None:
-        panels.append(
-            ("equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference))
-        )
-    if elastic is not None:
-        from ase_mlx.cli.elastic_figure import draw_elastic
-
-        panels.append(("elastic.png", (7.6, 4.2), lambda place: draw_elastic(place, elastic)))
-    if spectrum is not None:
-        panels.append(("phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, spectrum, reference, projected)))
-    if harmonic is not None and harmonic.heat_capacity is not None:
-        panels.append(("thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, harmonic, reference)))
-    if expansion is not None:
-        panels.append(("expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)))
-    if run is not None:
-        from ase_mlx.cli.dynamics_figure import draw_dynamics
-
-        panels.append(("dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)))
+    thermal = None if harmonic is None or harmonic.heat_capacity is None else harmonic
+    every = (
+        (eos, "equation_of_state.png", (5.6, 4.0), lambda place: draw_equation_of_state(place, eos, reference)),
+        (elastic, "elastic.png", (7.6, 4.2), lambda place: draw_elastic(place, elastic)),
+        (spectrum, "phonons.png", (7.2, 4.4), lambda place: draw_phonons(place, spectrum, reference, projected)),
+        (thermal, "thermal.png", (5.8, 5.2), lambda place: draw_thermal(place, thermal, reference)),
+        (expansion, "expansion.png", (5.8, 5.2), lambda place: draw_expansion(place, expansion, reference)),
+        (run, "dynamics.png", (6.4, 4.8), lambda place: draw_dynamics(place, run)),
+    )
+    panels = [panel for shown, *panel in every if shown is not None]
     wide = [] if density is None else [("density.png", (11, 4.6), lambda place: draw_density(place, density))]
     for name, size, draw in panels + wide:
         with _figure(folder / name, size) as figure:

@@ -103,8 +103,7 @@ def run_job(
         density = _density(outcome, relaxed.atoms, calculator)
         run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
-    reference = {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup)
-    outcome.conclude(reference)
+    outcome.conclude(reference := {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup))
     _write(outcome, folder, frames, eos, run, waves, reference, density, constants)
     return outcome
 
