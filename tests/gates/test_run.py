@@ -206,8 +206,8 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
     assert rows["elastic constant C11"]["dft"] is None
     assert rows["Debye temperature (T → 0)"]["value"] == pytest.approx(known.debye_temperature, rel=1e-6)
     np.testing.assert_allclose(result["elastic"]["tensor_GPa"], known.tensor)
-    bulk_modulus = rows["bulk modulus"]["value"]
-    assert rows["bulk modulus (Hill)"]["value"] == pytest.approx(bulk_modulus, rel=0.02)
+    bulk_modulus = rows["bulk modulus"]["value"]  # of a curve over 18 % of volume, not of the minimum alone
+    assert rows["bulk modulus (Hill)"]["value"] == pytest.approx(bulk_modulus, rel=0.05)
     assert "energies (not of the stress)" in rows["bulk modulus"]["dft_source"]
     for name in ("energy", "lattice constant", "bulk modulus", "highest frequency", "heat capacity C_V (300 K)"):
         assert rows[name]["std"] > 0
