@@ -265,7 +265,7 @@ class _Reader:
     def _class(self, cls: type) -> bytes:
         inside: list[bytes] = []
         for each in cls.__mro__:
-            inside += [f"{each.__module__}.{each.__qualname__}".encode(), self.source(each.__module__)]
+            inside += [f"{each.__module__}.{each.__qualname__}".encode(), self.source(str(each.__module__))]
             own = not _of_a_library(each.__module__)
             for name, item in sorted(vars(each).items()):
                 if name == "_abc_impl" or name.startswith("__") and not callable(item):
@@ -275,7 +275,7 @@ class _Reader:
         return _hash("class", *inside)
 
     def _function(self, function: types.FunctionType) -> bytes:
-        inside = [f"{function.__module__}.{function.__qualname__}".encode(), self.source(function.__module__)]
+        inside = [f"{function.__module__}.{function.__qualname__}".encode(), self.source(str(function.__module__))]
         inside += [_code(function.__code__), self.of(function.__defaults__), self.of(function.__kwdefaults__)]
         for cell in function.__closure__ or ():
             try:

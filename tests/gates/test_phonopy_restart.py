@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ import pytest
 import slow_emt
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from phonopy import Phonopy
+from tiny import tiny_potential
 
-from ase_mlx.adapters.phonopy import ForcesError, phonons
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.phonopy import ForcesError, conductivity, phonons
+from ase_mlx.adapters.phonopy.cells import to_phonopy
+from ase_mlx.adapters.phonopy.forces import ResidualWarning, displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
 
 
@@ -102,3 +108,31 @@ def test_the_work_of_another_calculator_is_refused(tmp_path):
     Store(tmp_path, EMT())
     with pytest.raises(ValueError, match="another calculator .class.* differ"):
         Store(tmp_path, slow_emt.SlowEMT())
+
+
+def test_forces_of_our_models_are_the_same_bits_whatever_was_there_before(tmp_path):
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.03, seed=1)
+    calculator = Calculator(tiny_potential(l_max=2, cutoff=5.0), dtype="float64")
+    ph = Phonopy(to_phonopy(atoms), np.eye(3, dtype=int))
+    ph.generate_displacements(distance=0.01)
+    store = Store(tmp_path, calculator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResidualWarning)
+        whole = displacement_forces(ph, calculator, store=store)
+        for path in sorted(tmp_path.glob("forces-*.npz"))[::6]:
+            path.unlink()  # alone in a batch it has other last digits
+            np.testing.assert_array_equal(displacement_forces(ph, calculator, store=store), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*supercell:UserWarning")
+def test_the_error_bar_of_a_resumed_conductivity_is_that_of_a_whole_one(tmp_path):
+    calculator = Calculator("sigesn", dtype="float64")
+    work = {"supercell": (2, 2, 2), "mesh": (5, 5, 5), "rank": None, "temperatures": (300.0,), "folder": tmp_path}
+    whole = conductivity(bulk("Si"), calculator, **work)
+    for path in sorted(tmp_path.glob("forces*.npz"))[::3]:
+        path.unlink()
+    resumed = conductivity(bulk("Si"), Calculator("sigesn", dtype="float64"), **work)
+    np.testing.assert_array_equal(resumed.kappa, whole.kappa)
+    np.testing.assert_array_equal(resumed.kappa_std, whole.kappa_std)

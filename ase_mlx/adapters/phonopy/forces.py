@@ -158,17 +158,25 @@ def _held_by_symmetry(ph) -> bool:
 
 
 def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield number and forces of each missing cell; our models take several at a time."""
+    """Yield number and forces of each missing cell; our models take several at a time.
+
+    Who shares a batch does not depend on what is missing: forces differ in the last digit from batch to batch, and what
+    follows from them may differ by more.
+    """
     size = max(1, ATOMS_PER_BATCH // len(cells[0])) if isinstance(calculator, Calculator) else 1
-    for start in range(0, len(missing), size):
-        batch = missing[start : start + size]
+    lacking = set(missing)
+    for start in range(0, len(cells), size):
+        batch = range(start, min(start + size, len(cells)))
+        if lacking.isdisjoint(batch):
+            continue
         what = f"displaced supercell {max(batch) + 1} of {len(cells)}"
         try:
             values = _batch([cells[k] for k in batch], calculator, name)
         except Exception as error:
             raise ForcesError(_message(what, store, f"{type(error).__name__}: {error}")) from error
         for k, forces in zip(batch, values, strict=True):
-            yield k, _checked(forces, cells[k], f"displaced supercell {k + 1} of {len(cells)}", store)
+            if k in lacking:
+                yield k, _checked(forces, cells[k], f"displaced supercell {k + 1} of {len(cells)}", store)
 
 
 def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
