@@ -6,7 +6,9 @@ rms error of `RMS`, take a twelfth of the bytes of the grid in float32.
 Source: ours.
 """
 
+import io
 import lzma
+import math
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
+from ase_mlx.quantities import SYMBOLS
+from ase_mlx.reading import reason
 from ase_mlx.whole import whole_file
 
 RMS = 1e-5
@@ -24,6 +28,10 @@ RMS = 1e-5
 
 NEGLIGIBLE = 1e-9
 """e/Å³; waves below this lie beyond the cutoff of the calculation."""
+
+
+ALWAYS, POINTS_A_BYTE = 2**24, 200
+"""Points of a grid that any file may ask memory for, and how many more a byte of its own: eight is common."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +84,28 @@ def pack(density: Float[np.ndarray, "n1 n2 n3"], cell: Float[np.ndarray, "3 3"],
 def unpack(packed: dict[str, Any], cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "n1 n2 n3"]:
     """Restore the density (e/Å³) that `pack` was given; cell in Å.
 
+    Raises:
+        ValueError: numbers that `pack` does not make.
+
     Source: ours.
     """
     shape = tuple(int(n) for n in packed["shape"])
-    order = _order(_squares(shape, cell), float(packed["cutoff"]))
-    planes = np.frombuffer(lzma.decompress(packed["packed"].tobytes()), dtype=np.uint8)
+    points = math.prod(shape)
+    if len(shape) != 3 or min(shape) < 1 or points > max(ALWAYS, POINTS_A_BYTE * packed["packed"].nbytes):
+        raise ValueError(f"got a grid of {shape} points for {packed['packed'].nbytes} bytes of waves")
+    step, cutoff, mean = (float(packed[name]) for name in ("step", "cutoff", "mean"))
+    if not (np.isfinite([step, cutoff, mean]).all() and step > 0 and cutoff >= 0):
+        raise ValueError(f"got step {step}, cutoff {cutoff}, mean {mean}, expected finite numbers")
+    order = _order(_squares(shape, cell), cutoff)
+    size = 8 * len(order)
+    content = lzma.LZMADecompressor().decompress(packed["packed"].tobytes(), max_length=size + 1)
+    if len(content) != size:
+        raise ValueError(f"got {len(content)} bytes of waves, expected {size}")
+    planes = np.frombuffer(content, dtype=np.uint8)
     flat = np.ascontiguousarray(planes.reshape(4, -1).T).view("<i4").reshape(-1, 2)
     waves = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), dtype=np.complex128)
-    waves.reshape(-1)[order] = (flat[:, 0] + 1j * flat[:, 1]) * float(packed["step"])
-    waves[0, 0, 0] = float(packed["mean"])  # the electrons are not rounded
+    waves.reshape(-1)[order] = (flat[:, 0] + 1j * flat[:, 1]) * step
+    waves[0, 0, 0] = mean  # the electrons are not rounded
     return np.fft.irfftn(waves, s=shape, axes=(0, 1, 2), norm="forward")
 
 
@@ -131,18 +152,56 @@ def read_densities(path: str | Path) -> Iterator[DensityFrame]:
     if not path.is_file():
         raise FileNotFoundError(f"got {str(path)!r}, expected a file of densities; check the path")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            names = dict.fromkeys(key.rsplit("/", 1)[0] for key in archive.files)
-            for name in names:
-                keys = [key for key in archive.files if key.rsplit("/", 1)[0] == name]
-                arrays = {key.rsplit("/", 1)[1]: archive[key] for key in keys}
-                atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
-                info = {k[5:]: v.item() for k, v in arrays.items() if k.startswith("info ")}
-                yield DensityFrame(name, atoms, unpack(arrays, arrays["cell"]), info)
-    except (zipfile.BadZipFile, KeyError, lzma.LZMAError, EOFError) as error:
+        with zipfile.ZipFile(path) as archive:
+            members: dict[str, dict[str, zipfile.ZipInfo]] = {}
+            for member in archive.infolist():
+                name, _, key = member.filename.removesuffix(".npy").rpartition("/")
+                members.setdefault(name, {})[key] = member
+            for name, entries in members.items():
+                yield _frame(name, {key: _array(archive, entry, path) for key, entry in entries.items()})
+    except Exception as error:  # zipfile, numpy and lzma have a dozen kinds
+        text = str(error) if str(error).startswith("got ") else reason(error)
         raise ValueError(
-            f"got {str(path)!r}, which is no whole file of densities ({error}); copy or build it again"
+            f"got {str(path)!r}, which is no whole file of densities ({text}); copy or build it again"
         ) from error
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    """One array, whose size is looked at before memory is asked for."""
+    if entry.file_size > max(ALWAYS, POINTS_A_BYTE * path.stat().st_size):
+        raise ValueError(f"got {entry.file_size} bytes of {entry.filename!r} in a file of {path.stat().st_size}")
+    content = io.BytesIO(archive.read(entry))
+    version = np.lib.format.read_magic(content)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise ValueError(f"got {entry.filename!r} of version {version} of numpy's format, expected 1 or 2")
+    shape, _, dtype = header(content)
+    rest = len(content.getbuffer()) - content.tell()
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != rest or min(shape, default=1) < 0:
+        raise ValueError(f"got {entry.filename!r}, {rest} bytes for {shape} values of {dtype}, expected as many as fit")
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)
+
+
+def _frame(name: str, arrays: dict[str, np.ndarray]) -> DensityFrame:
+    missing = sorted({"numbers", "positions", "cell", "pbc", "shape", "step", "cutoff", "mean", "packed"} - set(arrays))
+    if missing:
+        raise ValueError(f"got {name!r} without {', '.join(missing)}")
+    numbers, positions, cell = (arrays[key] for key in ("numbers", "positions", "cell"))
+    n, kinds = len(numbers), {"numbers": "iu", "positions": "f", "cell": "f", "pbc": "b", "shape": "iu", "packed": "iu"}
+    shapes = {"numbers": (n,), "positions": (n, 3), "cell": (3, 3), "pbc": (3,), "shape": (3,)}
+    for key, array in arrays.items():
+        if key in kinds and array.dtype.kind not in kinds[key] or array.shape != shapes.get(key, array.shape):
+            raise ValueError(f"got {key!r} of {name!r} as {array.shape} values of {array.dtype}")
+        if key.startswith("info ") and array.ndim:
+            raise ValueError(f"got {key!r} of {name!r} of shape {array.shape}, expected one value")
+    if n == 0 or numbers.min() < 1 or numbers.max() >= len(SYMBOLS):
+        raise ValueError(f"got atomic numbers {sorted(set(numbers.tolist()))[:9]} in {name!r}")
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all() and abs(np.linalg.det(cell)) > 1e-6):
+        raise ValueError(f"got positions or a cell of {name!r} that are not finite, or a cell without volume")
+    atoms = Atoms(numbers, positions, cell=cell, pbc=arrays["pbc"])
+    info = {key[5:]: array.item() for key, array in arrays.items() if key.startswith("info ")}
+    return DensityFrame(name, atoms, unpack(arrays, cell), info)
 
 
 def _squares(shape: tuple[int, ...], cell: np.ndarray) -> np.ndarray:

@@ -1,3 +1,5 @@
+import io
+import lzma
 import zipfile
 from pathlib import Path
 
@@ -62,6 +64,81 @@ def test_file_of_densities_is_whole_or_not_there(tmp_path):
         list(read_densities(path))
     with pytest.raises(FileNotFoundError, match="check the path"):
         list(read_densities(tmp_path / "none.npz"))
+
+
+def changed(path, key, array, raw=None):
+    """The file with another array in one place; its checksums are right."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    stream = io.BytesIO()
+    if array is not None:
+        np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=True)
+    contents[f"si/{key}.npy"] = stream.getvalue() if raw is None else raw
+    if array is None and raw is None:
+        del contents[f"si/{key}.npy"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+def huge(shape):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+WRONG = [
+    ("step", np.nan), ("step", -1.0), ("cutoff", np.inf), ("cutoff", 1e-3), ("mean", np.nan), ("packed", None),
+    ("shape", [3000, 3000, 3000]), ("shape", [12, 10]), ("shape", [0, 10, 9]), ("shape", [1e300, 1, 1]),
+    ("packed", np.zeros(4, np.uint8)), ("packed", np.frombuffer(lzma.compress(bytes(10**7)), np.uint8)),
+    ("numbers", [999, 1]), ("numbers", [-3, 1]), ("numbers", ["Si", "Si"]), ("numbers", []), ("numbers", 14),
+    ("positions", np.zeros((3, 3))), ("positions", np.full((2, 3), np.nan)), ("positions", None),
+    ("cell", np.zeros((3, 3))), ("cell", np.eye(2)), ("pbc", [True]), ("info part", ["a", "b"]),
+    ("info part", np.array({"a": 1}, dtype=object)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "array"), WRONG, ids=[f"{k}-{n}" for n, (k, _) in enumerate(WRONG)])
+def test_every_wrong_array_of_a_density_is_named(tmp_path, key, array):
+    path = tmp_path / "some.npz"
+    write_densities(path, [DensityFrame("si", bulk("Si"), smooth(), {"part": "train"})])
+    changed(path, key, array)
+    with pytest.raises(ValueError, match=r"some.npz.*no whole file of densities \(.*build it again") as refused:
+        list(read_densities(path))
+    assert "pickle" not in str(refused.value)
+
+
+def test_damaged_files_of_densities_end_in_a_sentence(tmp_path):
+    """Cut, junk, flipped bytes, arrays that ask for more memory than there is, nothing at all."""
+    path, rng = tmp_path / "some.npz", np.random.default_rng(0)
+    write_densities(path, [DensityFrame("si", bulk("Si"), smooth())])
+    whole = path.read_bytes()
+    right = next(iter(read_densities(path))).density
+    cases = [
+        b"",
+        b"PK",
+        b"\x93NUMPY" + whole,
+        whole[:-30],
+        whole[200:],
+        bytes(rng.integers(0, 256, 5000, dtype=np.uint8)),
+    ]
+    for _ in range(150):
+        flipped = bytearray(whole)
+        flipped[rng.integers(len(whole))] ^= int(rng.integers(1, 256))
+        cases.append(bytes(flipped))
+    for case in cases:
+        path.write_bytes(case)
+        try:
+            found = list(read_densities(path))
+        except ValueError as error:
+            assert "some.npz" in str(error) and "build it again" in str(error) and "pickle" not in str(error)
+        else:  # a date, a flag
+            assert len(found) <= 1 and all((frame.density == right).all() for frame in found)
+    for shape in ((10**12,), (2**40, 2**40), (-1, 3)):
+        path.write_bytes(whole)
+        changed(path, "positions", None, huge(shape))
+        with pytest.raises(ValueError, match="expected as many as fit"):
+            list(read_densities(path))
 
 
 @pytest.mark.parametrize("name", ["density_sigesn.npz", "density_al.npz"])
