@@ -45,4 +45,4 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"got {name} in a card, expected finite numbers")
+    raise ValueError(f"got {name} in a card, expected finite numbers; {AGAIN}")
