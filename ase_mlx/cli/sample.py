@@ -68,6 +68,7 @@ def sample(
 
     Example: `ase-mlx sample silicon.cif --repeat "2 2 2" -t 300 -t 900 --alloy "Si 1 Ge 1" --variants 3 -o sige.extxyz`
     """
+    from ase_mlx.adapters.ase.sampled_file import finished, mark, run_marks
     from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
     from ase_mlx.adapters.ase.sampling import sample as run
     from ase_mlx.adapters.factories import named_calculator
@@ -92,13 +93,12 @@ def sample(
         )
     check_output(out, 250 * len(atoms) * frames * variants * len(temperature), inputs=[structure])
     with sole(out), progress_bar(structure.name) as tell, once(speak=False):
+        marks = run_marks(settings, atoms, made)
         with exits.reading("--out"):
-            kept = _finished(out, settings.digest(atoms), frames)
+            kept = finished(out, marks, frames)
         report = lambda done, total: tell("runs", done, total)  # noqa: E731
         for found in run(atoms, made, settings, len(kept) // frames, report):
-            for frame in found:
-                frame.info["sampling"] = settings.digest(atoms)
-            kept += found
+            kept += mark(found, marks)
             write_frames(out, kept)
     _report(out, kept, frames, json)
 
@@ -138,21 +138,6 @@ def _whole(symbol: str, number: float) -> int:
     if number != int(number):
         raise ValueError(f"got {number:g} atoms of {symbol} to substitute, expected a whole number")
     return int(number)
-
-
-def _finished(out: Path, digest: str, frames: int) -> list:
-    """The frames of an earlier call with the same settings."""
-    from ase_mlx.data.io import read_frames
-
-    if not out.exists():
-        return []
-    found = read_frames(out)
-    if any(atoms.info.get("sampling") != digest for atoms in found):
-        raise ValueError(
-            f"got {str(out)!r}, which holds structures of another call, expected none or those of this one; choose "
-            "another file with -o"
-        )
-    return found[: len(found) // frames * frames]
 
 
 def _row(found: list) -> dict:

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from ase_mlx.adapters.ase.sampling import Sampling, autocorrelation_time, random_variant, repeated, sample
 from ase_mlx.cli import app
 from ase_mlx.data.io import read_frames
+from ase_mlx.keep import DamagedWarning
 
 QUICK = {"frames": 2, "equilibration": 100.0, "longest": 400.0, "timestep": 4.0}
 
@@ -149,6 +151,43 @@ def test_command_goes_on_where_it_was_killed(copper):
     assert other.exit_code == 2
     assert "another call" in " ".join(other.output.replace("│", "").split())
     assert len(read_frames(copper / "out.extxyz")) == 4
+
+
+STRONG = """
+from ase.calculators.emt import EMT
+class Strong(EMT):
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        for name in ("energy", "free_energy", "forces"):
+            self.results[name] = self.results[name] * self.strength
+def soft():
+    made = Strong(); made.strength = 1.0; return made
+def hard():
+    made = Strong(); made.strength = 2.0; return made
+"""
+
+
+def test_frames_of_one_calculator_are_not_another_ones_and_damaged_ones_are_done_again(copper, monkeypatch):
+    (copper / "strong_emt.py").write_text(STRONG)
+    monkeypatch.chdir(copper)
+    assert call(copper, "-c", "strong_emt:soft").exit_code == 0
+    out = copper / "out.extxyz"
+    whole = out.read_bytes()
+    for other in ("strong_emt:hard", "emt"):
+        refused = call(copper, "-c", other)
+        assert refused.exit_code == 2
+        assert "with another calculator" in " ".join(refused.output.replace("│", "").split())
+        assert out.read_bytes() == whole
+    again = call(copper, "-c", "strong_emt:soft")
+    assert again.exit_code == 0 and out.read_bytes() == whole
+    lines = whole.split(b"\n")
+    lines[-2] = lines[-2].replace(b"0.", b"1.", 1)  # a coordinate or force of the last frame
+    out.write_bytes(b"\n".join(lines))
+    with pytest.warns(DamagedWarning, match="frame 2 is not what was written"):
+        mended = call(copper, "-c", "strong_emt:soft")
+    assert mended.exit_code == 0, mended.output
+    assert out.read_bytes() == whole
+    sys.modules.pop("strong_emt", None)
 
 
 @pytest.mark.parametrize(

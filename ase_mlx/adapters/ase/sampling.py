@@ -8,9 +8,8 @@ Source: ours; thermalisation as a source of training structures as in arXiv 2308
 autocorrelation time is that of Sokal (Monte Carlo Methods in Statistical Mechanics, 1996).
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms, units
@@ -79,12 +78,6 @@ class Sampling:
             raise ValueError(f"got {', '.join(unknown)}, expected chemical symbols")
         if self.alloy and (min(self.alloy.values()) < 0 or sum(self.alloy.values()) <= 0):
             raise ValueError(f"got shares {dict(self.alloy)}, expected positive numbers")
-
-    def digest(self, atoms: Atoms) -> str:
-        """Fingerprint of these settings and the start (Å), by which a file knows its run."""
-        text = repr(sorted(asdict(self).items())) + repr(atoms.get_chemical_symbols())
-        rounded = [np.round(a, 6).tobytes() for a in (atoms.positions, atoms.cell.array)]
-        return hashlib.sha256(text.encode() + b"".join(rounded)).hexdigest()[:16]
 
 
 def random_variant(atoms: Atoms, settings: Sampling, rng: np.random.Generator) -> Atoms:
