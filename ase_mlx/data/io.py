@@ -8,6 +8,7 @@ Source: ours.
 import io
 import lzma
 import re
+import warnings
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import key_val_str_to_dict
 
 from ase_mlx.data.cif import read_cifs
@@ -181,11 +183,18 @@ def read_cif(text: str) -> Atoms:
 def write_frames(path: str | Path, frames: list[Atoms]) -> None:
     """Write extxyz (Å, eV, eV/Å, eV/Å³), packed if the name ends in `.xz`, whole or not at all.
 
+    What is on the atoms is in the file; a constraint that it cannot hold is said, and left out.
+
     Raises:
         OSError: the file cannot be written; what was there is untouched.
 
     Source: `ase.io`.
     """
+    lost = {
+        type(c).__name__ for atoms in frames for c in atoms.constraints if not isinstance(c, FixAtoms | FixCartesian)
+    }
+    if lost:
+        warnings.warn(f"extxyz cannot hold {', '.join(sorted(lost))}: {path} is without it.", stacklevel=2)
     with whole_file(path) as part:
         if part.suffix == ".xz":
             with lzma.open(part, "wt", preset=9) as stream:

@@ -14,6 +14,7 @@ from phonopy import Phonopy
 from phonopy.file_IO import parse_FORCE_SETS
 from phonopy.structure.cells import PrimitiveMatrixAutoDefaultWarning
 
+from ase_mlx.adapters.phonopy.labelled import warn_of_lost_labels
 from ase_mlx.adapters.phonopy.symmetry import produce
 from ase_mlx.whole import whole_file
 
@@ -32,6 +33,7 @@ def save_phonons(ph: Phonopy, path: str | Path) -> Path:
 
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
+    warn_of_lost_labels(ph, Path(path).name)
     kept = copy.copy(ph)  # full force constants of 216 atoms are 12 MB of text, compact ones 2 of 216 rows
     constants = ph.force_constants
     if constants.shape[0] == constants.shape[1]:

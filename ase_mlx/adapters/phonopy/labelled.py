@@ -11,8 +11,11 @@ from ase import Atoms
 from jaxtyping import Int
 from phonopy.structure.atoms import PhonopyAtoms
 
-from ase_mlx.adapters.ase.labels import carried, reads_labels, turned
+from ase_mlx.adapters.ase.labels import CHARGES, MULTIPLICITIES, UNREAD, carried, reads_labels, turned
 from ase_mlx.adapters.phonopy.cells import to_ase
+
+HELD = frozenset({"masses", "initial_magmoms"})
+"""What phonopy's own cells and files hold."""
 
 
 def space_group_serves(atoms: Atoms, calculator) -> bool:
@@ -29,6 +32,24 @@ def keep_labels(ph, atoms: Atoms) -> None:
     Source: ours.
     """
     ph.labelled = atoms.copy()
+
+
+def warn_of_lost_labels(ph, name: str) -> None:
+    """Say which labels a file of phonopy's cannot hold: all but masses (amu) and magnetic moments.
+
+    Source: ours.
+    """
+    source = getattr(ph, "labelled", None)
+    if source is None:
+        return
+    arrays = [one for one, array in source.arrays.items() if one not in HELD | UNREAD and array.astype(bool).any()]
+    whole = [key for key in source.info if key in CHARGES | MULTIPLICITIES and source.info[key]]
+    if arrays or whole:
+        warnings.warn(
+            f"{name} does not hold what else is on the atoms: {', '.join([*arrays, *whole])}. Read back, a calculator "
+            "sees none of it; force constants and symmetry are kept.",
+            stacklevel=3,
+        )
 
 
 def unitcell_of(ph) -> Atoms:
