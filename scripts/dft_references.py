@@ -82,7 +82,11 @@ def entry_of(crystal: thermal.Crystal, known: dict) -> dict:
     return {
         "formula": FORMULAS.get(crystal.name, crystal.name),
         "spacegroup": SPACEGROUPS[crystal.name],
-        "primitive_atoms": n,
+        "structure": {
+            "symbols": list(ph.primitive.symbols),
+            "cell": ph.primitive.cell.round(6).tolist(),
+            "scaled_positions": ph.primitive.scaled_positions.round(6).tolist(),
+        },
         "quantities": quantities,
         "equation_of_state": {
             "label": "DFT (PBE)",

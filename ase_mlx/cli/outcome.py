@@ -205,21 +205,19 @@ def _version(package: str) -> str:
 def reference_of(atoms, spacegroup: str | None) -> dict:
     """Look up what DFT and experiment say of a crystal (each number with its unit).
 
-    Formula, space group and the number of atoms in the primitive cell tell the structure: the same formula and group
-    with more atoms are another crystal.
+    It has to be the same structure: space group, volume, and the shells of neighbours around each atom; the same
+    formula and group with other atoms are another crystal. Isotopes have no entries.
 
     Source: `weights/reference.json`, which names its own.
     """
-    from ase_mlx.adapters.ase.supercells import symmetry_of
+    from ase_mlx.adapters.ase.structure_match import is_reference
 
-    dataset = None if spacegroup is None else symmetry_of(atoms, 1e-2)
-    if dataset is None:
+    if spacegroup is None:
         return {}
-    formula, primitive = atoms.get_chemical_formula(empirical=True), len(set(dataset.mapping_to_primitive))
+    formula = atoms.get_chemical_formula(empirical=True)
     for entry in _reference()["crystals"]:
-        same = entry["formula"] == formula and entry["primitive_atoms"] == primitive
-        if same and spacegroup.endswith(f"({entry['spacegroup']})"):
-            return entry
+        if entry["formula"] == formula and spacegroup.endswith(f"({entry['spacegroup']})"):
+            return entry if is_reference(atoms, **entry["structure"]) else {}
     return {}
 
 

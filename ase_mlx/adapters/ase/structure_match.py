@@ -5,6 +5,7 @@ Source: ours.
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses
 from jaxtyping import Float
 
 from ase_mlx.graph import neighbor_pairs
@@ -14,6 +15,20 @@ VOLUME = 0.1
 
 NEIGHBORS, OFF = 30, 0.03
 """So many neighbours of each element are compared; their distances may differ by this part of the atoms' spacing."""
+
+
+ISOTOPE = 0.01
+"""Relative: a mass further from the element's standard one is that of an isotope, and vibrations are others."""
+
+
+def is_reference(atoms: Atoms, symbols: list[str], cell: list, scaled_positions: list) -> bool:
+    """Compare a crystal (Å, amu) of natural isotopes with a structure as a table of references holds it.
+
+    Source: ours.
+    """
+    if np.any(np.abs(atoms.get_masses() / atomic_masses[atoms.numbers] - 1) > ISOTOPE):
+        return False
+    return same_structure(atoms, Atoms(symbols, cell=cell, scaled_positions=scaled_positions, pbc=True))
 
 
 def same_structure(one: Atoms, other: Atoms) -> bool:
