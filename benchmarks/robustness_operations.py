@@ -141,8 +141,10 @@ def inputs(folder: Path) -> None:
     for k in range(3000):
         atoms = bulk(("Al", "Cu", "Ni", "Ag")[k % 4], cubic=True)
         atoms.set_cell(atoms.cell * draw.uniform(0.9, 1.2), scale_atoms=True)
-        rows.append({"id": f"c{k}", "numbers": atoms.numbers.tolist(), "positions": atoms.positions.ravel().tolist(),
-                     "cell": atoms.cell.array.ravel().tolist()})  # fmt: skip
+        places = atoms.get_scaled_positions().ravel()
+        rows.append(
+            {"id": f"c{k}", "numbers": atoms.numbers, "frac_coords": places, "lattice": atoms.cell.array.ravel()}
+        )
     pd.DataFrame(rows).to_parquet(folder / "crystals.parquet")
 
 

@@ -15,9 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.whole import check_file, whole_results, write_text
+from ase_mlx.whole import check_file, sole, whole_results, write_text
 
-__all__ = ["JsonFile", "check_output", "named_after", "print_table", "results_folder", "stem", "write_json"]
+__all__ = [
+    "JsonFile",
+    "check_output",
+    "named_after",
+    "print_table",
+    "results_folder",
+    "sole_output",
+    "stem",
+    "write_json",
+]
 
 
 def _check_json(path: Path | None) -> Path | None:
@@ -70,6 +79,21 @@ def check_output(path: Path, size: int, option: str = "--out", inputs: Sequence[
         check_file(path, size)
         if any(path.exists() and path.samefile(source) for source in inputs):
             raise ValueError(f"got {str(path)!r}, which is the input, expected another file for the output")
+
+
+@contextmanager
+def sole_output(path: Path) -> Iterator[None]:
+    """Keep other processes out of an output while the block runs.
+
+    Raises:
+        typer.BadParameter: another one is writing it.
+
+    Source: ours.
+    """
+    with ExitStack() as stack:
+        with exits.reading("--out"):
+            stack.enter_context(sole(path))
+        yield
 
 
 @contextmanager

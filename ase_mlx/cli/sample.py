@@ -11,9 +11,8 @@ import typer
 from ase_mlx.cli import exits
 from ase_mlx.cli.density import Structure
 from ase_mlx.cli.phonons import Name
-from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, write_json
+from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import Device, covering, progress_bar
-from ase_mlx.whole import sole
 
 Out = Annotated[
     Path | None,
@@ -92,7 +91,7 @@ def sample(
             f"got {str(out)!r}, expected a file in an existing folder; make it first", param_hint="--out"
         )
     check_output(out, 250 * len(atoms) * frames * variants * len(temperature), inputs=[structure])
-    with sole(out), progress_bar(structure.name) as tell, once(speak=False):
+    with sole_output(out), progress_bar(structure.name) as tell, once(speak=False):
         marks = run_marks(settings, atoms, made)
         with exits.reading("--out"):
             kept = finished(out, marks, frames)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
+from ase_mlx.cli.report import JsonFile, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import progress_bar
 
 Mode = Annotated[
@@ -76,6 +76,8 @@ def screen(
     with exits.reading("INPUT / --model / --out"):
         out = out or named_after(source, "screen")
         job = open_job(table, folder, wanted, out)
+    with sole_output(out):
+        pass
     with progress_bar(source.name) as tell:
         report = lambda done, total: tell(f"{mode}, {engine}", done, total)  # noqa: E731
         if engine == "spark":
