@@ -15,6 +15,11 @@ from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.run import covering, progress_bar
 
+SUPERPOSED = (
+    "Without a model, free atoms from hydrogen to plutonium superpose: ase_mlx.data.free_atoms.superpose(points, "
+    "numbers, positions, cell, pbc, neutral_atom) at any points, DensityFeaturizer() as columns of a table."
+)
+
 Structure = Annotated[
     Path,
     typer.Argument(
@@ -79,9 +84,8 @@ def density(
     from ase_mlx.adapters.densities import write_density
     from ase_mlx.data.io import read_structure
     from ase_mlx.data.volumetric import kind_of
-    from ase_mlx.graph import from_atoms, grid
+    from ase_mlx.graph import grid
     from ase_mlx.models.density_field import known_of
-    from ase_mlx.pretrained import load
 
     out = out or Path(f"CHGCAR-{stem(structure)}")
     with exits.reading("--out"):
@@ -92,12 +96,7 @@ def density(
         atoms = read_structure(structure)
         size = grid(atoms, spacing if points is None else None, points).shape
     _check_out(structure, atoms, out, size, std, dtype, ecut)
-    with exits.reading("--model"):
-        loaded = load(covering(list(atoms.symbols)) if model == "auto" else model)
-        if "density" not in {q.name for q in loaded.outputs}:
-            raise ValueError(f"got {model!r}, a model without a density; train one on it (docs/density.md)")
-    with exits.reading("STRUCTURE"):
-        loaded.check_elements(from_atoms(atoms, loaded.cutoff))
+    loaded = _model(model, atoms)
     with exits.reading("--dipole"):
         known_of(atoms.cell.array, atoms.pbc, charge, moment)
     if ecut is not None:
@@ -114,6 +113,25 @@ def density(
     doubtful = {"warnings": raised.sentences, "extrapolation": raised.extrapolation}
     if not write_json(asdict(result) | doubtful, json):
         _print(result, raised.sentences)
+
+
+def _model(name: str, atoms):
+    """The model of this name with a density of these atoms, or what to do without one."""
+    from ase_mlx.graph import from_atoms
+    from ase_mlx.pretrained import load
+
+    try:
+        with exits.reading("--model"):
+            loaded = load(covering(list(atoms.symbols)) if name == "auto" else name)
+            if "density" not in {q.name for q in loaded.outputs}:
+                raise ValueError(f"got {name!r}, a model without a density; train one on it (docs/density.md)")
+        with exits.reading("STRUCTURE"):
+            loaded.check_elements(from_atoms(atoms, loaded.cutoff))
+    except typer.BadParameter as error:
+        if "know" in error.message:
+            error.message += f" {SUPERPOSED}"
+        raise
+    return loaded
 
 
 def _check_out(structure: Path, atoms, out: Path, shape: tuple, std: bool, dtype: str, ecut: float | None) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ase_mlx.data.samples import Sample, batches
 from ase_mlx.graph import Graph
-from ase_mlx.models.potential import CALIBRATED, Potential, hessian_column, mechanics, moved_atoms, sum_by_graph
+from ase_mlx.models.mechanics import mechanics, sum_by_graph
+from ase_mlx.models.potential import CALIBRATED, Potential, hessian_column, moved_atoms
 
 NOMINAL_68, NORMAL_95 = 0.682689, 1.959964
 FITTED = ("energy", "forces")

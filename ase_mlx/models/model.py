@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import nn
 
 from ase_mlx.graph import Graph, Points
-from ase_mlx.quantities import SYMBOLS, Quantity
+from ase_mlx.quantities import ALL, SYMBOLS, Quantity
 
 
 class Prediction(Mapping[str, Any]):
@@ -39,7 +39,9 @@ class Prediction(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         """Return one quantity, or say which there are."""
         if name not in self._values:
-            raise KeyError(f"got {name!r}, but this prediction holds {', '.join(self._values)}")
+            field = name in ALL and ALL[name].per == "point"
+            hint = ": a field is predicted at points, such as am.predict(..., at=am.grid(atoms, spacing=0.2))"
+            raise KeyError(f"got {name!r}, but this prediction holds {', '.join(self._values)}{hint if field else ''}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

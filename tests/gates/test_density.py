@@ -143,6 +143,23 @@ def test_electrons_outside_of_the_grid_are_told_wherever_the_density_goes_out(tm
     assert rows[0][columns.index("charge_std")] == pytest.approx(0.0272, abs=1e-3)
 
 
+def test_a_density_needs_points_and_says_so(model):
+    with pytest.raises(KeyError, match=r"at=am.grid"):
+        am.predict(model, bulk("Al"))["density"]
+    with pytest.raises(KeyError, match=r"holds energies[^:]*$"):
+        am.predict(model, bulk("Al"))["dipole"]
+    with pytest.raises(ValueError, match="without a field"):
+        am.predict(am.load("bhnaa"), bulk("Al"), at=am.grid(bulk("Al"), spacing=0.5))
+
+
+def test_command_points_to_what_knows_other_elements(tmp_path):
+    write(tmp_path / "cu.cif", bulk("Cu"))
+    for words in ((), ("-m", "al")):
+        done = command("density", str(tmp_path / "cu.cif"), *words)
+        assert done.returncode == 2
+        assert "neutral_atom" in re.sub(r"[│\s]+", " ", done.stderr)
+
+
 @far
 def test_negative_electrons_are_told():
     crowded = bulk("Sn", "fcc", a=4.8)

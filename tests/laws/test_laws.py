@@ -5,7 +5,7 @@ from tiny import tiny_potential
 
 from ase_mlx import pretrained
 from ase_mlx.models import Model, Prediction
-from ase_mlx.models.potential import sum_by_graph
+from ase_mlx.models.mechanics import sum_by_graph
 from ase_mlx.testing import GEOMETRIES, LAWS, TOLERANCES, LawBroken, build, check_model, in_dtype, meaningful
 
 FRESH = {
