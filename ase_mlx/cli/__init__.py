@@ -46,13 +46,14 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """Energies, forces, stresses and electron densities from learned models, each with an error bar."""
-    exits.debug = debug or exits.debug
+    exits.debug, exits.call = debug or exits.debug, context
 
 
 def main() -> None:
@@ -60,6 +61,9 @@ def main() -> None:
 
     Source: ours.
     """
+    for stream in (sys.stdout, sys.stderr):  # where σ or Å has no code, the work is done and its table half printed
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except Exception as error:

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.calculators import Name, named, pick
 from ase_mlx.cli.doubts import doubts
-from ase_mlx.cli.phonons import Displacement, Name, Relax, _supercell
+from ase_mlx.cli.phonons import Displacement, Relax, _supercell, check_crystal, numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
-from ase_mlx.cli.run import Device, covering, progress_bar
+from ase_mlx.cli.run import Device, progress_bar
 
 Source = Annotated[
     Path,
@@ -77,22 +78,26 @@ def conductivity(
 
     Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
     """
-    import numpy as np
-
-    from ase_mlx.cli.conductivity_job import BYTES, FILES, write_results
-
     with exits.reading("--rank"):
         products = _rank(rank)
     with exits.reading("--mesh"):
-        numbers = _supercell(mesh)
+        numbers = _mesh(mesh)
     with exits.reading("--supercell"):
         shape = _supercell(supercell)
-    out = out or named_after(source, "conductivity")
-    from ase_mlx.adapters.phono3py import conductivity as compute
-
+        if shape == "auto":
+            raise ValueError("got auto, expected multiples or a height in Å")
+    if calculator != "auto":
+        with exits.reading("--calculator"):
+            pick(calculator, ())
     with exits.reading("STRUCTURE|YAML"):
         given = _read(source, symmetrize)
+    out = out or named_after(source, "conductivity")
     made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
+    import numpy as np
+
+    from ase_mlx.adapters.phono3py import conductivity as compute
+    from ase_mlx.cli.conductivity_job import BYTES, FILES, write_results
+
     with results_folder(out, FILES, BYTES) as part, doubts() as raised, progress_bar(source.name) as tell:
         found = compute(
             given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
@@ -155,11 +160,24 @@ def compress(
 
 def _calculator(given, name: str, device: str):
     """The calculator of that name, or the shipped one that covers a crystal or a Phono3py."""
-    from ase_mlx.adapters.factories import named_calculator
-
-    symbols = given.unitcell.symbols if hasattr(given, "fc3") else given.symbols
+    crystal = hasattr(given, "fc3")
     with exits.reading("--calculator"):
-        return named_calculator(covering(list(symbols)) if name == "auto" else name, device)
+        name = pick(name, list(given.unitcell.symbols if crystal else given.symbols))
+    if not crystal:
+        with exits.reading("STRUCTURE|YAML"):
+            check_crystal(given)
+    with exits.reading("--calculator"):
+        return named(name, device)
+
+
+def _mesh(text: str) -> float | tuple[int, ...]:
+    """Read a length in Å, or three whole numbers."""
+    expected = 'a length in Å ("60") or three whole numbers ("19 19 19")'
+    numbers = numbers_of(text, expected)
+    whole = all(number == int(number) for number in numbers)
+    if len(numbers) not in (1, 3) or min(numbers) <= 0 or (len(numbers) == 3 and not whole):
+        raise ValueError(f'got "{text}", expected {expected}')
+    return numbers[0] if len(numbers) == 1 else tuple(int(number) for number in numbers)
 
 
 def _rank(text: str) -> int | str | None:
@@ -172,12 +190,10 @@ def _rank(text: str) -> int | str | None:
 
 def _read(path: Path, symmetrize: bool):
     """The Phono3py of a yaml, or the atoms of a structure."""
-    from ase_mlx.adapters.phono3py import load_third_order
-    from ase_mlx.adapters.phonopy.cells import check_crystal
+    if ".yaml" in path.name or ".yml" in path.name:
+        from ase_mlx.adapters.phono3py import load_third_order
+
+        return load_third_order(path, symmetrize)
     from ase_mlx.data.io import read_structure
 
-    if ".yaml" in path.name or ".yml" in path.name:
-        return load_third_order(path, symmetrize)
-    atoms = read_structure(path)
-    check_crystal(atoms)
-    return atoms
+    return read_structure(path)

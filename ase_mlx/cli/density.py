@@ -12,8 +12,9 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.doubts import doubts
+from ase_mlx.cli.phonons import numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
-from ase_mlx.cli.run import covering, progress_bar
+from ase_mlx.cli.run import progress_bar
 
 SUPERPOSED = (
     "Without a model, free atoms from hydrogen to plutonium superpose: ase_mlx.data.free_atoms.superpose(points, "
@@ -81,22 +82,24 @@ def density(
 
     Example: `ase-mlx density silicon.cif -o silicon.cube --spacing 0.15 --std`
     """
-    from ase_mlx.adapters.densities import write_density
     from ase_mlx.data.io import read_structure
-    from ase_mlx.data.volumetric import kind_of
-    from ase_mlx.graph import grid
-    from ase_mlx.models.density_field import known_of
 
     out = out or Path(f"CHGCAR-{stem(structure)}")
-    with exits.reading("--out"):
-        if ecut is None and out.suffix != ".png":
-            kind_of(out)
     points, moment = _numbers(shape, int, "--shape"), _numbers(dipole, float, "--dipole")
     with exits.reading("STRUCTURE"):
         atoms = read_structure(structure)
+    with exits.reading("--model"):
+        name = _pick(model, atoms.get_chemical_symbols())
+    from ase_mlx.adapters.densities import write_density
+    from ase_mlx.graph import grid
+    from ase_mlx.models.density_field import known_of
+
+    with exits.reading("--out"):
+        _check_kind(out, ecut)
+    with exits.reading("STRUCTURE" if points is None else "--shape"):
         size = grid(atoms, spacing if points is None else None, points).shape
     _check_out(structure, atoms, out, size, std, dtype, ecut)
-    loaded = _model(model, atoms)
+    loaded = _model(name, atoms)
     with exits.reading("--dipole"):
         known_of(atoms.cell.array, atoms.pbc, charge, moment)
     if ecut is not None:
@@ -116,21 +119,13 @@ def density(
 
 
 def _model(name: str, atoms):
-    """The model of this name with a density of these atoms, or what to do without one."""
+    """The model that was picked, once it has seen these atoms."""
     from ase_mlx.graph import from_atoms
     from ase_mlx.pretrained import load
 
-    try:
-        with exits.reading("--model"):
-            loaded = load(covering(list(atoms.symbols)) if name == "auto" else name)
-            if "density" not in {q.name for q in loaded.outputs}:
-                raise ValueError(f"got {name!r}, a model without a density; train one on it (docs/density.md)")
-        with exits.reading("STRUCTURE"):
-            loaded.check_elements(from_atoms(atoms, loaded.cutoff))
-    except typer.BadParameter as error:
-        if "know" in error.message:
-            error.message += f" {SUPERPOSED}"
-        raise
+    with exits.reading("STRUCTURE"):
+        loaded = load(name)
+        loaded.check_elements(from_atoms(atoms, loaded.cutoff))
     return loaded
 
 
@@ -150,10 +145,49 @@ def _check_out(structure: Path, atoms, out: Path, shape: tuple, std: bool, dtype
         check_output(out, 0, inputs=[structure]) if out.suffix != ".zarr" else None
 
 
+def _check_kind(out: Path, ecut: float | None) -> None:
+    from ase_mlx.data.volumetric import kind_of
+
+    if ecut is not None or out.suffix == ".png":
+        return
+    try:
+        kind_of(out)
+    except ValueError as error:
+        raise ValueError(f"{error}; or x.png for a picture") from error
+
+
 def _numbers(text: str, kind: type, option: str) -> tuple | None:
-    """Numbers between blanks, None of an empty text."""
+    """Three numbers, None of an empty text."""
+    if not text:
+        return None
+    what = 'three positive whole numbers, such as "40 40 40"' if kind is int else 'three numbers, such as "0 0 0.5"'
     with exits.reading(option):
-        return tuple(kind(part) for part in text.split()) if text else None
+        numbers = numbers_of(text, what)
+        if len(numbers) != 3 or (kind is int and any(n != int(n) or n < 1 for n in numbers)):
+            raise ValueError(f'got "{text}", expected {what}')
+        return tuple(kind(number) for number in numbers)
+
+
+def _pick(name: str, symbols: list[str]) -> str:
+    """Choose the model of a density that knows these elements, before torch is imported."""
+    from ase_mlx.learn.cards import read_card
+    from ase_mlx.pretrained import available, find
+
+    densities = {card["name"]: card["elements"] for card in available() if "density" in card["outputs"]}
+    shipped = ", ".join(f"{known} ({' '.join(elements)})" for known, elements in densities.items())
+    if name != "auto":
+        card = read_card(find(name))
+        if "density" not in card["outputs"]:
+            raise ValueError(f"got {name!r}, a model without a density; these have one: {shipped}; train another with "
+                             "`ase-mlx train` (docs/density.md)")  # fmt: skip
+        densities = {name: card["elements"]}
+    for known, elements in densities.items():
+        if set(symbols) <= set(elements):
+            return known
+    raise ValueError(
+        f"got {', '.join(sorted(set(symbols)))}; no density of these elements: {shipped}. Name the folder of a model "
+        f"trained on them with --model (docs/density.md). {SUPERPOSED}"
+    )
 
 
 def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:

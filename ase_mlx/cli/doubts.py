@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ase_mlx.cli import exits
+
 __all__ = ["Doubts", "doubts"]
 
 
@@ -37,5 +39,5 @@ def doubts() -> Iterator[Doubts]:
     seen = environments.seen
     sentences = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     sentences += [str(seen)] if seen is not None and seen.matters else []
-    gathered.sentences = list(dict.fromkeys(sentences))
+    gathered.sentences = [exits.in_options(text) for text in dict.fromkeys(sentences)]
     gathered.extrapolation = None if seen is None else seen.as_dict()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.calculators import check_potential
 from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, write_json
 from ase_mlx.cli.train import print_errors
@@ -30,6 +31,10 @@ def evaluate(
 
     Example: `ase-mlx evaluate sigesn frames.extxyz --json errors.json`
     """
+    with exits.reading("MODEL"):
+        check_potential(model, ())
+    if not data.is_file():
+        raise typer.BadParameter(f"got {str(data)!r}, expected an existing file of frames", param_hint="DATA.extxyz")
     from ase_mlx.cli.parity import FILES, write_plots
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.samples import elements_of, name_of, sample, symbols

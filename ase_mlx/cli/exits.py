@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import typer
 __all__ = ["reading", "report"]
 
 debug = "ASE_MLX_DEBUG" in os.environ
+
+call: typer.Context | None = None
+"""Of the command that runs: its name and options, and those of the others."""
 
 
 @contextmanager
@@ -56,6 +60,33 @@ def message(error: Exception) -> str:
 
     Source: ours.
     """
+    return in_options(_words(error))
+
+
+def in_options(text: str) -> str:
+    """Turn Python's arguments in a message into options: of this command, or of the first one that has them.
+
+    Source: ours.
+    """
+    if call is None or call.invoked_subcommand is None:
+        return text
+    text = text.replace("widen the strains", "--qha goes no further (in Python: quasi_harmonic(..., strains=...))")
+    return re.sub(r'(?<![\w(.-])([a-z_]+)=("?)(\w+(?:\.\d+)?)\2(?![\w=])', _option, text)
+
+
+def _option(argument: re.Match) -> str:
+    """The option for one argument; the argument as it is, where no command has it."""
+    name, value = "--" + argument[1].replace("_", "-"), argument[3]
+    commands = call.command.commands
+    here = commands[call.invoked_subcommand]
+    for command in (here, commands["phonons"], commands["conductivity"]):
+        if any(name in (*option.opts, *option.secondary_opts) for option in command.params):
+            words = {"True": name, "False": f"--no-{name[2:]}", "None": f"{name} none"}.get(value, f"{name} {value}")
+            return words if command is here else f"`ase-mlx {command.name}` with {words}"
+    return argument[0]
+
+
+def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is None and " " in (error.strerror or ""):
         return error.strerror
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -21,7 +21,12 @@ def models(json: JsonFile = None) -> None:
     if not cards:
         print("No model ships with this installation; train one: ase-mlx train CONFIG.toml")
         return
-    print_table("Shipped models: mean absolute errors on test frames", [_row(card) for card in cards])
+    rows = [_row(card) for card in cards]
+    columns = dict.fromkeys(column for row in rows for column in row)  # of all: some give forces, some hull distances
+    print_table(
+        "Shipped models: mean absolute errors on test frames",
+        [{column: row.get(column, "") for column in columns} for row in rows],
+    )
     for card in cards:
         said = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
         print(f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs'])}. {'; '.join(said)}")

@@ -91,6 +91,7 @@ class Outcome:
         """
         if self.extrapolation is not None and self.extrapolation.matters:
             self.notes.insert(0, str(self.extrapolation))
+        self.notes = [exits.in_options(note) for note in self.notes]
         for row in self.quantities:
             known = reference.get("quantities", {}).get(row["quantity"], {})
             row |= {column: known.get(column) for column in COLUMNS[5:]}

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.calculators import Name, named, pick
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem
-from ase_mlx.cli.run import Device, covering, finish, progress_bar
+from ase_mlx.cli.run import Device, finish, progress_bar
 
 Structure = Annotated[
     Path,
@@ -19,15 +20,6 @@ Structure = Annotated[
         exists=True,
         dir_okay=False,
         help="A file that ASE reads, or a phonopy yaml with forces or force constants.",
-    ),
-]
-Name = Annotated[
-    str,
-    typer.Option(
-        "--calculator",
-        "-c",
-        help="A shipped model's name or a model's folder, chgnet, emt, or MODULE:FACTORY of an ASE calculator; "
-        "auto: the shipped model with the elements.",
     ),
 ]
 Out = Annotated[
@@ -80,21 +72,25 @@ def phonons(
 
     Example: `ase-mlx phonons silicon.cif --qha -o silicon-phonons`
     """
-    from ase_mlx.cli.phonons_job import BYTES, FILES, WORK, Wanted, run_phonons
-
     with exits.reading("--supercell"):
         shape = _supercell(supercell)
+    if calculator != "auto":
+        with exits.reading("--calculator"):
+            pick(calculator, ())
     with exits.reading("STRUCTURE"):
         crystal, atoms = _read(structure)
     made = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
-            from ase_mlx.adapters.factories import named_calculator
-
-            calculator = covering(atoms.get_chemical_symbols()) if calculator == "auto" else calculator
-            made = named_calculator(calculator, device)
+            calculator = pick(calculator, atoms.get_chemical_symbols())
+        with exits.reading("STRUCTURE"):
+            check_crystal(atoms)
+        with exits.reading("--calculator"):
+            made = named(calculator, device)
     if made is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
+    from ase_mlx.cli.phonons_job import BYTES, FILES, WORK, Wanted, run_phonons
+
     out = out or named_after(structure, "phonons")
     settings = {"supercell": shape, "displacement": displacement, "method": method, "relax": relax, "born": born}
     wanted = Wanted(settings, on_imaginary, qha, pressure, mesh, temperature)
@@ -144,13 +140,25 @@ def numbers_of(text: str, expected: str) -> list[float]:
 
 def _read(path: Path):
     """The phonopy object where the file is one of phonopy's, and the atoms."""
-    from ase_mlx.adapters.phonopy import load_phonons
-    from ase_mlx.adapters.phonopy.cells import check_crystal, to_ase
-    from ase_mlx.data.io import read_structure
-
     if ".yaml" in path.name or ".yml" in path.name:
+        from ase_mlx.adapters.phonopy import load_phonons
+        from ase_mlx.adapters.phonopy.cells import to_ase
+
         crystal = load_phonons(path)
         return crystal, to_ase(crystal.unitcell)
-    atoms = read_structure(path)
-    check_crystal(atoms)
-    return None, atoms
+    from ase_mlx.data.io import read_structure
+
+    return None, read_structure(path)
+
+
+def check_crystal(atoms) -> None:
+    """Refuse what has no phonons of a crystal, when phonopy has to be imported anyway (Å, amu).
+
+    Raises:
+        ValueError: naming what was found.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.phonopy.cells import check_crystal as check
+
+    check(atoms)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.calculators import Name, named, pick
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
 
 Temperature = Annotated[
@@ -60,14 +61,8 @@ def run(
             help="Files that ASE reads; of several frames the last.",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A shipped name (`ase-mlx models`) or a trained model's folder; auto: the one with the elements.",
-        ),
-    ] = "auto",
+    calculator: Name = "auto",
+    model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -91,8 +86,9 @@ def run(
     """
     from ase_mlx.data.io import read_structure
 
+    calculator = model or calculator  # the option's name before other calculators were taken, too
     jobs = [
-        (name, model, lambda path=path: read_structure(path))
+        (name, calculator, lambda path=path: read_structure(path))
         for name, path in zip(_names(structures), structures, strict=True)
     ]
     out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))
@@ -102,9 +98,9 @@ def run(
 def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
     from ase_mlx.cli.job import BYTES, FILES, JOINT, Outcome
 
-    with exits.reading("--model"):
-        for model in {model for _, model, _ in jobs} - {"auto"}:
-            _calculators(model, device)
+    with exits.reading("--calculator"):
+        for name in {calculator for _, calculator, _ in jobs} - {"auto"}:
+            pick(name, ())
     if len(jobs) == 1:
         outcomes = [_one(*jobs[0], out, device, settings)]
     else:
@@ -126,41 +122,19 @@ def _one(name: str, model: str, read: Callable, folder: Path, device: str, setti
 
     with exits.reading("STRUCTURE"):
         atoms = read()
-        model = covering(atoms.get_chemical_symbols()) if model == "auto" else model
+    with exits.reading("--calculator"):
+        model = pick(model, atoms.get_chemical_symbols())
         precise, fast = _calculators(model, device)
     with results_folder(folder, FILES, BYTES) as part, progress_bar(name) as tell:
         return run_job(atoms, precise, part, name, model, fast=fast, progress=tell, **settings)
 
 
 @cache
-def _calculators(model: str, device: str) -> tuple:
-    from ase_mlx.adapters.ase import Calculator
-
-    precise = Calculator(model, device=device, dtype="float64")
-    return precise, Calculator(model, device=device, dtype="float32", skin=0.5)
-
-
-def covering(symbols: list[str]) -> str:
-    """Name the first shipped model that knows all of the elements.
-
-    Raises:
-        ValueError: none does, or no atoms.
-
-    Source: ours.
-    """
-    from ase_mlx.pretrained import available
-
-    if not symbols:
-        raise ValueError("The structure holds no atoms.")
-    known = {card["name"]: tuple(card["elements"]) for card in available() if "forces" in card["outputs"]}
-    for name, elements in known.items():
-        if set(symbols) <= set(elements):
-            return name
-    raise ValueError(
-        f"No shipped model knows all of {', '.join(sorted(set(symbols)))}; these ship: "
-        + ", ".join(f"{name} ({' '.join(elements)})" for name, elements in known.items())
-        + ". Train a model on data with these elements (`ase-mlx train`) and name its folder with --model."
-    )
+def _calculators(name: str, device: str) -> tuple:
+    """The calculator in double precision, and of ours another one for dynamics."""
+    precise = named(name, device)
+    ours = name not in ("emt", "chgnet") and ":" not in name
+    return precise, named(name, device, "float32", skin=0.5) if ours else None
 
 
 def write_joint(outcomes: list, folder: Path) -> None:

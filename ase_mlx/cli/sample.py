@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.calculators import Name, named, pick
 from ase_mlx.cli.density import Structure
-from ase_mlx.cli.phonons import Name
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, sole_output, write_json
-from ase_mlx.cli.run import Device, covering, progress_bar
+from ase_mlx.cli.run import Device, progress_bar
 
 Out = Annotated[
     Path | None,
@@ -70,7 +70,6 @@ def sample(
     from ase_mlx.adapters.ase.sampled_file import finished, mark, run_marks
     from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
     from ase_mlx.adapters.ase.sampling import sample as run
-    from ase_mlx.adapters.factories import named_calculator
     from ase_mlx.data.io import read_frames, write_frames
     from ase_mlx.models.extrapolation import once
 
@@ -84,7 +83,7 @@ def sample(
         atoms = repeated(read_frames(structure)[-1], _triple(repeat))
         first = random_variant(atoms, settings, _generator(seed))
     with exits.reading("--calculator"):
-        made = named_calculator(covering(list(first.symbols)) if calculator == "auto" else calculator, device)
+        made = named(pick(calculator, list(first.symbols)), device)
     out = out or Path(f"{named_after(structure, 'sampled')}.extxyz")
     if not out.parent.is_dir():
         raise typer.BadParameter(

@@ -39,9 +39,9 @@ def test_a_model_with_the_elements_is_chosen(monkeypatch):
         {"name": "sigesn", "elements": ["Si", "Ge", "Sn"], "outputs": {"forces": "eV/Å"}},
     ]
     monkeypatch.setattr("ase_mlx.pretrained.available", lambda: cards)
-    assert covering(["Ge", "Si", "Si"]) == "sigesn"
-    assert covering(["Al"]) == "al"
-    with pytest.raises(ValueError, match=r"knows all of Al, Si; these ship: al \(Al\), sigesn \(Si Ge Sn\).*train"):
-        covering(["Al", "Si"])
-    with pytest.raises(ValueError, match="no atoms"):
-        covering([])
+    assert pick("auto", ["Ge", "Si", "Si"]) == "sigesn"
+    assert pick("auto", ["Al"]) == "al"
+    with pytest.raises(ValueError, match=r"got Al, Si; no shipped model .*: al \(Al\), sigesn \(Si Ge Sn\).*-c chgnet.*train"):
+        pick("auto", ["Al", "Si"])
+    with pytest.raises(ValueError, match="without atoms"):
+        pick("auto", [])
