@@ -53,9 +53,12 @@ def load(name: str | Path) -> "Model":
     Source: ours.
     """
     folder = find(name)  # before torch is imported, which takes seconds
+    import torch
+
     from ase_mlx.learn.files import load_model
 
-    return load_model(folder)
+    with torch.inference_mode(False):  # weights that are made within it cannot be differentiated by, ever
+        return load_model(folder)
 
 
 def predict(

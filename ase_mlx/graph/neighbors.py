@@ -8,11 +8,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from vesin import NeighborList
 
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.threads import after_fork
 
 from .graph import Graph
 
@@ -147,6 +147,8 @@ def _by_trees(positions, pbc, frame, heights, cutoff: float):
     image = (scaled - home)[None] + shifts[:, None]
     near = ((image > -reach) & (image < 1 + reach) | ~pbc).all(-1)
     which, atom = np.nonzero(near)
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(inside).sparse_distance_matrix(
         cKDTree(inside[atom] + shifts[which] @ frame), cutoff, output_type="ndarray"
     )
@@ -230,6 +232,7 @@ def from_atoms(atoms: Structure, cutoff: float, dtype: torch.dtype = torch.float
 
     Source: ours.
     """
+    after_fork()  # all that a model computes begins here
     positions, numbers, cell, pbc = check(atoms)
     center, neighbor, shift = neighbor_pairs(positions, cell, pbc, cutoff)
     first_edge = np.concatenate([[0], np.cumsum(np.bincount(center, minlength=len(numbers)))])

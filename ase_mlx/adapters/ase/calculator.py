@@ -4,6 +4,11 @@ Source: ours, after the rules of ASE 3.29 (`ase.outputs`, `ase.calculators.calcu
 """
 
 import copy
+import difflib
+import functools
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +25,26 @@ from ase_mlx.models import Model, Prediction
 from ase_mlx.models.extrapolation import warn
 from ase_mlx.models.large import distances
 from ase_mlx.pretrained import find
+from ase_mlx.quantities import SYMBOLS
+from ase_mlx.threads import after_fork
 
 EXTRAS = ("energy_std", "forces_std", "stress_std", "distance", "features")
 MEMBERS = ("energy_members", "forces_members", "stress_members")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def _alone(method: Callable) -> Callable:
+    """Let one thread at a time compute, also in a forked process and within somebody's `torch.inference_mode`."""
+
+    @functools.wraps(method)
+    def locked(self, *args, **options):
+        after_fork()
+        if self._process != os.getpid():  # a thread of the process that was forked may hold the lock for ever
+            self._process, self._lock = os.getpid(), threading.RLock()
+        with self._lock, torch.inference_mode(False):
+            return method(self, *args, **options)
+
+    return locked
 
 
 class Calculator(_Base):
@@ -33,6 +54,9 @@ class Calculator(_Base):
     asked for. `get_property` also serves energy_std (eV), forces_std (eV/Å),
     stress_std (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble
     members energy_members, forces_members and stress_members, member axis first.
+
+    It pickles and deep-copies. Threads that share it wait for each other; `results` then belong to whoever came last,
+    what `get_property` and the methods of `Atoms` return to the structure asked for. A fork computes with one thread.
 
     Source: ours.
     """
@@ -53,7 +77,7 @@ class Calculator(_Base):
             **kwargs: passed to ASE's base class (directory, label, atoms).
 
         Raises:
-            ValueError: an unknown dtype or a negative skin.
+            ValueError: an unknown dtype, a negative skin, or a model that gives neither energies nor a density.
             FileNotFoundError: no shipped model and no folder of that name.
         """
         if dtype not in DTYPES:
@@ -61,16 +85,42 @@ class Calculator(_Base):
         if skin < 0:
             raise ValueError(f"got skin={skin} Å, expected zero or more")
         super().__init__(**kwargs)
-        model = model if isinstance(model, Model) else load_model(find(model))
-        self.model = copy.deepcopy(model).eval().to(device=device, dtype=DTYPES[dtype])
+        self._source = type(model).__name__ if isinstance(model, Model) else str(model)
+        with torch.inference_mode(False):
+            model = model if isinstance(model, Model) else load_model(find(model))
+        names = {q.name for q in model.outputs}
+        if not names & {"energy", "density"}:
+            raise ValueError(
+                f"got a {type(model).__name__}, which gives {', '.join(q.name for q in model.outputs)}, expected a "
+                "potential or a density; ask am.predict, a featurizer or `ase-mlx screen` for properties of crystals"
+            )
+        with torch.inference_mode(False):
+            self.model = copy.deepcopy(model).eval().to(device=device, dtype=DTYPES[dtype])
         self.device, self.dtype, self.skin = device, dtype, skin
-        names = {q.name for q in self.model.outputs}
         names |= {"free_energy"} if "energy" in names else set()
         names |= {"charges"} if "density" in names else set()
         self.implemented_properties = [n for n in all_outputs if n in names]
         self._extras: dict[str, np.ndarray] = {}
         self._warned = False
+        self._process, self._lock = os.getpid(), threading.RLock()
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
+
+    def __repr__(self) -> str:
+        """Say which model this is, what it gives and how."""
+        elements = " ".join(SYMBOLS[z] for z in self.model.elements[:12])
+        more = f" and {len(self.model.elements) - 12} more" if len(self.model.elements) > 12 else ""
+        outputs = ", ".join(q.name for q in self.model.outputs)
+        skin = f", skin={self.skin:g} Å" if self.skin else ""
+        return f"Calculator({self._source}: {outputs} of {elements}{more}; {self.dtype} on {self.device}{skin})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what belongs to this process."""
+        return {**self.__dict__, "_lock": None, "_listed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the state of another process, or of the calculator that is copied."""
+        self.__dict__.update(state)
+        self._process, self._lock = os.getpid(), threading.RLock()
 
     def reset(self) -> None:
         """Forget results and extras of the last structure."""
@@ -96,6 +146,7 @@ class Calculator(_Base):
         self._listed = (atoms.numbers.copy(), cell, atoms.pbc.copy(), positions.copy(), graph)
         return graph.within(self.model.cutoff)
 
+    @_alone
     def calculate(
         self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes
     ) -> None:
@@ -136,6 +187,7 @@ class Calculator(_Base):
             extras["energy_std"] = float(extras["energy_std"])
         self._extras = extras
 
+    @_alone
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return a property (eV, eV/Å, eV/Å³) or an extra of the class's docstring for `atoms`.
 
@@ -149,6 +201,7 @@ class Calculator(_Base):
                     f"vectors for {name}, which divides by the volume; set atoms.cell, or ask for energy and forces "
                     "only"
                 )
+            self._check_name(name)
             return super().get_property(name, atoms, allow_calculation)
         atoms = self.atoms if atoms is None else atoms
         if self.check_state(atoms):
@@ -165,6 +218,15 @@ class Calculator(_Base):
             )
         value = self._extras[name]
         return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _check_name(self, name: str) -> None:
+        """Suggest the nearest name where one is not known at all."""
+        names = (*self.implemented_properties, *EXTRAS, *MEMBERS)
+        if name in names or name in all_outputs:
+            return
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PropertyNotImplementedError(f"got a request for {name!r}, expected one of {', '.join(names)}{hint}")
 
     def get_pseudo_density(
         self, atoms: Atoms | None = None, spacing: float = 0.2, shape: tuple[int, int, int] | None = None
@@ -194,6 +256,7 @@ class Calculator(_Base):
             raise ValueError("got a model without error bars of its density; train it with validation frames")
         return found.std["density"].numpy()
 
+    @_alone
     def _density(
         self, atoms: Atoms | None, spacing: float, shape: tuple[int, int, int] | None, std: bool
     ) -> Prediction:
