@@ -17,7 +17,12 @@ from ase_mlx.cli.train import print_errors
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped name or a trained model's folder.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA.extxyz", help="Frames with energy, forces and maybe stress.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA.extxyz", exists=True, dir_okay=False, help="Frames with energy, forces and maybe stress."
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Where the plots go; DATA-evaluation if not given."),
@@ -33,8 +38,6 @@ def evaluate(
     """
     with exits.reading("MODEL"):
         check_potential(model, ())
-    if not data.is_file():
-        raise typer.BadParameter(f"got {str(data)!r}, expected an existing file of frames", param_hint="DATA.extxyz")
     from ase_mlx.cli.parity import FILES, write_plots
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.samples import elements_of, name_of, sample, symbols

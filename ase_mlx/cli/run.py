@@ -84,23 +84,27 @@ def run(
 
     Example: `ase-mlx run silicon.cif germanium.cif -o results --temperature 600`
     """
-    from ase_mlx.data.io import read_structure
-
     calculator = model or calculator  # the option's name before other calculators were taken, too
     jobs = [
-        (name, calculator, lambda path=path: read_structure(path))
+        (name, calculator, lambda path=path: _read(path))
         for name, path in zip(_names(structures), structures, strict=True)
     ]
     out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))
     _run(jobs, out, json, device, temperature=temperature, steps=steps, seed=seed)
 
 
-def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
-    from ase_mlx.cli.job import BYTES, FILES, JOINT, Outcome
+def _read(path: Path):
+    from ase_mlx.data.io import read_structure
 
+    return read_structure(path)
+
+
+def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
     with exits.reading("--calculator"):
         for name in {calculator for _, calculator, _ in jobs} - {"auto"}:
             pick(name, ())
+    from ase_mlx.cli.job import BYTES, FILES, JOINT, Outcome
+
     if len(jobs) == 1:
         outcomes = [_one(*jobs[0], out, device, settings)]
     else:

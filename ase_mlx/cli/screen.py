@@ -26,6 +26,7 @@ Source = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
+        exists=True,
         help="parquet, csv, extxyz, an ASE database, or a folder of parquet parts or of structure files.",
     ),
 ]

@@ -14,7 +14,9 @@ from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Settings: [data], [model], [fit].")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", exists=True, dir_okay=False, help="[data], [model], [fit].")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to make; CONFIG-model if not given."),
@@ -67,12 +69,11 @@ def train(
             _, info = run_density(settings, out, report=show)
         else:
             _, info = run(settings, out, report=show, device=device)
-    if settings.kind != "potential":
-        if not write_json(info, json):
-            print_density_errors(info["errors"], f"Errors on {info['errors_on']} frames")
-            print(f"wrote {out}")
-    elif not write_json(info, json):
-        print_errors(info["errors"], f"Errors on {info['errors_on']} frames")
+    if not write_json(info, json):
+        show_errors = print_errors if settings.kind == "potential" else print_density_errors
+        show_errors(info["errors"], f"Errors on {info['errors_on']} frames")
+        for note in info.get("notes", ()):
+            print(note)
         print(f"wrote {out}")
 
 

@@ -24,6 +24,7 @@ from .files import load_model, model_folder, save_model
 from .fit import Progress, fit
 from .metrics import collect, errors
 from .uncertainty import set_uncertainty
+from .validation import validation_notes
 
 
 def prepare(config: TrainConfig) -> tuple[Potential, dict[str, list[Sample]], list[Any]]:
@@ -121,7 +122,7 @@ def train(
 
     Source: ours.
     """
-    model, samples, _ = prepare(config)
+    model, samples, frames = prepare(config)
     f = config.fit
     weights = {name: getattr(f, f"{name}_weight") for name in ("energy", "forces", "stress", "hessian")}
     loss = functools.partial(potential_loss, **weights)
@@ -137,6 +138,7 @@ def train(
             "errors": found.get("test", found["val"]),
             "errors_on": "test" if "test" in found else "val",
             "epochs": history[-1]["epoch"],
+            "notes": validation_notes(samples, frames),
         }
         save_model(best, folder, info | origin | (card or {}))
     return best, info
