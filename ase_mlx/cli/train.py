@@ -4,6 +4,7 @@ Source: ours.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -65,16 +66,18 @@ def train(
             if not console.is_terminal and (p.epoch % max(1, p.epochs // 20) == 0):
                 console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
 
-        if settings.kind != "potential":
-            _, info = run_density(settings, out, report=show)
-        else:
-            _, info = run(settings, out, report=show, device=device)
+        work = partial(run, device=device) if settings.kind == "potential" else run_density
+        _, info = work(settings, out, report=show)
     if not write_json(info, json):
-        show_errors = print_errors if settings.kind == "potential" else print_density_errors
-        show_errors(info["errors"], f"Errors on {info['errors_on']} frames")
-        for note in info.get("notes", ()):
-            print(note)
-        print(f"wrote {out}")
+        _print(settings.kind, info, out)
+
+
+def _print(kind: str, info: dict, out: Path) -> None:
+    show_errors = print_errors if kind == "potential" else print_density_errors
+    show_errors(info["errors"], f"Errors on {info['errors_on']} frames")
+    for note in info.get("notes", ()):
+        print(note)
+    print(f"wrote {out}")
 
 
 def _train_crystals(settings, name: str, out: Path, json: Path | None) -> None:

@@ -165,7 +165,9 @@ class _Reader:
         self.seen: dict[int, tuple[bytes, Any]] = {}
         self.sources: dict[str, bytes] = {}
 
-    def source(self, module: str) -> bytes:
+    def source(self, module: str | None) -> bytes:
+        if module is None:  # a function that was made at run time
+            return b""
         if module not in self.sources:
             self.sources[module] = _source(module)
         return self.sources[module]

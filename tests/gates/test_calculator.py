@@ -1,7 +1,10 @@
 import copy
+import multiprocessing
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -444,3 +447,82 @@ def test_molecule_from_ases_own_collection(model):
     atoms = molecule("SiH4")
     with pytest.raises(ValueError, match="got H, but"):
         Calculator(model).get_potential_energy(atoms)
+
+
+def rattled_silicon(seed):
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+def forces_of(work):
+    calculator, seed = work
+    atoms = rattled_silicon(seed)
+    atoms.calc = calculator
+    return atoms.get_forces()
+
+
+def forces_in_a_fork(seed):
+    return forces_of((FORKED, seed))
+
+
+FORKED = None
+
+
+def test_threads_that_share_a_calculator_get_their_own_structures_forces():
+    shared, expected = Calculator("sigesn"), [forces_of((Calculator("sigesn"), k)) for k in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(forces_of, [(shared, k) for k in range(12)] * 3))
+    for k, forces in enumerate(found):
+        assert forces == pytest.approx(expected[k % 12], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sigesn", "al"])
+def test_shipped_models_with_densities_pickle_and_copy(name):
+    calculator = Calculator(name)
+    atoms = bulk("Al" if name == "al" else "Si", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    expected = calculator.get_property("forces_std", atoms)
+    for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
+        assert other.get_property("forces_std", atoms) == pytest.approx(expected, abs=1e-6)
+        assert repr(other) == repr(calculator)
+
+
+def test_a_fork_of_a_process_with_several_threads_computes(monkeypatch):
+    """Torch's threads do not exist in a fork: without a word it would wait for them for ever."""
+    code = (
+        "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(2)\n"
+        "import multiprocessing, numpy as np, test_calculator as t\n"
+        "t.FORKED = t.Calculator('sigesn'); expected = [t.forces_in_a_fork(k) for k in range(2)]\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "    found = pool.map_async(t.forces_in_a_fork, range(2)).get(timeout=60)\n"
+        "assert np.allclose(found, expected, atol=1e-6); assert torch.get_num_threads() == 2\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(Path(__file__).parent)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_pool_of_new_processes_takes_calculators():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (found,) = pool.map_async(forces_of, [(Calculator("sigesn"), 3)]).get(timeout=120)
+    assert found == pytest.approx(forces_of((Calculator("sigesn"), 3)), abs=1e-6)
+
+
+def test_it_computes_within_inference_mode():
+    expected = forces_of((Calculator("sigesn"), 5))
+    with torch.inference_mode():
+        assert forces_of((Calculator("sigesn"), 5)) == pytest.approx(expected, abs=1e-6)
+        assert predict(Calculator("sigesn").model, rattled_silicon(5))["forces"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_it_says_what_it_is_and_what_it_gives():
+    text = repr(Calculator("sigesn", dtype="float64", skin=0.5))
+    assert text.startswith("Calculator(sigesn: energy,") and "Si Ge Sn; float64 on cpu, skin=0.5 Å" in text
+    with pytest.raises(PropertyNotImplementedError, match="did you mean 'energy_std'?"):
+        Calculator("sigesn").get_property("energy_sdt", bulk("Si"))
+    for name in ("bhnaa", "formation_energy"):
+        with pytest.raises(ValueError, match="expected a potential or a density"):
+            Calculator(name)
