@@ -60,14 +60,17 @@ def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
     flagged = scores["anomaly"].eq(True).to_numpy()
     some = order if len(order) <= 20000 else np.concatenate([order[:2000], order[2000 :: len(order) // 18000]])
     quiet, loud = some[~flagged[some]], some[flagged[some]]
-    axes.scatter(
-        x[quiet], y[quiet], s=7, color=GREY, alpha=0.35, linewidths=0, label=f"{(~flagged[order]).sum()} others"
-    )
-    axes.scatter(x[loud], y[loud], s=12, color=DOUBT, alpha=0.8, linewidths=0, label=f"{flagged[order].sum()} flagged")
+    many = len(some) > 200
+    for rows, color, label, size, alpha in (
+        (quiet, GREY, f"{(~flagged[order]).sum()} others", 7 if many else 26, 0.35 if many else 0.8),
+        (loud, DOUBT, f"{flagged[order].sum()} flagged", 12 if many else 26, 0.8),
+    ):
+        if len(rows):
+            axes.scatter(x[rows], y[rows], s=size, color=color, alpha=alpha, linewidths=0, label=label)
     spread = y[order][y[order] > 0]
     if len(spread) > 1 and spread.max() > 30 * spread.min():
         axes.set_yscale("log")
-        axes.set_ylim(bottom=max(np.quantile(spread, 0.001) / 2, 1e-6))
+        axes.set_ylim(max(np.quantile(spread, 0.001) / 2, 1e-6), 1.4 * spread.max())
         logarithmic(axes.yaxis)
     else:
         axes.set_ylim(0, 1.15 * y[order].max() if len(spread) else 1)
@@ -80,14 +83,14 @@ def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
 
 
 def _label(axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, order: np.ndarray) -> None:
-    """Name up to eight of the most anomalous, beside the point where it hides no other name."""
+    """Name up to ten of the most anomalous, beside the point where it hides no other name."""
     from matplotlib.patheffects import withStroke
 
     axes.figure.draw_without_rendering()  # so that places are final
     renderer, inside = axes.figure.canvas.get_renderer(), axes.get_window_extent()
     taken = []
     for k in order[:40]:
-        if len(taken) == 8:
+        if len(taken) == 10:
             break
         for right, up in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
             text = axes.annotate(
