@@ -324,7 +324,8 @@ def _figure(path: Path, size: tuple[float, float]):
 
 
 def _diamonds(ax, x, y, color: str, label: str, size: float = 6.5) -> None:
-    ax.plot(x, y, "D", ms=size, mfc="none", mec=color, mew=1.5, label=label, zorder=5, clip_on=False)
+    if len(x):  # a legend names what is drawn
+        ax.plot(x, y, "D", ms=size, mfc="none", mec=color, mew=1.5, label=label, zorder=5, clip_on=False)
 
 
 def _line(ax, x, y, std, color: str, label: str | None, width: float = 1.8) -> None:
