@@ -297,7 +297,7 @@ def draw_expansion(place, curves, reference: dict) -> None:
     for ax, key in ((upper, "heat capacity C_p (300 K)"), (lower, "volumetric expansion (300 K)")):
         for origin, color, label in (("dft", DFT, "DFT"), ("experiment", EXPERIMENT, "experiment")):
             if known.get(key, {}).get(origin) is not None:
-                _diamonds(ax, [300], [known[key][origin]], color, label)
+                _diamonds(ax, [300], [known[key][origin]], color, label + (", $C_p$" if ax is upper else ""))
     for ax in (upper, lower):
         if ax.get_legend_handles_labels()[1]:
             ax.legend(loc="lower right")
