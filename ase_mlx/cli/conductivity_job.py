@@ -44,6 +44,8 @@ def write_results(found, name: str, folder: Path) -> dict:
         table.writerow(["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars])
         table.writerows([[f"{x:.8g}" for x in row.values()] for row in rows])
     files, notes = ["kappa.hdf5", "kappa.csv", "conductivity.png"], list(found.notes)
+    if sources := getattr(found.phono3py, "sources", ()):
+        notes.append(f"Taken from the file: {'; '.join(sources)}.")
     certificate = None
     if found.compression is not None:
         made, (full, compact) = found.compression, found.compression.ratios
@@ -55,7 +57,7 @@ def write_results(found, name: str, folder: Path) -> dict:
         )  # fmt: skip
         if found.certificate is not None:
             notes.insert(1, f"Certificate: {found.certificate}.")
-            certificate = {"kappa": found.certificate.kappa, "linewidth": found.certificate.linewidth}
+            certificate = {name: getattr(found.certificate, name) for name in ("kappa", "linewidth", "exact")}
     more = found.coherence[found.modes.middle, :3].mean()
     room = found.temperatures[found.modes.middle]
     notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")

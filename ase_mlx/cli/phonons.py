@@ -78,7 +78,7 @@ def phonons(
         with exits.reading("--calculator"):
             pick(calculator, ())
     with exits.reading("STRUCTURE"):
-        crystal, atoms = _read(structure)
+        crystal, atoms = _read(structure, born)
     made = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
@@ -138,13 +138,13 @@ def numbers_of(text: str, expected: str) -> list[float]:
     return numbers
 
 
-def _read(path: Path):
+def _read(path: Path, born: Path | None):
     """The phonopy object where the file is one of phonopy's, and the atoms."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phonopy import load_phonons
         from ase_mlx.adapters.phonopy.cells import to_ase
 
-        crystal = load_phonons(path)
+        crystal = load_phonons(path, born)
         return crystal, to_ase(crystal.unitcell)
     from ase_mlx.data.io import read_structure
 

@@ -78,6 +78,7 @@ def run_phonons(
     ph, found, curves = outcome.stage("phonons", force_constants), None, None
     if ph is not None:
         outcome.spacegroup = spacegroup_of(to_ase(ph.unitcell))
+        outcome.notes += [f"Taken from the file: {'; '.join(ph.sources)}."] if getattr(ph, "sources", ()) else []
         outcome.stage("phonopy's file", lambda: save_phonons(ph, folder / YAML))
         outcome.files.append(YAML)
         found = outcome.stage("spectra", lambda: _spectra(ph, calculator, work, wanted, tell))

@@ -27,7 +27,8 @@ class Certificate:
     """95 % intervals of the relative errors, dimensionless, that compression makes, as exact elements show them.
 
     `kappa` is that of the mean diagonal conductivity at `temperature` in K, `linewidth` that of linewidths averaged
-    over modes; (low, high) of (compressed − exact)/exact, to first order in the errors.
+    over modes; (low, high) of (compressed − exact)/exact, to first order in the errors. `exact` says that compression
+    was left aside for the conductivity, since the interval excludes it.
 
     Source: ours.
     """
@@ -36,13 +37,24 @@ class Certificate:
     samples: int
     kappa: tuple[float, float]
     linewidth: tuple[float, float]
+    exact: bool = False
+
+    @property
+    def excludes(self) -> bool:
+        """Tell whether the compressed conductivity lies outside the interval of the exact one.
+
+        Source: ours.
+        """
+        low, high = self.kappa
+        return not low <= 0 <= high
 
     def __str__(self) -> str:
         """Say it in one line."""
         (a, b), (c, d) = self.kappa, self.linewidth
+        rest = ": kappa was computed without it" if self.exact else ""
         return (
             f"compression changes kappa({self.temperature:g} K) by {100 * a:+.2f} to {100 * b:+.2f} %, linewidths by "
-            f"{100 * c:+.2f} to {100 * d:+.2f} % on average (95 %, {self.samples} exact triplets each)"
+            f"{100 * c:+.2f} to {100 * d:+.2f} % on average (95 %, {self.samples} exact triplets each){rest}"
         )
 
 

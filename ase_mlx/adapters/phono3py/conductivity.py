@@ -15,8 +15,9 @@ from jaxtyping import Float, Num
 from phono3py import Phono3py
 
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of, mesh_numbers
-from ase_mlx.adapters.phono3py.force_constants import load_third_order, third_order
+from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
+from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
@@ -43,12 +44,13 @@ TEMPERATURES = tuple(range(100, 1001, 100))
 class Conductivity:
     """A lattice thermal conductivity and all it was made from.
 
-    `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the same
-    unit, None where none is known. `coherence` is what tunnelling between modes would add to it (Wigner's transport
-    equation). `certificate` bounds what compression changed in the relaxation-time approximation; it is None where
-    nothing was compressed (as is `compression`, the tensor with its errors) or all was learned. `quartic` is the
-    fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths and shares of all phonons, and the
-    conductivity, in the relaxation-time approximation; `phono3py` is the object with the force constants.
+    `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the
+    same unit, None where none is known. `coherence` is what tunnelling between modes would add to it (Wigner's
+    transport equation). `certificate` bounds what compression changed in the relaxation-time approximation, or says
+    that it was left aside; it is None where nothing was compressed (as is `compression`, the tensor with its
+    errors) or all was learned. `quartic` is the fourth-order tensor with its errors, None for `order=3`. `modes`
+    has linewidths and shares of all phonons, and the conductivity, in the relaxation-time approximation; `phono3py`
+    is the object with the force constants.
 
     Source: ours.
     """
@@ -92,8 +94,8 @@ def conductivity(
         calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
-        rank: "auto" adds products until held-out elements are met; a number of them; None compresses nothing; "learned"
-            takes forces of random displacements instead of force constants, see `learned`.
+        rank: "auto" adds products until held-out elements are met, and computes exactly where the certificate excludes
+            it; a number of products; None compresses nothing; "learned": see there.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -143,13 +145,18 @@ def _solved(
     quartic = learned(ph, calculator, 4, **run) if order == 4 else None
     tensor, four = (None if x is None else x.tensor for x in (made, quartic))
     isotopes, boundary, device = scattering
-    result = relaxation_times(
-        crystal, numbers, temperatures, tensor, mass_variances_of(ph) if isotopes else None, boundary, device,
-        run["progress"], four,
-    )  # fmt: skip
-    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, run["progress"])[0]
+    variances = mass_variances_of(ph) if isotopes else None
+
+    def linewidths_from(third) -> Relaxation:
+        rest = (variances, boundary, device, run["progress"], four)
+        return relaxation_times(crystal, numbers, temperatures, third, *rest)
+
+    result = linewidths_from(tensor)
     certificate = None if tensor is None or learn else certify(crystal, tensor, result)
-    more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None)
+    if rank == "auto" and certificate.excludes:
+        result, tensor, certificate = linewidths_from(None), None, replace(certificate, exact=True)
+    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, run["progress"])[0]
+    more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None, certificate)
     return Conductivity(temperatures, kappa, None, more, certificate, made, quartic, result, ph, notes)
 
 
@@ -158,9 +165,14 @@ def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
     return found if spread is None else replace(found, kappa_std=spread * found.kappa)
 
 
-def _notes(made: Compression | None, quartic: Compression | None, reach: float | None) -> tuple[str, ...]:
+def _notes(
+    made: Compression | None, quartic: Compression | None, reach: float | None, certificate: Certificate | None
+) -> tuple[str, ...]:
     """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
     learn, found = reach is not None, []
+    if certificate is not None and certificate.excludes:
+        advice = "" if certificate.exact else ': take rank=None, or "auto"'
+        found.append(f"The certificate excludes the compressed conductivity: {certificate}{advice}.")
     if learn and reach < WIDE:
         found.append(
             f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
@@ -171,7 +183,7 @@ def _notes(made: Compression | None, quartic: Compression | None, reach: float |
             f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "
             f"{100 * made.tolerance:g} %: the conductivity may be off by more than a few percent."
         )
-    elif made is not None and not made.reached:
+    elif made is not None and not made.reached and not (certificate and certificate.exact):
         found.append(
             f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
             "see the certificate, or take rank=None."

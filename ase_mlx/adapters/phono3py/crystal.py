@@ -13,6 +13,8 @@ from phonopy import Phonopy
 from phonopy.phonon.grid import length2mesh
 from phonopy.structure.symmetry import NosymDataset
 
+from ase_mlx.adapters.phonopy.consistency import check_finite
+from ase_mlx.adapters.phonopy.physical_units import FileUnits
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
@@ -48,6 +50,7 @@ def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
 
 
 def _third(ph: Phono3py) -> ThirdOrder:
+    check_finite(ph.fc3, "third-order force constants")
     largest = float(np.abs(ph.fc3).max())
     if largest < VANISHING:
         raise ValueError(
@@ -76,8 +79,8 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
     options = {"is_symmetry": not isinstance(ph.symmetry.dataset, NosymDataset), "distinguish_symbol_index": True}
     harmonic = Phonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix, **options)
     harmonic.force_constants = ph.fc2
-    if ph.nac_params is not None:
-        harmonic.nac_params = ph.nac_params
+    if ph.nac_params is not None:  # phono3py.load leaves e²/4πε₀ in the unit of the file, beside lengths in Å
+        harmonic.nac_params = FileUnits().born(ph.nac_params, "the Phono3py")
     return harmonic
 
 

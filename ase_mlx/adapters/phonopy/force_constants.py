@@ -11,16 +11,25 @@ from typing import Literal
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
-from phonopy.file_IO import parse_BORN
 from phonopy.structure.cells import guess_primitive_matrix
+from phonopy.structure.dataset import get_displacements_and_forces
 
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.supercells import kind
+from ase_mlx.adapters.phonopy.born import born_charges
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
+from ase_mlx.adapters.phonopy.consistency import check_residuals
 from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, change
 from ase_mlx.adapters.phonopy.follow import follow
-from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces, forces_at_rest
+from ase_mlx.adapters.phonopy.forces import (
+    FORCES,
+    Progress,
+    check_precision,
+    displacement_forces,
+    forces_at_rest,
+    refusing_forces,
+)
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.labelled import keep_labels, space_group_serves
 from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
@@ -122,8 +131,7 @@ class _Recipe:
         keep_labels(ph, atoms)
         ph.ase_calculator = self.calculator
         if self.born is not None:
-            given = isinstance(self.born, dict)
-            ph.nac_params = self.born if given else parse_BORN(ph.primitive, filename=str(self.born))
+            ph.nac_params = born_charges(self.born, ph.primitive)
         if self.method == "hessian":
             forces_at_rest(ph, self.calculator, self.store)
             ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator), ph.primitive)
@@ -132,6 +140,9 @@ class _Recipe:
         ph.generate_displacements(distance=self.displacement, **snapshots)
         ph.forces = displacement_forces(ph, self.calculator, store=self.store, progress=self.progress)
         produce(ph)
+        with refusing_forces():
+            sets = get_displacements_and_forces(ph.dataset)
+            check_residuals(*sets, ph.force_constants, ph.primitive, FORCES)
         return ph
 
     def converged(self, atoms: Atoms) -> Phonopy:

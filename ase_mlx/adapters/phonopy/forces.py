@@ -5,6 +5,7 @@ Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import property_or_none
+from ase_mlx.adapters.phonopy.consistency import check_force_sets
 from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
@@ -24,6 +26,8 @@ RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
 """eV/Å and GPa: above these the structure is not at a minimum and its harmonic expansion is in doubt."""
 
 AT_REST = "the supercell at rest"
+
+FORCES = "forces of displaced supercells"
 
 
 class ResidualWarning(UserWarning):
@@ -96,7 +100,24 @@ def displacement_forces(
         if progress is not None:
             progress(sum(f is not None for f in found), len(cells))
     moved = np.stack(found) - (rest if rest.shape[-2] == len(ph.supercell) else rest[..., images(ph.supercell), :])
+    if not members:
+        away = np.array([cell.positions - ph.supercell.positions for cell in ph.supercells_with_displacements])
+        counts = np.abs(away).max(axis=(1, 2)) > 1e-8  # a pair may bring an atom back to its place
+        with refusing_forces():
+            check_force_sets(away[counts], moved[counts], FORCES)
     return np.moveaxis(moved, 1, 0) if members else moved
+
+
+@contextmanager
+def refusing_forces() -> Iterator[None]:
+    """Turn what is found wrong with a calculator's forces into `ForcesError`.
+
+    Source: ours.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ForcesError(f"{error} (a calculator's)") from error
 
 
 def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]:

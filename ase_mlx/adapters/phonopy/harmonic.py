@@ -87,6 +87,7 @@ def harmonic(
     rows = [_modes(one, one.run_mesh(mesh, is_gamma_center=True).frequencies) for one in ensemble]
     std = _spread(rows, tuple(mean))
     notes = [f"Left out of the thermal sums as noise: {found}."] if stable and found.weight else []
+    notes += _polar(ph)
     if stable:
         mean |= _thermal(grid.qpoints, grid.weights, mean["frequencies"], temperatures)
         more, reasons = _error_bars(rows, grid, temperatures, tolerance)
@@ -118,6 +119,17 @@ def _modes(ph: Phonopy, frequencies: np.ndarray) -> dict[str, np.ndarray]:
 def _debye_std(elastic: Elastic | None) -> dict[str, np.ndarray]:
     std = None if elastic is None else elastic.debye_temperature_std
     return {} if std is None else {"debye_temperature": np.asarray(std)}
+
+
+def _polar(ph: Phonopy) -> list[str]:
+    """Say, of a crystal with Born charges, what its frequencies at Γ are and what they are not."""
+    if ph.nac_params is None:
+        return []
+    axes = [ph.run_qpoints([[0, 0, 0]], nac_q_direction=axis).frequencies[0, -1] for axis in np.eye(3)]
+    return [
+        "Frequencies at Γ are those without a macroscopic field (transverse); as q → 0 along the reciprocal axes the "
+        f"highest is {min(axes):.3f} to {max(axes):.3f} THz (longitudinal)."
+    ]
 
 
 def _displacement(ph: Phonopy) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.phonopy.consistency import check_phonopy
 from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.store import Store
@@ -76,8 +77,12 @@ def propagate(
     Returns:
         The mean's arrays, and the members' standard deviations in the same units (empty without members).
 
+    Raises:
+        ValueError: no force constants, infinite ones, or units other than eV and Å.
+
     Source: ours.
     """
+    check_phonopy(ph)
     mean = function(ph)
     rows = [function(member) for member in ensemble]
     if not rows:

@@ -34,7 +34,8 @@ class Spectrum:
     """Bands along the lattice's path and the density of states; `std` holds their error bars by name.
 
     `bands` in THz, `distances` along the path in 1/Å with `ticks` at its named points, `dos` in states/THz per
-    primitive cell of `natoms` atoms, `debye_temperature` of the parabola fitted to it in K.
+    primitive cell of `natoms` atoms, `debye_temperature` of the parabola fitted to it in K. With Born charges Γ is
+    there twice where the path goes through it, once for each direction that it is reached from.
 
     Source: ours.
     """
@@ -65,7 +66,8 @@ def spectrum(ph: Phonopy, ensemble: Sequence[Phonopy] = (), points: int = 200, m
         Comput. Mater. Sci. 49, 299 (2010)).
     """
     path = Cell(ph.primitive.cell).bandpath(npoints=points, eps=1e-3)
-    distances, ticks, labels = path.get_linear_kpoint_axis()
+    axis, ticks, labels = path.get_linear_kpoint_axis()
+    distances, waves, directions = _approached(axis, path.kpts, ph.nac_params is not None)
     grid = np.linspace(0, 1.05 * max(1.0, ph.run_mesh(mesh, is_gamma_center=True).frequencies.max()), 301)
 
     def function(one: Phonopy) -> dict[str, np.ndarray]:
@@ -73,7 +75,7 @@ def spectrum(ph: Phonopy, ensemble: Sequence[Phonopy] = (), points: int = 200, m
         dos = one.run_total_dos(freq_min=grid[0], freq_max=grid[-1] + 1e-9, freq_pitch=grid[1] - grid[0])
         dos.run_debye_frequency()
         return {
-            "bands": one.run_qpoints(path.kpts).frequencies.copy(),
+            "bands": _bands(one, waves, directions),
             "dos": np.interp(grid, dos.frequency_points, dos.dos),
             "debye_temperature": float(dos.debye_frequency) * PLANCK / BOLTZMANN,
         }
@@ -81,6 +83,33 @@ def spectrum(ph: Phonopy, ensemble: Sequence[Phonopy] = (), points: int = 200, m
     mean, std = propagate(function, ph, ensemble)
     named = tuple((float(x), label) for x, label in zip(ticks, labels, strict=True))
     return Spectrum(len(ph.primitive), distances, named, dos_frequencies=grid, std=std, **mean)
+
+
+def _approached(
+    axis: Float[np.ndarray, " path"], waves: Float[np.ndarray, "path 3"], polar: bool
+) -> tuple[Float[np.ndarray, " more"], Float[np.ndarray, "more 3"], dict[int, np.ndarray]]:
+    """Distances and wave vectors with Γ once for each side, and the directions in which it is reached, by their row.
+
+    In a polar crystal Γ's frequencies depend on the direction: the longitudinal mode's field stays.
+    """
+    rows: list[tuple[float, np.ndarray]] = []
+    directions: dict[int, np.ndarray] = {}
+    for k, (x, q) in enumerate(zip(axis, waves, strict=True)):
+        sides = [other for other in (k - 1, k + 1) if 0 <= other < len(axis) and abs(axis[other] - x) > 1e-9]
+        if polar and np.abs(q).max() < 1e-8 and sides:
+            for other in sides:
+                directions[len(rows)] = waves[other] - q
+                rows.append((x, q))
+        else:
+            rows.append((x, q))
+    return np.array([x for x, _ in rows]), np.array([q for _, q in rows]), directions
+
+
+def _bands(ph: Phonopy, waves: Float[np.ndarray, "q 3"], directions: dict[int, np.ndarray]) -> np.ndarray:
+    frequencies = ph.run_qpoints(waves).frequencies.copy()
+    for row, direction in directions.items():
+        frequencies[row] = ph.run_qpoints([[0, 0, 0]], nac_q_direction=direction).frequencies[0]
+    return frequencies
 
 
 def projected_dos(

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from phonopy import Phonopy
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
+from ase_mlx.adapters.phonopy.consistency import check_phonopy
+
 OnImaginary = Literal["error", "follow", "report"]
 
 
@@ -66,8 +68,12 @@ def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stabili
         ph: with force constants, eV/Å².
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors).
 
+    Raises:
+        ValueError: no force constants, infinite ones, or units other than eV and Å.
+
     Source: ours.
     """
+    check_phonopy(ph)
     grid = ph.run_mesh(mesh, is_gamma_center=True)
     counted = ~acoustic_modes(grid.qpoints, grid.frequencies)
     frequencies = np.where(counted, grid.frequencies, np.inf)
