@@ -405,3 +405,52 @@ def test_multiplicities_are_those_of_parallel_spins_and_said_aloud():
         assert repeated(atoms, np.diag([2, 1, 1])).info["spin"] == 5
     atoms.info["spin"] = 1
     assert repeated(atoms, np.diag([2, 1, 1])).info["spin"] == 1
+
+
+class Pointing(EMT):
+    """EMT, and pairs that feel a vector of their own: A (v_i r)(v_j r) exp(-r²/2s²)."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, ["energy", "forces", "stress"], system_changes)
+        own = atoms.arrays.get("own", np.zeros((len(atoms), 3)))
+        i, j, shift = neighbor_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 6.3)
+        vector = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
+        weight = 0.5 * np.exp(-(vector**2).sum(axis=1) / 2 / 0.81)
+        first, second = np.sum(own[i] * vector, axis=1), np.sum(own[j] * vector, axis=1)
+        pull = own[i] * second[:, None] + own[j] * first[:, None] - vector * (first * second / 0.81)[:, None]
+        pull *= weight[:, None]
+        forces = np.stack([np.bincount(i, weights=column, minlength=len(atoms)) for column in pull.T], axis=1)
+        self.results["energy"] += (weight * first * second).sum() / 2
+        self.results["free_energy"] = self.results["energy"]
+        self.results["forces"] = self.results["forces"] + forces
+
+
+def test_vectors_of_ones_own_keep_translations_alone():
+    """They point out of the axes, so no rotation of the crystal leaves them alone."""
+    atoms, calculator = bulk("Cu", cubic=True), Pointing()
+    atoms.set_array("own", np.tile([0.3, 0.7, 1.1], (4, 1)))
+    moved = atoms.copy()
+    moved.rattle(0.05, seed=3)
+    moved.calc = calculator
+    np.testing.assert_allclose(calculate_numerical_forces(moved, eps=1e-4), moved.get_forces(), atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ph = phonons(atoms, calculator, (2, 1, 1), relax=False, on_imaginary="report", displacement=0.003)
+    expected = direct(repeated(atoms, np.diag([2, 1, 1])), calculator, 0.003)
+    fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
+    np.testing.assert_allclose(np.sort(ph.run_qpoints(fitting).frequencies.ravel()), expected, atol=2e-3)
+    assert np.abs(direct(bare(repeated(atoms, np.diag([2, 1, 1]))), calculator, 0.003) - expected).max() > 0.3
+
+
+def test_an_antiferromagnet_conducts_heat_as_the_same_layers_by_name():
+    """EMT reads neither; time reversal saves half of the supercells."""
+    up = bulk("Cu", cubic=True).positions[:, 2] < 0.1
+    found = []
+    for label in ("tags", "initial_magmoms"):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_array(label, np.where(up, 1.0, -1.0) if label == "initial_magmoms" else np.where(up, 1, 2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(conductivity(atoms, EMT(), (3, 3, 3), [300.0], None, supercell=(2, 2, 1)))
+    np.testing.assert_allclose(found[0].kappa, found[1].kappa, rtol=1e-3, atol=1e-3)
+    assert len(found[0].phono3py.dataset["first_atoms"]) > len(found[1].phono3py.dataset["first_atoms"])
