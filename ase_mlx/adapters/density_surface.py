@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from ase_mlx.fields import at_positions, isosurface
 from ase_mlx.graph import grid
+from ase_mlx.graph.lattice import reduced
 from ase_mlx.models.density_field import Vector, at_points
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.large import conditioned_structure, distances
@@ -69,6 +70,7 @@ def density_surface(
     """
     if not isinstance(model, Potential):
         raise ValueError("got a density point by point, expected one on a potential for a picture; write a cube file")
+    atoms = _short(atoms)
     points = grid(atoms, max(SPACING, (atoms.cell.volume / MOST_POINTS) ** (1 / 3)))
     see(distances(model, atoms))
     density, std = at_points(conditioned_structure(model, atoms, charge, 0, dipole), points, True, charge)
@@ -89,6 +91,19 @@ def density_surface(
         jmol_colors[atoms.numbers[which]],
         {symbol: jmol_colors[atomic_numbers[symbol]] for symbol in symbols},
     )
+
+
+def _short(atoms: Atoms) -> Atoms:
+    """The same structure in a cell whose periodic vectors are the shortest, where they are not."""
+    pbc, cell = np.asarray(atoms.pbc), atoms.cell.array
+    short = np.array(cell)
+    short[pbc] = reduced(cell[pbc])[0]
+    if np.allclose(*(np.sort(np.linalg.norm(vectors, axis=1)) for vectors in (cell, short)), rtol=1e-6, atol=0):
+        return atoms
+    atoms = atoms.copy()
+    atoms.set_cell(short)
+    atoms.wrap()
+    return atoms
 
 
 def _enclosing(density: np.ndarray) -> float:

@@ -12,7 +12,14 @@ from ase_mlx.whole import whole_file
 
 LIGHT = np.array([0.35, -0.5, 0.8]) / np.linalg.norm([0.35, -0.5, 0.8])
 ATOM_RADIUS = 0.28  # Å
+OPACITY = 0.65  # of atoms that the surface hides: they shine through it
 VIEW = {"elev": 16, "azim": -62}
+TOWARDS = np.array([
+    np.cos(np.radians(VIEW["elev"])) * np.cos(np.radians(VIEW["azim"])),
+    np.cos(np.radians(VIEW["elev"])) * np.sin(np.radians(VIEW["azim"])),
+    np.sin(np.radians(VIEW["elev"])),
+])  # fmt: skip
+BEHIND = 0.4  # Å: a thin shell's inner side, drawn this much farther away, does not show through its outer one
 
 
 def draw_isosurface(path: Path, surface) -> None:
@@ -36,17 +43,18 @@ def draw_isosurface(path: Path, surface) -> None:
     ball = _ball()
     balls = (surface.places[:, None, None] + ball).reshape(-1, 3, 3)
     outside = np.tile(ball.mean(1), (len(surface.places), 1))
-    shapes = np.concatenate([surface.vertices[surface.triangles], balls])
-    colour = [
-        _lit(_smooth(surface.vertices, surface.triangles), base),
-        _lit(outside, np.repeat(surface.colours, len(ball), axis=0)),
-    ]
+    shapes = np.concatenate([_apart(surface.vertices[surface.triangles]), balls])
+    normals, atoms = _smooth(surface.vertices, surface.triangles), np.repeat(surface.colours, len(ball), axis=0)
+    colour = [_lit(normals, base), _lit(outside, atoms)]
+    front = outside @ TOWARDS > 0
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(7.2, 6.0))
         ax = figure.add_axes((0.0, 0.0, 0.82, 0.93), projection="3d", computed_zorder=False)
         style = {"facecolors": np.concatenate(colour), "edgecolors": np.concatenate(colour), "linewidths": 0.3}
         ax.add_collection3d(Line3DCollection(_edges(surface.cell), colors="#8a8f98", linewidths=0.9, zorder=1))
         ax.add_collection3d(Poly3DCollection(shapes, **style, zorder=2))
+        seen_through = np.insert(colour[1][front], 3, OPACITY, axis=1)
+        ax.add_collection3d(Poly3DCollection(balls[front], facecolors=seen_through, linewidths=0, zorder=3))
         _frame(ax, shapes, surface.cell)
         text = f"{surface.formula}: density of {surface.level:.3g} e/Å³"
         figure.text(0.03, 0.955, text, fontsize=12, fontweight="bold", va="center")
@@ -59,6 +67,13 @@ def draw_isosurface(path: Path, surface) -> None:
         with whole_file(path) as part:
             figure.savefig(part)
         plt.close(figure)
+
+
+def _apart(triangles: np.ndarray) -> np.ndarray:
+    """Triangles, those that show their inner side moved away from the eye: they are drawn by their middle's depth."""
+    a, b, c = triangles.transpose(1, 0, 2)
+    inner = np.cross(c - a, b - a) @ TOWARDS < 0
+    return triangles - BEHIND * inner[:, None, None] * TOWARDS
 
 
 def _legend(figure, symbols: dict[str, np.ndarray]) -> None:

@@ -20,6 +20,7 @@ from ase.io.cube import read_cube_data
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.densities import CoarseGridWarning, write_density, write_restart
+from ase_mlx.adapters.density_surface import density_surface
 from ase_mlx.adapters.matminer import DensityFeaturizer
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import read_frames
@@ -329,6 +330,19 @@ def test_slice_shows_the_bond_charge_of_silicon():
     assert density_slice(am.load("sigesn"), Atoms("Si", cell=[20] * 3, pbc=True)) is None
     dimer = density_slice(am.load("al"), Atoms("Al2", [[0, 0, 0], [0, 0, 2.6]]), points=11)
     assert len(dimer.symbols) == 2
+
+
+def test_surface_of_a_sheared_cell_is_that_of_the_short_one():
+    atoms, areas = bulk("SiGe", "zincblende", a=5.55), []
+    sheared = atoms.copy()
+    sheared.set_cell(np.array([[1, 0, 0], [3, 1, 0], [0, 2, 1]]) @ atoms.cell.array)
+    for case in (atoms, sheared):
+        surface = density_surface(am.load("sigesn"), case, level=0.35)
+        a, b, c = surface.vertices[surface.triangles].transpose(1, 0, 2)
+        areas.append(0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
+        assert np.linalg.norm(surface.cell, axis=1) == pytest.approx(np.full(3, 5.55 / 2**0.5))
+        assert surface.std.max() < 2e-3
+    assert areas[1] == pytest.approx(areas[0], rel=0.01)
 
 
 def test_picture_of_a_surface(tmp_path, aluminium):
