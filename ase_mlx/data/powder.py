@@ -11,6 +11,9 @@ from jaxtyping import Float
 
 from ase_mlx.reading import reading, unpacked
 
+FEWEST = 3
+"""Points without which there is no line in a pattern."""
+
 COMMENTS = ("#", "!", ";")
 
 
@@ -58,9 +61,9 @@ def _columns(lines: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"got {line.strip()[:60]!r} in line {count} of {str(path)!r}, expected an angle 2θ and an intensity; "
                 "put text behind # and give two columns of finite numbers"
             )
-    if not rows:
+    if len(rows) < FEWEST:
         raise ValueError(
-            f"got {str(path)!r} without a line of two numbers, expected two columns, 2θ in degrees and intensity, as "
+            f"got {str(path)!r} with {len(rows)} lines of two numbers, expected two columns, 2θ in degrees and intensity, as "
             "text; export the pattern as .xy or .csv from the diffractometer's program"
         )
     angle, intensity = np.array(rows).T

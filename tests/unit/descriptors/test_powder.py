@@ -297,9 +297,9 @@ def test_files_of_two_columns_are_read(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "without a line of two numbers, expected two columns, .* text; export"),
-        ("# 1 2\nno numbers here\n", "without a line of two numbers"),
-        ("1\n2\n3\n", "without a line of two numbers"),
+        ("", "with 0 lines of two numbers, expected two columns, .* text; export"),
+        ("# 1 2\nno numbers here\n", "with 0 lines of two numbers"),
+        ("1\n2\n3\n", "with 0 lines of two numbers"),
         ("1 2\n3\n", "got '3' in line 2 of .*, expected an angle 2θ and an intensity; put text"),
         ("1 2\n3 4\nend of scan\n", "got 'end of scan' in line 3"),
     ],
@@ -312,7 +312,7 @@ def test_files_that_hold_no_pattern_are_refused(tmp_path, text, message):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a powder pattern of two columns; check the path"):
+    with pytest.raises(FileNotFoundError, match="an existing file, a powder pattern of two columns; check the path"):
         read_powder(tmp_path / "none.xy")
 
 
