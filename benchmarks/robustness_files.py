@@ -628,7 +628,8 @@ def make_tensor(folder: Path) -> Path:
     from ase_mlx.phonons.tensor_fit import kinds
 
     atoms = bulk("NaCl", "rocksalt", a=5.6)
-    group = SpaceGroup(atoms.cell.array, atoms.get_scaled_positions(), *symmetry_of(atoms))
+    found = symmetry_of(atoms, 1e-5)
+    group = SpaceGroup(atoms.cell.array, atoms.get_scaled_positions(), found.rotations, found.translations)
     orbits, random = [], np.random.default_rng(0)
     for kind in kinds(group, 3.0, 3):
         made = kind.orbit(random.normal(size=(2, kind.patterns.shape[-1])))

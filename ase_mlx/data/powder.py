@@ -63,8 +63,8 @@ def _columns(lines: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
             )
     if len(rows) < FEWEST:
         raise ValueError(
-            f"got {str(path)!r} with {len(rows)} lines of two numbers, expected two columns, 2θ in degrees and intensity, as "
-            "text; export the pattern as .xy or .csv from the diffractometer's program"
+            f"got {str(path)!r} with {len(rows)} lines of two numbers, expected two columns, 2θ in degrees and "
+            "intensity, as text; export the pattern as .xy or .csv from the diffractometer's program"
         )
     angle, intensity = np.array(rows).T
     return angle, intensity
