@@ -44,7 +44,7 @@ from ase_mlx.learn.anomaly.screen import Screening, screen
 from ase_mlx.learn.anomaly.screen_job import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
 from ase_mlx.models.anomaly import AnomalyModel
-from ase_mlx.whole import sole
+from ase_mlx.whole import scratch_folder, sole
 
 JAVA = 17
 """The oldest version that Spark 4 runs on."""
@@ -211,9 +211,9 @@ _LOADED: dict[str, AnomalyModel] = {}
 def _loaded(broadcast: Any, digest: str) -> AnomalyModel:
     """The model that was handed out, from a folder that lives as long as loading takes."""
     if digest not in _LOADED:
-        with tempfile.TemporaryDirectory(prefix="ase_mlx_") as folder:
+        with scratch_folder("ase-mlx-model") as folder:
             for name, content in broadcast.value.items():
-                (Path(folder) / name).write_bytes(content)
+                (folder / name).write_bytes(content)
             _LOADED.clear()
             _LOADED[digest] = double_model.__wrapped__(folder)
     return _LOADED[digest]
@@ -395,7 +395,8 @@ def train_distributed(config_path: str | Path, folder: str | Path, workers: int 
     spark = session("local[1]")
     try:
         distributor = TorchDistributor(num_processes=workers, local_mode=True, use_gpu=False)
-        distributor.run(str(Path(worker.__file__)), str(Path(config_path).resolve()), "-o", str(Path(folder).resolve()))
+        words = (Path(config_path).resolve(), "-o", Path(folder).resolve(), "--end-with", os.getpid())
+        distributor.run(str(Path(worker.__file__)), *map(str, words))
     finally:
         if opened:
             spark.stop()

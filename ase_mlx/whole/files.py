@@ -234,7 +234,7 @@ def _check(target: Path, folder: Path, size: int) -> None:
         probe = neighbour(folder / "probe")
         descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            if size > 0:
+            if size > 0 and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(descriptor, 0, min(size, _PROBED))
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENODEV):  # file systems that cannot do it

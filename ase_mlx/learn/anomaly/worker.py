@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import distributed
 
 from ase_mlx.learn.anomaly.job import CrystalTraining, read_crystals, read_training, run_training
+from ase_mlx.learn.anomaly.workers import end_with
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 
 PATIENCE = timedelta(hours=12)
@@ -80,7 +81,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="TOML file as ase-mlx train takes it")
     parser.add_argument("-o", "--out", required=True, help="folder for the model")
+    parser.add_argument("--end-with", type=int, metavar="PID", help="end when this process does")
     arguments = parser.parse_args()
+    if arguments.end_with:
+        end_with(arguments.end_with)
     train_as_worker(arguments.config, arguments.out)
     return 0
 

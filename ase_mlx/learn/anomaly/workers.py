@@ -5,6 +5,7 @@ Source: ours.
 
 import os
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -16,6 +17,23 @@ def pool(processes: int) -> ProcessPoolExecutor:
     Source: ours.
     """
     return ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent)
+
+
+def end_with(process: int) -> None:
+    """Let this process end within a second of another one of this machine, given by its number.
+
+    Source: ours.
+    """
+    threading.Thread(target=_ask, args=(process,), daemon=True).start()
+
+
+def _ask(process: int) -> None:
+    while True:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(1)
 
 
 def _end_with_parent() -> None:

@@ -35,3 +35,12 @@ def test_kill_9_leaves_no_workers(tmp_path):
     while any(map(lives, workers)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(map(lives, workers))
+
+
+def test_workers_of_a_launcher_end_with_the_process_that_asked_for_them():
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    code = f"import time; from ase_mlx.learn.anomaly.workers import end_with; end_with({other.pid}); time.sleep(60)"
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    other.kill()
+    other.wait()
+    assert worker.wait(40) == 1
