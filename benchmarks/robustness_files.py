@@ -484,7 +484,11 @@ def make_charge_density(folder: Path) -> Path:
 def read_charge_density(path: Path) -> list:
     from ase_mlx.data.espresso_density import read_charge_density as read
 
-    return list(read(path))
+    miller, waves = read(path)
+    return [
+        miller,
+        waves.round(9) + 0,
+    ]  # no minus zero; what rounding leaves of waves that symmetry makes zero is no value
 
 
 def phonons_of(atoms=None):

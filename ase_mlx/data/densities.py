@@ -6,6 +6,7 @@ rms error of `RMS`, take a twelfth of the bytes of the grid in float32.
 Source: ours.
 """
 
+import hashlib
 import io
 import lzma
 import math
@@ -133,6 +134,7 @@ def write_densities(path: str | Path, frames: Iterable[DensityFrame]) -> None:
                 **{f"info {k}": np.array(v) for k, v in frame.info.items()},
                 **pack(frame.density, atoms.cell.array),
             }
+            arrays["sha256"] = _checksum(arrays)
             for key, array in arrays.items():
                 entry = zipfile.ZipInfo(f"{frame.name}/{key}.npy")  # a fixed date: the same input, the same bytes
                 with archive.open(entry, "w") as stream:
@@ -157,6 +159,8 @@ def read_densities(path: str | Path) -> Iterator[DensityFrame]:
             for member in archive.infolist():
                 name, _, key = member.filename.removesuffix(".npy").rpartition("/")
                 members.setdefault(name, {})[key] = member
+            if not members:
+                raise ValueError("got an archive without a single density")
             for name, entries in members.items():
                 yield _frame(name, {key: _array(archive, entry, path) for key, entry in entries.items()})
     except Exception as error:  # zipfile, numpy and lzma have a dozen kinds
@@ -183,10 +187,22 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> np.n
     return np.lib.format.read_array(content, allow_pickle=False)
 
 
+def _checksum(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """SHA-256 of names, types, shapes and bytes; the archive's own checksum is of each file alone, and of 32 bits."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.asarray(arrays[key])
+        digest.update(f"{key} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
 def _frame(name: str, arrays: dict[str, np.ndarray]) -> DensityFrame:
     missing = sorted({"numbers", "positions", "cell", "pbc", "shape", "step", "cutoff", "mean", "packed"} - set(arrays))
     if missing:
         raise ValueError(f"got {name!r} without {', '.join(missing)}")
+    checksum = arrays.pop("sha256", None)  # files of earlier versions have none
+    if checksum is not None and not np.array_equal(checksum, _checksum(arrays)):
+        raise ValueError(f"got {name!r} with another content than its checksum says")
     numbers, positions, cell = (arrays[key] for key in ("numbers", "positions", "cell"))
     n, kinds = len(numbers), {"numbers": "iu", "positions": "f", "cell": "f", "pbc": "b", "shape": "iu", "packed": "iu"}
     shapes = {"numbers": (n,), "positions": (n, 3), "cell": (3, 3), "pbc": (3,), "shape": (3,)}

@@ -108,6 +108,16 @@ def test_every_wrong_array_of_a_density_is_named(tmp_path, key, array):
     assert "pickle" not in str(refused.value)
 
 
+def test_a_checksum_sees_what_no_range_does(tmp_path):
+    path = tmp_path / "some.npz"
+    write_densities(path, [DensityFrame("si", bulk("Si"), smooth(), {"part": "train"})])
+    changed(path, "positions", bulk("Si").positions + 0.01)
+    with pytest.raises(ValueError, match=r"checksum.*build it again"):
+        list(read_densities(path))
+    changed(path, "sha256", None)  # as earlier versions wrote it
+    assert next(iter(read_densities(path))).atoms.positions[0, 0] == 0.01
+
+
 def test_damaged_files_of_densities_end_in_a_sentence(tmp_path):
     """Cut, junk, flipped bytes, arrays that ask for more memory than there is, nothing at all."""
     path, rng = tmp_path / "some.npz", np.random.default_rng(0)
