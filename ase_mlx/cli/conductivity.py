@@ -162,7 +162,8 @@ def _calculator(given, name: str, device: str):
     """The calculator of that name, or the shipped one that covers a crystal or a Phono3py."""
     crystal = hasattr(given, "fc3")
     with exits.reading("--calculator"):
-        name = pick(name, list(given.unitcell.symbols if crystal else given.symbols))
+        symbols = (given.unitcell if crystal else given).symbols  # phonopy's may be Cu1, Cu2 where labels differ
+        name = pick(name, [symbol.rstrip("0123456789") for symbol in symbols])
     if not crystal:
         with exits.reading("STRUCTURE|YAML"):
             check_crystal(given)

@@ -6,6 +6,7 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 from collections.abc import Sequence
 
 import numpy as np
+from ase.data import atomic_masses, chemical_symbols
 from jaxtyping import Float
 from phono3py import Phono3py
 from phono3py.other.isotope import get_mass_variances
@@ -19,6 +20,9 @@ from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.third_order import ThirdOrder
+
+NATURAL = 1e-3
+"""Relative: a mass further from the natural mixture's is that of chosen isotopes."""
 
 VANISHING = 1e-8
 """eV/Å³."""
@@ -87,9 +91,20 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
 def mass_variances_of(ph: Phono3py) -> Float[np.ndarray, " atoms"]:
     """Natural isotopes: Σ f (1 − m/m̄)² of each atom of the primitive cell, dimensionless, from phonopy's table.
 
+    Raises:
+        ValueError: masses (amu) that are not those of the natural mixtures.
+
     Source: phonopy's table of isotopes (J. R. de Laeter et al., Pure Appl. Chem. 75, 683 (2003)).
     """
-    return get_mass_variances(ph.primitive)
+    primitive = ph.primitive
+    symbols, natural = [chemical_symbols[number] for number in primitive.numbers], atomic_masses[primitive.numbers]
+    for symbol, mass, mean in zip(symbols, primitive.masses, natural, strict=True):
+        if abs(mass / mean - 1) > NATURAL:
+            raise ValueError(
+                f"isotopes=True scatters phonons at the natural mixture of isotopes, got {symbol} of {mass:g} amu, "
+                f"expected {mean:g}; leave isotopes out for a crystal of one isotope, or clear the masses"
+            )
+    return get_mass_variances(symbols=symbols)
 
 
 def mesh_numbers(ph: Phono3py, mesh: float | Sequence[float]) -> tuple[int, int, int]:
