@@ -5,12 +5,14 @@ Source: ours.
 
 from ase_mlx.keep.content import Unstable, contents, digest
 from ase_mlx.keep.entries import DamagedWarning, Entries, damaged, seal, unseal
+from ase_mlx.keep.rows import check_rows, write_rows
 from ase_mlx.keep.tensors import check_tensors, seal_tensors
 
 __all__ = [
     "DamagedWarning",
     "Entries",
     "Unstable",
+    "check_rows",
     "check_tensors",
     "contents",
     "damaged",
@@ -18,4 +20,5 @@ __all__ = [
     "seal",
     "seal_tensors",
     "unseal",
+    "write_rows",
 ]

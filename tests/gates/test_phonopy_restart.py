@@ -126,6 +126,7 @@ def test_forces_of_our_models_are_the_same_bits_whatever_was_there_before(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*supercell:UserWarning")
 def test_the_error_bar_of_a_resumed_conductivity_is_that_of_a_whole_one(tmp_path):
     calculator = Calculator("sigesn", dtype="float64")

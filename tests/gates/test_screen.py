@@ -16,6 +16,7 @@ from tiny_anomaly import TARGETS, crystals, save_tiny, table, tiny_anomaly
 from ase_mlx.cli.screen_job import unit_note
 from ase_mlx.data.tables import open_table
 from ase_mlx.descriptors import NAMES, STRUCTURE
+from ase_mlx.keep import DamagedWarning
 from ase_mlx.learn.anomaly.crystals import describe_crystals
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.screen import Screening, described, screen
@@ -257,6 +258,27 @@ def test_a_job_killed_three_times_ends_as_one_never_stopped(tmp_path, folder):
     )  # fmt: skip
     assert {"suggestions.csv", "scores.png", "contributions.png"} <= {p.name for p in out.iterdir()}
     assert pd.read_parquet(out / "results.parquet")["rank"].dropna().is_unique
+
+
+def test_damaged_rows_are_named_and_screened_again(tmp_path, folder):
+    source = _write(tmp_path, pd.concat([table()] * 3, ignore_index=True).assign(id=range(900)))
+    job = open_job(open_table(source), folder, Screening("novelty"), tmp_path / "out")
+    run_local(job, 1)
+    before = pd.read_parquet(write_results(job))
+    (first, last, path), *_ = done_ranges(job)
+    whole = path.read_bytes()
+    for damage in (whole[:-30], b"junk", whole[:900] + bytes(50) + whole[950:]):
+        path.write_bytes(damage)
+        with pytest.warns(DamagedWarning, match=f"{path.name}.*computed anew"):
+            again = open_job(open_table(source), folder, Screening("novelty"), tmp_path / "out")
+        assert (first, last, path) not in done_ranges(again)
+        path.write_bytes(whole)
+    path.unlink()
+    run_local(again, 1)
+    pd.testing.assert_frame_equal(pd.read_parquet(write_results(again)), before, check_exact=True)
+    (tmp_path / "out" / "screening.json").write_text("{")
+    with pytest.raises(ValueError, match=r"screening.json.*damaged"):
+        open_job(open_table(source), folder, Screening("novelty"), tmp_path / "out")
 
 
 def test_another_table_in_the_same_folder_is_refused(tmp_path, folder):

@@ -8,6 +8,7 @@ Source: ours.
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import DESCRIBED, PROBLEM, STRUCTURE, CrystalTable
+from ase_mlx.keep import check_rows, damaged, write_rows
 from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
 from ase_mlx.learn.anomaly.workers import pool
 from ase_mlx.learn.cards import read_card
@@ -109,7 +111,10 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
         try:
             before = json.loads(path.read_text())
         except ValueError:
-            before = None
+            raise ValueError(
+                f"got {str(path)!r}, which is damaged, so that nobody knows what the rows in {str(out / 'work')!r} "
+                "belong to; expected it whole: put it back from a copy, or delete both to screen anew"
+            ) from None
         if before != identity:
             raise ValueError(
                 f"got {str(out)!r}, which holds a screening of another table, with another model or mode, expected "
@@ -118,6 +123,12 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
     job = Job(table, model, wanted, out)
     job.work.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(identity, indent=1))
+    for _, _, rows in done_ranges(job):
+        try:
+            check_rows(rows)
+        except ValueError as error:
+            damaged(rows, str(error))
+            shutil.rmtree(rows) if rows.is_dir() else rows.unlink()
     return job
 
 
@@ -232,8 +243,7 @@ def write_range(scored: pd.DataFrame, place: Path) -> None:
 
     Source: ours.
     """
-    with whole_file(place) as part:
-        pq.write_table(pa.Table.from_pandas(scored[SCHEMA.names], SCHEMA, preserve_index=False), part)
+    write_rows(pa.Table.from_pandas(scored[SCHEMA.names], SCHEMA, preserve_index=False), place)
 
 
 def read_scores(job: Job, columns: list[str] | None = None) -> pd.DataFrame:
