@@ -93,7 +93,7 @@ def operations() -> list[Operation]:
         Operation("phonons", ("phonons", "al.cif", *emt, "--supercell", "3 3 3", "-o", "{out}"), "phonons"),
         Operation(
             "conductivity",
-            ("conductivity", "al.cif", *emt, "--supercell", "2 2 2", "--mesh", "5 5 5", "--rank", "none",
+            ("conductivity", "al.cif", *emt, "--supercell", "3 3 3", "--mesh", "5 5 5", "--rank", "none",
              "-o", "{out}"),
             "conductivity",
         ),
