@@ -100,7 +100,7 @@ def operations() -> list[Operation]:
         Operation(
             "sample",
             ("sample", "al.cif", "-c", "emt", "--repeat", "2 2 2", "-t", "300", "-t", "500", "-n", "2",
-             "--longest", "300", "-o", "{out}"),
+             "--longest", "1200", "-o", "{out}"),
             "sampled.extxyz",
         ),
         Operation("run", ("run", "slab.xyz", "--steps", "100", "-o", "{out}"), "run"),
@@ -388,9 +388,12 @@ def rows(quick: bool = False, only: tuple[str, ...] = ()) -> list[dict]:
         shutil.rmtree(folder, ignore_errors=True)
         inputs(folder)
         (folder / "undisturbed").mkdir()
-        call = Call(operation, folder, folder / "undisturbed")
-        if call.end():
-            raise RuntimeError(f"{operation.name} failed undisturbed: {call.words()}")
+        for _ in range(2):  # the first call may compile, with other last digits than what is read from numba's cache
+            shutil.rmtree(folder / "undisturbed")
+            (folder / "undisturbed").mkdir()
+            call = Call(operation, folder, folder / "undisturbed")
+            if call.end():
+                raise RuntimeError(f"{operation.name} failed undisturbed: {call.words()}")
         seconds = time.monotonic() - call.begun
         expected = content(folder / "undisturbed", operation)
         for fault, work in TRIALS.items():
