@@ -4,16 +4,18 @@ Use it as `import ase_mlx as am`.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 
 __all__ = ["available", "grid", "load", "predict"]
-__version__ = version("ase-mlx")
 
 _HOMES = {"available": "pretrained", "load": "pretrained", "predict": "pretrained", "grid": "graph"}
 
 
 def __getattr__(name: str):
     """Load a public name, and torch with it, when it is first asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ase-mlx")
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")

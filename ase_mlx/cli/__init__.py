@@ -6,7 +6,6 @@ Source: ours.
 """
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -40,6 +39,8 @@ for command in (demo, run, phonons, conductivity, compress, density, screen, sam
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         print(f"ase-mlx {version('ase-mlx')}")
         raise typer.Exit
 

@@ -124,8 +124,10 @@ def write_json(result: Any, path: Path | None) -> bool:
     """
     if path is None:
         return False
-    text = json.dumps(_known(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if str(path) == "-":
+    stdout = str(path) == "-"
+    ascii_only = stdout and not (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(_known(result), indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+    if stdout:
         sys.stdout.write(text)
         return True
     write_text(path, text)

@@ -341,3 +341,21 @@ def test_dynamics_says_when_it_leaves_the_training_data():
     assert run.outside == pytest.approx(0.25)
     inside = dynamics(bulk("Cu", cubic=True), EnsembleEMT((0.9, 1.1)), steps=50, length=3, samples=2)
     assert inside.outside == 0
+
+
+def test_a_calculator_without_stress_relaxes_atoms_alone():
+    class NoStress(EMT):
+        implemented_properties = ["energy", "free_energy", "energies", "forces"]
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results.pop("stress", None)
+
+    start = bulk("Cu", cubic=True)
+    start.positions[0] += [0.05, 0.02, 0.0]
+    with pytest.raises(ValueError, match='NoStress, which gives no stress.*cell="fixed".*relax=False'):
+        relax(start, NoStress())
+    fixed = relax(start, NoStress(), cell="fixed", symmetry=False)
+    assert fixed.converged and fixed.largest_stress is None
+    assert fixed.largest_force < 1e-3
+    assert fixed.energy.value == pytest.approx(relax(start, EMT(), cell="fixed", symmetry=False).energy.value)

@@ -161,7 +161,7 @@ def relax(
         above `fmax` are left that only the imposed symmetry hides.
 
     Raises:
-        ValueError: no atoms, positions that are not finite, or a cell without volume.
+        ValueError: no atoms, positions that are not finite, a cell without volume, or no stress to relax it by.
 
     Source: ours; the cell filter is ASE's `FrechetCellFilter`.
     """
@@ -173,7 +173,7 @@ def relax(
     work.calc = calculator
     notes += [f"Cell not relaxed, no stress reported: a {sort} has no bulk volume."] if sort != "crystal" else []
     free = sort == "crystal" and cell != "fixed"
-    moved = FrechetCellFilter(work, constant_volume=cell == "shape") if free else work
+    moved = _with_cell(work, cell == "shape") if free else work
     optimiser = BFGS(moved, logfile=None)
     if progress is not None:
         optimiser.attach(lambda: progress(optimiser.nsteps, steps))
@@ -189,9 +189,18 @@ def relax(
     return _relaxation(work, sort, converged, optimiser.nsteps, notes)
 
 
+def _with_cell(work: Atoms, constant_volume: bool) -> FrechetCellFilter:
+    if property_or_none(work.calc, "stress", work) is None:
+        raise ValueError(
+            f"got a {type(work.calc).__name__}, which gives no stress, and a crystal's cell is relaxed by it; take a "
+            'calculator with a stress, or keep the cell: cell="fixed" here, relax=False in what follows'
+        )
+    return FrechetCellFilter(work, constant_volume=constant_volume)
+
+
 def _relaxation(work: Atoms, sort: Kind, converged: bool, steps: int, notes: list[str]) -> Relaxation:
     std = property_or_none(work.calc, "energy_std", work)
-    stress = np.abs(work.get_stress(apply_constraint=False)).max() if sort == "crystal" else None
+    stress = property_or_none(work.calc, "stress", work) if sort == "crystal" else None
     largest = float(np.linalg.norm(work.get_forces(), axis=1).max())
     done = snapshot(work, work.calc)
     done.set_constraint(work.constraints)
@@ -203,7 +212,7 @@ def _relaxation(work: Atoms, sort: Kind, converged: bool, steps: int, notes: lis
         steps=steps,
         energy=Value(float(work.get_potential_energy()), None if std is None else float(std), "eV", _origin(std)),
         largest_force=largest,
-        largest_stress=None if stress is None else float(stress) * EV_PER_A3_IN_GPA,
+        largest_stress=None if stress is None else float(np.abs(stress).max()) * EV_PER_A3_IN_GPA,
         spacegroup=spacegroup_of(done) if sort == "crystal" else None,
         notes=tuple(notes),
     )

@@ -1,5 +1,7 @@
 """Wrong calls end with exit code 2 before torch is imported, in messages that name what the command has."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -110,6 +112,12 @@ def test_names_are_looked_at_before_torch(folder):
 def test_a_terminal_without_sigma_gets_its_table(folder):
     run = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "models"]
     for encoding in ("latin-1", "ascii"):
-        done = subprocess.run(run, env={**__import__("os").environ, "PYTHONIOENCODING": encoding}, capture_output=True)
+        done = subprocess.run(run, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert b"sigesn" in done.stdout
+        done = subprocess.run(
+            [*run, "--json", "-"],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+        )
+        assert json.loads(done.stdout)[0]["errors"]["forces"]["unit"] == "meV/Å"
