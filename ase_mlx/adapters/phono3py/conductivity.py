@@ -36,6 +36,9 @@ MESH = 60.0
 WIDE = 7.0
 """Å: radius of a supercell's largest sphere above which a learned third order was found good to a few percent."""
 
+COHERENT = 0.1
+"""Of the conductivity: what coherences add is said from there on."""
+
 TEMPERATURES = tuple(range(100, 1001, 100))
 """K."""
 
@@ -157,6 +160,9 @@ def _solved(
         result, tensor, certificate = linewidths_from(None), None, replace(certificate, exact=True)
     kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, run["progress"])[0]
     more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None, certificate)
+    share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
+    if share > COHERENT:
+        notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)
     return Conductivity(temperatures, kappa, None, more, certificate, made, quartic, result, ph, notes)
 
 
