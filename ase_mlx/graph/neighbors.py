@@ -32,7 +32,7 @@ CELLS = 100_000
 """Of one cutoff's edge, which vesin 0.6 makes at most; it makes them larger where there would be more."""
 
 FARTHEST = 1e7
-"""Å; of an atom from the origin: beyond it float64 leaves no digits of a picometre."""
+"""Å; of an atom from the origin, and of a cell vector: beyond it float64 leaves no digits of a picometre."""
 
 
 @runtime_checkable
@@ -183,13 +183,14 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
             f"got NaN or infinite positions of atoms {bad[:5].tolist()}{' …' if bad.size > 5 else ''}, expected finite "
             "numbers in Å; the run that made them probably diverged: start from the last good frame"
         )
-    if np.abs(positions).max() > FARTHEST:
-        raise ValueError(
-            f"got a position of {np.abs(positions).max():.1e} Å, expected atoms within {FARTHEST:.0e} Å of the origin; "
-            "wrap them into the cell or mend their coordinates"
-        )
     if not np.isfinite(cell).all():
         raise ValueError("got a cell with NaN or infinite vectors, expected finite numbers in Å; set atoms.cell anew")
+    largest = float(max(np.abs(positions).max(), np.abs(cell).max()))
+    if largest > FARTHEST:
+        raise ValueError(
+            f"got {largest:.1e} Å in positions or cell, expected atoms within {FARTHEST:.0e} Å of the origin; wrap them "
+            "into the cell, or mend what is too large"
+        )
     periodic = cell[pbc]
     spanned = np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)) if pbc.any() else 1.0
     scale = float(np.prod(np.linalg.norm(periodic, axis=1))) if pbc.any() else 1.0

@@ -203,6 +203,7 @@ FLAT = np.array([[5.4, 0, 0], [0, 5.4, 0], [2.7, 2.7, 0.001]])
         (Atoms("Si", cell=[[5, 0, 0], [3e4, 5, 0], [0, 3e4, 5]], pbc=True), "nearly parallel.*niggli"),
         (Atoms("H12000", np.random.default_rng(0).uniform(0, 4, (12000, 3))), "neighbours of an atom"),
         (spoiled(positions=np.full((8, 3), 1e30)), "within 1e.07 Å of the origin"),
+        (spoiled(cell=np.eye(3) * 1e200), "within 1e.07 Å of the origin"),
         (SimpleNamespace(positions=np.eye(3), numbers=[1, 1, 200], cell=np.eye(3), pbc=False), "atomic numbers"),
         (SimpleNamespace(positions=np.eye(3), numbers=[1, 1, 1.5], cell=np.eye(3), pbc=False), "atomic numbers"),
         (SimpleNamespace(positions=np.eye(3), numbers=[1, 1], cell=np.eye(3), pbc=False), "one number an atom"),
