@@ -188,8 +188,8 @@ def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     largest = float(max(np.abs(positions).max(), np.abs(cell).max()))
     if largest > FARTHEST:
         raise ValueError(
-            f"got {largest:.1e} Å in positions or cell, expected atoms within {FARTHEST:.0e} Å of the origin; wrap them "
-            "into the cell, or mend what is too large"
+            f"got {largest:.1e} Å in positions or cell, expected atoms within {FARTHEST:.0e} Å of the origin; "
+            "wrap them into the cell, or mend what is too large"
         )
     periodic = cell[pbc]
     spanned = np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)) if pbc.any() else 1.0

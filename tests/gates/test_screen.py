@@ -203,7 +203,7 @@ def test_damaged_parts_cost_only_themselves(tmp_path):
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda p: p / "missing.parquet", "expected an existing file"),
+        (lambda p: p / "missing.parquet", "does not exist"),
         (lambda p: _write(p, table().iloc[:0]), "without a single row"),
         (lambda p: _write(p, table().iloc[:2].drop(columns="numbers")), "without the columns numbers"),
         (lambda p: _write(p, table().iloc[:2].assign(anomaly_score=1.0)), "already has anomaly_score"),
