@@ -3,10 +3,18 @@
 Source: Baldereschi, Baroni and Resta, Phys. Rev. Lett. 61, 734 (1988), for the macroscopic average.
 """
 
+import warnings
+
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ase_mlx.graph.points import near
+
+LEAST_HELD = 0.95
+"""Share of a sphere's volume that points of a grid stand for, coarse ones too."""
+
+AT_WALL = 1e-3
+"""e/Å³; atoms' densities are below this some 3 Å away."""
 
 
 def planar_average(field: Float[np.ndarray, "n1 n2 n3"], axis: int = 2) -> Float[np.ndarray, " planes"]:
@@ -65,6 +73,8 @@ def sphere_integrals(
     Raises:
         ValueError: a radius that is not positive.
 
+    Warns where spheres leave the grid along an open axis.
+
     Source: ours.
     """
     if not radius > 0:
@@ -75,7 +85,30 @@ def sphere_integrals(
     periodic = np.ones(3, dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool)
     atom, point, vector = near(points, positions, cell, periodic, radius + edge)
     part = np.clip((radius + edge - np.linalg.norm(vector, axis=1)) / (2 * edge), 0, 1)
+    held = np.bincount(atom, part, len(positions)) * volume / (4 / 3 * np.pi * radius**3)
+    if not periodic.all() and held.min() < LEAST_HELD:
+        warnings.warn(
+            f"got spheres of {int((held < LEAST_HELD).sum())} atoms that leave the grid along open axes: of that of "
+            f"atom {int(held.argmin())} {held.min():.0%} lies inside, and what is outside is not counted; give the "
+            "field on a cell with vacuum about the atoms",
+            stacklevel=2,
+        )
     return np.bincount(atom, part * field.reshape(-1)[point], len(positions)) * volume
+
+
+def warn_of_cut(density: Float[np.ndarray, "n1 n2 n3"], pbc: Bool[np.ndarray, " 3"]) -> None:
+    """Warn where a density (e/Å³) does not end before its grid does along an open axis.
+
+    Source: ours.
+    """
+    walls = [np.abs(density.take([0, -1], axis=axis)).max() for axis in np.flatnonzero(~pbc)]
+    if walls and max(walls) > AT_WALL:
+        warnings.warn(
+            f"got a density of {max(walls):.3g} e/Å³ at the end of its grid along an open axis, expected none there: "
+            "what lies outside is not counted, and charges are wrong by it; give the density on a cell with vacuum "
+            "about the atoms (a calculator's own charges do)",
+            stacklevel=4,
+        )
 
 
 def grid_points(shape: tuple[int, int, int], cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "points 3"]:

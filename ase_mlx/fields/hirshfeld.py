@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from ase_mlx.graph.points import near
 
-from .averages import grid_points
+from .averages import grid_points, warn_of_cut
 
 FreeAtom = tuple[np.ndarray, np.ndarray, float]
 """Radii (Å), density (e/Å³) and number of electrons of a free atom."""
@@ -69,6 +69,7 @@ def hirshfeld_moments(
     if lacking:
         raise ValueError(f"got elements {lacking} without a free atom, expected one for each; give them in `free`")
     periodic = np.ones(3, dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool)
+    warn_of_cut(density, periodic)
     reach = max(float(free[int(z)][0][-1]) for z in numbers)
     atom, point, vector = near(grid_points(density.shape, cell), positions, cell, periodic, reach)
     distance, share = np.linalg.norm(vector, axis=1), np.empty(len(point))

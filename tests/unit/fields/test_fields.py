@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -170,6 +172,31 @@ def test_hartree_energy_of_a_short_wave_in_a_sheared_cell():
     assert hartree_energy(wave, cell) == pytest.approx(right, rel=1e-9)
     for shear in SHEARS:
         assert hartree_energy(resampled(wave, shear), np.array(shear) @ cell) == pytest.approx(right, rel=1e-9)
+
+
+def test_what_leaves_the_grid_along_an_open_axis_is_told():
+    """A Gaussian at the wall and amid its cell; the wall of a periodic axis is none."""
+    cell, shape, radius = np.eye(3) * 8.0, (32, 32, 32), np.arange(0, 4.001, 0.01)
+    free = {14: (radius, 4 * np.exp(-(radius**2) / (2 * 0.49)) / (2 * np.pi * 0.49) ** 1.5, 4.0)}
+    for place, pbc, told in (
+        ([4.0, 4, 4], (False, False, False), 0),
+        ([4.0, 4, 0.5], (True, True, True), 0),
+        ([4.0, 4, 0.5], (False, False, True), 0),
+        ([4.0, 4, 0.5], (True, True, False), 1),
+        ([0.5, 0.5, 4], (False, False, False), 1),
+    ):
+        positions = np.array([place])
+        away = grid_points(shape, cell) - positions[0]
+        away -= np.where(pbc, np.round(away / 8.0) * 8.0, 0)
+        density = (4 * np.exp(-np.square(away).sum(1) / (2 * 0.49)) / (2 * np.pi * 0.49) ** 1.5).reshape(shape)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (charge,) = hirshfeld(density, cell, positions, np.array([14]), free, np.array(pbc))
+            assert [("end of its grid" in str(w.message)) for w in caught] == [True] * told
+            assert told == (abs(charge) > 0.01)
+            (inside,) = sphere_integrals(density, cell, positions, 2.0, np.array(pbc))
+            assert len(caught) == 2 * told
+            assert told == (abs(inside - 4 * 0.95724) > 0.05)  # chi-squared of three degrees within (2.0 / 0.7)²
 
 
 def test_maxima_far_from_atoms_are_told_once():
