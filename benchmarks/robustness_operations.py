@@ -198,11 +198,17 @@ class Call:
 
 
 def digest(path: Path) -> str:
-    """Fingerprint of what a file says: times and versions are left out, and the order of frames that workers gave."""
+    """Fingerprint of what a file says: times and versions are left out, and the order of frames that workers gave.
+
+    Frames count to nine decimals: the list of neighbours of ASE's EMT remembers where atoms were, so that energies of a
+    run that was gone on with differ by 1e-13 eV.
+    """
     if path.suffix == ".json":
         return _hash(json.dumps(_settled(json.loads(path.read_text())), sort_keys=True).encode())
     if path.name.endswith(".extxyz"):
-        frames = re.split(r"^(?=\d+$)", re.sub(r" cpu_s=\S+", "", path.read_text()), flags=re.M)
+        text = re.sub(r" cpu_s=\S+", "", path.read_text())
+        text = re.sub(r"-?\d+\.\d+(e[+-]\d+)?", lambda number: f"{round(float(number[0]), 9) + 0.0:.9f}", text)
+        frames = re.split(r"^(?=\d+$)", text, flags=re.M)
         return _hash("".join(sorted(frames)).encode())
     if path.suffix == ".hdf5":
         import h5py
