@@ -255,7 +255,7 @@ def disk(place: Path, size: str) -> Iterator[Callable[[], None]]:
     place.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=True)
     try:
-        yield lambda: subprocess.run(["mount", "-o", "remount,size=512m", str(place)], check=True)
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(place)], check=True)
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -342,7 +342,7 @@ def full_disk(trial: Trial, place: Path, quick: bool) -> None:
 
 
 def disk_fills_up(trial: Trial, place: Path, quick: bool) -> None:
-    with disk(place, "512m"):
+    with disk(place, "64m"):
         call = trial.call(place)
         try:
             call.process.wait(0.5 * trial.seconds)
