@@ -15,6 +15,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import LinearCombinationCalculator
 from typer.testing import CliRunner
 
+from ase_mlx.adapters.ase.job import relax
 from ase_mlx.adapters.identity import identity
 from ase_mlx.adapters.phonopy import phonons
 from ase_mlx.adapters.phonopy.store import Store
@@ -113,6 +114,27 @@ def test_forces_of_one_are_not_used_for_another(tmp_path, name):
     soft, hard = stiffness(one(), tmp_path), stiffness(other(), tmp_path)
     assert hard == pytest.approx(4 * soft, rel=1e-6)  # forces four times as large
     assert hard == pytest.approx(stiffness(other(), None), rel=1e-12)
+
+
+class Charged(EMT):
+    """EMT whose atoms lie further apart the more charge `info` says."""
+
+    def calculate(self, atoms=None, *arguments):
+        super().calculate(atoms, *arguments)
+        push = 0.05 * atoms.info.get("charge", 0) * len(atoms)
+        self.results["energy"] -= push * np.log(atoms.cell.volume)
+        self.results["free_energy"] = self.results["energy"]
+        self.results["stress"] = self.results["stress"] - push / atoms.cell.volume * np.array([1, 1, 1, 0, 0, 0])
+
+
+def test_a_cation_is_not_given_the_numbers_of_its_neutral_twin():
+    calculator = Charged()
+    neutral = relax(bulk("Al", cubic=True), calculator).atoms
+    cation = neutral.copy()
+    cation.info["charge"] = 1
+    shared, own = relax(cation, calculator), relax(cation, Charged())
+    assert shared.atoms.cell.volume == pytest.approx(own.atoms.cell.volume, rel=1e-6)
+    assert shared.atoms.cell.volume > 1.005 * neutral.cell.volume
 
 
 MYCALC = """

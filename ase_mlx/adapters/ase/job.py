@@ -99,6 +99,18 @@ def property_or_none(calculator, name: str, atoms: Atoms) -> np.ndarray | None:
     return None if value is None else np.asarray(value)
 
 
+def forget_last(calculator) -> None:
+    """Make an ASE calculator forget its last structure before another one is begun (nothing here has a unit).
+
+    ASE takes a structure that differs in tags, masses, info or arrays of its own alone for the last one, and gives a
+    cation the numbers of its neutral twin.
+
+    Source: ours.
+    """
+    if callable(getattr(calculator, "reset", None)):
+        calculator.reset()
+
+
 def spread(members: np.ndarray | None) -> np.ndarray | None:
     """Standard deviation over the first axis, in the members' unit; None without members.
 
@@ -170,6 +182,7 @@ def relax(
         notes += impose_symmetry(work, calculator)
     elif sort == "crystal" and symmetry:
         notes.append("Symmetry not imposed: the structure brings its own constraints.")
+    forget_last(calculator)
     work.calc = calculator
     notes += [f"Cell not relaxed, no stress reported: a {sort} has no bulk volume."] if sort != "crystal" else []
     free = sort == "crystal" and cell != "fixed"

@@ -12,7 +12,7 @@ from ase import Atoms
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.ase.job import property_or_none
+from ase_mlx.adapters.ase.job import forget_last, property_or_none
 from ase_mlx.adapters.phonopy.consistency import check_force_sets
 from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
@@ -136,6 +136,7 @@ def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]
     known = store.fetch("rest", cell)
     if known is None:
         try:
+            forget_last(calculator)
             forces = np.array(calculator.get_property("forces", cell), dtype=float)
             stress = property_or_none(calculator, "stress", cell)
         except Exception as error:
@@ -186,6 +187,8 @@ def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[t
     """
     size = max(1, ATOMS_PER_BATCH // len(cells[0])) if isinstance(calculator, Calculator) else 1
     lacking = set(missing)
+    if lacking:
+        forget_last(calculator)
     for start in range(0, len(cells), size):
         batch = range(start, min(start + size, len(cells)))
         if lacking.isdisjoint(batch):
