@@ -24,6 +24,7 @@ import ase_mlx.adapters
 from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.elastic_constants import elastic
 from ase_mlx.adapters.ase.job import equation_of_state, relax
+from ase_mlx.adapters.ase.labels import may_point
 from ase_mlx.adapters.ase.sampling import Sampling, sample
 from ase_mlx.adapters.ase.supercells import repeated
 from ase_mlx.adapters.matminer import ThermalFeaturizer
@@ -471,3 +472,20 @@ def test_isotopes_scatter_in_crystals_of_natural_masses_alone():
     np.testing.assert_allclose(mass_variances_of(named), np.tile(mass_variances_of(plain), 2))
     with pytest.raises(ValueError, match="got Cu of 62.93 amu, expected 63.546; leave isotopes out"):
         mass_variances_of(chosen)
+
+
+def test_moments_that_are_missing_on_some_atoms_are_refused():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_initial_magnetic_moments([1.0, np.nan, 1.0, 1.0])
+    for road in (relax, phonons, equation_of_state):
+        with pytest.raises(ValueError, match="initial magnetic moments are not finite"):
+            road(atoms, EMT())
+
+
+def test_ragged_information_is_no_vector():
+    atoms = bulk("Cu", cubic=True)
+    atoms.info |= {"ragged": [[1], [1, 2]], "empty": [], "one": np.array(3.0), "text": "abc"}
+    assert not may_point(atoms)
+    for vector in ([0.0, 0.0, 1.0], np.eye(3), [[0, 0, 1]], np.zeros(9)):
+        atoms.info["vector"] = vector
+        assert may_point(atoms)

@@ -130,8 +130,7 @@ def may_point(atoms: Atoms) -> bool:
     """
     if any(array.ndim > 1 and array.dtype.kind == "f" for name, array in atoms.arrays.items() if name not in UNREAD):
         return True
-    of_whole = [np.shape(value) for value in atoms.info.values() if isinstance(value, np.ndarray | list | tuple)]
-    return any(shape and shape[-1] in (3, 9) for shape in of_whole)
+    return any(_innermost(value) in (3, 9) for value in atoms.info.values())
 
 
 def keeping(
@@ -162,6 +161,17 @@ def keeping(
 
 def _telling(atoms: Atoms) -> list[tuple[str, np.ndarray]]:
     return [(name, array) for name, array in atoms.arrays.items() if name not in UNREAD and "force" not in name.lower()]
+
+
+def _innermost(value) -> int:
+    """Length of the rows of an array or of nested lists, ragged ones too; 0 of anything else."""
+    size = 0
+    while isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        size = len(value)
+        if not size:
+            break
+        value = value[0]
+    return size
 
 
 def _is_vector(array: np.ndarray) -> bool:

@@ -40,7 +40,8 @@ def kind(atoms: Atoms) -> Kind:
     """Tell crystals from slabs, wires and molecules by the pbc flags, and by vacuum above 6 Å where these say periodic.
 
     Raises:
-        ValueError: no atoms, partial occupancy, positions that are not finite, or a periodic cell without volume.
+        ValueError: no atoms, partial occupancy, positions, moments or charges that are not finite, or a periodic cell
+            without volume.
 
     Source: ours.
     """
@@ -50,6 +51,9 @@ def kind(atoms: Atoms) -> Kind:
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise ValueError(f"The positions of atoms {bad[:5].tolist()} are not finite numbers; repair the input file.")
+    for name, what in (("initial_magmoms", "magnetic moments"), ("initial_charges", "charges")):
+        if not np.isfinite(atoms.arrays.get(name, 0.0)).all():
+            raise ValueError(f"The initial {what} are not finite numbers on all atoms; give each one, or clear them.")
     if not np.isfinite(atoms.cell.array).all():
         raise ValueError("The cell holds numbers that are not finite; repair the input file.")
     if not atoms.pbc.any():

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from phonopy import run_anisotropic_qha
 
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.ase.labels import distinguishing
 from ase_mlx.adapters.ase.supercells import symmetry_of
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
@@ -120,6 +121,9 @@ def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
     number = 1 if found is None else found.number
     if number < 16 or number > 194:
         system = "cubic, use quasi_harmonic" if number > 194 else "monoclinic or triclinic"
+        blind = symmetry_of(atoms)
+        if blind is not None and blind.number != number:
+            system += f"; {blind.number} without {', '.join(distinguishing(atoms))}"
         raise ValueError(
             f"Axial expansion needs a hexagonal, trigonal, tetragonal or orthorhombic crystal, got group {number} "
             f"({system})."
