@@ -109,5 +109,9 @@ def _settings(calculator, parts: dict[str, str]) -> dict[str, str]:
         "dtype": str(getattr(calculator, "dtype", "")),
         "factory": factory_name(calculator),
     }
-    weights = {path: part for path, part in parts.items() if path.startswith(("model.", "models"))}
+    weights = {
+        path: part
+        for path, part in parts.items()
+        if path.startswith(("model.", "models")) and not path.endswith(("class", "__class__"))
+    }
     return settings | ({"weights": digest(weights)} if weights else {})
