@@ -111,6 +111,12 @@ def write_density(
         spread = _Mean(source)
         result.bytes += volumetric.write(result.std_path, atoms, points.shape, spread.planes)
         result.mean_std = spread.total / len(points)
+    elif (stale := _std_path(path)).exists():
+        warnings.warn(
+            f"{stale.name} beside {path.name} is of an earlier call, no error bar of this density: remove it, or ask "
+            "for one",
+            stacklevel=2,
+        )
     result.seconds = time.monotonic() - start
     if isinstance(source, _Atoms):  # a density point by point was looked at where it was made
         check_electrons(result.electrons, result.negative, result.expected, atoms.pbc)
