@@ -3,22 +3,44 @@
 Source: numba.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numba
+
+from ase_mlx.threads import is_fork
 
 
 def compiled(function: Callable | None = None, **options) -> Callable:
     """Compile a function when it is first called; a decorator with numba's options, or without any.
 
     The machine code is kept beside the package or in the home folder. Where neither can be written it is compiled in
-    every process anew, which takes seconds; NUMBA_CACHE_DIR names another folder.
+    every process anew, which takes seconds; NUMBA_CACHE_DIR names another folder. With `parallel=True`, for functions
+    that Python calls, a forked process computes with one thread: OpenMP ends forks that ask for more.
 
     Source: ours.
     """
     if function is None:
         return lambda decorated: compiled(decorated, **options)
+    if options.get("parallel"):
+        return _parallel(function, options)
+    return _kept(function, options)
+
+
+def _kept(function: Callable, options: dict[str, Any]) -> Callable:
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba: "cannot cache function: no locator available"
         return numba.njit(**options)(function)
+
+
+def _parallel(function: Callable, options: dict[str, Any]) -> Callable:
+    several = _kept(function, options)
+    one = numba.njit(**options | {"parallel": False})(function)  # not kept: numba would take the other one's code
+
+    @functools.wraps(function)
+    def chosen(*arguments):
+        return (one if is_fork() else several)(*arguments)
+
+    return chosen

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import ase_mlx
-from ase_mlx.threads import after_fork
+from ase_mlx.threads import after_fork, is_fork
 
 MODULE = """
 from ase_mlx.compiled import compiled
@@ -36,5 +36,28 @@ def test_no_place_for_machine_code(tmp_path):
     assert done.stdout.strip() == "NullCache"
 
 
+PARALLEL = """
+import multiprocessing, sys
+import numpy as np
+from ase_mlx.nn.frames import descriptors
+
+def work(_):
+    vectors = np.random.default_rng(0).normal(size=(40, 3)) * 2
+    return float(descriptors(np.arange(0, 41, 4), vectors, np.ones((40, 1)), 4.0, 4, 2, 0.5, 3.0).sum())
+
+expected = work(0)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    (found,) = pool.map_async(work, range(1)).get(timeout=100)
+assert abs(found - expected) < 1e-9 * abs(expected), (found, expected)
+"""
+
+
+def test_parallel_functions_compute_in_a_fork():
+    """OpenMP ends a fork that asks for several threads, and a pool would wait for it for ever."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_this_process_is_no_fork():
-    assert not after_fork()
+    assert not is_fork() and not after_fork()
