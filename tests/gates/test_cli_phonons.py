@@ -103,10 +103,10 @@ def test_wrong_calls_end_with_two(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     for arguments, said in (
         (["slab.vasp"], "got a slab"),
-        (["iron.vasp"], "No shipped model knows all of Fe"),
+        (["iron.vasp"], "got Fe; no shipped model knows all of these"),
         (["none.vasp"], "does not exist"),
-        (["copper.vasp", "-c", "emt", "--supercell", "big"], "three or nine integers"),
-        (["copper.vasp", "-c", "nowhere:Thing"], "expected module:name"),
+        (["copper.vasp", "-c", "emt", "--supercell", "big"], "three whole numbers"),
+        (["copper.vasp", "-c", "nowhere:Thing"], "there is no such module here"),
         (["broken.yaml"], "expected the yaml"),
     ):
         done = run(*arguments, cwd=tmp_path)

@@ -200,11 +200,11 @@ def test_wrong_data_are_a_wrong_call_and_nothing_is_written(tmp_path, what, said
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "nowhere.toml"], "an existing file, a valid TOML"),
+        (["train", "nowhere.toml"], "does not exist"),
         (["train", "wrong.toml"], "did you mean 'l_max'"),
         (["train"], "CONFIG.toml"),
         (["evaluate", "sigesm", "frames.extxyz"], "sigesm"),
-        (["evaluate", "model", "nowhere.extxyz"], "an existing file, extxyz"),
+        (["evaluate", "model", "nowhere.extxyz"], "does not exist"),
         (["evaluate", "model", "frames.extxyz", "--part", "none"], "no frame of part 'none'"),
         (["evaluate", "model", "train.toml"], "cannot read"),
     ],
