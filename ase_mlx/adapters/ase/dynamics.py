@@ -13,7 +13,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_mom
 from ase.md.verlet import VelocityVerlet
 from jaxtyping import Float
 
-from ase_mlx.adapters.ase.job import Progress, Value, forget_last, snapshot
+from ase_mlx.adapters.ase.job import Progress, Value, begin, snapshot
 from ase_mlx.adapters.ase.supercells import kind, repeated, supercell_matrix
 from ase_mlx.models.extrapolation import once, see
 
@@ -91,8 +91,7 @@ def dynamics(
         raise ValueError(f"Dynamics needs at least 50 steps for its averages, got {steps}.")
     rng = np.random.default_rng(seed)
     work = _start(atoms, temperature, length, rng)
-    forget_last(calculator)
-    work.calc = calculator
+    begin(work, calculator)
     timestep = timestep or (0.5 if work.get_masses().min() < 5 else 1.0)
     heated = steps * 4 // 5
     trace = _Trace(calculator, timestep, max(1, steps // samples), steps, progress)

@@ -111,6 +111,15 @@ def forget_last(calculator) -> None:
         calculator.reset()
 
 
+def begin(atoms: Atoms, calculator) -> None:
+    """Give a structure (Å) a calculator that has forgotten the last one.
+
+    Source: ours.
+    """
+    forget_last(calculator)
+    atoms.calc = calculator
+
+
 def spread(members: np.ndarray | None) -> np.ndarray | None:
     """Standard deviation over the first axis, in the members' unit; None without members.
 
@@ -182,8 +191,7 @@ def relax(
         notes += impose_symmetry(work, calculator)
     elif sort == "crystal" and symmetry:
         notes.append("Symmetry not imposed: the structure brings its own constraints.")
-    forget_last(calculator)
-    work.calc = calculator
+    begin(work, calculator)
     notes += [f"Cell not relaxed, no stress reported: a {sort} has no bulk volume."] if sort != "crystal" else []
     free = sort == "crystal" and cell != "fixed"
     moved = _with_cell(work, cell == "shape") if free else work

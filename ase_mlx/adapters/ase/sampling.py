@@ -18,7 +18,7 @@ from ase.md.langevin import Langevin
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.dynamics import heat
-from ase_mlx.adapters.ase.job import Progress, forget_last, relax, snapshot
+from ase_mlx.adapters.ase.job import Progress, begin, relax, snapshot
 from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import kind
 from ase_mlx.adapters.ase.supercells import repeated as repeated_cell
@@ -217,8 +217,7 @@ def _thermalised(start: Atoms, calculator, s: Sampling, which: int, rng: np.rand
     kelvin = s.temperatures[which]
     work = start.copy()
     heat(work, kelvin, rng)
-    forget_last(calculator)
-    work.calc = calculator
+    begin(work, calculator)
     timestep = min(s.timestep, 0.5) if work.get_masses().min() < 5 else s.timestep
     dynamics = Langevin(
         work, timestep * units.fs, temperature_K=kelvin, friction=s.friction / units.fs, fixcm=False, rng=rng
