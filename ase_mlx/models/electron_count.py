@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 LOST = 1e-6
 """Share of the electrons that a grid may miss."""
 
-NEGATIVE = 1e-4
-"""Share of the electrons below which negative values are the network's noise."""
+NEGATIVE = 1e-3
+"""Share of the electrons below which negative values are noise: of the network, or of a coarse grid (2e-4 at 0.6 Å)."""
 
 
 class CoarseGridWarning(UserWarning):
