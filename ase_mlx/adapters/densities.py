@@ -94,14 +94,7 @@ def write_density(
     start, path = time.monotonic(), Path(path)
     points = grid(atoms, spacing if shape is None else None, shape)
     check_place(path, points.shape, std, dtype)
-    source: _Source
-    if isinstance(model, PointDensity):
-        source = _Points(model, atoms, points, std, charge, dipole)
-    else:
-        axis = 2 if volumetric.kind_of(path) == "CHGCAR" else 0
-        source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
-    if std and not source.known:
-        raise ValueError("got std for a model without error bars of its density; train it with validation frames")
+    source = _source(model, atoms, points, std, charge, dipole, 2 if volumetric.kind_of(path) == "CHGCAR" else 0)
     see(distances(model, atoms))
     tally = _Tally(source, points.shape, dtype, progress)
     size = volumetric.write(path, atoms, points.shape, tally.planes)
@@ -112,16 +105,22 @@ def write_density(
         result.bytes += volumetric.write(result.std_path, atoms, points.shape, spread.planes)
         result.mean_std = spread.total / len(points)
     elif (stale := _std_path(path)).exists():
-        warnings.warn(
-            f"{stale.name} beside {path.name} is of an earlier call, no error bar of this density: remove it, or ask "
-            "for one",
-            stacklevel=2,
-        )
+        warnings.warn(f"{stale.name} is of an earlier call, no error bar of {path.name}: remove it", stacklevel=2)
     result.seconds = time.monotonic() - start
     if isinstance(source, _Atoms):  # a density point by point was looked at where it was made
         check_electrons(result.electrons, result.negative, result.expected, atoms.pbc)
     _check_grid(result, len(atoms))
     return result
+
+
+def _source(model, atoms: Atoms, points: Points, std: bool, charge: float, dipole, axis: int) -> "_Source":
+    if isinstance(model, PointDensity):
+        source = _Points(model, atoms, points, std, charge, dipole)
+    else:
+        source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
+    if std and not source.known:
+        raise ValueError("got std for a model without error bars of its density; train it with validation frames")
+    return source
 
 
 def check_place(path: str | Path, shape: tuple[int, int, int], std: bool = False, dtype: str = "float64") -> None:

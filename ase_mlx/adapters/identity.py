@@ -50,12 +50,12 @@ def identity(calculator) -> Identity:
     if before is not None and not _changed(before.parts, parts) - before.transient:
         return before
     settings = _settings(calculator, parts)
-    found = Identity(settings, digest(settings, parts), unstable, parts)
+    own = _of_original(calculator, parts) or Identity(settings, digest(settings, parts), unstable, parts)
     try:
-        _KNOWN[calculator] = found
+        _KNOWN[calculator] = own
     except TypeError:  # no weak references, or no hash: known anew each time
         pass
-    return found
+    return own
 
 
 def worked(calculator) -> None:
@@ -73,6 +73,15 @@ def _recall(calculator) -> Identity | None:
         return _KNOWN.get(calculator)
     except TypeError:
         return None
+
+
+def _of_original(calculator, parts: dict[str, str]) -> Identity | None:
+    """Identity of a calculator that has worked, of which this one is a copy: it holds the same to the last bit."""
+    for other, known in list(_KNOWN.items()):
+        if type(other) is type(calculator) and other is not calculator and known.transient and not known.unstable:
+            if _contents(other)[0] == parts:
+                return known
+    return None
 
 
 def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:

@@ -391,12 +391,10 @@ def train_distributed(config_path: str | Path, folder: str | Path, workers: int 
     from pyspark.ml.torch.distributor import TorchDistributor
 
     worker.expect_training(read_training(config_path), config_path)
-    opened = SparkSession.getActiveSession() is None
-    spark = session("local[1]")
+    opened, spark = SparkSession.getActiveSession() is None, session("local[1]")
     try:
-        distributor = TorchDistributor(num_processes=workers, local_mode=True, use_gpu=False)
-        words = (Path(config_path).resolve(), "-o", Path(folder).resolve(), "--end-with", os.getpid())
-        distributor.run(str(Path(worker.__file__)), *map(str, words))
+        words = (worker.__file__, Path(config_path).resolve(), "-o", Path(folder).resolve(), "--end-with", os.getpid())
+        TorchDistributor(num_processes=workers, local_mode=True, use_gpu=False).run(*map(str, words))
     finally:
         if opened:
             spark.stop()

@@ -229,7 +229,7 @@ def test_files_hold_what_the_model_says(tmp_path, model, aluminium, name):
     assert found.mean_std == pytest.approx(expected.std["density"].mean(), rel=1e-5)
     assert found.lowest == pytest.approx(expected["density"].min())
     assert found.bytes == found.path.stat().st_size + found.std_path.stat().st_size
-    with pytest.warns(UserWarning, match=f"{found.std_path.name} beside {name} is of an earlier call"):
+    with pytest.warns(UserWarning, match=f"{found.std_path.name} is of an earlier call"):
         write_density(model, aluminium, tmp_path / name, shape=(15, 14, 16))
 
 

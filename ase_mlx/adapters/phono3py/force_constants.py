@@ -79,7 +79,6 @@ def third_order(
     ph.generate_displacements(distance=displacement)
     ph.forces = displacement_forces(ph, calculator, store=store, progress=progress)
     _produce(ph)
-    _check_answers(ph)
     return ph
 
 
@@ -87,6 +86,7 @@ def _produce(ph: Phono3py) -> None:
     ph.produce_fc3()
     ph.symmetrize_fc3()  # not by symfc 1.7.3, whose projector fails on fcc copper
     ph.symmetrize_fc2()
+    _check_answers(ph)
 
 
 def _check_answers(ph: Phono3py) -> None:
