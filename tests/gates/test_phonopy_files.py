@@ -108,6 +108,12 @@ def test_a_wrong_factor_of_born_charges_is_said_and_put_right(sodium_chloride, t
     assert back.nac_params["factor"] == pytest.approx(14.3997, rel=1e-4)
 
 
+@pytest.mark.parametrize("factor", ["1e400", "nan"])
+def test_a_factor_of_born_charges_that_is_no_number_is_refused(factor):
+    with pytest.raises(ValueError, match="got BORN with the unit conversion factor .*, expected a number"):
+        FileUnits().born({"factor": float(factor)}, "BORN")
+
+
 @pytest.mark.parametrize("name", ["FORCE_SETS", "FORCE_CONSTANTS", "force_constants.hdf5", "BORN"])
 def test_the_working_folder_is_never_looked_at(aluminium, name, tmp_path, monkeypatch):
     work, own = tmp_path / "work", tmp_path / "own"

@@ -211,6 +211,7 @@ def relax(
 
 
 def _with_cell(work: Atoms, constant_volume: bool) -> FrechetCellFilter:
+    work.get_forces()  # needed anyway; raises in the calculator's own words where this structure is what it cannot
     if property_or_none(work.calc, "stress", work) is None:
         raise ValueError(
             f"got a {type(work.calc).__name__}, which gives no stress, and a crystal's cell is relaxed by it; take a "

@@ -80,13 +80,16 @@ class FileUnits:
 
         The factor is a constant of nature: where a file's is another one, it is said, and this one taken.
 
+        Raises:
+            ValueError: a factor that is no finite number.
+
         Source: phonopy's table; ours.
         """
-        params, right = dict(params), coulomb()
-        factor = float(params.get("factor", np.nan)) * self.force * self.length**2
-        if np.isnan(factor):
-            factor = right
-        elif abs(factor / right - 1) > NEAR:
+        params, right = {key: value for key, value in params.items() if value is not None}, coulomb()
+        factor = float(params.get("factor", right / (self.force * self.length**2))) * self.force * self.length**2
+        if not np.isfinite(factor):
+            raise ValueError(f"got {what} with the unit conversion factor {params['factor']}, expected a number")
+        if abs(factor / right - 1) > NEAR:
             warnings.warn(
                 f"{what}: the unit conversion factor {params['factor']:g} is {factor:.4g} eV Å in the units of the "
                 f"file's calculator, and e²/4πε₀ is {right:.4f} eV Å: this is taken.",
