@@ -26,6 +26,7 @@ from ase_mlx.adapters.phonopy import (
     save_phonons,
     spectrum,
 )
+from ase_mlx.adapters.phonopy.physical_units import FileUnits
 
 NACL = Path(__file__).parents[1] / "reference" / "data" / "phonopy-nacl"
 WAVES = np.array([[0.01, 0.01, 0.02], [0.3, 0.1, 0.2]])
