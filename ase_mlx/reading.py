@@ -6,16 +6,23 @@ Source: ours.
 import bz2
 import gzip
 import io
+import json
 import lzma
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 PLENTY = 64 * 2**20
 """Bytes that any packed file may hold."""
 
 RATIO = 200
 """Bytes that a packed file may hold a byte of its own, beyond `PLENTY`: text of numbers packs to a third or a tenth."""
+
+DEEPEST = 500
+"""Brackets within brackets of JSON."""
 
 _PACKED: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.open,
@@ -60,6 +67,26 @@ def reading(path: str | Path, what: str, remedy: str = "copy it again, or make i
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{path}: {error}") from error
         raise ValueError(f"got {str(path)!r}, which cannot be read as {what} ({reason(error)}); {remedy}") from error
+
+
+def parsed_json(text: bytes | str, **options: Any) -> Any:
+    """Parse JSON; deep nesting is refused before it can end Python, where a library has lifted the limit of recursion.
+
+    Args:
+        text: UTF-8.
+        options: as of `json.loads`.
+
+    Raises:
+        ValueError: no JSON, or nested deeper than `DEEPEST`.
+
+    Source: ours.
+    """
+    data = np.frombuffer(text.encode(errors="surrogatepass") if isinstance(text, str) else text, dtype=np.uint8)
+    opening, closing = np.isin(data, (ord("["), ord("{"))), np.isin(data, (ord("]"), ord("}")))
+    depth = int(np.cumsum(opening.astype(np.int64) - closing).max(initial=0))
+    if depth > DEEPEST:
+        raise ValueError(f"got JSON nested {depth} deep, expected at most {DEEPEST}; make it anew")
+    return json.loads(text, **options)
 
 
 def reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ase_mlx.reading import parsed_json
 from ase_mlx.whole.files import sentences
 
 __all__ = ["Journal"]
@@ -153,7 +154,7 @@ class Journal:
 
 def _entry(text: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
-        line = json.loads(text)
+        line = parsed_json(text)
         if number == 0:
             right = isinstance(line["identity"], str)
         else:

@@ -6,7 +6,6 @@ Whatever the file is, out come data frames with structures as array columns: `la
 Source: ours, on pyarrow, pandas and ASE.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from ase import Atoms
 from ase_mlx.data.csv_columns import column_types, text_chunks, typed
 from ase_mlx.data.io import each_frame, read_cif, read_frames
 from ase_mlx.occupancy import check_occupancy, partial_sites, refusal
-from ase_mlx.reading import reading, reason
+from ase_mlx.reading import parsed_json, reading, reason
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
 DESCRIBED = ("numbers", "descriptors")
@@ -325,7 +324,7 @@ def _lists(texts: tuple[Any, ...]) -> tuple[list, list, list]:
 
 def _json(text: Any, what: str) -> Any:
     try:
-        return json.loads(text)
+        return parsed_json(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"got {str(text)[:40]!r}, which is no JSON, expected {what}") from error
 

@@ -4,7 +4,6 @@ Source: ours; the formats are those of VASP (CHGCAR holds ρ·V, first axis fast
 fastest), NumPy and Zarr.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from numba.extending import intrinsic
 from ase_mlx.compiled import compiled
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
+from ase_mlx.reading import parsed_json
 from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
 
 Planes = Iterable[tuple[int, Float[np.ndarray, "planes n2 n3"]]]
@@ -227,7 +227,7 @@ def write(path: str | Path, atoms: Atoms, shape: tuple[int, int, int], planes: C
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is a zarr array that `write` wrote, with nothing else in it."""
     try:
-        head = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        head = parsed_json((folder / "zarr.json").read_text(encoding="utf-8"))
         marked = head["attributes"]["written_by"] == WRITTEN_BY
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

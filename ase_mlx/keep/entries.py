@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ase_mlx.keep.content import digest
+from ase_mlx.reading import parsed_json
 from ase_mlx.whole import write_bytes
 
 CHECKSUM = "checksum"
@@ -109,7 +110,7 @@ def unseal(text: bytes | str) -> Any:
     Source: ours.
     """
     try:
-        sealed = json.loads(text)
+        sealed = parsed_json(text)
         content, checksum = sealed["content"], sealed[CHECKSUM]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no text with a checksum ({type(error).__name__})") from error

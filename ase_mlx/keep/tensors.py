@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any
 
+from ase_mlx.reading import parsed_json
+
 SUM = "sha256"
 """Name of the checksum in a file's `__metadata__`: of the header without it, sorted, and of all data."""
 
@@ -50,7 +52,7 @@ def check_tensors(content: bytes, must: bool = False) -> None:
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
     size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
+    header = parsed_json(content[8 : 8 + size])
     if not isinstance(header, dict):
         raise ValueError("no header")
     return header, content[8 + size :]

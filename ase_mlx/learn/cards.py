@@ -3,12 +3,11 @@
 Source: ours.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ase_mlx.reading import reading
+from ase_mlx.reading import parsed_json, reading
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -33,7 +32,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             f"got {str(folder)!r}, expected a model folder with {CARD} and {WEIGHTS}; check the path"
         )
     with reading(path, "a valid model card", AGAIN):
-        card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        card = parsed_json(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
         version = card["schema"]
         if type(version) is not int or version < 1:
             raise ValueError(f"got {path} of schema {version!r}, expected 1 to {SCHEMA}; {AGAIN}")

@@ -22,7 +22,7 @@ from ase_mlx.learn.cards import AGAIN, CARD, SCHEMA, WEIGHTS, read_card
 from ase_mlx.learn.config import build
 from ase_mlx.models import Model
 from ase_mlx.nn.angular import CONVENTION
-from ase_mlx.reading import reading
+from ase_mlx.reading import parsed_json, reading
 from ase_mlx.whole import check_folder, sole, write_bytes, write_together
 
 KINDS: dict[str, tuple[str, str]] = {
@@ -143,7 +143,7 @@ def load_model(folder: str | Path) -> Model:
     with reading(folder / WEIGHTS, f"the weights that {CARD} beside it describes", AGAIN):
         tensors = load(content)
         _expect_finite(tensors)
-        made = json.loads(_metadata(content).get("model", "{}"))
+        made = parsed_json(_metadata(content).get("model", "{}"))
         changed = [key for key, value in made.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
@@ -160,7 +160,7 @@ def _expect_finite(tensors: dict[str, Tensor]) -> None:
 
 def _metadata(content: bytes) -> dict[str, str]:
     size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    return parsed_json(content[8 : 8 + size]).get("__metadata__", {})
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with reading(path, "a checkpoint", "delete it to start anew"):
         content = path.read_bytes()
         check_tensors(content, must=True)
-        return load(content), json.loads(_metadata(content)["state"])
+        return load(content), parsed_json(_metadata(content)["state"])
 
 
 def parameters_equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
+from ase_mlx.reading import parsed_json
 from ase_mlx.whole import write_bytes
 
 SCHEMA = "ase_mlx compressed tensor 1"
@@ -76,7 +77,7 @@ def load_tensor(path: str | Path) -> CompressedTensor:
 
 
 def _header(content: bytes) -> dict[str, str]:
-    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    return parsed_json(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
 
 
 def _tensor(arrays: dict[str, np.ndarray], header: dict[str, str]) -> CompressedTensor:

@@ -1,11 +1,12 @@
 import bz2
 import gzip
 import lzma
+import sys
 import zipfile
 
 import pytest
 
-from ase_mlx.reading import reading, unpacked
+from ase_mlx.reading import parsed_json, reading, unpacked
 
 
 class Panic(BaseException):
@@ -74,3 +75,15 @@ def test_a_flood_is_refused_where_it_passes_the_bound(tmp_path, pack):
     with pytest.raises(ValueError, match="bytes that unpack to more than"), unpacked(path, plenty=2**20) as stream:
         for _ in stream:
             pass
+
+
+def test_deeply_nested_json_is_refused_also_where_recursion_may_go_deep():
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as importing symfc does; json's C code then runs out of its stack
+    try:
+        for text in ("[" * 100_000, b'{"a": ' * 100_000):
+            with pytest.raises(ValueError, match="got JSON nested 100000 deep, expected at most 500"):
+                parsed_json(text)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert parsed_json('{"Å": [[1, "[[["], {}]}') == {"Å": [[1, "[[["], {}]}

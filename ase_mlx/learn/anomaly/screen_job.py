@@ -27,6 +27,7 @@ from ase_mlx.learn.anomaly.workers import pool
 from ase_mlx.learn.cards import read_card
 from ase_mlx.learn.files import load_model
 from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.reading import parsed_json
 from ase_mlx.whole import check_folder, sole, whole_file, write_text
 
 RANGE = 512
@@ -109,7 +110,7 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
         )
     if path.exists():
         try:
-            before = json.loads(path.read_text())
+            before = parsed_json(path.read_text())
         except ValueError:
             raise ValueError(
                 f"got {str(path)!r}, which is damaged, so that nobody knows what the rows in {str(out / 'work')!r} "
