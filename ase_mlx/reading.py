@@ -85,7 +85,7 @@ def parsed_json(text: bytes | str, **options: Any) -> Any:
     opening, closing = np.isin(data, (ord("["), ord("{"))), np.isin(data, (ord("]"), ord("}")))
     depth = int(np.cumsum(opening.astype(np.int64) - closing).max(initial=0))
     if depth > DEEPEST:
-        raise ValueError(f"got JSON nested {depth} deep, expected at most {DEEPEST}; make it anew")
+        raise ValueError(f"JSON nested {depth} deep, at most {DEEPEST} are read")
     return json.loads(text, **options)
 
 

@@ -23,7 +23,7 @@ class CoarseGridWarning(UserWarning):
 
 
 def check_density(
-    density: Float[np.ndarray, "n1 n2 n3"], volume: float, expected: float, pbc: Bool[np.ndarray, " 3"]
+    density: Float[np.ndarray, "*points"], volume: float, expected: float, pbc: Bool[np.ndarray, " 3"]
 ) -> None:
     """Warn where a density (e/Å³) on the grid of a cell (volume in Å³) is not the whole one, or is below zero.
 
@@ -47,11 +47,15 @@ def check_electrons(electrons: float, negative: float, expected: float, pbc: Boo
     """
     if abs(electrons - expected) > LOST * max(expected, 1):
         open_axes = [k for k in range(3) if not pbc[k]]
+        where = (
+            f"lie outside of it, where the cell ends too near to atoms along its open axes {open_axes}; give more "
+            f"vacuum (atoms.center(vacuum=4, axis={open_axes})), or set atoms.pbc"
+            if open_axes
+            else "are lost, which no grid should; the model does not keep their number"
+        )
+        share = 100 * (expected - electrons) / max(expected, 1e-300)
         warnings.warn(
-            f"got {electrons:.6g} of {expected:g} electrons on the grid of the cell: "
-            f"{100 * (expected - electrons) / max(expected, 1e-300):.3g} % lie outside of it, where the cell ends too "
-            f"near to atoms along its open axes {open_axes}; give more vacuum "
-            f"(atoms.center(vacuum=4, axis={open_axes})), or set atoms.pbc",
+            f"got {electrons:.6g} of {expected:g} electrons on the grid of the cell: {share:.3g} % {where}",
             CoarseGridWarning,
             stacklevel=2,
         )

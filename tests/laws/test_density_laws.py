@@ -30,6 +30,7 @@ def test_law_holds_on_every_geometry(model, dtype, law):
         DENSITY_LAWS[law](in_dtype(model, dtype), geometry)
 
 
+@pytest.mark.filterwarnings("ignore:got .* electrons on the grid")  # the models say it as well
 def test_laws_see_what_breaks_them(monkeypatch):
     model = in_dtype(tiny_density(), "float64")
     sound = type(model).conditioned
