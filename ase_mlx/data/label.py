@@ -267,7 +267,9 @@ def _labelled(process: "_Process", folder: Path, key: str, name: str, atoms: Ato
     try:
         bare = _bare(atoms)
         bare.info |= {"config_name": name, "label_key": key}
-        write_frames(folder / FRAME, [bare])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the file cannot hold is refused below, with the frame's name
+            write_frames(folder / FRAME, [bare])
         if lost := _lost(bare, read_frames(folder / FRAME)[0]):
             return None, f"{', '.join(lost)} cannot be held by an extxyz file, expected it without: take it off first"
         if reason := process.label(folder):

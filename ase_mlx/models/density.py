@@ -52,7 +52,7 @@ class DensityConfig:
             raise ValueError(f"got members={self.members}, expected at least two: the electron count needs a spread")
         expect_ranges(
             self, electrons=(0, 120), l_max=(0, 4), range=(0.1, 20), n_radial=(1, 128), channels=(1, 1024),
-            n_basis=(1, 128), radial_hidden=SIZE, members=(2, 512),
+            n_basis=(1, 128), radial_hidden=SIZE, members=(2, 65536),
         )  # fmt: skip
 
 

@@ -65,7 +65,10 @@ def _predictions(model: Model, atoms: list[Any], std: bool, at: Points | list[Po
     if at is not None:
         if not any(q.per == "point" for q in model.outputs):
             names = ", ".join(q.name for q in model.outputs)
-            raise ValueError(f"got points for a model without a field (it gives {names}); leave out at=")
+            raise ValueError(
+                f"got points for a model without a field (it gives {names}); leave out at=, or train a density: "
+                "docs/density.md"
+            )
         places = list(at) if isinstance(at, list) else [at] * len(graphs)
         if len(places) != len(graphs):
             raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")

@@ -94,7 +94,7 @@ def bad():
         (close, "Si: got two atoms 0.2 Å apart, expected at least 0.5 Å"),
         (None, "NoneType: got NoneType, expected a pymatgen Structure or ASE Atoms"),
         (molecule("H2O"), "H2O: got pbc=[False, False, False], expected a crystal"),
-        (bulk("Si", a=0.543), "Si: got a volume of 0.02 Å³ per atom"),
+        (bulk("Si", a=0.543), "Si: got 2 atoms in a cell of 0.384, 0.384, 0.384 Å and about"),
     ]
 
 

@@ -284,9 +284,9 @@ def test_command_writes_density_and_error_bar(tmp_path, aluminium):
     ("words", "says"),
     [
         (["-o", "x.txt"], "CHGCAR, or a name that ends"),
-        (["--shape", "3 3"], "three positive integers"),
-        (["--shape", "a b c"], "invalid literal"),
-        (["-m", "sigesn"], "got Al, but this model knows Si, Ge, Sn"),
+        (["--shape", "3 3"], "expected three positive whole numbers"),
+        (["--shape", "a b c"], 'got "a b c", expected three positive whole numbers'),
+        (["-m", "sigesn"], "got Al; no density of these elements"),
         (["-m", "nothing"], "expected a shipped model"),
     ],
 )

@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from ase_mlx.graph import Points, from_atoms
 from ase_mlx.graph.points import near
 from ase_mlx.models.density import HATS
 from ase_mlx.models.density_field import free_atoms_at, pairs_of
+from ase_mlx.models.electron_count import CoarseGridWarning
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
@@ -123,7 +125,9 @@ def density_errors(model: Potential | PointDensity, frames: list[DensityFrame]) 
     rows: dict[str, list[dict[str, float]]] = {}
     tail = float(head_of(model).std_tail)
     for frame in frames:
-        p = model.density_at(from_atoms(frame.atoms, model.cutoff), Points(frame.density.shape), True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CoarseGridWarning)  # the errors below say it in numbers
+            p = model.density_at(from_atoms(frame.atoms, model.cutoff), Points(frame.density.shape), True)
         mean = p["density"].numpy()
         row = compare(frame, mean, free_electrons(model, frame.atoms.numbers))
         if "density" in p.std:

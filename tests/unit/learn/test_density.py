@@ -157,6 +157,7 @@ def test_a_dipole_has_to_mean_something(frames):
         model.conditioned(from_atoms(symmetric[[0]], model.cutoff), 0.0, [0, 0, 0.5])
 
 
+@pytest.mark.filterwarnings("ignore:got .* in values of the density below zero")  # of an untrained model
 def test_standard_deviation_is_that_of_members_and_noise(frames):
     model = tiny_density(elements=(13,)).to(dtype=torch.float64)
     atoms = frames[0].atoms

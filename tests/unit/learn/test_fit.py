@@ -187,3 +187,12 @@ def test_global_random_state_is_not_used(samples, uninterrupted):
     torch.manual_seed(123)
     model, _ = fit(fresh(), potential_loss, *samples, CONFIG)
     assert parameters_equal(model, uninterrupted[0])
+
+
+def test_a_loss_that_is_no_number_ends_the_fit(samples):
+    def broken(model, batch):
+        loss, parts = potential_loss(model, batch)
+        return loss * float("nan"), parts
+
+    with pytest.raises(FloatingPointError, match="got a loss of nan in epoch 1 on .*frame.*, expected a finite number"):
+        fit(fresh(), broken, *samples, CONFIG)
