@@ -491,15 +491,16 @@ def test_shipped_models_with_densities_pickle_and_copy(name):
 def test_a_fork_of_a_process_with_several_threads_computes(monkeypatch):
     """Torch's threads do not exist in a fork: without a word it would wait for them for ever."""
     code = (
-        "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(2)\n"
+        "import sys, torch; sys.path[:0] = sys.argv[1:]; torch.set_num_threads(2)\n"
         "import multiprocessing, numpy as np, test_calculator as t\n"
         "t.FORKED = t.Calculator('sigesn'); expected = [t.forces_in_a_fork(k) for k in range(2)]\n"
         "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
         "    found = pool.map_async(t.forces_in_a_fork, range(2)).get(timeout=60)\n"
         "assert np.allclose(found, expected, atol=1e-6); assert torch.get_num_threads() == 2\n"
     )
+    here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", code, str(here), str(here.parent)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
