@@ -5,9 +5,13 @@ Use it as `import ase_mlx as am`.
 
 from importlib import import_module
 
+from ase_mlx.moved import keep_old_names
+
 __all__ = ["available", "grid", "load", "predict"]
 
 _HOMES = {"available": "pretrained", "load": "pretrained", "predict": "pretrained", "grid": "graph"}
+
+keep_old_names()
 
 
 def __getattr__(name: str):

@@ -29,12 +29,12 @@ from verdict import machine, print_machine
 
 from ase_mlx.descriptors import STRUCTURE, diffraction
 from ase_mlx.graph import batch
-from ase_mlx.learn.anomaly import suggest as suggesting
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import read_crystals
 from ase_mlx.learn.anomaly.train import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig
+from ase_mlx.screen import suggestions
 
 ENERGY, HULL = "formation_energy", "hull_distance"
 TASKS = ("novelty", "weight", "pattern")
@@ -101,7 +101,7 @@ def novelty(count: int) -> None:
 def weight(seeds: int) -> None:
     rows, (parts,) = [], folds(1)
     for value in WEIGHTS:
-        suggesting.WEIGHT = value
+        suggestions.WEIGHT = value
         found = [ask("suggest", parts.val, seed) for seed in range(seeds)]
         spread = np.std(found, ddof=1) / np.sqrt(seeds)
         rows.append({"model": f"weight {value}", "seeds": seeds, "found": float(np.mean(found)), "±": float(spread)})

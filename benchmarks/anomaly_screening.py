@@ -28,12 +28,12 @@ from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.calibration import tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals
 from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.screen import Screening
-from ase_mlx.learn.anomaly.screen_job import open_job, run_local, write_results
-from ase_mlx.learn.anomaly.suggest import suggest
 from ase_mlx.learn.anomaly.train import train_property
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.pretrained import find
+from ase_mlx.screen.ranges import open_job, run_local, write_results
+from ase_mlx.screen.scores import Screening
+from ase_mlx.screen.suggestions import suggest
 
 WORK = Path(__file__).resolve().parent / "work" / "anomaly-screening"
 TASKS = ("speed", "kill", "active")

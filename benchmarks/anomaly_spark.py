@@ -29,9 +29,9 @@ from verdict import machine, print_machine, verdict
 
 from ase_mlx.adapters.spark import run_spark
 from ase_mlx.data.tables import open_table
-from ase_mlx.learn.anomaly.screen import Screening, described
-from ase_mlx.learn.anomaly.screen_job import Job, done_ranges, double_model, open_job, run_local, write_results
 from ase_mlx.pretrained import find
+from ase_mlx.screen.ranges import Job, done_ranges, double_model, open_job, run_local, write_results
+from ase_mlx.screen.scores import Screening, described
 
 TABLE = Path(__file__).resolve().parents[1] / "data" / "mp_crystals.parquet"
 WORK = Path(__file__).resolve().parent / "work" / "anomaly_spark"

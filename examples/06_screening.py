@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 import ase_mlx as am
-from ase_mlx.learn.anomaly.screen import Screening, screen
+from ase_mlx.screen import Screening, screen
 
 crystals = pd.read_parquet(Path(__file__).parents[1] / "data" / "mp_crystals.parquet")
 crystals = crystals[crystals.part == "test"].iloc[:400].rename(columns={"formation_energy_per_atom": "reported"})

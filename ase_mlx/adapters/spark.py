@@ -1,6 +1,6 @@
 """The gate to Apache Spark: screenings on a cluster, training by several workers.
 
-Spark reads the rows and hands them out; what is done with a row is `learn.anomaly.screen`, as on one machine.
+Spark reads the rows and hands them out; what is done with a row is `screen.scores`, as on one machine.
 
 Source: ours, on Spark's `mapInPandas` and `TorchDistributor`.
 """
@@ -40,10 +40,10 @@ from ase_mlx.data.tables import PROBLEM
 from ase_mlx.learn.anomaly import worker
 from ase_mlx.learn.anomaly.crystals import graph_of
 from ase_mlx.learn.anomaly.job import read_training
-from ase_mlx.learn.anomaly.screen import Screening, screen
-from ase_mlx.learn.anomaly.screen_job import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
 from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.screen.ranges import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
+from ase_mlx.screen.scores import Screening, screen
 from ase_mlx.whole import scratch_folder, sole
 
 JAVA = 17

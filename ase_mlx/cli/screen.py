@@ -64,9 +64,9 @@ def screen(
     """
     from ase_mlx.cli.screen_job import summarise
     from ase_mlx.data.tables import open_table
-    from ase_mlx.learn.anomaly.screen import Screening
-    from ase_mlx.learn.anomaly.screen_job import open_job, run_local, write_results
     from ase_mlx.pretrained import find
+    from ase_mlx.screen.ranges import open_job, run_local, write_results
+    from ase_mlx.screen.scores import Screening
 
     with exits.reading("INPUT"):
         table = open_table(source)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE, logarithmic
-from ase_mlx.learn.anomaly.screen_job import Job
 from ase_mlx.learn.cards import read_card
+from ase_mlx.screen.ranges import Job
 from ase_mlx.whole import whole_file
 
 SCORE = {

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import TEXTS
-from ase_mlx.learn.anomaly.screen_job import FILES, RESULTS, Job, read_scores
+from ase_mlx.screen.ranges import FILES, RESULTS, Job, read_scores
 from ase_mlx.whole import whole_file
 
 FACTORS = {96.485: "kJ/mol", 23.06: "kcal/mol", 1 / 27.2114: "Hartree", 1 / 13.6057: "Ry", 1000.0: "meV"}
@@ -82,7 +82,7 @@ def _names(job: Job, count: int) -> np.ndarray:
 
 def _suggest(job: Job, scores: pd.DataFrame, names: np.ndarray, count: int) -> str:
     """Write what to measure or compute next, the most telling first."""
-    from ase_mlx.learn.anomaly.suggest import suggest
+    from ase_mlx.screen.suggestions import suggest
 
     members = np.stack(scores["members"].to_list(), axis=1)
     picked = suggest(

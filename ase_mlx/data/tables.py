@@ -26,7 +26,7 @@ from ase_mlx.reading import parsed_json, reading, reason
 
 STRUCTURE = ("lattice", "numbers", "frac_coords")
 DESCRIBED = ("numbers", "descriptors")
-"""Columns of parquet that serve in place of structures, as `learn.anomaly.screen.described` makes them."""
+"""Columns of parquet that serve in place of structures, as `screen.described` makes them."""
 
 PROBLEM, DATABASE = "problem", "an ASE database (SQLite)"
 

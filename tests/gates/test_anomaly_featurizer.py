@@ -24,13 +24,13 @@ from ase_mlx.adapters.matminer.model import loaded
 from ase_mlx.descriptors import NAMES
 from ase_mlx.learn.anomaly.crystals import describe_crystals
 from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.screen import Screening, screen
 from ase_mlx.learn.anomaly.train import train_anomaly
 from ase_mlx.learn.files import save_model
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
+from ase_mlx.screen.scores import Screening, screen
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "mp_crystals.parquet"
 TARGETS = ("formation_energy", "hull_distance")

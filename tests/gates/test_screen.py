@@ -19,11 +19,11 @@ from ase_mlx.descriptors import NAMES, STRUCTURE
 from ase_mlx.keep import DamagedWarning
 from ase_mlx.learn.anomaly.crystals import describe_crystals
 from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.screen import Screening, described, screen
-from ase_mlx.learn.anomaly.screen_job import done_ranges, open_job, run_local, write_results
 from ase_mlx.learn.anomaly.train import train_anomaly
 from ase_mlx.models.anomaly import MOST, AnomalyConfig
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
+from ase_mlx.screen.ranges import done_ranges, open_job, run_local, write_results
+from ase_mlx.screen.scores import Screening, described, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "screen"]
@@ -79,7 +79,7 @@ def test_only_so_many_atoms_are_described_at_once(monkeypatch):
     model, frame = tiny_anomaly().double(), table().iloc[:40]
     (whole,) = screen([frame], model, Screening("novelty"))
     sizes, described_by = [], type(model.property).described
-    monkeypatch.setattr("ase_mlx.learn.anomaly.screen.ATOMS", 50)
+    monkeypatch.setattr("ase_mlx.screen.scores.ATOMS", 50)
     monkeypatch.setattr(
         type(model.property), "described", lambda self, g: (sizes.append(len(g.numbers)), described_by(self, g))[1]
     )

@@ -13,8 +13,11 @@ from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.crystals import describe_crystals, split
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import read_training, run_training
-from ase_mlx.learn.anomaly.screen import Screening, described
-from ase_mlx.learn.anomaly.screen_job import (
+from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.files import load_model, save_model
+from ase_mlx.models.anomaly import AnomalyConfig
+from ase_mlx.models.crystal_property import CrystalPropertyConfig
+from ase_mlx.screen.ranges import (
     RANGE,
     SCHEMA,
     done_ranges,
@@ -26,12 +29,9 @@ from ase_mlx.learn.anomaly.screen_job import (
     write_range,
     write_results,
 )
-from ase_mlx.learn.anomaly.screen_job import _one_range as one_range
-from ase_mlx.learn.anomaly.screen_job import range_path as place_of
-from ase_mlx.learn.anomaly.train import train_anomaly
-from ase_mlx.learn.files import load_model, save_model
-from ase_mlx.models.anomaly import AnomalyConfig
-from ase_mlx.models.crystal_property import CrystalPropertyConfig
+from ase_mlx.screen.ranges import _one_range as one_range
+from ase_mlx.screen.ranges import range_path as place_of
+from ase_mlx.screen.scores import Screening, described
 
 TABLE = Path(__file__).resolve().parents[2] / "data" / "mp_crystals.parquet"
 TARGETS = {"formation_energy_per_atom": "formation_energy", "e_above_hull": "hull_distance"}

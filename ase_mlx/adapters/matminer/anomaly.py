@@ -13,9 +13,9 @@ from ase_mlx.adapters.matminer.model import CRYSTALS, exact, graph_for, loaded
 from ase_mlx.adapters.matminer.one_process import Batched, ours
 from ase_mlx.descriptors import NAMES
 from ase_mlx.graph import Graph, batch
-from ase_mlx.learn.anomaly.screen import DIGITS
 from ase_mlx.models import Model
 from ase_mlx.models.anomaly import MODES, AnomalyModel, Mode
+from ase_mlx.screen.scores import DIGITS
 
 
 class AnomalyFeaturizer(Batched):

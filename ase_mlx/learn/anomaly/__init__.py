@@ -1,4 +1,4 @@
-"""Training, splits, calibration and screening of anomaly models.
+"""Training, splits and calibration of anomaly models.
 
 Source: ours.
 """

@@ -15,11 +15,11 @@ import pandas as pd
 from ase_mlx.learn.anomaly.crystals import Crystals, describe_crystals, join, split
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.train import train_anomaly, train_property
-from ase_mlx.learn.anomaly.workers import pool
 from ase_mlx.learn.config import TOML, build, read_toml
 from ase_mlx.learn.files import model_folder, save_model
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
+from ase_mlx.processes import pool
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading
 

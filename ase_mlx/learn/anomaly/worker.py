@@ -16,8 +16,8 @@ from pathlib import Path
 from torch import distributed
 
 from ase_mlx.learn.anomaly.job import CrystalTraining, read_crystals, read_training, run_training
-from ase_mlx.learn.anomaly.workers import end_with
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
+from ase_mlx.processes import end_with
 
 PATIENCE = timedelta(hours=12)
 """How long workers wait for the first one to describe the crystals."""

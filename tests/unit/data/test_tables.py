@@ -9,8 +9,8 @@ from ase.build import bulk
 from tiny_anomaly import save_tiny, table
 
 from ase_mlx.data.tables import open_table
-from ase_mlx.learn.anomaly.screen import Screening
-from ase_mlx.learn.anomaly.screen_job import open_job, run_local, write_results
+from ase_mlx.screen.ranges import open_job, run_local, write_results
+from ase_mlx.screen.scores import Screening
 
 STRUCTURE = ["lattice", "numbers", "frac_coords"]
 

@@ -7,7 +7,7 @@ from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_st
 from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
 from ase_mlx.learn.anomaly.fit import TableFit
 from ase_mlx.learn.anomaly.job import CrystalData, CrystalTraining, read_training, run_training
-from ase_mlx.learn.anomaly.suggest import suggest
+from ase_mlx.screen.suggestions import suggest
 
 
 def test_formulas_are_reduced_whatever_the_cell():

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import DESCRIBED, PROBLEM, STRUCTURE, CrystalTable
 from ase_mlx.keep import check_rows, damaged, write_rows
-from ase_mlx.learn.anomaly.screen import COLUMNS, Screening, screen
-from ase_mlx.learn.anomaly.workers import pool
 from ase_mlx.learn.cards import read_card
 from ase_mlx.learn.files import load_model
 from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.processes import pool
 from ase_mlx.reading import parsed_json
+from ase_mlx.screen.scores import COLUMNS, Screening, screen
 from ase_mlx.whole import check_folder, sole, whole_file, write_text
 
 RANGE = 512

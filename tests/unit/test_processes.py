@@ -5,7 +5,7 @@ from pathlib import Path
 
 PARENT = """
 import time
-from ase_mlx.learn.anomaly.workers import pool
+from ase_mlx.processes import pool
 if __name__ == "__main__":
     with pool(2) as workers:
         for done in [workers.submit(time.sleep, 0.1) for _ in range(2)]:
@@ -39,7 +39,7 @@ def test_kill_9_leaves_no_workers(tmp_path):
 
 def test_workers_of_a_launcher_end_with_the_process_that_asked_for_them():
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    code = f"import time; from ase_mlx.learn.anomaly.workers import end_with; end_with({other.pid}); time.sleep(60)"
+    code = f"import time; from ase_mlx.processes import end_with; end_with({other.pid}); time.sleep(60)"
     worker = subprocess.Popen([sys.executable, "-c", code])
     other.kill()
     other.wait()
