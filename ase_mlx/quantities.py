@@ -1,7 +1,9 @@
 """The vocabulary: every physical quantity of the package, once.
 
 A `Quantity` says how often it occurs (per graph, atom, edge or point), the shape and parity of one value, and its unit.
-Adapters, loss weights, tables and laws read it from here.
+A model declares its `outputs` as such quantities, and hosts, tables and laws go by what it declares: a plug-in extends
+the vocabulary by quantities of its own in its outputs. Names here are those of the package's models; `NAME_std` and
+`NAME_members` of any output follow from it.
 
 Source: ours; names are those of `ase.outputs` where ASE has one.
 """

@@ -103,7 +103,10 @@ class Potential(Model):
     Source: see the module.
     """
 
-    outputs = (quantities.energy, quantities.energies, quantities.forces, quantities.stress, quantities.stresses)
+    outputs = (
+        quantities.energy, quantities.energies, quantities.forces, quantities.stress, quantities.stresses,
+        quantities.distance, quantities.features,
+    )  # fmt: skip
 
     def __init__(self, config: PotentialConfig):
         """Build with random weights from torch's generator; lengths in Å, energies in eV."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ase_mlx.graph import Graph, Points, batch, from_atoms
-from ase_mlx.quantities import ALL
+from ase_mlx.quantities import Quantity
 
 from .extrapolation import warn
 from .model import Model, Prediction
@@ -74,11 +74,11 @@ def _predictions(model: Model, atoms: list[Any], std: bool, at: Points | list[Po
             raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")
         for graph, points in zip(graphs, places, strict=True):
             one = graph.to(device)
-            results += _parts(model.with_std(one, points) if std else model(one, points), one)
+            results += _parts(model, model.with_std(one, points) if std else model(one, points), one)
         return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
-        results += _parts(model.with_std(joined) if std else model(joined), joined)
+        results += _parts(model, model.with_std(joined) if std else model(joined), joined)
     return results
 
 
@@ -96,21 +96,47 @@ def _groups(graphs: list[Graph]) -> list[list[Graph]]:
     return groups
 
 
-def _parts(prediction: Prediction, graph: Graph) -> list[Prediction]:
+def _parts(model: Model, prediction: Prediction, graph: Graph) -> list[Prediction]:
     """Cut the prediction of a batch into those of its structures, as numpy arrays."""
-    n_atoms = graph.n_atoms.tolist()
-    stop = np.cumsum(n_atoms)
+    outputs = {q.name: q for q in model.outputs}
+    atoms = np.concatenate([[0], np.cumsum(graph.n_atoms.tolist())])
+    edges = graph.first_edge.cpu().numpy()[atoms]
 
     def cut(values: Any, axis: int) -> list[dict[str, Any]]:
-        out: list[dict[str, Any]] = [{} for _ in n_atoms]
+        parts: list[dict[str, Any]] = [{} for _ in range(graph.n_graphs)]
         for name, value in values.items():
             array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            known = ALL.get(name)
-            per = known.per if known else "atom" if array.shape[axis] == len(graph.numbers) else "graph"
-            for k, n in enumerate(n_atoms):
-                where = slice(stop[k] - n, stop[k]) if per == "atom" else slice(None) if per == "point" else k
-                out[k][name] = array[(slice(None),) * axis + (where,)]
-        return out
+            per = _per(model, outputs, name, array.shape[axis:], (graph.n_graphs, int(atoms[-1]), int(edges[-1])))
+            for k, part in enumerate(parts):
+                where = {
+                    "graph": k,
+                    "atom": slice(atoms[k], atoms[k + 1]),
+                    "edge": slice(edges[k], edges[k + 1]),
+                    "point": slice(None),
+                }[per]
+                part[name] = array[(slice(None),) * axis + (where,)]
+        return parts
 
     values, std, members = cut(prediction, 0), cut(prediction.std, 0), cut(prediction.members, 1)
     return [Prediction(*each) for each in zip(values, std, members, strict=True)]
+
+
+def _per(
+    model: Model, outputs: dict[str, Quantity], name: str, shape: tuple[int, ...], counts: tuple[int, int, int]
+) -> str:
+    """What one value of an output belongs to, as the model declares it; its array must have that shape."""
+    if name not in outputs:
+        raise ValueError(
+            f"got {name!r} from {type(model).__name__}, expected one of its outputs, {', '.join(outputs)}; add a "
+            "Quantity of that name to its outputs"
+        )
+    quantity = outputs[name]
+    if quantity.per == "point":
+        return quantity.per
+    expected = (dict(zip(("graph", "atom", "edge"), counts, strict=True))[quantity.per], *quantity.shape)
+    if len(shape) != len(expected) or any(e not in (n, -1) for n, e in zip(shape, expected, strict=True)):
+        raise ValueError(
+            f"got {name!r} of shape {shape} from {type(model).__name__}, expected {expected}: {quantity} of "
+            f"{counts[0]} structures, {counts[1]} atoms and {counts[2]} edges"
+        )
+    return quantity.per

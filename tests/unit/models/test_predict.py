@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+
+import ase_mlx as am
+from ase_mlx.models import Model, Prediction
+from ase_mlx.quantities import Quantity, energy
+
+GAP = Quantity("band_gap", "graph", (), 1, "eV")
+COORDINATION = Quantity("coordination", "atom", (), 1, "dimensionless")
+BOND = Quantity("bond", "edge", (3,), -1, "Å")
+POLARISABILITY = Quantity("polarisability", "graph", (3, 3), 1, "Å³")
+
+
+class PlugIn(Model):
+    """Quantities that this package has never heard of, one of each kind."""
+
+    outputs = (GAP, COORDINATION, BOND, POLARISABILITY)
+    cutoff, elements = 3.0, (1, 8, 14)
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, graph, points=None):
+        counts = torch.bincount(graph.center, minlength=len(graph.numbers)).to(torch.float64)
+        gap = counts.new_zeros(graph.n_graphs).index_add(0, graph.atom_graph, counts) * self.scale
+        return Prediction(
+            {"band_gap": gap, "coordination": counts, "bond": graph.vectors(), "polarisability": graph.cell}
+        )
+
+    def with_std(self, graph, points=None):
+        values = self(graph)
+        std = {name: 0.1 * values[name].abs() for name in ("band_gap", "bond")}
+        return Prediction(values, std, {name: torch.stack([values[name]] * 2) for name in std})
+
+
+STRUCTURES = [bulk("Si", "fcc", 4.0), molecule("H2O"), bulk("Si"), molecule("H2")]
+
+
+@pytest.mark.parametrize("atoms", STRUCTURES, ids=lambda atoms: str(atoms.symbols))
+def test_shapes_of_outputs_that_only_the_model_declares(atoms):
+    p = am.predict(PlugIn(), atoms)
+    edges = int(p["coordination"].sum())
+    assert p["band_gap"].shape == p.std["band_gap"].shape == ()
+    assert p["coordination"].shape == (len(atoms),)
+    assert p["bond"].shape == p.std["bond"].shape == (edges, 3)
+    assert p["polarisability"].shape == (3, 3)
+    assert p.members["band_gap"].shape == (2,) and p.members["bond"].shape == (2, edges, 3)
+
+
+def test_a_batch_is_cut_by_graphs_atoms_and_edges_as_the_structures_alone():
+    together = am.predict(PlugIn(), STRUCTURES)
+    for atoms, p in zip(STRUCTURES, together, strict=True):
+        alone = am.predict(PlugIn(), atoms)
+        for here, there in ((p, alone), (p.std, alone.std), (p.members, alone.members)):
+            assert set(here) == set(there)
+            for name in here:
+                assert np.array_equal(here[name], there[name]), name
+
+
+class Undeclared(PlugIn):
+    outputs = (COORDINATION, BOND, POLARISABILITY)
+
+
+class Misshapen(PlugIn):
+    outputs = (Quantity("band_gap", "atom", (), 1, "eV"), COORDINATION, BOND, POLARISABILITY)
+
+
+def test_what_a_model_does_not_declare_or_declares_otherwise_is_refused():
+    with pytest.raises(ValueError, match="got 'band_gap' from Undeclared, expected one of its outputs, coordination"):
+        am.predict(Undeclared(), STRUCTURES[0])
+    with pytest.raises(ValueError, match=r"got 'band_gap' of shape \(1,\) from Misshapen, expected \(2,\)"):
+        am.predict(Misshapen(), bulk("Si"))
+
+
+class Renamed(PlugIn):
+    """Energy is a number per edge here: the package's own meaning of a name does not count."""
+
+    outputs = (Quantity(energy.name, "edge", (), 1, "eV"),)
+
+    def forward(self, graph, points=None):
+        return Prediction({"energy": graph.vectors().square().sum(-1)})
+
+    with_std = forward
+
+
+def test_the_models_word_counts_rather_than_the_vocabulary():
+    energies = [p["energy"] for p in am.predict(Renamed(), STRUCTURES)]
+    bonds = [p["bond"] for p in am.predict(PlugIn(), STRUCTURES)]
+    for one, vectors in zip(energies, bonds, strict=True):
+        assert one == pytest.approx((vectors**2).sum(1))
