@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 
 import ase.io
@@ -23,6 +24,9 @@ from ase_mlx.data.cif import read_cifs
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.reading import reading, unpacked
 from ase_mlx.whole import whole_file
+
+BLOCK = 2**20
+"""Letters of a file that are in memory at a time, or one frame's."""
 
 WHAT = "extxyz, POSCAR, cif or another structure of ASE with the usual ending"
 
@@ -59,8 +63,12 @@ def read_structure(path: str | Path) -> Atoms:
     return atoms
 
 
-def each_frame(path: str | Path) -> Iterator[Atoms]:
+def each_frame(path: str | Path, start: int = 0) -> Iterator[Atoms]:
     """Read the frames of a structure file one after the other (Å), so that a long one never is in memory whole.
+
+    Args:
+        path: the file.
+        start: how many frames to pass over.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -73,18 +81,47 @@ def each_frame(path: str | Path) -> Iterator[Atoms]:
         place = str(path.absolute())  # relative names may look like options or addresses of data bases
         form = ase.io.formats.get_ioformat(ase.io.formats.filetype(place))
         if not form.acceptsfd:
-            yield from ase.io.iread(place, ":", form.name, do_not_split_by_at_sign=True)
+            yield from islice(ase.io.iread(place, ":", form.name, do_not_split_by_at_sign=True), start, None)
             return
         with unpacked(path) as stream:
             if form.name == "cif":
-                yield from read_cifs(stream.read())
+                yield from islice(read_cifs(stream.read()), start, None)
             elif form.isbinary:
-                yield from ase.io.iread(stream, ":", form.name)
+                yield from islice(ase.io.iread(stream, ":", form.name), start, None)
             else:
                 _expect_text(stream, form.name)
-                words = {"properties_parser": _properties} if form.name == "extxyz" else {}
                 with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
-                    yield from ase.io.iread(text, ":", form.name, **words)
+                    yield from _text_frames(text, form.name, start)
+
+
+def _text_frames(text: io.TextIOWrapper, form: str, start: int) -> Iterator[Atoms]:
+    words = {"properties_parser": _properties} if form == "extxyz" else {}
+    if form not in ("extxyz", "xyz"):
+        yield from islice(ase.io.iread(text, ":", form, **words), start, None)
+        return
+    for block in _blocks(text, start):
+        yield from ase.io.iread(StringIO(block), ":", form, **words)
+
+
+def _blocks(lines: Iterator[str], start: int) -> Iterator[str]:
+    """Cut a file into texts of whole frames: ASE goes back in what it reads, and a packed file begins anew then."""
+    frame, block, size = 0, [], 0
+    for line in lines:
+        if not line.strip():
+            break
+        if not line.lstrip().startswith("VEC"):
+            if size > BLOCK:
+                yield "".join(block)
+                block, size = [], 0
+            own = [line, *islice(lines, int(line) + 1)]
+            frame += 1
+        else:
+            own = [line]
+        if frame > start:
+            block += own
+            size += sum(map(len, own))
+    if block:
+        yield "".join(block)
 
 
 def _properties(line: str) -> dict:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from ase_mlx.data.io import read_cif, read_frames
+import ase_mlx.data.io
+from ase_mlx.data.io import each_frame, read_cif, read_frames
 from ase_mlx.data.tables import open_table
 
 NAMES = ["Si@2", "Si@300K.cif", "a@:", "Si%20.cif", "x*y.cif", "-si.cif", "postgres-si.cif", "mysql:si.cif", "a b.cif"]
@@ -144,3 +145,24 @@ def test_rows_of_a_table_say_in_words_why_they_were_not_read(tmp_path):
     assert problems[0] is None and problems[4] is None and chunk["id"].tolist() == [f"NA{k}" for k in range(6)]
     assert "name of a file" in problems[1] and "no CIF" in problems[3] and "fill it in" in problems[5]
     assert all("Error" not in p for p in problems if p)
+
+
+THREE = "1\n\nSi 0 0 0\n2\n\nSi 0 0 0\nSi 1 1 1\nVEC1 9 0 0\n3\n\nSi 0 0 0\nSi 1 1 1\nSi 2 2 2\n"
+
+
+@pytest.mark.parametrize("block", [1, 60, 10**6])
+@pytest.mark.parametrize("start", [0, 1, 3, 7])
+def test_frames_come_whole_wherever_blocks_end(tmp_path, monkeypatch, block, start):
+    monkeypatch.setattr(ase_mlx.data.io, "BLOCK", block)
+    with lzma.open(tmp_path / "a.xyz.xz", "wt") as file:
+        file.write(THREE)
+    assert [len(atoms) for atoms in each_frame(tmp_path / "a.xyz.xz", start)] == [1, 2, 3][start:]
+
+
+def test_a_packed_file_is_unpacked_twice_not_once_a_frame(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "a.extxyz", [bulk("Si", cubic=True)] * 40)
+    (tmp_path / "a.extxyz.xz").write_bytes(lzma.compress((tmp_path / "a.extxyz").read_bytes()))
+    back, seek = [], lzma.LZMAFile.seek
+    monkeypatch.setattr(lzma.LZMAFile, "seek", lambda *a: back.append(a[1:]) or seek(*a))
+    assert len(read_frames(tmp_path / "a.extxyz.xz")) == 40
+    assert len(back) <= 2
