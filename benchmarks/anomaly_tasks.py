@@ -51,14 +51,14 @@ def load(rows: int | None = None, diffraction: bool = False) -> dict[str, Parts]
 def labels(parts: Parts, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Thresholds (eV/atom) of validation and test crystals, and which of them lie below."""
     energy = parts.train.properties["formation_energy"]
-    lowest = {"seed": np.full(7, np.quantile(energy, 0.1)), "class": tail_quantiles(parts.train)}[task]
+    lowest = {"all": np.full(7, np.quantile(energy, 0.1)), "class": tail_quantiles(parts.train)}[task]
     limits = [lowest[c.anions] for c in (parts.val, parts.test)]
     truth = [c.properties["formation_energy"] <= t for c, t in zip((parts.val, parts.test), limits, strict=True)]
     return limits[0], limits[1], truth[0], truth[1]
 
 
 def figures(truth_val, score_val, truth, score) -> dict[str, float]:
-    """The seed's table for one model: threshold from validation, everything else on test."""
+    """The row of one model: threshold from validation, everything else on test."""
     said = score >= best_threshold(truth_val, score_val)
     recall, precision = recall_score(truth, said), precision_score(truth, said, zero_division=0.0)
     return {

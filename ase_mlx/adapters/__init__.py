@@ -1,1 +1,1 @@
-"""The gates: each file is the only importer of its host."""
+"""The gates: hosts are imported here, and in `ase_mlx.data`, which reads and writes files."""

@@ -103,7 +103,7 @@ class AttenuatedNetwork(nn.Module):
             depth: their number.
             hyper_width: of the hyper-network's two hidden layers.
             attenuation: λ; None learns it, 0 turns it off.
-            literal: the seed's Σᵢ Aᵢ·B(x): B has no index, so attenuation only scales it.
+            literal: the score as published, Σᵢ Aᵢ·B(x): B has no index, so attenuation only scales it.
             groups: sizes of groups of features that attention weighs; none: no attention.
         """
         super().__init__()

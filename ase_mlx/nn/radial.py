@@ -20,7 +20,7 @@ def envelope(x: Float[Tensor, "*n"], p: int = 6) -> Float[Tensor, "*n"]:
 
 
 class Radial(nn.Module):
-    """R[p, c](r): Bessel functions times an envelope, through a network without biases, so R vanishes at the cutoff.
+    """Bessel functions times an envelope, through a network without biases, so that R[p, c] vanishes at the cutoff.
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 8.
     """

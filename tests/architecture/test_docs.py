@@ -1,4 +1,6 @@
 import dataclasses
+import importlib
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -34,6 +36,27 @@ def test_every_page_is_in_the_contents_and_every_entry_is_a_page():
 def test_links_inside_the_documentation_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [t for t in targets if not re.match(r"[a-z]+:", t) and not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/road.md"])
+def test_pages_show_the_layers_of_the_import_contract(page):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    line = " → ".join(settings["contracts"][0]["layers"])
+    assert line in " ".join((ROOT / page).read_text(encoding="utf-8").split()), f"expected in {page}: {line}"
+
+
+def test_reference_has_every_module_and_the_promised_names_are_there():
+    spec = importlib.util.spec_from_file_location("api_pages", ROOT / "scripts" / "api_pages.py")
+    api_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api_pages)
+    listed = [name for _, names in api_pages.pages().values() for name in names]
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ase_mlx").rglob("*.py")]
+    modules = {".".join(file.parts).removesuffix(".__init__") for file in files}
+    expected = {name for name in modules if not re.match(r"ase_mlx(\.cli\b|$)|.*\._", name)}
+    assert sorted(listed) == sorted(expected)
+    for name in re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
 
 
 @pytest.mark.parametrize(("table", "config"), [("data", DataConfig), ("model", PotentialConfig), ("fit", FitConfig)])
