@@ -51,7 +51,7 @@ def _warn(old: str) -> None:
 
 
 def keep_old_names() -> None:
-    """Let old names of modules be imported (no unit).
+    """Let old names of modules be imported.
 
     Source: ours.
     """

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent / "weights"
 
 
 def names() -> tuple[str, ...]:
-    """List the shipped names (dimensionless).
+    """List the shipped names.
 
     Source: ours.
     """
@@ -25,7 +25,7 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str | Path) -> Path:
-    """Find the folder of a shipped name, or take an existing folder as it is (dimensionless).
+    """Find the folder of a shipped name, or take an existing folder as it is.
 
     Raises:
         FileNotFoundError: neither; the nearest shipped name is suggested.

@@ -9,7 +9,7 @@ _first = _last = os.getpid()
 
 
 def is_fork() -> bool:
-    """Tell whether this process is a fork of the one that imported the package (dimensionless).
+    """Tell whether this process is a fork of the one that imported the package.
 
     Source: ours.
     """

@@ -59,8 +59,8 @@ def session(master: str = "local[*]", **options: str) -> SparkSession:
     """Start Spark, or take the session that is open, with what screenings need.
 
     Args:
-        master: Spark's address of a cluster; `local[2]` means two cores of this machine (no unit).
-        options: further settings by Spark's names, such as `**{"spark.executor.memory": "8g"}`; they win (no unit).
+        master: Spark's address of a cluster; `local[2]` means two cores of this machine.
+        options: further settings by Spark's names, such as `**{"spark.executor.memory": "8g"}`; they win.
 
     Raises:
         RuntimeError: no Java, or one that is too old.
@@ -133,10 +133,10 @@ def run_spark(
 
     Args:
         job: from `open_job` (energies in eV/atom).
-        master: see `session`; not asked where a session is open already (no unit).
+        master: see `session`; not asked where a session is open already.
         progress: called with (rows done, rows).
         spark: a session to use, from `session`; it stays open.
-        rows: of one round, the most that a kill of this process costs (dimensionless); from the table's size if None.
+        rows: of one round, the most that a kill of this process costs; from the table's size if None.
 
     Raises:
         RuntimeError: no Java, or Spark gave back another number of rows than it was given.
@@ -378,9 +378,9 @@ def train_distributed(config_path: str | Path, folder: str | Path, workers: int 
     """Train a model by several workers of this machine, which share each batch: the model of one worker.
 
     Args:
-        config_path: a TOML file as `ase-mlx train` takes it (no unit).
-        folder: where the model goes (no unit).
-        workers: processes (dimensionless).
+        config_path: a TOML file as `ase-mlx train` takes it.
+        folder: where the model goes.
+        workers: processes.
 
     Raises:
         ValueError: the file is of no kind that is trained so, or holds wrong values.

@@ -28,7 +28,7 @@ EXACT = 2**53
 
 
 def text_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Read a csv (no units yet) in pieces of `rows` rows, every field as the words that stand there; None: empty.
+    """Read a csv in pieces of `rows` rows, every field as the words that stand there; None: empty.
 
     Raises:
         FileNotFoundError: no such file.

@@ -102,7 +102,7 @@ def _numbers(values: Any, shape: tuple[int, ...] | None, label: str, name: str) 
 
 
 def keys_of(atoms: Atoms) -> str:
-    """Say which names a frame (no unit) has, and how to call them labels.
+    """Say which names a frame has, and how to call them labels.
 
     Source: ours.
     """

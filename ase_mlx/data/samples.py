@@ -97,7 +97,7 @@ def batches(samples: list[Trainable], size: int) -> list[Trainable]:
 
 
 def name_of(atoms: Atoms, index: int) -> str:
-    """Name a frame by its `config_name`, or by its place (dimensionless) in the file.
+    """Name a frame by its `config_name`, or by its place in the file.
 
     Source: ours.
     """
@@ -246,7 +246,7 @@ def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[s
 
 
 def elements_of(frames: list[Atoms]) -> tuple[int, ...]:
-    """List the atomic numbers that occur (dimensionless), ascending.
+    """List the atomic numbers that occur, ascending.
 
     Source: ours.
     """
@@ -254,7 +254,7 @@ def elements_of(frames: list[Atoms]) -> tuple[int, ...]:
 
 
 def symbols(elements: tuple[int, ...]) -> tuple[str, ...]:
-    """Name elements by their chemical symbols (atomic numbers are dimensionless).
+    """Name elements by their chemical symbols.
 
     Source: ours.
     """

@@ -45,7 +45,7 @@ class CrystalTable:
         path: the file or folder.
         kind: parquet, described (parquet with descriptors for structures), csv, database, frames or files.
         parts: the files that it is made of.
-        count: rows, those of damaged parts not among them (dimensionless).
+        count: rows, those of damaged parts not among them.
         schema: names and types of the columns, apart from the structure's.
         problems: damaged parts and why.
 
@@ -61,12 +61,12 @@ class CrystalTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns (no unit), apart from the structure's."""
+        """Names of the columns, apart from the structure's."""
         return tuple(self.schema.names)
 
     @property
     def described(self) -> bool:
-        """Whether descriptors take the place of structures (no unit)."""
+        """Whether descriptors take the place of structures."""
         return self.kind == "described"
 
     @property
@@ -173,7 +173,7 @@ def _parquet(path: Path, files: list[Path]) -> CrystalTable:
 
 
 def has_descriptors(columns: Iterable[str]) -> bool:
-    """Whether descriptors take the place of structures (no unit): no structures beside them, or made by `described`.
+    """Whether descriptors take the place of structures: no structures beside them, or made by `described`.
 
     Source: ours.
     """

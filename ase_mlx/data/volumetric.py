@@ -203,8 +203,8 @@ def write(path: str | Path, atoms: Atoms, shape: tuple[int, int, int], planes: C
         path: its name tells the format.
         atoms: the structure (Å).
         shape: points along the cell vectors.
-        planes: gives the planes along the first axis or, called with True, along the third one (axes reversed:
-            [k, j, i]), which a CHGCAR wants.
+        planes: gives the planes, in e/Å³, along the first axis or, called with True, along the third one (axes
+            reversed: [k, j, i]), which a CHGCAR wants.
 
     Returns:
         The bytes written.

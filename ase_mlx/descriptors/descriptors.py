@@ -85,7 +85,7 @@ def check_periodic(graph: Graph) -> None:
 
 
 def anion_classes(graph: Graph) -> Int[np.ndarray, " crystals"]:
-    """Sort crystals by their anion (dimensionless places in `composition.CLASSES`).
+    """Sort crystals by their anion (places in `composition.CLASSES`).
 
     Source: ours.
     """

@@ -43,7 +43,7 @@ def element_property(name: str) -> Float[np.ndarray, " elements"]:
 
 @functools.cache
 def oxidation_states(number: int) -> tuple[int, ...]:
-    """List the common oxidation states of an element (dimensionless charges); zero alone where none are known.
+    """List the common oxidation states of an element (charges); zero alone where none are known.
 
     Source: pymatgen.
     """

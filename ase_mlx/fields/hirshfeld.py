@@ -31,7 +31,7 @@ def hirshfeld(
         cell: rows, Å.
         positions: Å.
         numbers: atomic numbers.
-        free: free atoms of these elements, with the same electrons as in the density.
+        free: radii (Å) and density (e/Å³) of free atoms of these elements, with the same electrons as in the density.
         pbc: periodic axes; all where None.
 
     Raises:
@@ -57,7 +57,7 @@ def hirshfeld_moments(
         cell: rows, Å.
         positions: Å.
         numbers: atomic numbers.
-        free: free atoms of these elements, with the same electrons as in the density.
+        free: radii (Å) and density (e/Å³) of free atoms of these elements, with the same electrons as in the density.
         pbc: periodic axes; all where None.
 
     Raises:

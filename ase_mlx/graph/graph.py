@@ -32,12 +32,12 @@ class Graph:
 
     @property
     def n_graphs(self) -> int:
-        """Count the structures (dimensionless)."""
+        """Count the structures."""
         return self.cell.shape[0]
 
     @property
     def n_atoms(self) -> Int[Tensor, " graphs"]:
-        """Count the atoms of each structure (dimensionless)."""
+        """Count the atoms of each structure."""
         return torch.bincount(self.atom_graph, minlength=self.n_graphs)
 
     @property

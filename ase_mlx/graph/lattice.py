@@ -69,7 +69,7 @@ def minimum_image(
 
 
 def steps(count: int, most: int = 1) -> Int[np.ndarray, "steps k"]:
-    """List all tuples of `count` whole numbers (dimensionless) from −`most` to `most`.
+    """List all tuples of `count` whole numbers from −`most` to `most`.
 
     Source: ours.
     """

@@ -42,7 +42,7 @@ class Unstable(TypeError):
 
 
 def digest(*values: Any) -> str:
-    """Digest values by what they hold (sha256, 64 hexadecimal digits; no unit).
+    """Digest values by what they hold (sha256, 64 hexadecimal digits).
 
     Raises:
         Unstable: the content of a value cannot be told.
@@ -53,7 +53,7 @@ def digest(*values: Any) -> str:
 
 
 def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, str], list[str]]:
-    """Digest an object attribute by attribute, through the objects that it holds (no unit).
+    """Digest an object attribute by attribute, through the objects that it holds.
 
     Args:
         value: any object.

@@ -25,7 +25,7 @@ class DamagedWarning(UserWarning):
 
 
 def damaged(path: str | Path, reason: str) -> None:
-    """Warn that a file of kept work is not used because it is damaged (no unit).
+    """Warn that a file of kept work is not used because it is damaged.
 
     Source: ours.
     """
@@ -93,7 +93,7 @@ class Entries:
 
 
 def seal(content: Any) -> str:
-    """Write what JSON can hold as text, with a checksum over it (no unit).
+    """Write what JSON can hold as text, with a checksum over it.
 
     Source: ours.
     """
@@ -102,7 +102,7 @@ def seal(content: Any) -> str:
 
 
 def unseal(text: bytes | str) -> Any:
-    """Read what `seal` wrote (no unit).
+    """Read what `seal` wrote.
 
     Raises:
         ValueError: it is damaged.

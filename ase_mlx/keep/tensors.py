@@ -15,7 +15,7 @@ SUM = "sha256"
 
 
 def seal_tensors(content: bytes) -> bytes:
-    """Sort the header of safetensors' bytes and put a checksum into it (no unit).
+    """Sort the header of safetensors' bytes and put a checksum into it.
 
     Source: ours.
     """
@@ -26,7 +26,7 @@ def seal_tensors(content: bytes) -> bytes:
 
 
 def check_tensors(content: bytes, must: bool = False) -> None:
-    """Compare the checksum of safetensors' bytes with their content (no unit).
+    """Compare the checksum of safetensors' bytes with their content.
 
     Args:
         content: a whole file.

@@ -150,7 +150,7 @@ def read_config(path: str | Path) -> TrainConfig:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no valid TOML, or a wrong key or value (units: dimensionless unless the key's class says otherwise).
+        ValueError: no valid TOML, or a wrong key or value.
 
     Source: ours.
     """
@@ -162,7 +162,7 @@ def read_config(path: str | Path) -> TrainConfig:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read the tables of a TOML file (no units), UTF-8 whatever the locale.
+    """Read the tables of a TOML file, UTF-8 whatever the locale.
 
     Raises:
         FileNotFoundError: no such file.

@@ -102,7 +102,7 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
 
 @contextmanager
 def model_folder(folder: str | Path, model: torch.nn.Module | None = None) -> Iterator[Path]:
-    """Keep a folder for one training (no unit): other processes are kept out, space is looked at before the work.
+    """Keep a folder for one training: other processes are kept out, space is looked at before the work.
 
     Raises:
         OSError: the folder cannot be written, or has no space for the model and its checkpoint.
@@ -190,7 +190,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def parameters_equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    """Tell whether two models hold the same numbers to the last bit (dimensionless).
+    """Tell whether two models hold the same numbers to the last bit.
 
     Source: ours.
     """

@@ -184,7 +184,7 @@ def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> No
     The share of the mean variance that is added to every direction is the one under which `val` is most likely. The
     99 % are those of each fifth of the training frames as judged by the other four.
 
-    Source: Mahalanobis, Proc. Natl. Inst. Sci. India 2, 49 (1936); shrinkage and scale (dimensionless) are ours.
+    Source: Mahalanobis, Proc. Natl. Inst. Sci. India 2, 49 (1936); shrinkage and scale are ours.
     """
     parts = [_features(model, train[k::FOLDS]) for k in range(FOLDS) if train[k::FOLDS]]
     held_out, n = _features(model, val), len(model.elements)

@@ -82,7 +82,7 @@ def log_densities(
 
 @dataclass(frozen=True)
 class AnomalyConfig:
-    """The networks of properties, formation energy first, and of novelty (dimensionless sizes).
+    """The networks of properties, formation energy first, and of novelty (sizes).
 
     Source: ours.
     """
@@ -106,7 +106,7 @@ class AnomalyModel(Model):
     cutoff = CUTOFF
 
     def __init__(self, config: AnomalyConfig):
-        """Make untrained networks with random weights (dimensionless) from torch's generator."""
+        """Make untrained networks with random weights from torch's generator."""
         super().__init__()
         self.config = config
         self.elements = config.property.elements

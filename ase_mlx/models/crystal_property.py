@@ -156,7 +156,7 @@ class CrystalProperty(Model):
     """
 
     def __init__(self, config: CrystalPropertyConfig):
-        """Make untrained networks with random weights (dimensionless) from torch's generator."""
+        """Make untrained networks with random weights from torch's generator."""
         super().__init__()
         self.config = config
         self.outputs = tuple(ALL[name] for name in config.targets)

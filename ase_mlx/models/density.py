@@ -146,7 +146,7 @@ class Density(nn.Module):
 
     @property
     def primitives(self) -> Primitives:
-        """Radial functions (dimensionless) up to the range in Å."""
+        """Radial functions up to the range in Å."""
         return primitives(self.config.n_radial, self.config.l_max, self.config.range)
 
     def features(

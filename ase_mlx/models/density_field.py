@@ -51,7 +51,7 @@ class Conditioned:
 
     @property
     def n_members(self) -> int:
-        """Count the members (dimensionless)."""
+        """Count the members."""
         return len(self.heads) - 1
 
     @property
@@ -182,7 +182,7 @@ def at_points(
 
 
 def known(density: Density) -> bool:
-    """Whether the density has calibrated error bars (dimensionless).
+    """Whether the density has calibrated error bars.
 
     Source: ours.
     """

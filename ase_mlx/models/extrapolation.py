@@ -114,7 +114,7 @@ def once(speak: bool = True, stacklevel: int = 2) -> Iterator[Environments]:
 
     Args:
         speak: False leaves the word to the caller, who reads `seen`.
-        stacklevel: as of `warnings.warn` in the body of the function that opens this (dimensionless).
+        stacklevel: as of `warnings.warn` in the body of the function that opens this.
 
     Source: ours.
     """
@@ -131,7 +131,7 @@ def once(speak: bool = True, stacklevel: int = 2) -> Iterator[Environments]:
 
 
 def see(distance: Any) -> None:
-    """Count environments by their distance scores (dimensionless) in the call that `once` is around; None counts none.
+    """Count environments by their distance scores in the call that `once` is around; None counts none.
 
     Source: ours.
     """
@@ -141,7 +141,7 @@ def see(distance: Any) -> None:
 
 
 def warn(distance: Any, stacklevel: int = 2) -> bool:
-    """Warn of distance scores (dimensionless) that are extrapolation, unless a call around this does; tell whether.
+    """Warn of distance scores that are extrapolation, unless a call around this does; tell whether.
 
     Source: ours.
     """

@@ -98,7 +98,7 @@ def planes(
 
 
 def torch_dtype(dtype: type) -> torch.dtype:
-    """Give torch's name of a NumPy type (dimensionless).
+    """Give torch's name of a NumPy type.
 
     Source: ours.
     """

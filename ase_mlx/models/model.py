@@ -67,7 +67,7 @@ def as_tensors(prediction: Prediction) -> Prediction:
 
 
 def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...]) -> None:
-    """Refuse atomic numbers (dimensionless) that are not among the elements of a model.
+    """Refuse atomic numbers that are not among the elements of a model.
 
     Raises:
         ValueError: naming them, the elements that the model knows, and the ways on.
@@ -101,7 +101,7 @@ class Model(nn.Module, abc.ABC):
     elements: tuple[int, ...]
 
     def check_elements(self, graph: Graph) -> None:
-        """Refuse atoms of elements (dimensionless numbers) that the model was not made for.
+        """Refuse atoms of elements (numbers) that the model was not made for.
 
         Raises:
             ValueError: naming them, the elements that the model knows, and the ways on.

@@ -102,7 +102,7 @@ class PointDensity(Model):
     outputs = (quantities.density,)
 
     def __init__(self, config: PointDensityConfig):
-        """Set up with random mean weights from torch's generator (dimensionless)."""
+        """Set up with random mean weights from torch's generator."""
         super().__init__()
         self.config, self.cutoff, self.elements = config, config.cutoff, config.elements
         n = len(config.elements)

@@ -142,7 +142,7 @@ class Potential(Model):
         return self
 
     def adopt(self, other: "Potential") -> None:
-        """Take the weights of a potential of the same sizes; elements (dimensionless) that it lacks keep their own.
+        """Take the weights of a potential of the same sizes; elements that it lacks keep their own.
 
         Source: ours.
         """
@@ -307,7 +307,7 @@ class Potential(Model):
 
 
 def moved_atoms(sample: Labelled) -> Bool[Tensor, " atoms"]:
-    """Mark (dimensionless) the atoms of structures that are a small displacement away from one of `sample.base`.
+    """Mark the atoms of structures that are a small displacement away from one of `sample.base`.
 
     Source: ours.
     """

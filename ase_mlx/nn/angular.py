@@ -23,7 +23,7 @@ CONVENTION = "e3nn>=0.5 (wigner_3j phases of 0.4.4 differ)"
 
 
 def dimension(l_max: int) -> int:
-    """Count the components of all l up to `l_max` (dimensionless).
+    """Count the components of all l up to `l_max`.
 
     Source: ours.
     """
@@ -31,7 +31,7 @@ def dimension(l_max: int) -> int:
 
 
 def block(l: int) -> slice:
-    """Locate the components of one l in a feature array (dimensionless).
+    """Locate the components of one l in a feature array.
 
     Source: ours.
     """
@@ -162,7 +162,7 @@ def _couplings() -> dict[str, np.ndarray]:
 
 @functools.cache
 def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
-    """Tabulate every natural-parity coupling of node features with edge harmonics (dimensionless).
+    """Tabulate every natural-parity coupling of node features with edge harmonics.
 
     Each output component has unit variance when inputs have and all paths into it are weighted by 1.
 

@@ -23,7 +23,7 @@ class BayesianLinear(nn.Module):
     """
 
     def __init__(self, n_in: int, n_out: int):
-        """Set up with random means (dimensionless) from torch's generator."""
+        """Set up with random means from torch's generator."""
         super().__init__()
         self.mean = nn.Parameter(torch.randn(n_in + 1, n_out))
         self.spread = nn.Parameter(torch.full((n_in + 1, n_out), START).log())
@@ -69,7 +69,7 @@ class BayesianNetwork(nn.Module):
     """
 
     def __init__(self, sizes: Sequence[int]):
-        """Set up with the numbers of inputs, hidden units and outputs (dimensionless)."""
+        """Set up with the numbers of inputs, hidden units and outputs."""
         super().__init__()
         self.layers = nn.ModuleList(BayesianLinear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
 

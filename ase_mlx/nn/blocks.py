@@ -28,7 +28,7 @@ class DegreeLinear(nn.Module):
     """
 
     def __init__(self, l_max: int, channels_in: int, channels_out: int, n_species: int = 0):
-        """Set up for features up to `l_max`; all sizes are dimensionless."""
+        """Set up for features up to `l_max`."""
         super().__init__()
         species = (n_species,) if n_species else ()
         self.weight = nn.Parameter(torch.randn(*species, l_max + 1, channels_in, channels_out))
@@ -59,7 +59,7 @@ class EquivariantNorm(nn.Module):
     """
 
     def __init__(self, l_max: int, channels: int):
-        """Set up for features up to `l_max`; sizes are dimensionless."""
+        """Set up for features up to `l_max`."""
         super().__init__()
         self.gain = nn.Parameter(torch.ones(l_max + 1, channels))
         degrees = _degrees(l_max)
@@ -79,7 +79,7 @@ class Gate(nn.Module):
     """
 
     def __init__(self, l_max: int, channels: int):
-        """Set up for features up to `l_max`; sizes are dimensionless."""
+        """Set up for features up to `l_max`."""
         super().__init__()
         self.l_max, self.channels = l_max, channels
         self.scalars = channels * (l_max + 1)
@@ -100,7 +100,7 @@ class Product(nn.Module):
     """
 
     def __init__(self, l_in: int, l_out: int, channels: int):
-        """Set up for features up to `l_in` and results up to `l_out`; sizes are dimensionless."""
+        """Set up for features up to `l_in` and results up to `l_out`."""
         super().__init__()
         coupling = paths(l_in, l_in, l_out)
         keep = [p for p, (l1, l2, _) in enumerate(coupling.triples) if l1 <= l2]

@@ -17,7 +17,7 @@ class ConditionalNetwork(nn.Module):
     """
 
     def __init__(self, known: int, entries: int, width: int = 256):
-        """Set up with random weights (dimensionless) from torch's generator."""
+        """Set up with random weights from torch's generator."""
         super().__init__()
         self.first = nn.Linear(known + 2 * entries, width)
         self.second, self.third = nn.Linear(width, width), nn.Linear(width, width)

@@ -49,7 +49,7 @@ def _ranges(first_edge: np.ndarray) -> list[tuple[int, int]]:
 
 
 def run(tasks: list) -> None:
-    """Call functions without arguments, each in a thread of its own if there are several (dimensionless).
+    """Call functions without arguments, each in a thread of its own if there are several.
 
     Source: ours.
     """

@@ -19,7 +19,7 @@ class Ensemble(nn.Module):
     """
 
     def __init__(self, members: list[nn.Module]):
-        """Stack the weights (dimensionless) of modules of one class and size."""
+        """Stack the weights of modules of one class and size."""
         super().__init__()
         stacked, _ = stack_module_state(members)
         self.names = list(stacked)
@@ -30,7 +30,7 @@ class Ensemble(nn.Module):
         self.__dict__["plan"] = copy.deepcopy(members[0]).to("meta")  # no submodule: it holds no weights
 
     def __len__(self) -> int:
-        """Count the members (dimensionless)."""
+        """Count the members."""
         return len(self.stacked[0])
 
     def forward(self, *arrays: Any, own: bool = False) -> Any:

@@ -28,7 +28,7 @@ LEAST = 1e-3
 
 
 def powers(degree: int) -> Int[np.ndarray, "polynomials 2"]:
-    """List the powers (a, b) of p and q up to a degree (dimensionless).
+    """List the powers (a, b) of p and q up to a degree.
 
     Source: ours.
     """

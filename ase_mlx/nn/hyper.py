@@ -41,7 +41,7 @@ class HyperNetwork(nn.Module):
     """
 
     def __init__(self, features: int, hidden: int):
-        """Set up for a number of features with random weights (dimensionless) from torch's generator."""
+        """Set up for a number of features with random weights from torch's generator."""
         super().__init__()
         self.hidden = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.last = BayesianLinear(hidden, features)
@@ -63,7 +63,7 @@ class GroupAttention(nn.Module):
     """
 
     def __init__(self, groups: tuple[int, ...], size: int = 16):
-        """Set up for groups of so many features each (dimensionless)."""
+        """Set up for groups of so many features each."""
         super().__init__()
         self.groups = groups
         self.read = nn.ModuleList(nn.Linear(n, size) for n in groups)

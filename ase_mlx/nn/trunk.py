@@ -28,7 +28,7 @@ class Layer(nn.Module):
     """
 
     def __init__(self, trunk: "Trunk", l_in: int, l_out: int, n_basis: int, hidden: tuple[int, ...], products: bool):
-        """Set up from the trunk's sizes (dimensionless) and cutoff (Å)."""
+        """Set up from the trunk's sizes and cutoff (Å)."""
         super().__init__()
         c, n_species = trunk.channels, trunk.n_species
         self.paths = paths(l_in, trunk.l_max, l_out)

@@ -16,7 +16,7 @@ class Mesh:
     """A Γ-centred mesh with the point group of the crystal; time reversal is always counted as a symmetry.
 
     `numbers` divide the primitive reciprocal vectors; `rotations` are those of the point group in the basis of the
-    primitive cell (x → R x on fractional coordinates), dimensionless.
+    primitive cell (x → R x on fractional coordinates).
 
     Source: ours.
     """
@@ -38,7 +38,7 @@ class Mesh:
 
     @cached_property
     def reciprocal(self) -> Int[np.ndarray, "operations 3 3"]:
-        """Rotations of fractional wave vectors, dimensionless, those with time reversal included.
+        """Rotations of fractional wave vectors, those with time reversal included.
 
         Source: ours.
         """
@@ -47,7 +47,7 @@ class Mesh:
 
     @cached_property
     def addresses(self) -> Int[np.ndarray, "points 3"]:
-        """Integer coordinates of the points, from 0 to the mesh numbers, the first running fastest; dimensionless.
+        """Integer coordinates of the points, from 0 to the mesh numbers, the first running fastest.
 
         Source: ours.
         """
@@ -64,7 +64,7 @@ class Mesh:
         return ((self.addresses + numbers // 2) % numbers - numbers // 2) / numbers
 
     def index(self, addresses: Int[np.ndarray, "... 3"]) -> Int[np.ndarray, "..."]:
-        """Find the points of any integer coordinates, modulo the mesh; dimensionless.
+        """Find the points of any integer coordinates, modulo the mesh.
 
         Source: ours.
         """
@@ -73,7 +73,7 @@ class Mesh:
 
     @cached_property
     def images(self) -> Int[np.ndarray, "rotations points"]:
-        """Which point each rotation of `reciprocal` maps each point to; dimensionless.
+        """Which point each rotation of `reciprocal` maps each point to.
 
         Source: ours.
         """
@@ -112,7 +112,7 @@ class Mesh:
 
     @cached_property
     def irreducible(self) -> tuple[Int[np.ndarray, " stars"], Int[np.ndarray, " stars"]]:
-        """One point of each star and the number of points in the star; dimensionless.
+        """One point of each star and the number of points in the star.
 
         Source: ours.
         """
@@ -123,10 +123,10 @@ class Mesh:
         """Find pairs with q₁ + q₂ + q₃ = G for one q₁, reduced by its little group and the exchange of q₂ and q₃.
 
         Args:
-            point: the index of q₁, dimensionless.
+            point: the index of q₁.
 
         Returns:
-            Indices of q₂ and q₃, and how many pairs each one stands for; dimensionless.
+            Indices of q₂ and q₃, and how many pairs each one stands for.
 
         Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), section II.
         """

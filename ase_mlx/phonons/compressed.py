@@ -45,7 +45,7 @@ class CompressedTensor:
 
     @property
     def rank(self) -> int:
-        """Number of products, all images counted, dimensionless.
+        """Number of products, all images counted.
 
         Source: ours.
         """
@@ -53,7 +53,7 @@ class CompressedTensor:
 
     @property
     def size(self) -> int:
-        """Numbers that are stored for the mode functions, dimensionless.
+        """Numbers that are stored for the mode functions.
 
         Source: ours.
         """

@@ -63,7 +63,7 @@ class ForceSample:
         return -np.einsum("kia,mia->km", self.forces, self.probes)
 
     def split(self, held_out: int) -> tuple["ForceSample", "ForceSample"]:
-        """Set the last displacements aside, so many (dimensionless).
+        """Set the last displacements aside, so many.
 
         Source: ours.
         """

@@ -39,7 +39,7 @@ class SpaceGroup:
         return left @ right
 
     def classes(self) -> list[int]:
-        """Give one atom of each set of atoms that the operations map onto each other; dimensionless.
+        """Give one atom of each set of atoms that the operations map onto each other.
 
         Source: ours.
         """
@@ -72,7 +72,7 @@ class SpaceGroup:
     def move(
         self, operation: int, shift: Int[np.ndarray, " 3"], sites: Int[np.ndarray, "sites 4"]
     ) -> Int[np.ndarray, "sites 4"]:
-        """Move sites by an operation and then by a lattice vector; dimensionless.
+        """Move sites by an operation and then by a lattice vector.
 
         Source: ours.
         """

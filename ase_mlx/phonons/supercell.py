@@ -20,7 +20,7 @@ SOFTEST = 1e-3
 
 @dataclass(frozen=True)
 class Supercell:
-    """A supercell by the sites (cell and atom of the primitive cell) of its atoms; all dimensionless.
+    """A supercell by the sites (cell and atom of the primitive cell) of its atoms.
 
     Rows of `matrix` are its lattice vectors in terms of the primitive ones.
 
@@ -56,14 +56,14 @@ class Supercell:
 
     @property
     def translations(self) -> Int[np.ndarray, "cells 3"]:
-        """Lattice vectors of the primitive cell that the supercell holds, dimensionless.
+        """Lattice vectors of the primitive cell that the supercell holds.
 
         Source: ours.
         """
         return self.sites[self.sites[:, 3] == 0, :3] - self.sites[self.sites[:, 3] == 0, :3][0]
 
     def index(self, sites: Int[np.ndarray, "... 4"]) -> Int[np.ndarray, "..."]:
-        """Find the atoms that stand for any sites, dimensionless.
+        """Find the atoms that stand for any sites.
 
         Source: ours.
         """

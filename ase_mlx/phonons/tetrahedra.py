@@ -19,7 +19,7 @@ FLAT = 1e-10
 
 @dataclass(frozen=True)
 class Tetrahedra:
-    """The 24 tetrahedra around each point of a mesh, the cells cut along their shortest diagonal; dimensionless.
+    """The 24 tetrahedra around each point of a mesh, the cells cut along their shortest diagonal.
 
     `neighbours` are the 15 points that they touch, the point itself first; `opposite` is where −step of each step
     stands; `corners` index `neighbours`, the point itself first in each tetrahedron.

@@ -34,7 +34,7 @@ class ThirdOrder:
 
     @property
     def full_size(self) -> int:
-        """Numbers in the tensor over all pairs and triplets of atoms of the supercell, dimensionless.
+        """Numbers in the tensor over all pairs and triplets of atoms of the supercell.
 
         Source: ours.
         """

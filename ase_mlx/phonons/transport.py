@@ -67,7 +67,7 @@ class Relaxation:
 
     @property
     def middle(self) -> int:
-        """Index of the temperature closest to 300 K, dimensionless.
+        """Index of the temperature closest to 300 K.
 
         Source: ours.
         """

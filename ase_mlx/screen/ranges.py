@@ -70,7 +70,7 @@ class Job:
 
     @property
     def work(self) -> Path:
-        """The folder of finished ranges (no unit)."""
+        """The folder of finished ranges."""
         return self.out / "work"
 
 
@@ -134,7 +134,7 @@ def open_job(table: CrystalTable, model: Path, wanted: Screening, out: Path) -> 
 
 
 def done_ranges(job: Job) -> list[tuple[int, int, Path]]:
-    """List the finished ranges of rows, in order (first row, one past the last, file or folder; no units).
+    """List the finished ranges of rows, in order (first row, one past the last, file or folder).
 
     Source: ours.
     """
@@ -164,7 +164,7 @@ def open_ranges(job: Job) -> Iterator[tuple[int, pd.DataFrame]]:
 
 
 def range_path(job: Job, first: int, last: int) -> Path:
-    """Name the file of a range of rows (no unit).
+    """Name the file of a range of rows.
 
     Source: ours.
     """
@@ -291,7 +291,7 @@ def _ranks(job: Job) -> pd.Series:
 
 
 def rank_by(wanted: Screening) -> str:
-    """Name the column that ranks rows (no unit): the score, or for `residual` the probability.
+    """Name the column that ranks rows: the score, or for `residual` the probability.
 
     Source: ours.
     """

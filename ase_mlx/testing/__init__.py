@@ -44,7 +44,7 @@ LAWS: dict[str, Law] = {
 
 
 def meaningful(law: str, geometry: str) -> bool:
-    """Tell whether a law says anything about a geometry (dimensionless): no lattice shift without a lattice, and so on.
+    """Tell whether a law says anything about a geometry: no lattice shift without a lattice, and so on.
 
     Source: ours.
     """
@@ -74,7 +74,7 @@ def check_model(
     laws: Iterable[str] = tuple(LAWS),
     geometries: Iterable[str] = GEOMETRIES,
 ) -> int:
-    """Run laws over geometries on a model in evaluation mode; return how many combinations were tried (dimensionless).
+    """Run laws over geometries on a model in evaluation mode; return how many combinations were tried.
 
     Args:
         model: anything that is an `ase_mlx.models.Model` (units: eV, Å).

@@ -106,7 +106,7 @@ def extensivity(model: HasDensity, geometry: str) -> None:
 
 
 def electrons(model: HasDensity, geometry: str) -> None:
-    """Count the electrons (dimensionless) of the grid: those of the atoms, on a fine and on a coarse grid.
+    """Count the electrons of the grid: those of the atoms, on a fine and on a coarse grid.
 
     Raises:
         LawBroken: some are lost or made.
@@ -156,7 +156,7 @@ DENSITY_LAWS: dict[str, Callable[[HasDensity, str], None]] = {
 
 
 def density_geometries(law: str) -> tuple[str, ...]:
-    """List the geometries (names, dimensionless) on which a law has a meaning.
+    """List the geometries on which a law has a meaning.
 
     Source: ours.
     """

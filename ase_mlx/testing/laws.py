@@ -64,7 +64,7 @@ CUTOFF_JUMP = 1e-3
 
 
 def dtype_of(model: Model) -> str:
-    """Name the dtype of a model's parameters (dimensionless).
+    """Name the dtype of a model's parameters.
 
     Source: ours.
     """

@@ -4,7 +4,9 @@ The rule. Public is what carries no leading underscore: functions, classes, thei
 first paragraph is a sentence. `Source:` stands in it, in its class or in its module. An argument, field or result that
 is a real number or an array of them names its unit: in its own entry where the docstring has an `Args:`, `Attributes:`
 or `Returns:` section that lists it, else anywhere in the docstring or its class's. Integers, booleans and text have
-none; an array of those says so in its annotation (`Int[Tensor, ...]`, `Bool[np.ndarray, ...]`).
+none, and no words about it; an array of those says so in its annotation (`Int[Tensor, ...]`, `Bool[np.ndarray, ...]`).
+An argument without an annotation counts as real, but for objects of a host, which are not imported for their names'
+sake.
 """
 
 import ast
@@ -20,12 +22,15 @@ UNIT = re.compile(
     r"eV|Å|\bamu\b|\bK\b|\bfs\b|\bps\b|GPa|MPa|THz|cm⁻¹|J/|W/|/mol|%|\bseconds?\b|\bhours?\b|\bminutes?\b|\bbytes?\b"
     r"|\bMB\b|\bRy\b|[Dd]imensionless|\bunits?\b|\bdegrees?\b|\bradians?\b|\bflops?\b"
 )
+RITUAL = re.compile(r"[(;,] ?(names, |sizes |are )?([Dd]imensionless|no units?)[).]")
+HOSTS = {"self", "cls", "calculator", "ph", "ctx", "context"}
+"""Arguments without an annotation: ASE's calculator, phonopy's and phono3py's objects, contexts of torch and typer."""
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Source|Example|Examples|Note):", re.MULTILINE)
 
 
 def complaints(source):
     """Yield (line, name, what is missing) for a module's source text."""
-    module = ast.parse(source)
+    module = _without_aliases(ast.parse(source))
     sourced = "Source:" in (ast.get_docstring(module) or "")
     if not ast.get_docstring(module):
         yield 1, "module", "no docstring"
@@ -38,6 +43,32 @@ def complaints(source):
             for method in node.body:
                 if public(method) and isinstance(method, ast.FunctionDef):
                     yield from _object(method, f"{node.name}.{method.name}", sourced or "Source:" in text, text)
+
+
+class _Spelled(ast.NodeTransformer):
+    """Puts what a module's own short names of types stand for in their places."""
+
+    def __init__(self, aliases):
+        self.aliases = aliases
+
+    def visit_Name(self, node):
+        return self.aliases.get(node.id, node)
+
+
+def _names_an_array(value):
+    return isinstance(value, ast.Subscript | ast.BinOp) and _real(value) and "Callable" not in ast.unparse(value)
+
+
+def _without_aliases(module):
+    aliases = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign) and _names_an_array(node.value):
+            aliases |= {target.id: _Spelled(aliases).visit(node.value) for target in node.targets}
+    for node in ast.walk(module):
+        for place in ("annotation", "returns"):
+            if getattr(node, place, None) is not None:
+                setattr(node, place, _Spelled(aliases).visit(getattr(node, place)))
+    return module
 
 
 def public(node):
@@ -54,7 +85,10 @@ def _object(node, name, sourced, class_text):
         yield node.lineno, name, "its first paragraph is no sentence"
     if not sourced and "Source:" not in text:
         yield node.lineno, name, "no `Source:`"
-    for quantity in _reals(node):
+    reals = _reals(node)
+    if isinstance(node, ast.FunctionDef) and not reals and RITUAL.search(text.split("\n\n")[0]):
+        yield node.lineno, name, "words of units, where nothing is real"
+    for quantity in reals:
         if not UNIT.search(_entry(text, quantity) or text + class_text):
             yield node.lineno, name, f"no unit of `{quantity}`"
 
@@ -65,7 +99,8 @@ def _reals(node):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
         return [item.target.id for item in fields if _real(item.annotation) and not item.target.id.startswith("_")]
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    return [a.arg for a in arguments if _real(a.annotation)] + ["Returns"] * _real(node.returns)
+    real = [a.arg for a in arguments if (_real(a.annotation) if a.annotation else a.arg not in HOSTS)]
+    return real + ["Returns"] * _real(node.returns)
 
 
 def _real(annotation):

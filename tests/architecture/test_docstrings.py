@@ -54,5 +54,26 @@ def test_what_is_missing_is_named(removed, complaint):
     assert [what for _, _, what in docstrings.complaints(GOOD.replace(removed, ""))] == [complaint]
 
 
+def test_words_of_units_where_nothing_is_real_are_named():
+    ritual = '"""Bodies."""\ndef count(bodies: list) -> int:\n    """Count bodies{}.\n\n    Source: ours.\n    """\n'
+    assert list(docstrings.complaints(ritual.format(""))) == []
+    for words in (" (dimensionless)", " (no unit)", "; dimensionless"):
+        (complaint,) = docstrings.complaints(ritual.format(words))
+        assert complaint == (2, "count", "words of units, where nothing is real")
+
+
+@pytest.mark.parametrize(
+    ("annotated", "other"),
+    [("mass: float", "mass"), ("mass: float", "mass: Mass"), ("-> float", "-> Mass")],
+)
+def test_reals_without_an_annotation_or_under_another_name_have_units(annotated, other):
+    source = GOOD.replace('"""Bodies."""', '"""Bodies."""\nMass = float | Float[Tensor, " bodies"]').replace(
+        annotated, other
+    )
+    assert list(docstrings.complaints(source)) == []
+    removed, name = (" in eV", "Returns") if "->" in other else ("in amu", "mass")
+    assert [what for _, _, what in docstrings.complaints(source.replace(removed, ""))] == [f"no unit of `{name}`"]
+
+
 def test_no_docstring_at_all_is_named():
     assert list(docstrings.complaints('"""Bodies."""\ndef mass():\n    return 1\n')) == [(2, "mass", "no docstring")]

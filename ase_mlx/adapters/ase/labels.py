@@ -44,7 +44,7 @@ def carried(source: Atoms, onto: Atoms, index: Int[np.ndarray, " atoms"], constr
     Args:
         source: with the labels.
         onto: gets them; it is changed.
-        index: dimensionless.
+        index: of the atom in `source` that each atom of `onto` is.
         constraints: also fix the images of atoms that are fixed.
 
     Returns:
@@ -103,7 +103,7 @@ def species(atoms: Atoms) -> Int[np.ndarray, " atoms"]:
 
 
 def distinguishing(atoms: Atoms) -> tuple[str, ...]:
-    """Name the labels that tell atoms of one element apart (no unit), or point along a direction.
+    """Name the labels that tell atoms of one element apart, or point along a direction.
 
     Source: ours.
     """
@@ -140,11 +140,11 @@ def keeping(
 
     Args:
         atoms: Å; magnetic moments turn as axial vectors, own arrays of three numbers as polar ones.
-        rotations: dimensionless, of fractional coordinates.
+        rotations: of fractional coordinates.
         images: to which atom each operation brings each atom.
 
     Returns:
-        Dimensionless marks.
+        A mark for each operation.
 
     Source: ours.
     """

@@ -114,7 +114,7 @@ def repeated(atoms: Atoms, matrix: Int[np.ndarray, "3 3"]) -> Atoms:
 
     Args:
         atoms: a structure, Å.
-        matrix: dimensionless; its columns give the supercell's vectors in those of the cell (phonopy's convention).
+        matrix: its columns give the supercell's vectors in those of the cell (phonopy's convention).
 
     Raises:
         ValueError: a constraint between atoms, which has no image.

@@ -66,7 +66,7 @@ class AnomalyFeaturizer(Batched):
         self.check()
 
     def check(self) -> None:
-        """Refuse an unknown mode, more (dimensionless) descriptors than there are, a model without anomalies.
+        """Refuse an unknown mode, more descriptors than there are, a model without anomalies.
 
         Raises:
             ValueError: naming them.

@@ -162,7 +162,7 @@ class ModelFeaturizer(Batched):
 
     @property
     def most_atoms(self) -> int:
-        """Atoms that are evaluated at once (dimensionless): fewer for a network on the atoms.
+        """Atoms that are evaluated at once: fewer for a network on the atoms.
 
         Source: ours.
         """
@@ -222,7 +222,7 @@ def exact(model: Model) -> Model:
 
 
 def of_crystals(model: Model) -> bool:
-    """Tell models that describe whole crystals (dimensionless) from those that look at atoms.
+    """Tell models that describe whole crystals from those that look at atoms.
 
     Source: ours.
     """

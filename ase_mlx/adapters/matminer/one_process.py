@@ -38,7 +38,7 @@ OURS = """@software{{ase_mlx,
 
 
 def ours() -> str:
-    """Cite this package in BibTeX (dimensionless text).
+    """Cite this package in BibTeX (text).
 
     Source: ours.
     """
@@ -196,7 +196,7 @@ class Batched(OneProcess):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What one row consists of (names, dimensionless).
+        """What one row consists of.
 
         Source: ours.
         """
@@ -204,7 +204,7 @@ class Batched(OneProcess):
 
     @property
     def most_atoms(self) -> int:
-        """Atoms that are evaluated at once (dimensionless), but for a structure that has more.
+        """Atoms that are evaluated at once, but for a structure that has more.
 
         Source: ours.
         """

@@ -85,7 +85,7 @@ def _moments(structure: IStructure) -> np.ndarray | None:
 
 
 def formula(structure: Any) -> str:
-    """Name a structure by its reduced formula, other things by their type; dimensionless.
+    """Name a structure by its reduced formula, other things by their type.
 
     Source: ours.
     """

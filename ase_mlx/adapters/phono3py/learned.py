@@ -146,7 +146,7 @@ def _given(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def supercell_of(ph: Phono3py) -> Supercell:
-    """Take the sites of phono3py's supercell, in its order of atoms; dimensionless.
+    """Take the sites of phono3py's supercell, in its order of atoms.
 
     Source: ours.
     """

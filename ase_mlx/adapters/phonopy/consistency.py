@@ -44,8 +44,8 @@ def check_force_sets(displacements: Sets, forces: Sets, what: str) -> None:
     """Look at the forces (eV/Å) of displaced supercells (displacements in Å): shape, size, sum, and repetition.
 
     Args:
-        displacements: of all atoms.
-        forces: on all atoms.
+        displacements: in Å, of all atoms.
+        forces: in eV/Å, on all atoms.
         what: they are, for the sentence: "forces of FORCE_SETS".
 
     Raises:
@@ -139,7 +139,7 @@ def check_force_constants(constants, primitive: Primitive, atoms: int, what: str
     """Look at force constants (eV/Å²) that were read: shape, size, sum rule and permutation symmetry.
 
     Args:
-        constants: compact or full.
+        constants: in eV/Å², compact or full.
         primitive: phonopy's primitive cell.
         atoms: of the supercell.
         what: they are, for the sentence.

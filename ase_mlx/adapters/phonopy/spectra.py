@@ -56,7 +56,7 @@ def spectrum(ph: Phonopy, ensemble: Sequence[Phonopy] = (), points: int = 200, m
     Args:
         ph: from `phonons`.
         ensemble: from `members`, force constants in eV/Å².
-        points: of the path, dimensionless.
+        points: of the path.
         mesh: three numbers, or a length in Å, of the Γ-centred mesh of the density of states.
 
     Returns:

@@ -37,7 +37,7 @@ def symmetric(constants: Constants, primitive: Primitive) -> Constants:
     symmetric: the result is that of symfc's projector (compared in the tests), without its basis.
 
     Args:
-        constants: rows of the primitive cell's atoms, as phonopy keeps them.
+        constants: in eV/Å², rows of the primitive cell's atoms, as phonopy keeps them.
         primitive: phonopy's primitive cell, which knows the translations of the supercell.
 
     Returns:
@@ -110,7 +110,7 @@ class _Symmetry(Symmetry):
             self._atomic_permutations[chosen] = translations[found[chosen]][:, representative]
 
     def get_site_symmetry(self, atom_number: int | np.integer) -> Int[np.ndarray, "k 3 3"]:
-        """Find the (dimensionless) rotations that leave an atom where it is.
+        """Find the rotations that leave an atom where it is.
 
         Source: ours.
         """

@@ -38,12 +38,12 @@ class Crystals:
     properties: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Count the crystals (dimensionless)."""
+        """Count the crystals."""
         return len(self.rows)
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers (no unit) that occur in these crystals."""
+        """Atomic numbers that occur in these crystals."""
         return elements_of(self.formulas)
 
     def take(self, places: np.ndarray) -> "Crystals":
@@ -93,7 +93,7 @@ def describe_crystals(
         frame: with `lattice` (nine numbers, Å), `numbers`, `frac_coords`.
         properties: further columns to keep, in eV/atom.
         diffraction: powder patterns too.
-        batch_size: crystals at once (dimensionless).
+        batch_size: crystals at once.
 
     Raises:
         ValueError: a column is missing, or a crystal cannot be described; its place is named.

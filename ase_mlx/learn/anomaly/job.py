@@ -51,7 +51,7 @@ class CrystalData:
 
 @dataclass(frozen=True)
 class CrystalTraining:
-    """A training run: `[data]`, `[model]` (keys of `CrystalPropertyConfig`), `[fit]` (keys of `TableFit`); no units.
+    """A training run: `[data]`, `[model]` (keys of `CrystalPropertyConfig`), `[fit]` (keys of `TableFit`).
 
     Source: ours.
     """
@@ -63,7 +63,7 @@ class CrystalTraining:
 
 
 def read_training(path: str | Path) -> CrystalTraining | None:
-    """Read a TOML file of one of these kinds (no units); None where it is of another kind.
+    """Read a TOML file of one of these kinds; None where it is of another kind.
 
     Raises:
         ValueError: a wrong key or value, or properties that cannot be learned.
@@ -213,7 +213,7 @@ def property_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dic
 
 
 def reliability(model: CrystalProperty, crystals: Crystals) -> dict[str, Any]:
-    """Count how many crystals lie inside central intervals of each probability (dimensionless).
+    """Count how many crystals lie inside central intervals of each probability.
 
     Source: ours.
     """

@@ -151,7 +151,7 @@ def train_anomaly(
 
 
 def train_novelty(model: AnomalyModel, train: Crystals, fit: TableFit, progress: Progress | None = None) -> None:
-    """Fit the conditional networks, in place, to predict hidden descriptors of structure (standardised, no unit).
+    """Fit the conditional networks, in place, to predict hidden descriptors of structure (standardised).
 
     Source: see the module; masks cover any share of the entries, or whole groups, as they are asked for later.
     """

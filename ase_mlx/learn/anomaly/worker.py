@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=12)
 
 
 def expect_training(config: CrystalTraining | None, path: str | Path) -> CrystalTraining:
-    """Insist on a training file of these kinds (no units).
+    """Insist on a training file of these kinds.
 
     Raises:
         ValueError: the file is of another kind, or cannot be read.
@@ -74,7 +74,7 @@ def _tell(what: str, done: int, total: int) -> None:
 
 
 def main() -> int:
-    """Read the command line and train (no units); the exit code is 0.
+    """Read the command line and train; the exit code is 0.
 
     Source: ours.
     """

@@ -139,7 +139,7 @@ def train_points(
         model: of `point_density`, or one trained before; densities in e/Å³.
         train: structures to learn from.
         val: structures that choose the epoch and set the error bars.
-        config: of the fit; dimensionless; a batch is of so many groups of 500 points.
+        config: of the fit; a batch is of so many groups of 500 points.
         folder: where the checkpoint is kept.
         report: called after each epoch.
         frozen: layers, from the inputs on, and scales that stay as they are: transfer.

@@ -104,7 +104,7 @@ def choose(frame: DensityFrame, n: int, seed: int) -> np.ndarray:
 
 
 def copies(frame: DensityFrame) -> int:
-    """Say how many samples of a structure there are (dimensionless): one for each 8 atoms, at least one.
+    """Say how many samples of a structure there are: one for each 8 atoms, at least one.
 
     Source: ours.
     """
@@ -171,7 +171,7 @@ def free_electrons(model: Potential | PointDensity, numbers: np.ndarray) -> floa
 
 
 def check(model: Potential | PointDensity, frame: DensityFrame) -> None:
-    """Refuse densities that are not finite, or whose electrons (dimensionless number) are not those of the atoms.
+    """Refuse densities that are not finite, or whose electrons (number) are not those of the atoms.
 
     Raises:
         ValueError: naming the frame, and what was found.

@@ -67,7 +67,7 @@ def train_density(
         model: of `with_density`; densities in e/Å³.
         train: structures to learn from.
         val: structures that choose the epoch and set the error bars.
-        config: of the fit; dimensionless.
+        config: of the fit.
         folder: where the checkpoint is kept.
         report: called after each epoch.
 
