@@ -1,11 +1,15 @@
 """Potentials with random weights and known members, small enough for a thousand evaluations a second."""
 
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ase_mlx.data.io import each_frame
 from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.nn.angular import spherical_harmonics
 
@@ -42,6 +46,13 @@ def labelled(count=8, seed=0, strain=0.03, stdev=0.1):
         atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info["config_name"] = f"alloy {k}"
         frames.append(atoms)
+    return frames
+
+
+def silicon(count=8):
+    """Read the first cells of eight silicon atoms of the shipped data."""
+    frames = list(islice(each_frame(Path(__file__).resolve().parents[1] / "data" / "sigesn.extxyz.xz"), count))
+    assert all(atoms.numbers.tolist() == [14] * 8 for atoms in frames)
     return frames
 
 

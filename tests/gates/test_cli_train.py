@@ -7,17 +7,16 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import silicon
 
 from ase_mlx.cli import main
-from ase_mlx.data.io import read_frames, write_frames
+from ase_mlx.data.io import write_frames
 from ase_mlx.learn.files import load_model, parameters_equal
 from ase_mlx.learn.fit import CHECKPOINT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 [data]
 file = "frames.extxyz"
@@ -65,8 +64,7 @@ def start(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def frames():
-    found = [a for a in read_frames(ROOT / "data" / "sigesn.extxyz.xz") if len(a) == 8 and set(a.numbers) == {14}]
-    return found[:8]
+    return silicon()
 
 
 def prepared(folder, frames, l_max=0, epochs=2):
@@ -138,7 +136,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, frames):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        prepared(folder, frames, epochs=40)
+        prepared(folder, frames, epochs=16)
     done = call(whole, "train", "train.toml", "-o", "model")
     assert done.returncode == 0, done.stderr
     with start(killed, "train", "train.toml", "-o", "model") as process:
@@ -188,7 +186,7 @@ def spoiled(atoms, what):
     ],
 )
 def test_wrong_data_are_a_wrong_call_and_nothing_is_written(tmp_path, what, said):
-    fresh = [a for a in read_frames(ROOT / "data" / "sigesn.extxyz.xz") if len(a) == 8 and set(a.numbers) == {14}][:8]
+    fresh = silicon()
     fresh[3] = spoiled(fresh[3], what)
     done = call(prepared(tmp_path, fresh), "train", "train.toml", "-o", "model")
     assert done.returncode == 2, done.stderr

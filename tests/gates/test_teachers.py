@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from ase_mlx.adapters.teachers import SETTINGS, _check_bands, _facts, _run_espresso, _why, calculator, espresso, teacher
 from ase_mlx.cli.label import label as command
-from ase_mlx.data.io import read_frames, write_frames
+from ase_mlx.data.io import each_frame, read_frames, write_frames
 from ase_mlx.data.label import label
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -352,7 +352,7 @@ def test_a_charge_that_espresso_is_not_told_of_is_refused(tmp_path):
 
 @NEEDS_QE
 def test_espresso_gives_the_numbers_of_the_data_file(tmp_path):
-    frames = read_frames(ROOT / "data" / "sigesn.extxyz.xz")
+    frames = each_frame(ROOT / "data" / "sigesn.extxyz.xz")
     known = next(atoms for atoms in frames if atoms.info["config_name"] == "si2_eos_3")
     asked = known.copy()
     asked.info = {"family": "si2", "config_name": "again"}

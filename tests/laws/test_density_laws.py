@@ -12,9 +12,15 @@ from ase_mlx.testing import DENSITY_LAWS, LawBroken, build, density_geometries, 
 SHIPPED = [name for name in pretrained.names() if "density" in {q.name for q in pretrained.load(name).outputs}]
 FRESH = {"l_max=4": {}, "l_max=1": {"l_max": 1}}
 POINTWISE = "point by point"
+OFTEN = {"sigesn": "float64", "al": "float32", "l_max=4": "float64", "l_max=1": "float32", POINTWISE: "float64"}
+CASES = [
+    pytest.param(name, dtype, marks=() if dtype == OFTEN.get(name, "float64") else pytest.mark.slow)
+    for name in [*SHIPPED, *FRESH, POINTWISE]
+    for dtype in ("float64", "float32")
+]
 
 
-@pytest.fixture(scope="module", params=[*SHIPPED, *FRESH, POINTWISE])
+@pytest.fixture(scope="module")
 def model(request):
     if request.param == POINTWISE:
         return tiny_points()
@@ -23,7 +29,7 @@ def model(request):
 
 @pytest.mark.filterwarnings("ignore:got .* in values of the density below zero")  # of models that nobody trained
 @pytest.mark.parametrize("law", DENSITY_LAWS)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("model", "dtype"), CASES, indirect=["model"])
 def test_law_holds_on_every_geometry(model, dtype, law):
     geometries = density_geometries(law)
     assert len(geometries) >= 7

@@ -15,15 +15,20 @@ FRESH = {
 
 
 POTENTIALS = [card["name"] for card in pretrained.available() if "forces" in card["outputs"]]
+CASES = [
+    pytest.param(name, dtype, marks=() if name in POTENTIALS or (k + j) % 2 == 0 else pytest.mark.slow)
+    for k, name in enumerate([*POTENTIALS, *FRESH])
+    for j, dtype in enumerate(TOLERANCES)
+]
 
 
-@pytest.fixture(scope="module", params=[*POTENTIALS, *FRESH])
+@pytest.fixture(scope="module")
 def model(request):
     return tiny_potential(*FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize(("model", "dtype"), CASES, indirect=["model"])
 def test_law_holds_on_every_geometry(model, dtype, law):
     assert check_model(model, dtype, laws=[law]) == sum(meaningful(law, g) for g in GEOMETRIES) >= 3
 

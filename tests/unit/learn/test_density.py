@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from tiny_density import FILE, aluminium, tiny_density
+from tiny_density import aluminium, tiny_density
 
 import ase_mlx as am
-from ase_mlx.data.densities import DensityFrame
+from ase_mlx.data.densities import DensityFrame, write_densities
 from ase_mlx.graph import Points, at, from_atoms, grid
 from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
 from ase_mlx.learn.density.errors import calibrate, compare, density_errors
@@ -230,7 +230,9 @@ def test_whole_run_writes_a_model_that_predicts(tmp_path):
     save_model(tiny_potential(elements=(13,)), tmp_path / "start", {"title": "tiny", "errors": {}})
     sizes = {"range": 2.5, "n_radial": 4, "channels": 3, "radial_hidden": [8], "members": 4}
     fit = FitConfig(epochs=2, batch_size=4)
-    config = TrainConfig(DataConfig(str(ROOT / FILE)), sizes, fit, "density", str(tmp_path / "start"))
+    few = [f for part, count in (("train", 8), ("val", 2), ("test", 2)) for f in aluminium(ROOT, part, count)]
+    write_densities(tmp_path / "few.npz", few)
+    config = TrainConfig(DataConfig(str(tmp_path / "few.npz")), sizes, fit, "density", str(tmp_path / "start"))
     model, info = run_density(config, tmp_path / "out")
     assert info["errors"]["nmae"] < 5
     assert info["errors_on"] == "test"
