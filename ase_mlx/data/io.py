@@ -80,6 +80,9 @@ def each_frame(path: str | Path, start: int = 0) -> Iterator[Atoms]:
     with reading(path, WHAT, "look at the file, or save it again"):
         place = str(path.absolute())  # relative names may look like options or addresses of data bases
         form = ase.io.formats.get_ioformat(ase.io.formats.filetype(place))
+        if form.name == "db":
+            yield from islice(_rows(place), start, None)
+            return
         if not form.acceptsfd:
             yield from islice(ase.io.iread(place, ":", form.name, do_not_split_by_at_sign=True), start, None)
             return
@@ -92,6 +95,17 @@ def each_frame(path: str | Path, start: int = 0) -> Iterator[Atoms]:
                 _expect_text(stream, form.name)
                 with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
                     yield from _text_frames(text, form.name, start)
+
+
+def _rows(place: str) -> Iterator[Atoms]:
+    """As ASE reads a database, with a row's own keys and data in `info`."""
+    from ase.db import connect
+
+    with connect(place, type="db", serial=True) as rows:
+        for row in rows.select():
+            atoms = row.toatoms()
+            atoms.info |= dict(row.data or {}) | row.key_value_pairs
+            yield atoms
 
 
 def _text_frames(text: io.TextIOWrapper, form: str, start: int) -> Iterator[Atoms]:

@@ -16,8 +16,12 @@ LARGEST = {"forces": 1e3, "stress": 1e2}
 VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
-def named_labels(frames: list[Atoms], energy: str = "", forces: str = "", stress: str = "") -> list[Atoms]:
+def named_labels(
+    frames: list[Atoms], energy: str = "", forces: str = "", stress: str = "", first: int = 0
+) -> list[Atoms]:
     """Take labels (eV, eV/Å, eV/Å³) from `info` and `arrays` under the names that a file gives them; empty: ASE's.
+
+    `first` is the place of the first frame in its file.
 
     Raises:
         ValueError: a frame lacks what was named.
@@ -28,7 +32,7 @@ def named_labels(frames: list[Atoms], energy: str = "", forces: str = "", stress
     if not any(names.values()):
         return frames
     out = []
-    for k, atoms in enumerate(frames):
+    for k, atoms in enumerate(frames, first):
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         for label, key in names.items():
             if not key:
@@ -114,5 +118,7 @@ def keys_of(atoms: Atoms) -> str:
     forces = [k for k in arrays if "force" in k.lower()]
     if energies or forces:
         named = [f'{n} = "{k[0]}"' for n, k in (("energy", energies), ("forces", forces)) if k]
-        text += f"; if these are labels, say so in [data]: {', '.join(named)}"
+        text += (
+            f"; if these are labels, say so in [data]: {', '.join(named)} (options of these names in `ase-mlx data`)"
+        )
     return text

@@ -3,14 +3,14 @@
 Source: ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ase_mlx.data.labels import labels_of
@@ -121,14 +121,14 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     has_stress = stress is not None
     stress = stress if has_stress else np.zeros(6)
     as_tensor = lambda x: torch.as_tensor(np.asarray(x, dtype=np.float64))  # noqa: E731
-    moved, change = _column(atoms, name)
+    moved, change = column_of(atoms, name)
     base = None
     if moved.any():
         base = Atoms(atoms.numbers, atoms.positions - moved, cell=atoms.cell, pbc=atoms.pbc)
     weight = {
-        "energy": as_tensor([_weight(atoms, "energy_weight", name)]),
+        "energy": as_tensor([weight_of(atoms, "energy_weight", name)]),
         "forces": as_tensor([1.0]),
-        "stress": as_tensor([float(has_stress) * _weight(atoms, "stress_weight", name)]),
+        "stress": as_tensor([float(has_stress) * weight_of(atoms, "stress_weight", name)]),
         "hessian": as_tensor([float(base is not None)]),
     }
     targets = {
@@ -143,7 +143,14 @@ def sample(atoms: Atoms, cutoff: float, name: str) -> Sample:
     return Sample(from_atoms(atoms, cutoff), targets, weight, (name,), start)
 
 
-def _weight(atoms: Atoms, key: str, name: str) -> float:
+def weight_of(atoms: Atoms, key: str, name: str) -> float:
+    """Read the (dimensionless) weight of a target of a frame from its `info`; 1 where there is none.
+
+    Raises:
+        ValueError: it is no number from 0.
+
+    Source: ours.
+    """
     try:
         weight = float(atoms.info.get(key, 1.0))
     except (TypeError, ValueError):
@@ -153,8 +160,14 @@ def _weight(atoms: Atoms, key: str, name: str) -> float:
     return weight
 
 
-def _column(atoms: Atoms, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Displacement (Å) and change of forces (eV/Å) of the atoms, both zero where the frame lacks one of them."""
+def column_of(atoms: Atoms, name: str) -> tuple[Float[np.ndarray, "atoms 3"], Float[np.ndarray, "atoms 3"]]:
+    """Read displacement (Å) and change of forces (eV/Å) of the atoms, both zero where the frame lacks one of them.
+
+    Raises:
+        ValueError: not three finite numbers an atom, or a displacement that moves nothing.
+
+    Source: ours.
+    """
     nothing = np.zeros((len(atoms), 3))
     if not {"displacement", "force_change"} <= set(atoms.arrays):
         return nothing, nothing
@@ -193,28 +206,63 @@ def reference_energies(
     used = [frames[k] for k in places]
     counts = np.array([composition(a.numbers, elements) for a in used])
     energies = np.array([a.calc.results.get("free_energy", a.calc.results.get("energy")) for a in used], dtype=float)
+    taken = None if interaction is None else interaction[places]
+    return fit_references(counts, energies, lambda k: name_of(used[k], k), taken)
+
+
+def fit_references(
+    counts: Any,
+    energies: Float[np.ndarray, " frames"],
+    name: Callable[[int], str],
+    interaction: Float[np.ndarray, " frames"] | None = None,
+) -> tuple[float, ...]:
+    """Fit one energy per element (eV) to total energies by least squares.
+
+    Args:
+        counts: atoms of each element, of each frame; dense or sparse (SciPy).
+        energies: eV.
+        name: of a frame, by its place.
+        interaction: what a model already explains of each frame, eV.
+
+    Raises:
+        ValueError: a frame is so far from the fit that units or pseudopotentials must be mixed.
+
+    Source: ours.
+    """
     fit = _robust(counts, energies)
-    off = np.abs(energies - counts @ fit) / counts.sum(1)
+    off = np.abs(energies - counts @ fit) / _atoms(counts)
     bad = np.flatnonzero(off > MIXED_UNITS_EV_PER_ATOM)
     if bad.size:
-        worst = ", ".join(f"{name_of(used[k], int(k))} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
+        worst = ", ".join(f"{name(int(k))} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
         raise ValueError(
-            f"got {bad.size} of {len(used)} frames far from one reference energy per element: {worst}; expected "
+            f"got {bad.size} of {len(energies)} frames far from one reference energy per element: {worst}; expected "
             "energies in eV from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or "
             "split the set"
         )
-    fit = fit if interaction is None else _robust(counts, energies - interaction[places])
+    fit = fit if interaction is None else _robust(counts, energies - interaction)
     return tuple(float(e) for e in fit)
 
 
-def _robust(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
+def _atoms(counts: Any) -> np.ndarray:
+    return np.asarray(counts.sum(1)).ravel()
+
+
+def _robust(counts: Any, energies: np.ndarray) -> np.ndarray:
     """Least squares per atom with outliers down-weighted, so that a few foreign frames cannot hide themselves."""
-    weight = 1 / counts.sum(1)
+    weight = 1 / _atoms(counts)
     for _ in range(20):
-        fit = np.linalg.lstsq(counts * weight[:, None], energies * weight, rcond=None)[0]
-        off = np.abs(energies - counts @ fit) / counts.sum(1)
-        weight = 1 / counts.sum(1) / np.sqrt(1 + (off / max(np.median(off), 1e-3)) ** 2)
+        fit = _least_squares(counts, energies, weight)
+        off = np.abs(energies - counts @ fit) / _atoms(counts)
+        weight = 1 / _atoms(counts) / np.sqrt(1 + (off / max(np.median(off), 1e-3)) ** 2)
     return fit
+
+
+def _least_squares(counts: Any, energies: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    if isinstance(counts, np.ndarray):
+        return np.linalg.lstsq(counts * weight[:, None], energies * weight, rcond=None)[0]
+    weighted = counts.multiply(weight[:, None]).tocsr()  # millions of frames: by normal equations
+    normal = (weighted.T @ weighted).toarray()
+    return np.linalg.lstsq(normal, weighted.T @ (energies * weight), rcond=1e-12)[0]
 
 
 def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[str, list[int]]:
@@ -234,15 +282,35 @@ def split(frames: list[Atoms], seed: int = 0, validation: float = 0.1) -> dict[s
         for k, atoms in enumerate(frames):
             parts.get(str(atoms.info.get("part", "")), []).append(k)
     else:
-        order = np.random.default_rng(seed).permutation(len(frames))
-        n_val = max(1, round(validation * len(frames)))
-        parts["val"], parts["train"] = sorted(order[:n_val].tolist()), sorted(order[n_val:].tolist())
-    if len(parts["train"]) < 2 or not parts["val"]:
+        drawn = draw_parts(len(frames), seed, validation)
+        parts |= {part: places.tolist() for part, places in drawn.items()}
+    expect_parts(parts)
+    return parts
+
+
+def draw_parts(frames: int, seed: int, validation: float) -> dict[str, Int[np.ndarray, "..."]]:
+    """Draw a fraction `validation` (dimensionless) of so many frames for validation, by the seed; train on the rest.
+
+    Source: ours.
+    """
+    order = np.random.default_rng(seed).permutation(frames)
+    n_val = max(1, round(validation * frames))
+    return {"val": np.sort(order[:n_val]), "train": np.sort(order[n_val:])}
+
+
+def expect_parts(parts: Mapping[str, Sequence[int] | Int[np.ndarray, "..."]]) -> None:
+    """Refuse a split that nothing can be trained on.
+
+    Raises:
+        ValueError: fewer than two frames for training, or none for validation.
+
+    Source: ours.
+    """
+    if len(parts["train"]) < 2 or not len(parts["val"]):
         raise ValueError(
             f"got {len(parts['train'])} training and {len(parts['val'])} validation frames, expected at least two and "
             'one; add frames, or mark them by info["part"] = "train" | "val" | "test"'
         )
-    return parts
 
 
 def elements_of(frames: list[Atoms]) -> tuple[int, ...]:
