@@ -76,15 +76,15 @@ def test_every_frame_comes_once_an_epoch(samples, limit):
 
 
 def test_batches_by_edges_are_as_full_as_they_can_be(samples):
-    made = list(GraphBatches(samples, edges=130).epoch(1))
+    made = list(GraphBatches(samples, edges=120).epoch(1))
     counts = [edges(batch) for batch in made]
-    assert all(count <= 130 or len(names(batch)) == 1 for count, batch in zip(counts, made, strict=True))
+    assert all(count <= 120 or len(names(batch)) == 1 for count, batch in zip(counts, made, strict=True))
     ordered = [sample for batch in made for sample in sorted(names(batch))]
-    assert len(ordered) == 12 and max(counts) > 130 and max(len(names(batch)) for batch in made) > 1
+    assert len(ordered) == 12 and max(counts) > 120 and max(len(names(batch)) for batch in made) > 1
     order = np.random.default_rng([0, 1]).permutation(12)
     firsts = np.cumsum([0, *(len(names(batch)) for batch in made)])
     for count, first in zip(counts, firsts[1:-1], strict=False):
-        assert count + edges([samples[int(order[first])]]) > 130  # the next one would not have fitted in
+        assert count + edges([samples[int(order[first])]]) > 120  # the next one would not have fitted in
 
 
 def test_a_list_and_shards_make_the_same_batches(frames, folder):
