@@ -12,6 +12,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.conductivity import compress, conductivity
+from ase_mlx.cli.data import data
 from ase_mlx.cli.density import density
 from ase_mlx.cli.evaluate import evaluate
 from ase_mlx.cli.label import label
@@ -33,7 +34,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: `ase-mlx run silicon.cif -o silicon`. Exit codes: 0 done, 1 the work failed, 2 a wrong call.",
 )
-for command in (demo, run, phonons, conductivity, compress, density, screen, sample, train, evaluate, label, models):
+for command in (
+    demo,
+    run,
+    phonons,
+    conductivity,
+    compress,
+    density,
+    screen,
+    sample,
+    train,
+    evaluate,
+    label,
+    data,
+    models,
+):
     app.command()(command)
 
 
