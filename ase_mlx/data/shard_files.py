@@ -184,7 +184,12 @@ def pack(records: Sequence[Record], meta: Mapping[str, Any]) -> bytes:
 
 
 class ShardFile:
-    """A file of frames, looked at as a whole once and then read in pieces.
+    """A file of frames, read in pieces.
+
+    Args:
+        path: the file.
+        checksum: that it must have, where it is known.
+        whole: whether all of it is compared with its checksum first.
 
     Raises:
         FileNotFoundError: there is none.
@@ -193,13 +198,14 @@ class ShardFile:
     Source: ours.
     """
 
-    def __init__(self, path: Path, checksum: str = ""):
+    def __init__(self, path: Path, checksum: str = "", whole: bool = True):
         self.path = path
         with reading(path, WHAT, "copy it again from where it was whole, or make the shards anew"):
-            content = path.read_bytes()
-            check_tensors(content, must=True)
-            size = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + size])
+            if whole:
+                check_tensors(path.read_bytes(), must=True)
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size))
             words = header.pop("__metadata__")
             self.checksum, self.meta = words[SUM], json.loads(words[META])
             if checksum not in ("", self.checksum):

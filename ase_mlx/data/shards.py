@@ -28,7 +28,7 @@ from ase_mlx.whole import write_bytes
 
 INDEX = "index.safetensors"
 FORMAT = 1
-OPEN = 64
+OPEN = 256
 """Files that are open at a time."""
 
 
@@ -74,6 +74,7 @@ class Shards(Sequence[Atoms]):
         self._first_kind = np.concatenate([[0], np.cumsum(columns["kinds"])])
         self.digest = digest(self._checksums)[:16]
         self._files: OrderedDict[int, ShardFile] = OrderedDict()
+        self._compared: set[int] = set()
         self._edges: dict[float, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -92,7 +93,9 @@ class Shards(Sequence[Atoms]):
     def _file(self, which: int) -> ShardFile:
         file = self._files.get(which)
         if file is None:
-            file = ShardFile(self.folder / shard_name(which), self._checksums[which])
+            whole = which not in self._compared
+            file = ShardFile(self.folder / shard_name(which), self._checksums[which], whole)
+            self._compared.add(which)
         self._files[which] = file
         self._files.move_to_end(which)
         if len(self._files) > OPEN:

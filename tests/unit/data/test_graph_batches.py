@@ -1,5 +1,9 @@
 """Batches: every frame once an epoch, in an order that seed and epoch fix, from any step on, shared by workers."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +149,11 @@ def test_the_digest_is_that_of_data_and_settings(frames, folder, samples):
 def test_one_kind_of_limit(samples, limit):
     with pytest.raises(ValueError, match="either a number of frames or of edges"):
         GraphBatches(samples, **limit)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_memory_stays_flat_under_a_limit():
+    script = Path(__file__).resolve().parents[3] / "benchmarks" / "training.py"
+    done = subprocess.run([sys.executable, script, "--shards", "--quick"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -16,7 +16,7 @@ from ase.constraints import FixAtoms
 from ase.db import connect
 from tiny import labelled
 
-from ase_mlx.data import shard_writer
+from ase_mlx.data import shard_files, shard_writer
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.samples import elements_of, name_of, reference_energies, split
 from ase_mlx.data.shard_files import record
@@ -90,6 +90,18 @@ def test_what_is_on_a_frame_comes_back(tmp_path, small, frames):
         expect_same(shards[k], frames[k])
     with pytest.raises(IndexError, match="frame 13 of 13"):
         shards[13]
+
+
+def test_few_files_are_open_and_each_is_compared_once(tmp_path, small, frames, monkeypatch):
+    shards = write(tmp_path, frames)
+    compared, check = [], shard_files.check_tensors
+    monkeypatch.setattr(shard_files, "check_tensors", lambda *a, **k: compared.append(a) or check(*a, **k))
+    monkeypatch.setattr("ase_mlx.data.shards.OPEN", 1)
+    open_before = len(os.listdir("/proc/self/fd"))
+    for k in [0, 12, 6, 0, 12, 6, 3]:
+        expect_same(shards[k], frames[k])
+        assert len(os.listdir("/proc/self/fd")) <= open_before + 1
+    assert len(compared) == 3
 
 
 def test_the_index_says_what_the_frames_say(tmp_path, small, frames):
@@ -181,7 +193,7 @@ def test_frames_without_labels_are_named_and_the_others_kept(tmp_path):
 
 KILLED = """
 import sys
-from ase_mlx.data import shard_writer
+from ase_mlx.data import shard_files, shard_writer
 shard_writer.SHARD = 2500
 print("begin", flush=True)
 def stop(frames, refused):

@@ -1,0 +1,220 @@
+"""Training: data that do not fit in memory.
+
+    python benchmarks/training.py --shards [--quick] [--gigabytes 4] [--limit 2] [--json FILE]
+
+`--shards`: frames of data/sigesn.extxyz.xz (8 atoms), repeated to 64 atoms and rattled by 0.01 Å until they take 4 GB
+as samples with graphs, are written into shards in a temporary folder and trained on for an epoch, each in a process
+whose address space is limited to 2 GB (RLIMIT_AS). The labels are those before the rattling: they serve the size
+alone. The same samples in a list are tried under the same limit. Exit code 1 where a figure is missed.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from verdict import machine, print_machine, verdict
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "sigesn.extxyz.xz"
+CUTOFF = 6.0
+"""Å."""
+
+EDGES = 20_000
+"""Of a batch: some seven frames."""
+
+CACHE = 2**27
+"""Bytes of samples that the loader keeps."""
+
+GB = 1e9
+
+
+def resident() -> float:
+    """Memory in use now, GB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / GB
+
+
+def limited(task, limit: float, *arguments):
+    """What a function gives in a new process of so many GB of address space, with its peak (GB) and seconds."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_limited, args=(there, task, limit, arguments))
+    process.start()
+    there.close()
+    try:
+        answer = here.recv()
+    except EOFError:
+        answer = {"died": True}
+    process.join()
+    return answer
+
+
+def _limited(pipe, task, limit, arguments):
+    resource.setrlimit(resource.RLIMIT_AS, (int(limit * GB), int(limit * GB)))
+    start = time.monotonic()
+    answer = task(*arguments)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
+    pipe.send(answer | {"peak": peak, "seconds": time.monotonic() - start})
+
+
+def write(folder: str, gigabytes: float) -> dict:
+    """Shards whose samples take so many GB; the size of one is taken from the first."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from ase_mlx.data.graph_batches import size_of
+    from ase_mlx.data.io import read_frames
+    from ase_mlx.data.labels import labels_of
+    from ase_mlx.data.samples import sample
+    from ase_mlx.data.shard_files import record
+    from ase_mlx.data.shard_writer import ShardWriter
+
+    frames = [a for a in read_frames(DATA) if len(a) == 8 and a.info["part"] == "train" and a.info["family"] == "si8"]
+    random, total, first = np.random.default_rng(0), 0, 0.0
+    with ShardWriter(folder, [DATA.name], "benchmark") as writer:
+        while total < gigabytes * GB:
+            small = frames[writer.frames % len(frames)]
+            atoms = small.repeat((2, 2, 2))
+            energy, forces, stress = labels_of(small, "frame")
+            atoms.positions += random.normal(0, 0.01, atoms.positions.shape)
+            atoms.calc = SinglePointCalculator(atoms, energy=8 * energy, forces=np.tile(forces, (8, 1)), stress=stress)
+            atoms.info = {"config_name": f"si64_{writer.frames}", "part": "train"}
+            for name in ("displacement", "force_change"):
+                atoms.arrays.pop(name, None)
+            if writer.frames % 100 == 0:
+                size = size_of(sample(atoms, CUTOFF, "frame"))
+            total += size
+            writer.add(record(atoms, "frame"), (0, writer.frames))
+            if writer.frames == 2000:
+                first = resident()
+        frames_written = writer.frames
+        writer.finish()
+    files = sum(file.stat().st_size for file in Path(folder).iterdir()) / GB
+    return {"frames": frames_written, "decoded": total / GB, "files": files, "early": first, "late": resident()}
+
+
+def count(folder: str) -> dict:
+    """Edges of all frames, counted once."""
+    from ase_mlx.data.shards import Shards
+
+    early = []
+    edges = Shards(folder).edges(CUTOFF, lambda done, total: early.append(resident()) if done == total // 4 else None)
+    return {"edges": int(edges.sum()), "early": early[0], "late": resident()}
+
+
+def train(folder: str) -> dict:
+    """An epoch of a small potential over all frames: memory after each twentieth of it."""
+    import torch
+
+    from ase_mlx.data.graph_batches import GraphBatches, ShardSamples, size_of
+    from ase_mlx.data.shards import Shards
+    from ase_mlx.models.potential import Potential, PotentialConfig
+
+    torch.set_num_threads(1)
+    shards = Shards(folder)
+    places = shards.split(seed=0)["train"] if not shards.columns["part"].any() else np.arange(len(shards))
+    elements = shards.elements()
+    sizes = {"cutoff": CUTOFF, "l_max": 1, "layers": 1, "channels": 4, "latent": 8, "radial_hidden": (8,), "members": 0}
+    scales = {
+        "reference_energies": shards.reference_energies(places, elements),
+        "energy_scale": shards.rms_force(places),
+        "neighbors": float(shards.edges(CUTOFF).sum() / shards.columns["atoms"].sum()),
+    }
+    model = Potential(PotentialConfig(elements, **sizes, **scales)).float()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    batches = GraphBatches(ShardSamples(shards, places, CUTOFF, CACHE), edges=EDGES)
+    steps, memory, losses, decoded, frames = batches.steps(0), [], [], 0, 0
+    for k, groups in enumerate(batches.epoch(0)):
+        for group in groups:
+            loss = (model(group.graph)["forces"] - group.targets["forces"]).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            decoded, frames = decoded + size_of(group), frames + group.graph.n_graphs
+        if (k + 1) * 20 // steps > k * 20 // steps:
+            memory.append(resident())
+    tenth = max(len(losses) // 10, 1)
+    return {
+        "frames": frames,
+        "steps": steps,
+        "decoded": decoded / GB,
+        "memory": memory,
+        "losses": [float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))],
+    }
+
+
+def hold(folder: str) -> dict:
+    """As before: all samples in a list, until the memory ends."""
+    from ase_mlx.data.samples import sample
+    from ase_mlx.data.shards import Shards
+
+    samples, reserve = [], bytearray(2**26)
+    try:
+        for atoms in Shards(folder):
+            samples.append(sample(atoms, CUTOFF, "frame"))
+    except (MemoryError, RuntimeError) as error:  # torch says it in a RuntimeError
+        del reserve
+        held, samples = len(samples), None
+        return {"held": held, "error": str(error)[:80]}
+    return {"held": len(samples), "error": ""}
+
+
+def shards(options: argparse.Namespace) -> tuple[dict, bool]:
+    """The table of `--shards`, and whether its figures are reached."""
+    gigabytes, limit = (0.5, 1.7) if options.quick else (options.gigabytes, options.limit)
+    with tempfile.TemporaryDirectory(prefix="ase-mlx-shards-") as folder:
+        place = str(Path(folder, "frames"))
+        rows = {
+            "write the shards": limited(write, limit, place, gigabytes),
+            "count the edges": limited(count, limit, place),
+            "train an epoch": limited(train, limit, place),
+            "the samples in a list": limited(hold, limit, place),
+        }
+    written, counted, trained, listed = rows.values()
+    print(f"\n{written['frames']} frames of 64 Si atoms, cutoff {CUTOFF:g} Å: {written['files']:.2f} GB of shards")
+    print(f"samples with graphs: {trained['decoded']:.2f} GB; limit of the address space: {limit:g} GB\n")
+    print(f"{'':24} {'peak, GB':>9} {'early':>7} {'late':>7} {'seconds':>8}")
+    memory = trained["memory"]
+    trained |= {"early": memory[len(memory) // 3], "late": memory[-1]}
+    for name, row in rows.items():
+        early, late = (f"{row[key]:7.3f}" if key in row else f"{'':7}" for key in ("early", "late"))
+        print(f"{name:24} {row['peak']:9.3f} {early} {late} {row['seconds']:8.1f}")
+    print(f"\nmemory along the epoch, GB: {' '.join(f'{x:.3f}' for x in memory)}")
+    print(f"{trained['steps']} steps; loss {trained['losses'][0]:.3f} → {trained['losses'][1]:.3f} (eV/Å)²")
+    end = f"ends after {listed['held']} frames: {listed['error']}" if listed["error"] else "holds them all"
+    print(f"a list {end}")
+    figures = [
+        ("samples, GB", trained["decoded"], "≥", 0.95 * gigabytes),
+        ("frames trained on, of all", trained["frames"] / written["frames"], "≥", 1.0),
+        ("peak of the epoch, GB", trained["peak"], "≤", limit),
+        ("memory late / early in the epoch", trained["late"] / trained["early"], "≤", 1.1),
+        ("memory late / early in counting", counted["late"] / counted["early"], "≤", 1.1),
+    ]
+    if not options.quick:
+        figures.append(("memory late / early in writing", written["late"] / written["early"], "≤", 1.2))
+    return rows, verdict(figures)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", action="store_true", help="data that do not fit in memory")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="of samples")
+    parser.add_argument("--limit", type=float, default=2.0, help="GB of address space")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    about = machine()
+    print_machine(about)
+    rows, reached = shards(options)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": about, "shards": rows}, indent=1), encoding="utf-8")
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
