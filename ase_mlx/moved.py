@@ -15,6 +15,7 @@ MOVED = {
     "ase_mlx.learn.anomaly.screen": "ase_mlx.screen.scores",
     "ase_mlx.learn.anomaly.screen_job": "ase_mlx.screen.ranges",
     "ase_mlx.learn.anomaly.suggest": "ase_mlx.screen.suggestions",
+    "ase_mlx.learn.anomaly.worker": "ase_mlx.learn.worker",
     "ase_mlx.learn.anomaly.workers": "ase_mlx.processes",
 }
 """Old module → new one, which has all of its public names."""

@@ -30,8 +30,8 @@ from verdict import machine, print_machine, verdict
 from ase_mlx.descriptors import NAMES
 from ase_mlx.learn.anomaly.calibration import calibrate_residual, fit_errors, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.recipes.anomaly import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel, log_densities
 
 ENERGY, HULL = "formation_energy", "hull_distance"

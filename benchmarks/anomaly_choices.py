@@ -30,9 +30,9 @@ from verdict import machine, print_machine
 from ase_mlx.descriptors import STRUCTURE, diffraction
 from ase_mlx.graph import batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.job import read_crystals
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.recipes.anomaly import train_anomaly
+from ase_mlx.learn.recipes.crystal_property import read_crystals
 from ase_mlx.models.anomaly import AnomalyConfig
 from ase_mlx.screen import suggestions
 

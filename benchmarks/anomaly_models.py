@@ -22,11 +22,16 @@ from torch import nn
 
 from ase_mlx.learn.anomaly.calibration import fit_student
 from ase_mlx.learn.anomaly.crystals import Crystals
-from ase_mlx.learn.anomaly.fit import TableFit, fit_ensemble
-from ase_mlx.learn.anomaly.train import train_property
+from ase_mlx.learn.batches import TableBatches
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.fit import Stage
+from ase_mlx.learn.fit import fit as fit_stage
+from ase_mlx.learn.methods import ensemble
+from ase_mlx.learn.recipes.crystal_property import train_property
 from ase_mlx.models.crystal_property import CrystalProperty, CrystalPropertyConfig
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.hyper import Scored, negative_log_likelihood
+from ase_mlx.nn.terms import Term
 
 
 @dataclass
@@ -115,12 +120,14 @@ def plain(train: Crystals, val: Crystals, name: str, seed: int, members: int = 5
     x = ready(train.rows)
     network = Ensemble([Heteroscedastic(x.shape[1]) for _ in range(members)])
 
-    def loss(ensemble, picked, draw):
-        mean, log = ensemble(x[picked], own=True)
+    def loss(networks, rows, random):
+        mean, log = networks(x[rows.places], own=True)
         scored = Scored(mean, log.exp(), torch.zeros_like(mean), mean)
-        return negative_log_likelihood(scored, target[picked], fit.outliers)
+        nats = negative_log_likelihood(scored, target[rows.places], fit.outliers)
+        return {"likelihood": Term(nats.sum(), rows.places.shape[1])}
 
-    fit_ensemble(network, loss, len(x), fit)
+    table = TableBatches((x, target), members, fit.batch_size, fit.seed)
+    fit_stage(Stage(network, loss, table, ensemble(fit)))
 
     @torch.no_grad()
     def predict(rows, k=None):

@@ -27,8 +27,8 @@ from verdict import machine, print_machine, verdict
 from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.calibration import tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.train import train_property
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.recipes.crystal_property import train_property
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.pretrained import find
 from ase_mlx.screen.ranges import open_job, run_local, write_results

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, precisio
 
 from ase_mlx.learn.anomaly.calibration import best_threshold, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import Crystals, describe_crystals
-from ase_mlx.learn.anomaly.job import CrystalData, read_crystals
+from ase_mlx.learn.recipes.crystal_property import CrystalData, read_crystals
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "mp_crystals.parquet"
 DATA = CrystalData(str(FILE), {"formation_energy": "formation_energy_per_atom", "hull_distance": "e_above_hull"})

@@ -25,7 +25,8 @@ from verdict import machine, print_machine, verdict
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import name_of, sample
-from ase_mlx.learn.metrics import auroc, collect, errors
+from ase_mlx.learn.metrics import auroc, errors
+from ase_mlx.learn.recipes.potential_errors import collect
 from ase_mlx.pretrained import load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,9 +25,9 @@ from ase_mlx.data.free_atoms import superpose
 from ase_mlx.graph.points import near
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.density.errors import compare, density_errors
-from ase_mlx.learn.density.points import point_density, train_points
 from ase_mlx.learn.density.samples import choose, grid_positions
-from ase_mlx.learn.density.train import train_density, with_density
+from ase_mlx.learn.recipes.density import train_density, with_density
+from ase_mlx.learn.recipes.point_density import point_density, train_points
 from ase_mlx.models.density_field import free_atoms_at, pairs_of
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential

@@ -28,9 +28,9 @@ from verdict import machine, print_machine, verdict
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.graph import Points, from_atoms
 from ase_mlx.learn.config import FitConfig
-from ase_mlx.learn.density.points import FROZEN, train_points
 from ase_mlx.learn.density.samples import copies, head_of
-from ase_mlx.learn.density.train import train_density, update_density, with_density
+from ase_mlx.learn.recipes.density import train_density, update_density, with_density
+from ase_mlx.learn.recipes.point_density import FROZEN, train_points
 from ase_mlx.pretrained import load
 
 

@@ -107,13 +107,15 @@ def make_labels(folder: Path) -> Path:
 
 
 def read_labels(path: Path) -> list:
-    from ase_mlx.learn.config import DataConfig, TrainConfig
-    from ase_mlx.learn.train import prepare
+    from ase_mlx.learn.recipes.potential import LabelledData, PotentialRecipe, PotentialTraining
 
-    config = TrainConfig(DataConfig(str(path)), {"channels": 4, "latent": 4, "members": 0, "layers": 1, "cutoff": 4.0})
-    _, samples, frames = prepare(config)
-    values = [s.targets[k].numpy() for part in samples.values() for s in part for k in ("energy", "forces", "stress")]
-    return [*structures(frames), *values]
+    sizes = {"channels": 4, "latent": 4, "members": 0, "layers": 1, "cutoff": 4.0}
+    recipe = PotentialRecipe(PotentialTraining(LabelledData(str(path)), sizes))
+    samples = [s for part in recipe.samples.values() for s in part]
+    return [
+        *structures(recipe.frames),
+        *(s.targets[k].numpy() for s in samples for k in ("energy", "forces", "stress")),
+    ]
 
 
 def table_frame(rows: int = 6):
@@ -265,14 +267,14 @@ def read_powder(path: Path) -> list:
 
 
 def read_train(path: Path) -> list:
-    from ase_mlx.learn.anomaly.job import read_training
-    from ase_mlx.learn.config import build, read_config
+    from ase_mlx.learn.config import build
+    from ase_mlx.learn.recipe import read_training
     from ase_mlx.models.potential import Potential, PotentialConfig
     from ase_mlx.reading import reading
 
-    if (other := read_training(path)) is not None:
-        return [repr(other)]
-    config = read_config(path)
+    _, config = read_training(path)
+    if config.kind != "potential":
+        return [repr(config)]
     with reading(path, "a TOML file of settings"):  # as `ase-mlx train` does
         sizes = build(PotentialConfig, {"elements": (13,), "reference_energies": (-1.0,)} | config.model, "model")
         Potential(sizes)
@@ -280,13 +282,12 @@ def read_train(path: Path) -> list:
 
 
 def read_crystals(path: Path) -> list:
-    from ase_mlx.learn.anomaly.job import read_training
-    from ase_mlx.learn.anomaly.worker import expect_training
     from ase_mlx.learn.config import build
+    from ase_mlx.learn.recipe import read_training
     from ase_mlx.models.crystal_property import CrystalPropertyConfig
     from ase_mlx.reading import reading
 
-    config = expect_training(read_training(path), path)
+    _, config = read_training(path)
     with reading(path, "a TOML file of settings"):
         sizes = {"targets": tuple(config.data.properties), "elements": (1,), **config.model}
         sizes = build(CrystalPropertyConfig, sizes, "model")
@@ -364,14 +365,23 @@ def with_header_and_card(path: Path, header: bytes) -> None:
 def make_checkpoint(folder: Path) -> Path:
     from tiny import labelled, tiny_potential
 
-    from ase_mlx.data.samples import sample
-    from ase_mlx.learn.config import FitConfig
     from ase_mlx.learn.fit import CHECKPOINT, fit
-    from ase_mlx.models.potential import potential_loss
 
-    samples = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(labelled(4))]
-    fit(_small(tiny_potential), potential_loss, samples[:3], samples[3:], FitConfig(epochs=2), folder)
+    fit(_stage(labelled(4), _small(tiny_potential)), folder)
     return folder / CHECKPOINT
+
+
+def _stage(frames: list, model):
+    from ase_mlx.data.samples import sample
+    from ase_mlx.learn.batches import SampleBatches
+    from ase_mlx.learn.config import FitConfig
+    from ase_mlx.learn.fit import Stage
+    from ase_mlx.learn.methods import network
+    from ase_mlx.learn.recipes.potential import potential_loss
+
+    samples = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(frames)]
+    train, val = SampleBatches(samples[:3], 5), SampleBatches(samples[3:], 20)
+    return Stage(model, potential_loss, train, network(FitConfig(epochs=2)), val)
 
 
 def _small(tiny_potential):
@@ -381,15 +391,10 @@ def _small(tiny_potential):
 def read_checkpoint(path: Path) -> list:
     from tiny import labelled, tiny_potential
 
-    from ase_mlx.data.samples import sample
-    from ase_mlx.learn.config import FitConfig
     from ase_mlx.learn.fit import fit
-    from ase_mlx.models.potential import potential_loss
 
-    samples = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(labelled(4))]
-    model, history = fit(
-        _small(tiny_potential), potential_loss, samples[:3], samples[3:], FitConfig(epochs=2), path.parent
-    )
+    model = _small(tiny_potential)
+    history = fit(_stage(labelled(4), model), path.parent)
     return [history, *(tensor.numpy() for tensor in model.state_dict().values())]
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from ase_mlx.learn.anomaly.crystals import Crystals, describe_crystals
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.files import save_model
+from ase_mlx.learn.recipes.anomaly import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 

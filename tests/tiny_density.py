@@ -5,8 +5,8 @@ import torch
 from tiny import tiny_potential
 
 from ase_mlx.data.densities import read_densities
-from ase_mlx.learn.density.points import point_density
-from ase_mlx.learn.density.train import with_density
+from ase_mlx.learn.recipes.density import with_density
+from ase_mlx.learn.recipes.point_density import point_density
 
 FILE = "data/density_al.npz"
 

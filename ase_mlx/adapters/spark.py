@@ -37,10 +37,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from ase_mlx.data.tables import PROBLEM
-from ase_mlx.learn.anomaly import worker
+from ase_mlx.learn import worker
 from ase_mlx.learn.anomaly.crystals import graph_of
-from ase_mlx.learn.anomaly.job import read_training
 from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
+from ase_mlx.learn.recipe import read_training
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.screen.ranges import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.screen.scores import Screening, screen
@@ -390,7 +390,7 @@ def train_distributed(config_path: str | Path, folder: str | Path, workers: int 
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    worker.expect_training(read_training(config_path), config_path)
+    read_training(config_path)
     opened, spark = SparkSession.getActiveSession() is None, session("local[1]")
     try:
         words = (worker.__file__, Path(config_path).resolve(), "-o", Path(folder).resolve(), "--end-with", os.getpid())

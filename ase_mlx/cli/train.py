@@ -1,10 +1,8 @@
-"""`ase-mlx train`: a potential from labelled frames, a density on a potential, or properties of crystals from a table.
+"""`ase-mlx train`: a model of any kind, from a TOML file.
 
 Source: ours.
 """
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,88 +23,78 @@ def train(
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
 ) -> None:
-    """Train a model; the same command goes on after a kill.
+    """Train a model of any kind; the same command goes on after a kill.
 
     The folder gets model.safetensors and card.json, which `am.load` and `Calculator` take by its path.
 
     Example: `ase-mlx train silicon.toml -o silicon`
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from ase_mlx.learn.anomaly.job import read_training
-    from ase_mlx.learn.config import read_config
-    from ase_mlx.learn.density.train import prepare_density, run_density
     from ase_mlx.learn.files import model_folder
-    from ase_mlx.learn.train import prepare
-    from ase_mlx.learn.train import train as run
-    from ase_mlx.pretrained import find, names
+    from ase_mlx.learn.recipe import read_training
+    from ase_mlx.learn.run import expect_device, run
 
     out = out or named_after(config, "model")
+    with exits.reading("--device"):
+        expect_device(device)
     with exits.reading("CONFIG.toml"):
-        crystals = read_training(config)
-    if crystals is not None:
-        return _train_crystals(crystals, config.name, out, json)
-    with exits.reading("CONFIG.toml"):
-        settings = read_config(config)
-        if settings.start:
-            known = settings.start in names()
-            settings = replace(settings, start=str(find(settings.start if known else config.parent / settings.start)))
-        model, *_ = (prepare if settings.kind == "potential" else prepare_density)(settings)
-    with exits.reading("--out"), model_folder(out, model):
+        recipe_class, settings = read_training(config, _start(config))
+        recipe = recipe_class(settings)
+    with exits.reading("--out"), model_folder(out, recipe.model):
         pass
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=settings.fit.epochs)
-
-        def show(p) -> None:
-            text = f"loss {p.train_loss:.4f}, held out {p.val_loss:.4f} (best {p.best_val_loss:.4f})"
-            bar.update(task, completed=p.epoch, description=text)
-            if not console.is_terminal and (p.epoch % max(1, p.epochs // 20) == 0):
-                console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
-
-        work = partial(run, device=device) if settings.kind == "potential" else run_density
-        _, info = work(settings, out, report=show)
-    if not write_json(info, json):
-        _print(settings.kind, info, out)
-
-
-def _print(kind: str, info: dict, out: Path) -> None:
-    show_errors = print_errors if kind == "potential" else print_density_errors
-    show_errors(info["errors"], f"Errors on {info['errors_on']} frames")
-    for note in info.get("notes", ()):
-        print(note)
-    print(f"wrote {out}")
-
-
-def _train_crystals(settings, name: str, out: Path, json: Path | None) -> None:
-    from ase_mlx.cli.run import progress_bar
-    from ase_mlx.learn.anomaly.job import run_training
-    from ase_mlx.learn.files import model_folder
-
-    with exits.reading("--out"), model_folder(out):
-        pass
-    with progress_bar(name) as tell:
-        _, info = run_training(settings, out, tell)
-    if not write_json(info, json):
-        print_errors(info["errors"], f"Errors on {info['crystals']['test']} crystals of the part {info['errors_on']}")
+    with _bar(config.name) as show:
+        _, lines = run(recipe, out, show, device)
+    if not write_json(lines, json):
+        _print(lines)
         print(f"wrote {out}")
 
 
-def print_density_errors(table: dict, title: str) -> None:
-    """Print errors of a density and their calibration (units in the table).
+def _start(config: Path) -> str:
+    """Folder of the shipped model that a file names as its start, empty where it names none."""
+    from ase_mlx.learn.config import read_toml
+    from ase_mlx.pretrained import find, names
 
-    Source: ours.
-    """
-    rows = []
-    for family, e in [*table.get("families", {}).items(), ("all", table)]:
-        row = {"family": family, "frames": e["frames"], "NMAE, %": e["nmae"], "NRMSE, %": e["nrmse"]}
-        row |= {"electrons off": f"{e['electrons']:.0e}", "Hartree of the error, meV/atom": 1e3 * e["hartree"]}
-        if "inside_68" in e:
-            row |= {"inside 68 %": f"{100 * e['inside_68']:.1f} %", "inside 95 %": f"{100 * e['inside_95']:.1f} %"}
-        rows.append(row)
-    print_table(title, rows)
+    start = read_toml(config).get("start")
+    if not isinstance(start, str) or not start:
+        return ""
+    return str(find(start if start in names() else config.parent / start))
+
+
+def _bar(title: str):
+    """A bar of the epochs of each stage on a terminal, a line every twentieth of a stage in a pipe."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+    @contextmanager
+    def shown():
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            tasks = {}
+
+            def show(p) -> None:
+                text = f"loss {p.train_loss:.4f}"
+                if p.val_loss is not None:
+                    text += f", held out {p.val_loss:.4f} (best {p.best_val_loss:.4f})"
+                text = f"{p.stage}: {text}" if p.stage else text
+                if p.stage not in tasks:
+                    tasks[p.stage] = bar.add_task(title, total=p.epochs)
+                bar.update(tasks[p.stage], completed=p.epoch, description=text)
+                if not console.is_terminal and (p.epoch == p.epochs or p.epoch % max(1, p.epochs // 20) == 0):
+                    console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
+
+            yield show
+
+    return shown()
+
+
+def _print(lines: dict) -> None:
+    taught = lines.get("density", lines)  # a density on a potential has lines of its own in the potential's card
+    print_errors(taught["errors"], f"Errors on the part {taught['errors_on']}")
+    for note in taught.get("notes", ()):
+        print(note)
 
 
 def print_errors(table: dict, title: str) -> None:
@@ -114,8 +102,12 @@ def print_errors(table: dict, title: str) -> None:
 
     Source: ours.
     """
+    if "nmae" in table:
+        return _print_density_errors(table, title)
     rows = []
     for name, e in table.items():
+        if "nmae" in e:
+            _print_density_errors(e, f"{title}: {name}")
         row = {"quantity": name, "unit": e["unit"], "count": e["count"], "MAE": e["mae"], "RMSE": e["rmse"]}
         if "inside_68" in e:
             row |= {"mean σ": e["mean_std"]}
@@ -130,3 +122,14 @@ def print_errors(table: dict, title: str) -> None:
         print_table(
             f"MAE of {name} by element, {table[name]['unit']}", [{"element": k, "MAE": v} for k, v in by.items()]
         )
+
+
+def _print_density_errors(table: dict, title: str) -> None:
+    rows = []
+    for family, e in [*table.get("families", {}).items(), ("all", table)]:
+        row = {"family": family, "frames": e["frames"], "NMAE, %": e["nmae"], "NRMSE, %": e["nrmse"]}
+        row |= {"electrons off": f"{e['electrons']:.0e}", "Hartree of the error, meV/atom": 1e3 * e["hartree"]}
+        if "inside_68" in e:
+            row |= {"inside 68 %": f"{100 * e['inside_68']:.1f} %", "inside 95 %": f"{100 * e['inside_95']:.1f} %"}
+        rows.append(row)
+    print_table(title, rows)

@@ -23,9 +23,9 @@ MIXED_UNITS_EV_PER_ATOM = 5.0
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What the fit reads of training structures: a graph (Å), targets and weights in the units of their loss, names.
+    """What the training loop reads of training structures: a graph (Å) and names; a loss knows the rest.
 
-    `join` makes one of several.
+    `join` makes one of several, `to` moves one to a device.
 
     Source: ours.
     """
@@ -33,13 +33,8 @@ class Trainable(Protocol):
     graph: Graph
     names: tuple[str, ...]
 
-    @property
-    def targets(self) -> Mapping[str, Tensor]:
-        """Targets by name, in the loss's units."""
-
-    @property
-    def weight(self) -> Mapping[str, Tensor]:
-        """Weights by name, in the loss's units."""
+    def to(self, device: str | torch.device) -> Any:
+        """Move everything to a device."""
 
     @staticmethod
     def join(samples: list[Any]) -> Any:

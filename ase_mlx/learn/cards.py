@@ -3,22 +3,19 @@
 Source: ours.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ase_mlx.reading import parsed_json, reading
 
-SCHEMA = 1
+from .upgrades import SCHEMA, upgrade
+
 WEIGHTS, CARD = "model.safetensors", "card.json"
 AGAIN = "the file is damaged: copy the model folder again from where it came"
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From schema n to n + 1: one named step a version."""
 
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """Read and upgrade the card of a model folder (units as the card says).
+def read_card(folder: str | Path, as_written: bool = False) -> dict[str, Any]:
+    """Read the card of a model folder (units as the card says), brought to today's schema unless `as_written`.
 
     Raises:
         FileNotFoundError: no such folder, or no card in it.
@@ -38,8 +35,8 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             raise ValueError(f"got {path} of schema {version!r}, expected 1 to {SCHEMA}; {AGAIN}")
         if version > SCHEMA:
             raise ValueError(f"got {path} of schema {version}, but this ase_mlx reads up to {SCHEMA}; update ase_mlx")
-    for step in range(version, SCHEMA):
-        card = UPGRADES[step](card)
+    if not as_written:
+        upgrade(card)
     return card
 
 

@@ -1,4 +1,4 @@
-"""Training configuration: TOML into validated frozen dataclasses.
+"""Settings of trainings: TOML into validated frozen dataclasses.
 
 Source: ours.
 """
@@ -8,9 +8,9 @@ import difflib
 import tomllib
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.reading import reading
@@ -19,35 +19,8 @@ TOML = "a valid TOML file of settings"
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Which labelled structures to learn from.
-
-    `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`. `energy`, `forces` and
-    `stress` are the names that labels (eV, eV/Å, eV/Å³) have in the file; empty: those of ASE.
-
-    Source: ours.
-    """
-
-    file: str
-    validation: float = 0.1
-    energy: str = ""
-    forces: str = ""
-    stress: str = ""
-    title: str = ""
-    level_of_theory: str = "not stated"
-    licence: str = "not stated"
-    origin: str = "not stated"
-
-    def __post_init__(self):
-        """Refuse a fraction that leaves nothing to train on."""
-        expect_ranges(self, "data.", validation=(1e-6, 0.99))
-
-
-@dataclass(frozen=True)
 class FitConfig:
-    """How to fit: dimensionless numbers; weights multiply errors of energy per atom, forces and stress per atom.
-
-    `hessian_weight` multiplies errors of Hessian columns, where frames have a `displacement`.
+    """How to fit a network: dimensionless numbers.
 
     Source: ours.
     """
@@ -60,37 +33,39 @@ class FitConfig:
     clip: float = 10.0
     patience: int = 0
     seed: int = 0
-    energy_weight: float = 4.0
-    forces_weight: float = 1.0
-    stress_weight: float = 0.1
-    hessian_weight: float = 0.0
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
-        weights = dict.fromkeys(("energy_weight", "forces_weight", "stress_weight", "hessian_weight"), (0, 1e9))
         expect_ranges(
             self, "fit.", epochs=(1, 1e7), batch_size=(1, 1e6), learning_rate=(1e-9, 10), warmup_steps=WHOLE,
-            ema_decay=(0, 1 - 1e-9), clip=(1e-9, 1e9), patience=WHOLE, seed=WHOLE, **weights,
+            ema_decay=(0, 1 - 1e-9), clip=(1e-9, 1e9), patience=WHOLE, seed=WHOLE,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A whole training run: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
+class TableFit:
+    """How to fit an ensemble to a table (dimensionless numbers).
 
-    `start` is a model's folder whose weights the run begins with; sizes and cutoff are then that model's. With the kind
-    "density" a density is trained on that model: `data.file` holds densities, `[model]` keys of `DensityConfig`. With
-    "point_density" it is a model of its own, keys those of `PointDensityConfig`; `start` is one to transfer from.
+    `posterior` how the hyper-network's comes about; `outliers` the share of targets that are suspected to be wrong.
 
     Source: ours.
     """
 
-    data: DataConfig
-    model: dict[str, Any] = field(default_factory=dict)
-    fit: FitConfig = field(default_factory=FitConfig)
-    kind: typing.Literal["potential", "density", "point_density"] = "potential"
-    start: str = ""
-    dtype: typing.Literal["float32", "float64"] = "float32"
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.1
+    clip: float = 5.0
+    seed: int = 0
+    posterior: Literal["variational", "laplace"] = "variational"
+    outliers: float = 0.0
+
+    def __post_init__(self):
+        """Refuse numbers that cannot train anything."""
+        expect_ranges(
+            self, "fit.", epochs=(1, 1e6), batch_size=(1, 1e6), learning_rate=(1e-9, 1), weight_decay=(0, 1e3),
+            clip=(1e-6, 1e9), seed=WHOLE, outliers=(0, 1),
+        )  # fmt: skip
 
 
 def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
@@ -143,22 +118,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(plain, type) and (not isinstance(value, plain) or (plain is not bool and isinstance(value, bool))):
         raise ValueError(f"got {where} = {value!r} ({type(value).__name__}), expected {plain.__name__}")
     return value
-
-
-def read_config(path: str | Path) -> TrainConfig:
-    """Read a TOML file; `data.file` is taken relative to it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no valid TOML, or a wrong key or value.
-
-    Source: ours.
-    """
-    path = Path(path)
-    with reading(path, TOML, "`docs/training.md` shows one"):
-        config = build(TrainConfig, read_toml(path))
-        data = dataclasses.replace(config.data, file=str((path.parent / config.data.file).resolve()))
-        return dataclasses.replace(config, data=data)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

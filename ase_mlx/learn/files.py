@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ase_mlx.keep import check_tensors, seal_tensors
-from ase_mlx.learn.cards import AGAIN, CARD, SCHEMA, WEIGHTS, read_card
+from ase_mlx.learn.cards import AGAIN, CARD, WEIGHTS, read_card
 from ase_mlx.learn.config import build
+from ase_mlx.learn.upgrades import SCHEMA, upgrade
 from ase_mlx.models import Model
 from ase_mlx.nn.angular import CONVENTION
 from ase_mlx.reading import parsed_json, reading
@@ -49,7 +50,7 @@ def _kind(name: str) -> tuple[type, type[Model]]:
         return tuple(getattr(module, part) for part in KINDS[name])
     for entry in entry_points(group="ase_mlx.models"):
         if entry.name == name:
-            return entry.load()
+            return entry.load()[:2]
     raise ValueError(
         f"got a model file of kind {name!r}, but only {', '.join(KINDS)} are known here; install the package "
         "that made it"
@@ -127,7 +128,7 @@ def load_model(folder: str | Path) -> Model:
     Source: ours.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    card = read_card(folder, as_written=True)
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(
             f"got {str(folder)!r} without {WEIGHTS}, expected it beside {CARD}; copy the folder again"
@@ -147,6 +148,7 @@ def load_model(folder: str | Path) -> Model:
         changed = [key for key, value in made.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
+        upgrade(card, tensors)
         model = model_class(build(config_class, card["config"], "config"))
         model.load_state_dict(tensors)
     return model.eval()

@@ -1,15 +1,17 @@
-"""The one training loop.
+"""The one training loop: batches of graphs, of points or of rows, in one process or several, resumed where it stopped.
 
-Epochs are shuffled by seed and number, so a resumed run passes through the same states as one never stopped.
+Every step depends on the seed, the epoch and its number alone, so a resumed run passes through the same states as one
+never stopped; a loss is a sum of weighted means, so processes that share a batch make the model of one process.
 
-Source: ours; optimisers and averages as the functions say.
+Source: ours.
 """
 
 import copy
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,152 +19,140 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ase_mlx.data.samples import Trainable, batches
 from ase_mlx.keep import digest
+from ase_mlx.nn.terms import Terms, counts, value
 
-from .config import FitConfig
+from .batches import Batches
+from .distributed import add_up, count_up, processes
 from .files import load_state, save_state
-from .muon import Muon
+from .methods import Method
 
-Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[Any, Any, torch.Generator], Terms]
+"""(model, group of a batch, random numbers that are the same in every process) → terms."""
+
 CHECKPOINT = "checkpoint.safetensors"
-FRAMES, START = "frames", "start"
+DATA, START = "data", "start"
+SECONDS = 300.0
+"""Between checkpoints within an epoch; one is written at the end of every epoch."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit of a training: what is fitted, by which loss, on which batches.
+
+    `name` tells the stages of one training apart; `start` says where the weights come from; `settings` are what else
+    decides the outcome. A stage that has no validation batches ends with its last weights.
+
+    Source: ours.
+    """
+
+    model: nn.Module
+    loss: Loss
+    train: Batches
+    method: Method
+    val: Batches | None = None
+    name: str = ""
+    start: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Progress:
-    """One line a finished epoch: losses are dimensionless, `parts` in the units of the loss's parts.
+    """A finished epoch: losses (dimensionless), None without validation, `parts` by term in the loss's units.
 
     Source: ours.
     """
 
+    stage: str
     epoch: int
     epochs: int
     train_loss: float
-    val_loss: float
-    best_val_loss: float
+    val_loss: float | None = None
+    best_val_loss: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
 
 
-def learning_rate(config: FitConfig, step: int, steps: int) -> float:
-    """Warm up linearly, then fall along a half cosine (dimensionless).
-
-    Source: Loshchilov and Hutter, arXiv 1608.03983, without restarts.
-    """
-    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return config.learning_rate * (warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-4)
+Report = Callable[[Progress], None]
 
 
-def mean_loss(
-    model: nn.Module, loss: Loss, samples: list[Trainable], batch_size: int
-) -> tuple[float, dict[str, float]]:
-    """Average a loss and its parts over samples, without training (units of the loss).
-
-    A part is averaged over the batches that have it.
+def checkpoint_name(stage: str) -> str:
+    """Name the checkpoint file of a stage.
 
     Source: ours.
     """
-    total, parts, counts = 0.0, {}, {}
-    for group in batches(samples, batch_size):
-        value, now = loss(model, group)
-        total += float(value.detach()) * group.graph.n_graphs
-        for name, x in now.items():
-            parts[name] = parts.get(name, 0.0) + x * group.graph.n_graphs
-            counts[name] = counts.get(name, 0) + group.graph.n_graphs
-    return total / len(samples), {name: x / counts[name] for name, x in parts.items()}
-
-
-def optimizers(model: nn.Module, rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Give weight matrices to Muon; embeddings, gains, heads, spreads, vectors to AdamW, at one (dimensionless) rate.
-
-    Source: Jordan et al. (2024), kellerjordan.github.io/posts/muon; Loshchilov and Hutter, arXiv 1711.05101.
-    """
-    matrices, others = [], []
-    for name, p in model.named_parameters():
-        single = p.ndim < 2 or name.rsplit(".", 1)[-1] in ("embedding", "gain", "head", "spread")
-        (others if single else matrices).append(p)
-    return (
-        Muon(matrices, rate),
-        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0),
-    )
+    return CHECKPOINT if not stage else f"checkpoint-{stage.replace(' ', '-')}.safetensors"
 
 
 class _State:
-    """Everything that a resumed run needs: weights, their average, the best average, the optimiser's moments."""
+    """Everything that a resumed run needs: weights, their average, the best average, the optimisers' moments."""
 
-    def __init__(self, model: nn.Module, config: FitConfig, run: dict[str, Any]):
-        self.run = run
-        self.model, self.average, self.best = model, copy.deepcopy(model), copy.deepcopy(model)
-        self.optimizers = optimizers(model, config.learning_rate)
-        self.epoch, self.best_loss, self.best_epoch = 0, math.inf, 0
+    def __init__(self, stage: Stage):
+        self.run = _identity(stage)
+        self.model = stage.model
+        self.average = copy.deepcopy(self.model) if stage.method.ema_decay else self.model
+        self.best = copy.deepcopy(self.model) if stage.val is not None else self.average
+        self.optimizers = stage.method.optimizers(self.model)
+        self.epoch, self.batch, self.step, self.total = 0, 0, 0, 0.0
+        self.best_loss, self.best_epoch = math.inf, 0
         self.history: list[dict[str, float]] = []
+        self.saved = time.monotonic()
+
+    counters = ("epoch", "batch", "step", "total", "best_loss", "best_epoch", "history")
 
     def stale(self, patience: int) -> bool:
         return patience > 0 and self.epoch - self.best_epoch >= patience
 
+    def _modules(self) -> dict[str, nn.Module]:
+        modules = {"model": self.model, "average": self.average, "best": self.best}
+        return {name: module for name, module in modules.items() if name == "model" or module is not self.model}
+
     def save(self, path: Path) -> None:
         tensors = {}
-        for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
+        for prefix, module in self._modules().items():
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
         for which, optimizer in enumerate(self.optimizers):
             for k, entry in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
-        meta = {n: getattr(self, n) for n in ("epoch", "best_loss", "best_epoch", "history")} | {"run": self.run}
-        save_state(path, tensors, meta)
+        save_state(path, tensors, {name: getattr(self, name) for name in self.counters} | {"run": self.run})
+        self.saved = time.monotonic()
 
     def load(self, path: Path) -> None:
         tensors, meta = load_state(path)
-        before = meta.get("run", {})
-        changed = [name for name in before | self.run if before.get(name) != self.run.get(name)]
-        if changed:
-            told = ", ".join(
-                f"{name} ({_short(before.get(name))}, now {_short(self.run.get(name))})" for name in changed
-            )
-            of_model = any(name.startswith("model.") for name in changed)
-            kinds = {"another model": of_model, "other frames": FRAMES in changed, "another start": START in changed}
-            what = " and ".join(kind for kind, so in kinds.items() if so) or f"other settings of {', '.join(changed)}"
-            raise ValueError(
-                f"got a checkpoint of {what} in {path} (differ: {told}), expected that of this run; restore them, "
-                "choose another folder with -o, or delete the checkpoint to start anew"
-            )
+        _expect_same(meta.get("run", {}), self.run, path)
         try:
-            for prefix, module in (("model", self.model), ("average", self.average), ("best", self.best)):
+            for prefix, module in self._modules().items():
                 n = len(prefix) + 1
                 module.load_state_dict({k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")})
         except RuntimeError as error:
             raise ValueError(f"got a checkpoint of another model in {path}; choose another folder with -o") from error
         for which, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
+            for key, moment in tensors.items():
                 if key.startswith(f"optimizer.{which}."):
                     _, _, index, name = key.split(".")
-                    state.setdefault(int(index), {})[name] = value
+                    state.setdefault(int(index), {})[name] = moment
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-        for name in ("epoch", "best_loss", "best_epoch", "history"):
+        for name in self.counters:
             setattr(self, name, meta[name])
 
 
 def fit(
-    model: nn.Module,
-    loss: Loss,
-    train: list[Trainable],
-    val: list[Trainable],
-    config: FitConfig,
+    stage: Stage,
     folder: Path | None = None,
-    report: Callable[[Progress], None] | None = None,
-    origin: str = "",
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Fit any model by any loss; returns the average of weights with the lowest validation loss, and the history.
+    report: Report | None = None,
+    device: str | torch.device = "cpu",
+    seconds: float = SECONDS,
+) -> list[dict[str, float]]:
+    """Fit a stage's model in place, to the average of weights with the lowest validation loss; returns the history.
+
+    Under `torch.distributed` each process takes its share of every batch; the first one writes the checkpoint.
 
     Args:
-        model: trained in place, in its own dtype, on its own device.
-        loss: (model, sample) → (scalar, parts), dimensionless scalar.
-        train: samples (eV, Å).
-        val: samples (eV, Å) that choose the epoch and stop the run; never trained on.
-        config: settings, dimensionless.
-        folder: where `checkpoint.safetensors` is kept and resumed from; None keeps nothing.
+        stage: model, loss, batches, method.
+        folder: where the checkpoint is kept and resumed from; None keeps nothing.
         report: called after each epoch.
-        origin: where the weights come from; a checkpoint of another origin is refused.
+        device: for the fit; the model ends on the CPU.
+        seconds: between checkpoints within an epoch (seconds).
 
     Raises:
         ValueError: the checkpoint belongs to another run.
@@ -170,86 +160,127 @@ def fit(
 
     Source: ours.
     """
-    state = _State(model.train(), config, _run(model, config, train, val, origin))
-    state.average.train()
-    path = Path(folder) / CHECKPOINT if folder is not None else None
+    method, first = stage.method, processes()[0] == 0
+    stage.model.to(device).train()
+    state = _State(stage)
+    path = Path(folder) / checkpoint_name(stage.name) if folder is not None else None
     if path is not None and path.exists():
         state.load(path)
-    steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    while state.epoch < config.epochs and not state.stale(config.patience):
-        train_loss = _epoch(state, loss, train, config, steps_per_epoch)
-        state.epoch += 1
-        val_loss, parts = mean_loss(state.average, loss, val, 4 * config.batch_size)
-        if val_loss < state.best_loss:
-            state.best_loss, state.best_epoch = val_loss, state.epoch
-            state.best.load_state_dict(state.average.state_dict())
-        state.history.append({"epoch": state.epoch, "train_loss": train_loss, "val_loss": val_loss} | parts)
-        if path is not None:
+
+    def save(at_most_every: float = 0.0) -> None:
+        if path is not None and first and time.monotonic() - state.saved >= at_most_every:
             state.save(path)
-        if report is not None:
-            report(Progress(state.epoch, config.epochs, train_loss, val_loss, state.best_loss, parts))
-    return state.best.eval(), state.history
+
+    while state.epoch < method.epochs and not state.stale(method.patience):
+        train_loss = _epoch(state, stage, device, lambda: save(seconds))
+        line = {"epoch": state.epoch, "train_loss": train_loss}
+        now = Progress(stage.name, state.epoch, method.epochs, train_loss)
+        if stage.val is not None:
+            now.val_loss, now.parts = mean_loss(state.average, stage, device)
+            if now.val_loss < state.best_loss:
+                state.best_loss, state.best_epoch = now.val_loss, state.epoch
+                state.best.load_state_dict(state.average.state_dict())
+            now.best_val_loss = state.best_loss
+            line |= {"val_loss": now.val_loss} | now.parts
+        state.history.append(line)
+        save()
+        if report is not None and first:
+            report(now)
+    if state.best is not stage.model:
+        stage.model.load_state_dict(state.best.state_dict())
+    stage.model.to("cpu").eval()
+    return state.history
 
 
-def _run(
-    model: nn.Module, config: FitConfig, train: list[Trainable], val: list[Trainable], origin: str
-) -> dict[str, Any]:
-    """All that decides what a run becomes, by which a checkpoint knows it: settings, model, frames, start."""
-    settings = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}
+def mean_loss(model: nn.Module, stage: Stage, device: str | torch.device = "cpu") -> tuple[float, dict[str, float]]:
+    """Evaluate the loss of a stage (dimensionless) and its terms over all validation batches, without training.
+
+    Source: ours.
+    """
+    parts: list[Terms] = []
+    for k, groups in enumerate(stage.val.epoch(0, 0, *processes())):
+        random = _random(stage.method.seed, 0, k)
+        for terms in (stage.loss(model, group.to(device), random) for group in groups):
+            parts.append({name: replace(term, total=term.total.detach()) for name, term in terms.items()})
+    shares, means = value(parts, count_up(counts(parts)))
+    return float(add_up([shares.detach()])[0]), count_up(means)
+
+
+def _epoch(state: _State, stage: Stage, device: str | torch.device, save: Callable[[], None]) -> float:
+    """Train one epoch, from the batch on that the state is at; returns the mean loss of its batches."""
+    steps = stage.train.steps(state.epoch)
+    for groups in stage.train.epoch(state.epoch, state.batch, *processes()):
+        done = (state.epoch + state.batch / steps) / stage.method.epochs
+        stage.method.pace(state.optimizers, state.step, done)
+        state.total += _step(state, stage, [group.to(device) for group in groups])
+        state.batch, state.step = state.batch + 1, state.step + 1
+        save()
+    mean = state.total / steps
+    state.epoch, state.batch, state.total = state.epoch + 1, 0, 0.0
+    return mean
+
+
+def _step(state: _State, stage: Stage, groups: list[Any]) -> float:
+    """Move the weights once; returns the loss of the whole batch."""
+    random = _random(stage.method.seed, state.epoch, state.batch)
+    parts = [stage.loss(state.model, group, random) for group in groups]
+    loss, _ = value(parts, count_up(counts(parts)))
+    trained = [p for p in state.model.parameters() if p.requires_grad]
+    for p in trained:
+        p.grad = None
+    if loss.requires_grad:
+        loss.backward()
+    (total,) = add_up([loss.detach()], trained)
+    if not math.isfinite(float(total)):
+        names = ", ".join(name for group in groups for name in getattr(group, "names", ()))
+        raise FloatingPointError(
+            f"got a loss of {float(total)} in epoch {state.epoch + 1}{f' on {names}' if names else ''}, expected a "
+            "finite number; lower fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
+        )
+    torch.nn.utils.clip_grad_norm_(trained, stage.method.clip)
+    for optimizer in state.optimizers:
+        optimizer.step()
+    if stage.method.ema_decay:
+        decay = min(stage.method.ema_decay, (2 + state.step) / (11 + state.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1 - decay)
+    return float(total)
+
+
+def _random(seed: int, epoch: int, batch: int) -> torch.Generator:
+    state = np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> 1))
+
+
+def _identity(stage: Stage) -> dict[str, Any]:
+    """All that decides what a run becomes, by which a checkpoint knows it: settings, model, data, start."""
+    model = stage.model
+    config = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}
     weights = next(model.parameters(), torch.empty(0))
-    run = asdict(config) | {f"model.{name}": value for name, value in settings.items()}
+    run = dict(stage.settings) | {f"model.{name}": setting for name, setting in config.items()}
     run |= {"model.class": type(model).__name__, "dtype": str(weights.dtype).removeprefix("torch.")}
-    fixed = {name: None for name, p in model.named_parameters() if not p.requires_grad}
-    held = {name: tensor for name, tensor in model.state_dict().items() if name in fixed} | dict(model.named_buffers())
-    run |= {FRAMES: digest([_plain(s) for s in (*train, *val)])[:16], START: digest(origin, held)[:16]}
+    fixed = {name for name, p in model.named_parameters() if not p.requires_grad}
+    held = {name: t for name, t in model.state_dict().items() if name in fixed} | dict(model.named_buffers())
+    data = [stage.train.digest, "" if stage.val is None else stage.val.digest]
+    cpu = {name: tensor.detach().cpu() for name, tensor in held.items()}
+    run |= {DATA: digest(data)[:16], START: digest(stage.start, cpu)[:16]}
     return json.loads(json.dumps(run, default=str))
 
 
-def _plain(value: Any) -> Any:
-    """What a sample holds, without its class and its names."""
-    if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.name != "names"}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "graph") and hasattr(value, "targets"):
-        return _plain([value.graph, dict(value.targets), dict(value.weight)])
-    return value
+def _expect_same(before: dict[str, Any], run: dict[str, Any], path: Path) -> None:
+    changed = [name for name in before | run if before.get(name) != run.get(name)]
+    if not changed:
+        return
+    changes = ", ".join(f"{name} ({_short(before.get(name))}, now {_short(run.get(name))})" for name in changed)
+    of_model = any(name.startswith("model.") for name in changed)
+    kinds = {"another model": of_model, "other data": DATA in changed, "another start": START in changed}
+    what = " and ".join(kind for kind, so in kinds.items() if so) or f"other settings of {', '.join(changed)}"
+    raise ValueError(
+        f"got a checkpoint of {what} in {path} (differ: {changes}), expected that of this run; restore them, "
+        "choose another folder with -o, or delete the checkpoint to start anew"
+    )
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+def _short(setting: Any) -> str:
+    text = json.dumps(setting, ensure_ascii=False)
     return text if len(text) < 40 else f"{text[:40]}…"
-
-
-def _loss(loss: Loss, model: nn.Module, picked: list[Trainable]) -> Tensor:
-    """Mean loss of a batch; crystals and structures without a volume go through the model apart."""
-    groups = batches(picked, len(picked))
-    return sum(loss(model, g)[0] * (g.graph.n_graphs / len(picked)) for g in groups)
-
-
-def _epoch(state: _State, loss: Loss, train: list[Trainable], config: FitConfig, steps_per_epoch: int) -> float:
-    """Train one epoch; the order depends on seed and epoch alone. Returns the mean loss (dimensionless)."""
-    order = np.random.default_rng([config.seed, state.epoch]).permutation(len(train))
-    total = 0.0
-    for k in range(steps_per_epoch):
-        step = state.epoch * steps_per_epoch + k
-        for group in (g for optimizer in state.optimizers for g in optimizer.param_groups):
-            group["lr"] = learning_rate(config, step, config.epochs * steps_per_epoch)
-        picked = [train[i] for i in order[k * config.batch_size : (k + 1) * config.batch_size]]
-        state.model.zero_grad(set_to_none=True)
-        value = _loss(loss, state.model, picked)
-        if not torch.isfinite(value):
-            names = ", ".join(name for s in picked for name in s.names)
-            raise FloatingPointError(
-                f"got a loss of {float(value.detach())} in epoch {state.epoch + 1} on {names}, expected a finite "
-                "number; lower fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
-            )
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-        for optimizer in state.optimizers:
-            optimizer.step()
-        total += float(value.detach()) * len(picked)
-        decay = min(config.ema_decay, (2 + step) / (11 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1 - decay)
-    return total / len(train)

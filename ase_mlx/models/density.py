@@ -11,7 +11,6 @@ Source: ours; the difference to superposed atoms as a target after arXiv 2410.08
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,25 +55,6 @@ class DensityConfig:
         )  # fmt: skip
 
 
-@runtime_checkable
-class Sampled(Protocol):
-    """What the loss reads: structures with densities at points, as `Pairs` of points and atoms (e/Å³).
-
-    `first` are features of the trunk's first layer, `species` the elements counted from 0, `difference` is the density
-    minus the superposed atoms', `share` one over the sum of squared densities of the structure that a point is of.
-
-    Source: ours.
-    """
-
-    graph: Graph
-    first: Tensor
-    species: Tensor
-    pairs: "Pairs"
-    difference: Tensor
-    share: Tensor
-    point_graph: Tensor
-
-
 @dataclass(frozen=True)
 class Pairs:
     """Points within range of each atom: index of the point (n_points where there is none), R_ln and Y_lm there.
@@ -104,6 +84,8 @@ class Density(nn.Module):
 
     Source: see the module.
     """
+
+    rows = ("head",)
 
     def __init__(self, config: DensityConfig, trunk: Trunk):
         """Set up on a trunk (cutoff in Å); random weights from torch's generator, a head of zeros (e/Å³)."""
@@ -272,22 +254,4 @@ def reference_atom(
     return pieces * (electrons / float(integrate(pieces[None], length)[0]))
 
 
-def density_loss(model: Density, sample: Sampled) -> tuple[Tensor, dict[str, float]]:
-    """Mean over structures of the rms error of the density at points, divided by its rms (dimensionless).
-
-    Args:
-        model: the density of a potential, whose trunk is not trained.
-        sample: densities in e/Å³.
-
-    Source: ours.
-    """
-    graph = sample.graph
-    features = model.features(graph, graph.vectors().to(model.head.dtype), sample.first, sample.species)
-    coefficients = model.coefficients(features, sample.species, model.head)
-    error = sample.pairs.evaluate(coefficients) - sample.difference
-    square = error.new_zeros(graph.n_graphs).index_add(0, sample.point_graph, error.square() * sample.share)
-    loss = torch.sqrt(square + 1e-8).mean()
-    return loss, {"density": float(loss.detach())}
-
-
-__all__ = ["Density", "DensityConfig", "Pairs", "Sampled", "density_loss", "reference_atom"]
+__all__ = ["Density", "DensityConfig", "Pairs", "reference_atom"]

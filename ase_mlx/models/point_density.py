@@ -11,7 +11,6 @@ descriptors, their smoothness and the count of electrons are ours.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -81,18 +80,6 @@ class PointDensityConfig:
         )  # fmt: skip
 
 
-@runtime_checkable
-class Described(Protocol):
-    """What the loss reads: descriptors of points, the envelope there, and the difference to free atoms (e/Å³).
-
-    Source: ours.
-    """
-
-    descriptors: Tensor
-    envelope: Tensor
-    difference: Tensor
-
-
 class PointDensity(Model):
     """A density that is predicted at points, each on its own, in e/Å³.
 
@@ -120,7 +107,6 @@ class PointDensity(Model):
         self.register_buffer("atoms", torch.zeros(n, INTERVALS, 4, dtype=torch.float64))
         self.register_buffer("std_scale", torch.zeros(2))
         self.register_buffer("std_tail", torch.tensor(1.959964))
-        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
     def _apply(self, fn, recurse=True):
         """Keep the atoms in float64: their electrons are counted to 1e-10."""
@@ -225,27 +211,3 @@ def _blocks(points: Points, cell: np.ndarray) -> Iterator[np.ndarray]:
             yield points.positions[chosen]
         else:
             yield np.stack(np.unravel_index(chosen, points.shape), -1) / np.array(points.shape) @ cell
-
-
-def point_density_loss(model: PointDensity, sample: Described, points: int) -> tuple[Tensor, dict[str, float]]:
-    """Negative evidence bound per point: likelihood with a draw of the weights, and their divergence from the prior.
-
-    The likelihood of each point is multiplied by its variance, held fixed, so that the mean is fitted everywhere.
-
-    Args:
-        model: trained in place; the draw is the next of its own sequence.
-        sample: differences to free atoms in e/Å³.
-        points: number of points of the whole training data.
-
-    Source: Blundell et al., ICML 37, 1613 (2015); the factor is that of Seitzer et al., arXiv 2203.09168.
-    """
-    noise = torch.Generator().manual_seed(int(model.draws))
-    model.draws += 1
-    mean, log = model.network(sample.descriptors, noise).unbind(-1)
-    log = log.clamp(LEAST_LOG, MOST_LOG)
-    target = sample.difference / (model.scale * sample.envelope.clamp_min(1e-3))
-    square = (mean - target).square()
-    factor = log.detach().exp()
-    likelihood = 0.5 * ((square * (-log).exp() + log) * factor).mean() / factor.mean()
-    loss = likelihood + model.network.divergence() / points
-    return loss, {"rms": float((square.detach().mean()).sqrt())}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points
+from ase_mlx.nn.parameters import declared
 from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
@@ -149,9 +150,10 @@ class Potential(Model):
         shared = [z for z in self.elements if z in other.elements]
         mine, theirs = self.species_index[shared], other.species_index[shared]
         known = dict(other.named_parameters())
+        per_element = declared(self, "per_element")
         with torch.no_grad():
             for name, weight in self.named_parameters():
-                if name == "trunk.embedding" or ".keep" in name:  # one row a species
+                if name in per_element:
                     weight[mine] = known[name][theirs]
                 else:
                     weight.copy_(known[name])
@@ -331,51 +333,3 @@ def hessian_column(sample: Labelled, change: Float[Tensor, "*members moved 3"]) 
     graph, displacement = sample.graph, sample.targets["displacement"]
     size = torch.sqrt(sum_by_graph(graph, displacement.square().mean(-1)) / graph.n_atoms)
     return -change / size[graph.atom_graph][moved_atoms(sample)].unsqueeze(-1)
-
-
-def potential_loss(
-    model: Potential,
-    sample: Labelled,
-    energy: float = 4.0,
-    forces: float = 1.0,
-    stress: float = 0.1,
-    hessian: float = 0.0,
-) -> tuple[Tensor, dict[str, float]]:
-    """Robust loss: smoothed absolute errors of energy per atom, force vectors and stress times volume per atom.
-
-    Errors are divided by the model's energy scale (the rms force of the training data times 1 Å), so the weights are
-    dimensionless; a few extreme frames weigh by their error, not its square. Columns of the Hessian, where the sample
-    has some, count times 1 Å².
-
-    Args:
-        model: the potential.
-        sample: targets in eV, eV/Å, eV/Å³ and dimensionless weights per structure.
-        energy: weight, dimensionless.
-        forces: weight, dimensionless.
-        stress: weight, dimensionless.
-        hessian: weight, dimensionless; 0 does not look at displacements.
-
-    Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059, the Hessian's from arXiv 2601.07742.
-    """
-    graph, target, weight = sample.graph, sample.targets, sample.weight
-    p, n, scale = model(graph), graph.n_atoms.to(torch.float64), model.config.energy_scale
-    d_energy = (p["energy"] - target["energy"]) / n
-    d_forces = p["forces"] - target["forces"]
-    by_energy = _mean(torch.sqrt(d_energy.square() + 1e-3**2), weight["energy"])
-    by_forces = _mean(torch.sqrt(d_forces.square().sum(-1) + 1e-2**2), weight["forces"][graph.atom_graph])
-    parts = {"energy": by_energy, "forces": by_forces}
-    if "stress" in p:
-        d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)
-        parts["stress"] = _mean(torch.sqrt(d_stress.square().sum(-1) + 1e-2**2), weight["stress"])
-    if hessian > 0 and sample.base is not None:
-        moved = moved_atoms(sample)
-        d_change = p["forces"][moved] - model(sample.base)["forces"] - target["force_change"][moved]
-        norm = torch.sqrt(hessian_column(sample, d_change).square().sum(-1) + 1e-1**2)
-        parts["hessian"] = _mean(norm, weight["hessian"][graph.atom_graph][moved])
-    weights = {"energy": energy, "forces": forces, "stress": stress, "hessian": hessian}
-    total = sum(weights[k] * v for k, v in parts.items()) / scale
-    return total, {k: float(v.detach()) for k, v in parts.items()}
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1e-12)

@@ -22,6 +22,9 @@ class BayesianLinear(nn.Module):
     Source: see the module.
     """
 
+    rows = ("spread",)
+    undecayed = ("mean", "spread")
+
     def __init__(self, n_in: int, n_out: int):
         """Set up with random means from torch's generator."""
         super().__init__()

@@ -31,6 +31,7 @@ class DegreeLinear(nn.Module):
         """Set up for features up to `l_max`."""
         super().__init__()
         species = (n_species,) if n_species else ()
+        self.per_element = ("weight",) if n_species else ()
         self.weight = nn.Parameter(torch.randn(*species, l_max + 1, channels_in, channels_out))
         self.scale = 1 / math.sqrt(channels_in)
         self.register_buffer("degrees", _degrees(l_max), persistent=False)
@@ -57,6 +58,8 @@ class EquivariantNorm(nn.Module):
 
     Source: Liao et al., arXiv 2306.12059, sec. 4.3, in the form without centring.
     """
+
+    rows = ("gain",)
 
     def __init__(self, l_max: int, channels: int):
         """Set up for features up to `l_max`."""

@@ -81,6 +81,8 @@ class Trunk(nn.Module):
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022).
     """
 
+    rows = per_element = ("embedding",)
+
     def __init__(
         self,
         n_species: int,

@@ -1,7 +1,6 @@
 """Ours, asked like a peer: training by `learn.fit`, evaluation and timing through our ASE calculator."""
 
 import dataclasses
-import functools
 import time
 
 import measure
@@ -11,10 +10,13 @@ from ase.io import read
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.data.samples import elements_of, name_of, reference_energies, sample
+from ase_mlx.learn.batches import SampleBatches
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import save_model
-from ase_mlx.learn.fit import fit
-from ase_mlx.models.potential import Potential, PotentialConfig, potential_loss
+from ase_mlx.learn.fit import Stage, fit
+from ase_mlx.learn.methods import network
+from ase_mlx.learn.recipes.potential import potential_loss
+from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.models.predict import predict
 
 torch.set_num_threads(1)
@@ -47,13 +49,16 @@ def train(
     }
     clock = time.process_time if device == "cpu" else time.perf_counter
     times: list[float] = [clock()]
-    loss = functools.partial(potential_loss)
 
     def run(config: FitConfig):
         del times[:]
         times.append(clock())
-        model = build(frames["train"], l_max, seed, **settings).to(device)
-        return fit(model, loss, samples["train"], samples["val"], config, report=lambda _: times.append(clock()))[0]
+        model = build(frames["train"], l_max, seed, **settings)
+        batches = SampleBatches(samples["train"], config.batch_size, config.seed)
+        val = SampleBatches(samples["val"], 4 * config.batch_size)
+        stage = Stage(model, potential_loss, batches, network(config), val)
+        fit(stage, report=lambda _: times.append(clock()), device=device)
+        return model
 
     run(FitConfig(epochs=PROBE_EPOCHS, seed=seed))
     epochs = max(2, round(budget_s / float(np.median(np.diff(times)[1:]))))

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ase_mlx.learn.anomaly.job import read_training
-from ase_mlx.learn.config import DataConfig, FitConfig, read_config
+from ase_mlx.learn.recipe import read_training
+from ase_mlx.learn.recipes.potential import LabelledData, PotentialFit
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
+from ase_mlx.models.density import DensityConfig
 from ase_mlx.models.potential import PotentialConfig
 from ase_mlx.testing import GEOMETRIES, LAWS
 
@@ -59,7 +60,9 @@ def test_reference_has_every_module_and_the_promised_names_are_there():
         assert hasattr(importlib.import_module(module), attribute), name
 
 
-@pytest.mark.parametrize(("table", "config"), [("data", DataConfig), ("model", PotentialConfig), ("fit", FitConfig)])
+@pytest.mark.parametrize(
+    ("table", "config"), [("data", LabelledData), ("model", PotentialConfig), ("fit", PotentialFit)]
+)
 def test_training_page_has_every_key_with_its_default(table, config):
     page = (DOCS / "training.md").read_text(encoding="utf-8").split(f"**`[{table}]`**")[1].split("**`[")[0]
     listed = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]+)`)? *\|", page, re.MULTILINE))
@@ -74,14 +77,13 @@ def test_training_page_has_every_key_with_its_default(table, config):
 
 @pytest.mark.parametrize("path", sorted(DOCS.parent.glob("examples/train_*.toml")), ids=lambda path: path.stem)
 def test_training_examples_are_valid(path):
-    crystals = read_training(path)
-    if crystals is not None:
-        assert Path(crystals.data.file).is_file()
-        assert set(crystals.model) <= {field.name for field in dataclasses.fields(CrystalPropertyConfig)}
-        return
-    config = read_config(path)
+    _, config = read_training(path)
+    sizes = {
+        "potential": PotentialConfig, "density": DensityConfig, "anomaly": CrystalPropertyConfig,
+        "crystal_property": CrystalPropertyConfig,
+    }  # fmt: skip
     assert Path(config.data.file).is_file()
-    assert set(config.model) <= {field.name for field in dataclasses.fields(PotentialConfig)}
+    assert set(config.model) <= {field.name for field in dataclasses.fields(sizes[config.kind])}
 
 
 def test_page_of_the_laws_has_them_all():

@@ -23,9 +23,9 @@ from ase_mlx.adapters.matminer import AnomalyFeaturizer, DensityFeaturizer, Mode
 from ase_mlx.adapters.matminer.model import loaded
 from ase_mlx.descriptors import NAMES
 from ase_mlx.learn.anomaly.crystals import describe_crystals
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.files import save_model
+from ase_mlx.learn.recipes.anomaly import train_anomaly
 from ase_mlx.models.anomaly import AnomalyConfig, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.models.predict import predict

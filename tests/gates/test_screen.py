@@ -18,8 +18,8 @@ from ase_mlx.data.tables import open_table
 from ase_mlx.descriptors import NAMES, STRUCTURE
 from ase_mlx.keep import DamagedWarning
 from ase_mlx.learn.anomaly.crystals import describe_crystals
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.recipes.anomaly import train_anomaly
 from ase_mlx.models.anomaly import MOST, AnomalyConfig
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.screen.ranges import done_ranges, open_job, run_local, write_results

@@ -11,10 +11,11 @@ pytest.importorskip("pyspark")
 from ase_mlx.adapters import spark as gate
 from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.crystals import describe_crystals, split
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.job import read_training, run_training
-from ase_mlx.learn.anomaly.train import train_anomaly
+from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.files import load_model, save_model
+from ase_mlx.learn.recipe import read_training
+from ase_mlx.learn.recipes.anomaly import train_anomaly
+from ase_mlx.learn.run import run
 from ase_mlx.models.anomaly import AnomalyConfig
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.screen.ranges import (
@@ -259,8 +260,8 @@ batch_size = 32
 def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
     crystals.to_parquet(tmp_path / "crystals.parquet")
     (tmp_path / "config.toml").write_text(CONFIG)
-    parts = crystals["part"].to_numpy(dtype=str)
-    run_training(read_training(tmp_path / "config.toml"), tmp_path / "one", None, (table, parts))
+    recipe, config = read_training(tmp_path / "config.toml")
+    run(recipe(config), tmp_path / "one")
     gate.train_distributed(tmp_path / "config.toml", tmp_path / "two", workers=2)
     one, two = (load_model(tmp_path / name).double() for name in ("one", "two"))
     a, b = (model.property.table(table.rows[:100]) for model in (one, two))
@@ -271,7 +272,7 @@ def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
     assert any((first[name] != second[name]).any() for name in first), "the sums were not shared out"
 
 
-def test_training_of_other_kinds_is_refused(tmp_path):
-    (tmp_path / "config.toml").write_text('kind = "potential"\n')
-    with pytest.raises(ValueError, match="expected a TOML file with kind = 'anomaly'"):
+def test_training_of_no_kind_is_refused(tmp_path):
+    (tmp_path / "config.toml").write_text('kind = "potentail"\n')
+    with pytest.raises(ValueError, match="did you mean 'potential'"):
         gate.train_distributed(tmp_path / "config.toml", tmp_path / "out")

@@ -23,6 +23,7 @@ from ase_mlx.models.electron_count import CoarseGridWarning
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
+from ..metrics import Residuals
 from .samples import choose, copies, free_electrons, grid_positions, head_of
 
 CALIBRATION_POINTS = 4000
@@ -122,7 +123,27 @@ def density_errors(model: Potential | PointDensity, frames: list[DensityFrame]) 
 
     Source: ours.
     """
+    return _compared(model, frames)[0]
+
+
+def density_residuals(model: Potential | PointDensity, frames: list[DensityFrame]) -> dict[str, Residuals]:
+    """Compare predicted and reference densities at all points of the grids (e/Å³), with the errors of `compare`.
+
+    Source: ours.
+    """
+    table, columns = _compared(model, frames)
+    flat = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+    levels = {0.68: 1.0, 0.95: float(head_of(model).std_tail)}
+    extra = {key: number for key, number in table.items() if key not in ("unit", "mean_std")}
+    return {"density": Residuals("e/Å³", levels=levels, extra=extra, **flat)}
+
+
+def _compared(
+    model: Potential | PointDensity, frames: list[DensityFrame]
+) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    """Mean errors of densities (e/Å³), and the densities themselves, flat."""
     rows: dict[str, list[dict[str, float]]] = {}
+    columns: dict[str, list[np.ndarray]] = {"reference": [], "predicted": [], "std": []}
     tail = float(head_of(model).std_tail)
     for frame in frames:
         with warnings.catch_warnings():
@@ -130,15 +151,18 @@ def density_errors(model: Potential | PointDensity, frames: list[DensityFrame]) 
             p = model.density_at(from_atoms(frame.atoms, model.cutoff), Points(frame.density.shape), True)
         mean = p["density"].numpy()
         row = compare(frame, mean, free_electrons(model, frame.atoms.numbers))
+        columns["reference"].append(frame.density.reshape(-1))
+        columns["predicted"].append(mean.reshape(-1))
         if "density" in p.std:
             error, std = np.abs(mean - frame.density), p.std["density"].numpy()
             row["inside_68"], row["inside_95"] = float((error < std).mean()), float((error < tail * std).mean())
             row["mean_std"] = float(std.mean())
+            columns["std"].append(std.reshape(-1))
         rows.setdefault(str(frame.info.get("family", "")), []).append(row)
     table = _means([row for family in rows.values() for row in family])
     if len(rows) > 1:
         table["families"] = {family: _means(found) for family, found in rows.items()}
-    return table | {"unit": "e/Å³"}
+    return table | {"unit": "e/Å³"}, columns
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Source: ours.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,10 @@ POINTS = 4000
 
 @dataclass(frozen=True)
 class DensitySample:
-    """One or several structures with densities at points; the attributes of `models.density.Sampled` (e/Å³).
+    """One or several structures with densities at points, as `Pairs` of points and atoms (e/Å³).
+
+    `first` are features of the trunk's first layer, `species` the elements counted from 0, `difference` is the density
+    minus the superposed atoms', `share` one over the sum of squared densities of the structure that a point is of.
 
     Source: ours.
     """
@@ -37,16 +39,6 @@ class DensitySample:
     share: Tensor
     point_graph: Tensor
     names: tuple[str, ...] = field(default=())
-
-    @property
-    def targets(self) -> Mapping[str, Tensor]:
-        """What a checkpoint knows its run by (e/Å³)."""
-        return {"difference": self.difference}
-
-    @property
-    def weight(self) -> Mapping[str, Tensor]:
-        """Weights of the points, (Å³/e)²."""
-        return {"share": self.share}
 
     def to(self, device: str | torch.device) -> "DensitySample":
         """Move everything to a device (e/Å³, Å)."""

@@ -10,8 +10,7 @@ from tiny import labelled
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.labels import labels_of, named_labels
 from ase_mlx.data.samples import sample
-from ase_mlx.learn.config import DataConfig, TrainConfig
-from ase_mlx.learn.train import prepare
+from ase_mlx.learn.recipes.potential import LabelledData, PotentialRecipe, PotentialTraining
 
 SIZES = {"channels": 4, "latent": 4, "members": 0, "layers": 1, "cutoff": 4.0}
 
@@ -51,9 +50,9 @@ def test_training_reads_them_by_the_names_in_its_file(tmp_path):
     known = labelled(8)
     write(tmp_path / "a.extxyz", [plain(a, e=a.get_potential_energy(), f=a.get_forces()) for a in known])
     ase.io.write(tmp_path / "b.extxyz", known, format="extxyz")
-    data = DataConfig(str(tmp_path / "a.extxyz"), energy="e", forces="f")
-    _, samples, _ = prepare(TrainConfig(data, SIZES))
-    _, right, _ = prepare(TrainConfig(DataConfig(str(tmp_path / "b.extxyz")), SIZES))
+    data = LabelledData(str(tmp_path / "a.extxyz"), energy="e", forces="f")
+    samples = PotentialRecipe(PotentialTraining(data, SIZES)).samples
+    right = PotentialRecipe(PotentialTraining(LabelledData(str(tmp_path / "b.extxyz")), SIZES)).samples
     for one, other in zip(samples["train"], right["train"], strict=True):
         for name in ("energy", "forces"):
             np.testing.assert_allclose(one.targets[name], other.targets[name], atol=1e-7)
@@ -120,4 +119,4 @@ def test_the_file_is_named_where_training_refuses_a_frame(tmp_path):
         atoms.calc.results["forces"] = atoms.calc.results["forces"] + 1e30
     ase.io.write(tmp_path / "a.extxyz", frames, format="extxyz")
     with pytest.raises(ValueError, match=r"a\.extxyz.*forces of 1.0e\+30 in alloy"):
-        prepare(TrainConfig(DataConfig(str(tmp_path / "a.extxyz")), SIZES))
+        PotentialRecipe(PotentialTraining(LabelledData(str(tmp_path / "a.extxyz")), SIZES))

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlx.learn.config import FitConfig, TrainConfig, build, read_config
+from ase_mlx.learn.config import build
+from ase_mlx.learn.recipe import read_training
+from ase_mlx.learn.recipes.potential import PotentialFit, PotentialTraining
 from ase_mlx.models.potential import PotentialConfig
 
 GOOD = """
@@ -18,17 +20,17 @@ learning_rate = 1
 """
 
 
-def read(folder: Path, text: str) -> TrainConfig:
+def read(folder: Path, text: str) -> PotentialTraining:
     path = folder / "train.toml"
     path.write_text(text, encoding="utf-8")
-    return read_config(path)
+    return read_training(path)[1]
 
 
 def test_a_good_file(tmp_path):
     config = read(tmp_path, GOOD)
     assert config.data.file == str(tmp_path / "frames.extxyz")
     assert config.model == {"l_max": 1, "cutoff": 4}
-    assert config.fit == dataclasses.replace(FitConfig(), epochs=3, learning_rate=1.0)
+    assert config.fit == dataclasses.replace(PotentialFit(), epochs=3, learning_rate=1.0)
     assert isinstance(config.fit.learning_rate, float)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.fit.epochs = 4
@@ -60,7 +62,7 @@ def test_a_wrong_file_names_what_is_wrong(tmp_path, old, new, said):
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="an existing file, a valid TOML"):
-        read_config(tmp_path / "nowhere.toml")
+        read_training(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from tiny_anomaly import TARGETS, crystals, table
 
 from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_student, tail_quantiles
 from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.job import CrystalData, CrystalTraining, read_training, run_training
+from ase_mlx.learn.config import TableFit
+from ase_mlx.learn.recipe import read_training
+from ase_mlx.learn.recipes.crystal_property import CrystalData, CrystalPropertyRecipe, CrystalPropertyTraining
+from ase_mlx.learn.run import run
 from ase_mlx.screen.suggestions import suggest
 
 
@@ -62,7 +64,7 @@ def test_models_learn_what_screenings_report(tmp_path, kind, properties, fine):
     path = tmp_path / "train.toml"
     path.write_text(f'kind = "{kind}"\n[data]\nfile = "x.parquet"\nproperties = {{ {properties} }}\n')
     if fine:
-        assert read_training(path).kind == kind
+        assert read_training(path)[1].kind == kind
     else:
         with pytest.raises(ValueError, match="expected formation_energy (and|or) hull_distance, each with its column"):
             read_training(path)
@@ -99,12 +101,14 @@ def test_the_scale_is_found_where_the_freedom_is_known():
     assert scale == pytest.approx(0.6, rel=0.03) and freedom == 5.0
 
 
-def test_a_card_tells_what_a_missing_block_costs():
+def test_a_card_tells_what_a_missing_block_costs(tmp_path, monkeypatch):
     data = CrystalData("none.parquet", {"formation_energy": "formation_energy"})
     sizes = {"members": 2, "width": 8, "hyper_width": 8, "diffraction": True}
-    config = CrystalTraining("crystal_property", data, sizes, TableFit(3, batch_size=32))
+    config = CrystalPropertyTraining(data, sizes, TableFit(3, batch_size=32))
     known = describe_crystals(table().iloc[:120], ("formation_energy",), diffraction=True)
-    model, info = run_training(config, "", None, (known, np.repeat(["train", "val", "test"], 40)), write=False)
+    described = known, np.repeat(["train", "val", "test"], 40)
+    monkeypatch.setattr("ase_mlx.learn.recipes.crystal_property.read_crystals", lambda *_: described)
+    model, info = run(CrystalPropertyRecipe(config), tmp_path / "model")
     name, test = "formation_energy", known.take(np.arange(80, 120))
     assert list(info["errors"]) == [name, f"{name} from pattern", f"{name} from composition"]
     off = test.properties[name] - model.table(model.without_others(test.rows, "pattern"))[name]

@@ -10,14 +10,23 @@ from tiny_density import aluminium, tiny_density
 import ase_mlx as am
 from ase_mlx.data.densities import DensityFrame, write_densities
 from ase_mlx.graph import Points, at, from_atoms, grid
-from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
+from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.density.errors import calibrate, compare, density_errors
 from ase_mlx.learn.density.posterior import NormalEquations, design, normal_equations, solve
 from ase_mlx.learn.density.samples import density_sample
-from ase_mlx.learn.density.train import EQUATIONS, prepare_density, run_density, with_density
 from ase_mlx.learn.files import save_model
+from ase_mlx.learn.recipes.density import (
+    EQUATIONS,
+    DensityData,
+    DensityRecipe,
+    DensityTraining,
+    density_loss,
+    with_density,
+)
+from ase_mlx.learn.run import run
 from ase_mlx.models import density_field
-from ase_mlx.models.density import DensityConfig, density_loss
+from ase_mlx.models.density import DensityConfig
+from ase_mlx.nn.terms import value
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -77,9 +86,9 @@ def test_more_structures_are_an_update_and_files_keep_it(model, frames, tmp_path
 
 def test_loss_of_a_batch_is_the_mean_of_its_structures(model, frames):
     one, two = density_sample(model, frames[0], 60), density_sample(model, frames[2], 90)
-    alone = [density_loss(model.density, s)[0].item() for s in (one, two)]
+    alone = [value([density_loss(model.density, s)])[0].item() for s in (one, two)]
     joined = one.join([one, two])
-    assert density_loss(model.density, joined)[0].item() == pytest.approx(np.mean(alone), rel=1e-5)
+    assert value([density_loss(model.density, joined)])[0].item() == pytest.approx(np.mean(alone), rel=1e-5)
     assert joined.names == (frames[0].name, frames[2].name)
 
 
@@ -232,10 +241,10 @@ def test_whole_run_writes_a_model_that_predicts(tmp_path):
     fit = FitConfig(epochs=2, batch_size=4)
     few = [f for part, count in (("train", 8), ("val", 2), ("test", 2)) for f in aluminium(ROOT, part, count)]
     write_densities(tmp_path / "few.npz", few)
-    config = TrainConfig(DataConfig(str(tmp_path / "few.npz")), sizes, fit, "density", str(tmp_path / "start"))
-    model, info = run_density(config, tmp_path / "out")
-    assert info["errors"]["nmae"] < 5
-    assert info["errors_on"] == "test"
+    config = DensityTraining(DensityData(str(tmp_path / "few.npz")), sizes, fit, start=str(tmp_path / "start"))
+    model, card = run(DensityRecipe(config), tmp_path / "out")
+    assert card["density"]["errors"]["nmae"] < 5
+    assert card["density"]["errors_on"] == "test"
     loaded = am.load(tmp_path / "out")
     assert [q.name for q in loaded.outputs][-1] == "density"
     atoms = bulk("Al", cubic=True)
@@ -248,14 +257,14 @@ def test_whole_run_writes_a_model_that_predicts(tmp_path):
     before = am.predict(am.load(tmp_path / "start"), atoms)
     assert p["energy"] == pytest.approx(before["energy"], rel=1e-7)
     with pytest.raises(ValueError, match="without a start"):
-        prepare_density(dataclasses.replace(config, start=""))
+        DensityRecipe(dataclasses.replace(config, start=""))
     with pytest.raises(ValueError, match="points for 1 structures"):
         am.predict(loaded, [atoms, atoms], at=[am.grid(atoms, 0.5)])
 
 
 def test_update_by_larger_cells_is_that_of_all_data(model, frames):
     from ase_mlx.learn.density.samples import POINTS, copies, density_samples
-    from ase_mlx.learn.density.train import update_density
+    from ase_mlx.learn.recipes.density import update_density
 
     first = normal_equations(model.density, [density_sample(model, f, 300) for f in frames[:2]])
     large = DensityFrame("large", frames[2].atoms.repeat((3, 1, 1)), np.tile(frames[2].density, (3, 1, 1)))

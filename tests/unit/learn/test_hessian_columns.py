@@ -12,13 +12,23 @@ from tiny import labelled, tiny_potential
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.samples import Sample, batches, sample
 from ase_mlx.graph import from_atoms
-from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
+from ase_mlx.learn.batches import SampleBatches
+from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import parameters_equal
-from ase_mlx.learn.fit import fit, mean_loss
-from ase_mlx.learn.metrics import collect, errors
-from ase_mlx.learn.train import prepare, train
+from ase_mlx.learn.fit import Stage, fit
+from ase_mlx.learn.methods import network
+from ase_mlx.learn.metrics import errors
+from ase_mlx.learn.recipes.potential import (
+    LabelledData,
+    PotentialFit,
+    PotentialRecipe,
+    PotentialTraining,
+    potential_loss,
+)
+from ase_mlx.learn.recipes.potential_errors import collect
+from ase_mlx.learn.run import run
 from ase_mlx.learn.uncertainty import responses
-from ase_mlx.models.potential import potential_loss
+from ase_mlx.nn.terms import counts, value
 
 CUTOFF = 4.0
 
@@ -134,8 +144,8 @@ def by_hand(model, frames):
 def test_the_term_is_the_finite_difference_made_by_hand(mixed):
     model = fresh().to(torch.float64).train()
     joined = Sample.join(samples_of(mixed))
-    without, parts = potential_loss(model, joined)
-    total, more = potential_loss(model, joined, hessian=0.3)
+    without, parts = value([potential_loss(model, joined)])
+    total, more = value([potential_loss(model, joined, hessian=0.3)])
     expected = by_hand(model, mixed)[0].mean()
     assert more["hessian"] == pytest.approx(expected, rel=1e-9)
     assert float((total - without).detach()) == pytest.approx(0.3 * expected / model.config.energy_scale, rel=1e-9)
@@ -149,12 +159,24 @@ def test_without_weight_or_without_columns_nothing_changes_by_a_bit(mixed, plain
         for name in ("displacement", "force_change"):
             atoms.arrays.pop(name, None)
     config = FitConfig(epochs=3, batch_size=2, learning_rate=0.01, warmup_steps=2)
-    results = [fit(fresh(), potential_loss, samples_of(f), samples_of(f[:2]), config) for f in (mixed, bare)]
-    assert parameters_equal(results[0][0], results[1][0])
-    assert results[0][1] == results[1][1]
+    models = [fresh() for _ in range(2)]
+    histories = [
+        fit(
+            Stage(
+                model,
+                potential_loss,
+                SampleBatches(samples_of(f), 2),
+                network(config),
+                SampleBatches(samples_of(f[:2]), 8),
+            )
+        )
+        for model, f in zip(models, (mixed, bare), strict=True)
+    ]
+    assert parameters_equal(*models)
+    assert histories[0] == histories[1]
     joined = Sample.join(samples_of(plain))
-    with_weight, parts = potential_loss(fresh().train(), joined, hessian=1.0)
-    assert torch.equal(with_weight, potential_loss(fresh().train(), joined)[0])
+    with_weight, parts = value([potential_loss(fresh().train(), joined, hessian=1.0)])
+    assert torch.equal(with_weight, value([potential_loss(fresh().train(), joined)])[0])
     assert "hessian" not in parts
 
 
@@ -163,7 +185,7 @@ def test_the_gradient_lowers_the_error_of_columns(plain):
     joined = Sample.join(samples_of([displaced(a, k) for k, a in enumerate(plain[:3])]))
 
     def loss():
-        return potential_loss(model, joined, energy=0.0, forces=0.0, stress=0.0, hessian=1.0)[0]
+        return value([potential_loss(model, joined, energy=0.0, forces=0.0, stress=0.0, hessian=1.0)])[0]
 
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     first = loss()
@@ -177,18 +199,23 @@ def test_the_gradient_lowers_the_error_of_columns(plain):
     assert float(loss().detach()) < 0.6 * float(first.detach())
 
 
-def test_a_part_is_averaged_over_the_batches_that_have_it(plain):
-    frames = [*plain[:4], displaced(plain[4])]
+def test_the_loss_of_parts_is_that_of_the_whole(plain):
     model = fresh().train()
+    samples = samples_of([*plain[:4], displaced(plain[4])])
 
-    def loss(model, joined):
-        return potential_loss(model, joined, hessian=1.0)
+    def terms(some):
+        return [potential_loss(model, g, hessian=1.0) for g in some]
 
-    samples = samples_of(frames)
-    _, parts = mean_loss(model, loss, samples, 2)
-    assert parts["hessian"] == pytest.approx(loss(model, samples[-1])[1]["hessian"], rel=1e-6)
-    expected = sum(loss(model, g)[1]["forces"] * g.graph.n_graphs for g in batches(samples, 2)) / 5
-    assert parts["forces"] == pytest.approx(expected, rel=1e-12)
+    whole, means = value(terms([Sample.join(samples)]))
+    for size in (1, 2, 4):
+        loss, parts = value(terms(batches(samples, size)))
+        assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
+        assert parts == pytest.approx(means, rel=1e-6)
+    shares = [terms(samples[:2]), terms(samples[2:])]  # of two processes, by common counts
+    common = counts(shares[0] + shares[1])
+    assert sum(float(value(share, common)[0].detach()) for share in shares) == pytest.approx(
+        float(whole.detach()), rel=1e-6
+    )
 
 
 def test_errors_of_columns(mixed, plain):
@@ -199,7 +226,7 @@ def test_errors_of_columns(mixed, plain):
     assert found["unit"] == "eV/Å²"
     assert found["count"] == error.size == 36
     assert found["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-6)
-    assert found["relative"] == pytest.approx(found["mae"] / np.abs(rows["hessian"]["reference"]).mean())
+    assert found["relative"] == pytest.approx(found["mae"] / np.abs(rows["hessian"].reference).mean())
     assert set(found["mae_by_element"]) == {"Al", "Au"}
     assert set(errors(collect(model, samples_of(plain)))) == {"energy", "forces", "stress"}
 
@@ -215,7 +242,7 @@ def test_a_column_is_the_hessian_times_the_displacement():
             moved.calc = EMT()
             hessian[k] -= sign * moved.get_forces().ravel() / (2 * step)
     u = atoms.arrays["displacement"].ravel()
-    reference = collect(fresh(), samples_of([atoms]))["hessian"]["reference"]
+    reference = collect(fresh(), samples_of([atoms]))["hessian"].reference
     assert reference == pytest.approx(hessian @ u / np.sqrt(np.mean(u**2)), abs=0.02 * np.abs(reference).max())
 
 
@@ -223,9 +250,9 @@ def test_columns_of_members_are_the_change_of_their_forces(mixed):
     model = tiny_potential(elements=(13, 79), cutoff=CUTOFF, reference_energies=(3.0, 3.0)).to(torch.float64)
     found = responses(model, samples_of(mixed))["hessian"]
     rows = collect(model, samples_of(mixed))["hessian"]
-    np.testing.assert_allclose(found.residual, rows["reference"] - rows["predicted"], atol=1e-9)
+    np.testing.assert_allclose(found.residual, rows.reference - rows.predicted, atol=1e-9)
     spread = (found.by_weight @ model.deviations.T.to(torch.float64)).std(dim=1) * model.hessian_scale
-    np.testing.assert_allclose(rows["std"], spread, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(rows.std, spread, rtol=1e-5, atol=1e-9)
 
 
 def test_a_run_with_columns(plain, tmp_path):
@@ -234,10 +261,10 @@ def test_a_run_with_columns(plain, tmp_path):
         atoms.info["part"] = ("train", "train", "val")[k % 3]
     write_frames(tmp_path / "frames.extxyz", frames)
     sizes = {"l_max": 1, "layers": 2, "channels": 6, "latent": 8, "members": 4, "radial_hidden": (8,), "cutoff": CUTOFF}
-    fitted = FitConfig(epochs=2, batch_size=2, warmup_steps=2, hessian_weight=0.05)
-    config = TrainConfig(DataConfig(str(tmp_path / "frames.extxyz")), sizes, fitted)
+    fitted = PotentialFit(epochs=2, batch_size=2, warmup_steps=2, hessian_weight=0.05)
+    config = PotentialTraining(LabelledData(str(tmp_path / "frames.extxyz")), sizes, fitted)
     reported = []
-    _, info = train(config, tmp_path / "model", report=reported.append)
+    _, info = run(PotentialRecipe(config), tmp_path / "model", report=reported.append)
     assert all(p.parts["hessian"] > 0 for p in reported)
     assert info["errors"]["hessian"]["relative"] > 0
     assert info["calibration"]["hessian"]["floor"] == 0 < info["calibration"]["hessian"]["scale"]
@@ -245,4 +272,4 @@ def test_a_run_with_columns(plain, tmp_path):
     assert info["fit"]["hessian_weight"] == 0.05
     write_frames(tmp_path / "plain.extxyz", plain)
     with pytest.raises(ValueError, match="no training frame has the arrays displacement"):
-        prepare(dataclasses.replace(config, data=DataConfig(str(tmp_path / "plain.extxyz"))))
+        PotentialRecipe(dataclasses.replace(config, data=LabelledData(str(tmp_path / "plain.extxyz"))))

@@ -3,7 +3,8 @@ import pytest
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.samples import sample
-from ase_mlx.learn.metrics import auroc, calibration, collect, errors, frame_distance, reliability
+from ase_mlx.learn.metrics import Residuals, auroc, calibration, errors, reliability
+from ase_mlx.learn.recipes.potential_errors import collect, frame_distance
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,8 @@ def test_auroc_by_counting_pairs(inside, outside, expected):
 
 def test_coverage_of_known_errors():
     found = calibration(np.array([0.5, 0.9, 1.5, 2.5]), np.ones(4))
-    assert found == {"inside_68": 0.5, "inside_95": 0.75, "rank_correlation": 0.0}
+    spread = np.sqrt(np.mean([0.25, 0.81, 2.25, 6.25]))
+    assert found == {"inside_68": 0.5, "inside_95": 0.75, "rank_correlation": 0.0, "z_spread": pytest.approx(spread)}
 
 
 def test_coverage_of_a_perfect_error_bar():
@@ -43,14 +45,15 @@ def test_reliability_bins_hold_equal_counts():
 
 def test_errors_in_the_units_of_the_table():
     rows = {
-        "energy": {"reference": np.array([1.0, 2.0]), "predicted": np.array([1.001, 2.003])},
-        "forces": {
-            "reference": np.zeros(6),
-            "predicted": np.array([0.0, 0.01, 0.02, 0.1, 0.1, 0.1]),
-            "std": np.full(6, 0.05),
-            "species": np.array([13, 13, 13, 79, 79, 79]),
-        },
-        "stress": {"reference": np.zeros(1), "predicted": np.array([1 / 160.21766208])},
+        "energy": Residuals("eV/atom", np.array([1.0, 2.0]), np.array([1.001, 2.003])),
+        "forces": Residuals(
+            "eV/Å",
+            reference=np.zeros(6),
+            predicted=np.array([0.0, 0.01, 0.02, 0.1, 0.1, 0.1]),
+            std=np.full(6, 0.05),
+            species=np.array([13, 13, 13, 79, 79, 79]),
+        ),
+        "stress": Residuals("eV/Å³", np.zeros(1), np.array([1 / 160.21766208])),
     }
     table = errors(rows)
     assert table["energy"]["mae"] == pytest.approx(2.0)
@@ -70,11 +73,11 @@ def test_collect_leaves_out_what_has_no_weight():
     samples = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(frames)]
     model = tiny_potential(elements=(13, 79), cutoff=4.0)
     rows = collect(model, samples, batch_size=2)
-    assert {name: len(r["reference"]) for name, r in rows.items()} == {"energy": 2, "forces": 36, "stress": 12}
-    assert rows["energy"]["reference"] == pytest.approx([frames[k].calc.results["energy"] / 4 for k in (0, 2)])
-    assert rows["forces"]["reference"][12:24] == pytest.approx(frames[1].calc.results["forces"].ravel())
-    assert rows["forces"]["std"].shape == (36,)
-    assert "std" not in collect(model, samples, std=False)["forces"]
+    assert {name: len(r.reference) for name, r in rows.items()} == {"energy": 2, "forces": 36, "stress": 12}
+    assert rows["energy"].reference == pytest.approx([frames[k].calc.results["energy"] / 4 for k in (0, 2)])
+    assert rows["forces"].reference[12:24] == pytest.approx(frames[1].calc.results["forces"].ravel())
+    assert rows["forces"].std.shape == (36,)
+    assert collect(model, samples, std=False)["forces"].std is None
 
 
 def test_a_frame_is_as_far_as_its_farthest_atom():

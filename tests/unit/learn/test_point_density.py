@@ -11,10 +11,21 @@ from tiny_density import FILE, aluminium
 
 import ase_mlx as am
 from ase_mlx.graph import at, from_atoms
-from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
-from ase_mlx.learn.density.points import FROZEN, calibrate_points, point_density, train_points
-from ase_mlx.learn.density.train import prepare_density, run_density
-from ase_mlx.models.point_density import PointDensityConfig, point_density_loss
+from ase_mlx.learn.config import FitConfig
+from ase_mlx.learn.recipes.density import DensityData, DensityRecipe, DensityTraining
+from ase_mlx.learn.recipes.point_density import (
+    FROZEN,
+    PointDensityRecipe,
+    PointDensityTraining,
+    PointSample,
+    calibrate_points,
+    point_density,
+    point_density_loss,
+    train_points,
+)
+from ase_mlx.learn.run import run
+from ase_mlx.models.point_density import PointDensityConfig
+from ase_mlx.nn.terms import value
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = {"cutoff": 4.5, "near": 3.5, "n_radial": 6, "degree": 2, "hidden": (12, 12, 12), "members": 4}
@@ -49,7 +60,6 @@ def test_training_learns_and_error_bars_hold(trained, frames):
     assert table["nmae"] < 4  # superposed atoms: 9.6 %
     assert table["inside_68"] == pytest.approx(0.683, abs=0.08)
     assert table["electrons"] < 1e-10
-    assert found["points"] == 4500
     assert found["calibration"]["tail"] > 1
 
 
@@ -104,15 +114,12 @@ def test_loss_is_the_likelihood_and_the_divergence(trained, frames):
             layer.mean.zero_()
         model.network.layers[-1].mean[-1] = torch.tensor([0.3, math.log(4.0)])
 
-    class Given:
-        descriptors = torch.zeros(2, model.centre.numel())
-        envelope = torch.ones(2)
-        difference = torch.tensor([0.3, 1.3])
-
-    loss, parts = point_density_loss(model, Given(), 1000)
+    graph = from_atoms(frames[0].atoms, model.cutoff)
+    sample = PointSample(graph, torch.zeros(2, model.centre.numel()), torch.ones(2), torch.tensor([0.3, 1.3]))
+    loss, parts = value([point_density_loss(model, sample, torch.Generator(), 1000)])
     expected = 0.5 * (0.5 / 4 + math.log(4)) + float(model.network.divergence().detach()) / 1000
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
-    assert parts["rms"] == pytest.approx(math.sqrt(0.5), rel=1e-5)
+    assert parts["mean square"] == pytest.approx(0.5, rel=1e-5)
 
 
 def test_uncalibrated_model_has_no_error_bars(frames):
@@ -133,19 +140,20 @@ def test_sizes_without_meaning_are_refused():
 
 def test_whole_run_and_transfer_from_its_folder(tmp_path):
     sizes = SIZES | {"hidden": [12, 12, 12]}
-    config = TrainConfig(DataConfig(str(ROOT / FILE), title="tiny"), sizes, FIT, "point_density")
-    model, info = run_density(dataclasses.replace(config, fit=dataclasses.replace(FIT, epochs=1)), tmp_path / "one")
+    config = PointDensityTraining(DensityData(str(ROOT / FILE), title="tiny"), sizes, FIT)
+    short = dataclasses.replace(config, fit=dataclasses.replace(FIT, epochs=1))
+    model, card = run(PointDensityRecipe(short), tmp_path / "one")
     loaded = am.load(tmp_path / "one")
     assert [q.name for q in loaded.outputs] == ["density"]
-    assert info["errors"]["nmae"] < 30
+    assert card["density"]["errors"]["nmae"] < 30
     fit = dataclasses.replace(FIT, epochs=1)
-    again = TrainConfig(config.data, {}, fit, "point_density", str(tmp_path / "one"))
-    moved, _ = run_density(again, tmp_path / "two")
+    again = PointDensityTraining(config.data, {}, fit, start=str(tmp_path / "one"))
+    moved, _ = run(PointDensityRecipe(again), tmp_path / "two")
     assert torch.equal(moved.network.layers[0].mean, model.network.layers[0].mean)
     with pytest.raises(ValueError, match="sizes are those of the start"):
-        prepare_density(dataclasses.replace(again, model=SIZES))
+        PointDensityRecipe(dataclasses.replace(again, model=SIZES))
     with pytest.raises(ValueError, match="expected the folder of a Potential"):
-        prepare_density(dataclasses.replace(again, kind="density", model={}))
+        DensityRecipe(DensityTraining(config.data, start=str(tmp_path / "one")))
 
 
 def test_molecules_in_open_space_have_a_density_at_points(trained):

@@ -8,9 +8,8 @@ import time
 import pytest
 from tiny import tiny_potential
 
-from ase_mlx.learn.anomaly.job import read_training
-from ase_mlx.learn.config import read_config
 from ase_mlx.learn.files import CARD, WEIGHTS, load_model, read_card, save_model
+from ase_mlx.learn.recipe import read_training
 from ase_mlx.models.anomaly import AnomalyConfig
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.models.density import DensityConfig
@@ -29,7 +28,7 @@ def test_fits_have_bounds(tmp_path, line):
     path = tmp_path / "a.toml"
     path.write_text(f'[data]\nfile = "x"\n[fit]\n{line}\n')
     with pytest.raises(ValueError, match=f"a.toml.*fit.{line.split()[0]}.*expected a number from"):
-        read_config(path)
+        read_training(path)
     path.write_text(f'kind = "anomaly"\n[data]\nfile = "x"\n[fit]\n{line}\n')
     with pytest.raises(ValueError, match=r"a.toml.*(expected a number from|unknown key)"):
         read_training(path)
@@ -73,13 +72,13 @@ def test_models_have_bounds(cls, change):
 def test_toml_of_another_encoding_or_none_is_named(tmp_path, data):
     (tmp_path / "a.toml").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.toml"):
-        read_config(tmp_path / "a.toml")
+        read_training(tmp_path / "a.toml")
 
 
 def test_toml_is_utf8_with_or_without_a_mark(tmp_path):
     for encoding in ("utf-8", "utf-8-sig"):
         (tmp_path / "a.toml").write_text('[data]\nfile = "x"\ntitle = "größer"\n', encoding=encoding)
-        assert read_config(tmp_path / "a.toml").data.title == "größer"
+        assert read_training(tmp_path / "a.toml")[1].data.title == "größer"
 
 
 def model_folder(tmp_path):

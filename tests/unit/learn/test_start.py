@@ -9,12 +9,16 @@ from tiny import labelled, tiny_potential
 from ase_mlx.data.io import write_frames
 from ase_mlx.graph import from_atoms
 from ase_mlx.learn.cards import read_card
-from ase_mlx.learn.config import DataConfig, FitConfig, TrainConfig
 from ase_mlx.learn.files import save_model
-from ase_mlx.learn.train import prepare, train
+from ase_mlx.learn.recipes.potential import LabelledData, PotentialFit, PotentialRecipe, PotentialTraining
+from ase_mlx.learn.run import run
 
 SHIFT = {13: 3.0, 79: -40.0}
-FIT = FitConfig(epochs=2, batch_size=2, warmup_steps=2, learning_rate=1e-4)
+FIT = PotentialFit(epochs=2, batch_size=2, warmup_steps=2, learning_rate=1e-4)
+
+
+def train(config, folder):
+    return run(PotentialRecipe(config), folder)
 
 
 def in_another_code(atoms):
@@ -33,13 +37,13 @@ def folder(tmp_path_factory):
     write_frames(folder / "frames.extxyz", frames)
     write_frames(folder / "shifted.extxyz", [in_another_code(a) for a in frames])
     sizes = {"l_max": 1, "layers": 2, "channels": 8, "latent": 16, "members": 4, "radial_hidden": (16,), "cutoff": 4.0}
-    fit = FitConfig(epochs=40, batch_size=2, warmup_steps=5, learning_rate=1e-2)
-    train(TrainConfig(DataConfig(str(folder / "frames.extxyz")), sizes, fit), folder / "first")
+    fit = PotentialFit(epochs=40, batch_size=2, warmup_steps=5, learning_rate=1e-2)
+    train(PotentialTraining(LabelledData(str(folder / "frames.extxyz")), sizes, fit), folder / "first")
     return folder
 
 
 def config(folder, data="shifted.extxyz", **changes):
-    return TrainConfig(DataConfig(str(folder / data)), fit=FIT, start=str(folder / "first"), **changes)
+    return PotentialTraining(LabelledData(str(folder / data)), fit=FIT, start=str(folder / "first"), **changes)
 
 
 @pytest.mark.parametrize("elements", [(13, 79), (79,), (13,)])
@@ -58,8 +62,8 @@ def test_adopted_weights_give_the_same_energies(elements):
 
 
 def test_another_zero_of_energy_is_taken_up_before_the_first_step(folder):
-    model, samples, _ = prepare(config(folder))
-    model.eval()
+    recipe = PotentialRecipe(config(folder))
+    model, samples = recipe.model.eval(), recipe.samples
     off = [float(model(s.graph)["energy"] - s.targets["energy"]) / 4 for s in samples["train"]]
     assert np.abs(off).max() < 0.05
     first = read_card(folder / "first")["config"]
@@ -70,7 +74,9 @@ def test_another_zero_of_energy_is_taken_up_before_the_first_step(folder):
 
 def test_a_start_saves_training(folder):
     _, info = train(config(folder), folder / "second")
-    scratch = TrainConfig(DataConfig(str(folder / "shifted.extxyz")), {"cutoff": 4.0, "l_max": 1, "layers": 2}, FIT)
+    scratch = PotentialTraining(
+        LabelledData(str(folder / "shifted.extxyz")), {"cutoff": 4.0, "l_max": 1, "layers": 2}, FIT
+    )
     _, other = train(scratch, folder / "scratch")
     assert info["errors"]["forces"]["mae"] < 0.5 * other["errors"]["forces"]["mae"]
     card = read_card(folder / "second")
@@ -83,22 +89,22 @@ def test_elements_are_those_of_the_new_frames(folder):
     for atoms in frames:
         atoms.symbols[atoms.numbers == 79] = "Cu"
     write_frames(folder / "copper.extxyz", frames)
-    model, _, _ = prepare(config(folder, "copper.extxyz"))
+    model = PotentialRecipe(config(folder, "copper.extxyz")).model
     assert model.elements == (13, 29)
-    first, _, _ = prepare(config(folder, "frames.extxyz"))
+    first = PotentialRecipe(config(folder, "frames.extxyz")).model
     torch.testing.assert_close(model.trunk.embedding[0], first.trunk.embedding[0])
 
 
 def test_a_checkpoint_of_another_start_is_refused(folder):
     save_model(tiny_potential(elements=(13, 79), cutoff=4.0), folder / "other", {})
     train(config(folder), folder / "third")
-    changed = TrainConfig(DataConfig(str(folder / "shifted.extxyz")), fit=FIT, start=str(folder / "other"))
+    changed = PotentialTraining(LabelledData(str(folder / "shifted.extxyz")), fit=FIT, start=str(folder / "other"))
     with pytest.raises(ValueError, match="another start"):
         train(changed, folder / "third")
 
 
 def test_sizes_come_from_the_start(folder):
     with pytest.raises(ValueError, match=r"got l_max in \[model\]"):
-        prepare(config(folder, model={"l_max": 2, "cutoff": 4.0}))
+        PotentialRecipe(config(folder, model={"l_max": 2, "cutoff": 4.0}))
     with pytest.raises(FileNotFoundError, match="expected a model folder"):
-        prepare(TrainConfig(DataConfig(str(folder / "shifted.extxyz")), start=str(folder / "nothing")))
+        PotentialRecipe(PotentialTraining(LabelledData(str(folder / "shifted.extxyz")), start=str(folder / "nothing")))

@@ -7,7 +7,8 @@ from scipy.stats import norm
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.samples import sample
-from ase_mlx.learn.metrics import calibration, collect
+from ase_mlx.learn.metrics import calibration
+from ase_mlx.learn.recipes.potential_errors import collect
 from ase_mlx.learn.uncertainty import (
     NOMINAL_68,
     NORMAL_95,
@@ -54,7 +55,7 @@ def test_calibration_fills_both_intervals_on_new_errors(generator):
     error = torch.sqrt((0.6 * spread) ** 2 + 0.3**2) * torch.randn(8000, generator=generator, dtype=torch.float64)
     a, b, tail = calibrate(error[:4000], spread[:4000])
     sigma = torch.sqrt(a**2 * spread[4000:] ** 2 + b**2)
-    found = calibration(error[4000:].abs().numpy(), sigma.numpy(), tail)
+    found = calibration(error[4000:].abs().numpy(), sigma.numpy(), {0.68: 1.0, 0.95: tail})
     assert found["inside_68"] == pytest.approx(0.68, abs=0.03)
     assert found["inside_95"] == pytest.approx(0.95, abs=0.03)
 
@@ -65,7 +66,7 @@ def test_heavy_tails_widen_the_95_percent_interval_alone(generator):
     error = normal[:, 0] / normal[:, 1:].square().mean(1).sqrt()  # Student's t with three degrees of freedom
     a, b, tail = calibrate(error[:10000], spread[:10000])
     sigma = torch.sqrt(a**2 * spread[10000:] ** 2 + b**2)
-    found = calibration(error[10000:].abs().numpy(), sigma.numpy(), tail)
+    found = calibration(error[10000:].abs().numpy(), sigma.numpy(), {0.68: 1.0, 0.95: tail})
     assert found["inside_68"] == pytest.approx(0.683, abs=0.02)
     assert found["inside_95"] == pytest.approx(0.95, abs=0.01)
     assert tail > 2.3
@@ -136,9 +137,10 @@ def test_a_potential_gets_members_scales_and_distances(samples):
     assert set(found) == {"energy", "forces", "stress"}
     assert found["forces"]["rows"] == 36
     for name, rows in after.items():
-        assert np.all(rows["std"] > 0), name
-        assert "std" not in before[name]
-    coverage = calibration(np.abs(after["forces"]["predicted"] - after["forces"]["reference"]), after["forces"]["std"])
+        assert np.all(rows.std > 0), name
+        assert before[name].std is None
+    forces = after["forces"]
+    coverage = calibration(np.abs(forces.predicted - forces.reference), forces.std)
     assert coverage["inside_68"] == pytest.approx(0.68, abs=0.06)
     assert coverage["rank_correlation"] > 0
 

@@ -9,10 +9,10 @@ from tiny_anomaly import TARGETS, crystals, table, tiny_anomaly
 from ase_mlx.descriptors import NAMES, STRUCTURE
 from ase_mlx.descriptors.diffraction import PATTERN, powder_patterns
 from ase_mlx.learn.anomaly.crystals import describe_crystals, graph_of
-from ase_mlx.learn.anomaly.fit import TableFit
-from ase_mlx.learn.anomaly.job import property_errors, reliability
-from ase_mlx.learn.anomaly.train import train_property
+from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.files import load_model, parameters_equal, save_model
+from ase_mlx.learn.metrics import errors as table_of_errors
+from ase_mlx.learn.recipes.crystal_property import property_residuals, reliability, train_property
 from ase_mlx.models.crystal_property import WAYS, CrystalProperty, CrystalPropertyConfig
 from ase_mlx.quantities import SYMBOLS
 
@@ -85,7 +85,7 @@ def test_probabilities_and_intervals_belong_together(model):
 
 
 def test_calibration_holds_on_the_crystals_that_it_was_made_with(model):
-    errors = property_errors(model, crystals().take(VAL))
+    errors = table_of_errors(property_residuals(model, crystals().take(VAL)))
     assert errors["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
     assert len(reliability(model, crystals().take(VAL))["covered"]["formation_energy"]) == 19
 
@@ -142,7 +142,9 @@ def test_every_ensemble_is_calibrated(way):
     known, model = seen()
     held = known.take(VAL)
     held = dataclasses.replace(held, rows=model.without_others(held.rows, way))
-    assert property_errors(model, held)["formation_energy"]["inside_90"] == pytest.approx(0.9, abs=0.06)
+    assert table_of_errors(property_residuals(model, held))["formation_energy"]["inside_90"] == pytest.approx(
+        0.9, abs=0.06
+    )
 
 
 def test_a_sample_is_described_as_the_crystal_is():

@@ -1,0 +1,316 @@
+"""Potentials: labelled frames, a robust loss of energies, forces, stresses and Hessian columns, a shallow ensemble.
+
+Source: ours.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_mlx.data.io import read_frames
+from ase_mlx.data.labels import named_labels
+from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
+from ase_mlx.models import Model
+from ase_mlx.models.potential import Potential, PotentialConfig, hessian_column, moved_atoms
+from ase_mlx.models.ranges import expect_ranges
+from ase_mlx.nn.terms import Term
+from ase_mlx.reading import reading
+
+from ..batches import SampleBatches
+from ..cards import read_card
+from ..config import FitConfig, build
+from ..files import load_model
+from ..fit import Stage
+from ..methods import network
+from ..metrics import Residuals, errors
+from ..recipe import Recipe
+from ..uncertainty import set_uncertainty
+from ..validation import validation_notes
+from .potential_errors import QUANTITIES, collect
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Which labelled structures to learn from.
+
+    `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`. `energy`, `forces` and
+    `stress` are the names that labels (eV, eV/Å, eV/Å³) have in the file; empty: those of ASE.
+
+    Source: ours.
+    """
+
+    file: str
+    validation: float = 0.1
+    energy: str = ""
+    forces: str = ""
+    stress: str = ""
+    title: str = ""
+    level_of_theory: str = "not stated"
+    licence: str = "not stated"
+    origin: str = "not stated"
+
+    def __post_init__(self):
+        """Refuse a fraction that leaves nothing to train on."""
+        expect_ranges(self, "data.", validation=(1e-6, 0.99))
+
+
+@dataclass(frozen=True)
+class PotentialFit(FitConfig):
+    """How to fit; weights multiply errors of energy per atom, forces, stress and Hessian columns (dimensionless).
+
+    Source: ours.
+    """
+
+    energy_weight: float = 4.0
+    forces_weight: float = 1.0
+    stress_weight: float = 0.1
+    hessian_weight: float = 0.0
+
+    def __post_init__(self):
+        """Refuse numbers that cannot train anything."""
+        super().__post_init__()
+        weights = [f"{name}_weight" for name in QUANTITIES]
+        expect_ranges(self, "fit.", **dict.fromkeys(weights, (0, 1e9)))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each quantity (dimensionless)."""
+        return {name: getattr(self, f"{name}_weight") for name in QUANTITIES}
+
+
+@dataclass(frozen=True)
+class PotentialTraining:
+    """A training: `[data]`, `[model]` (keys of `PotentialConfig`, cutoff in Å) and `[fit]` of a TOML file.
+
+    `start` is the folder of a potential whose weights the training begins with; sizes and cutoff are then its own.
+
+    Source: ours.
+    """
+
+    data: LabelledData
+    model: dict[str, Any] = field(default_factory=dict)
+    fit: PotentialFit = field(default_factory=PotentialFit)
+    kind: Literal["potential"] = "potential"
+    start: str = ""
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class PotentialRecipe(Recipe):
+    """How potentials are taught.
+
+    Source: ours.
+    """
+
+    Config = PotentialTraining
+    model: Potential
+
+    def __init__(self, config: PotentialTraining):
+        """Read and check the data, and build a model whose scales (eV, eV/Å) come from the training part.
+
+        Raises:
+            FileNotFoundError: no data file.
+            ValueError: frames without labels, mixed units, too few frames, wrong settings.
+        """
+        self.config = config
+        start = _start(config)
+        data = config.data
+        self.frames = named_labels(read_frames(data.file), data.energy, data.forces, data.stress)
+        parts = split(self.frames, config.fit.seed, data.validation)
+        cutoff = start.cutoff if start else float(config.model.get("cutoff", PotentialConfig.cutoff))
+        with reading(data.file, "labelled frames", "mend or leave out these frames"):
+            self.samples = {
+                part: [sample(self.frames[k], cutoff, name_of(self.frames[k], k)) for k in places]
+                for part, places in parts.items()
+            }
+        self._check_parts([self.frames[k] for places in parts.values() for k in places], parts)
+        training_frames = [self.frames[k] for k in parts["train"]]
+        torch.manual_seed(config.fit.seed)
+        if start:
+            model = _adapted(start, training_frames, self.samples["train"])
+        else:
+            model = _untrained(config, training_frames, self.samples["train"])
+        self.model = model.to(getattr(torch, config.dtype))
+
+    def _check_parts(self, frames: list[Any], parts: dict[str, list[int]]) -> None:
+        elements = elements_of([self.frames[k] for k in parts["train"]])
+        unseen = sorted(set(elements_of(frames)) - set(elements))
+        if unseen:
+            raise ValueError(
+                f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames"
+            )
+        weight = self.config.fit.hessian_weight
+        if weight > 0 and not any(s.base for s in self.samples["train"]):
+            raise ValueError(
+                f"got fit.hessian_weight = {weight}, but no training frame has the arrays displacement "
+                "(Å) and force_change (eV/Å); expected at least one; add them, or leave the weight out"
+            )
+
+    def stages(self) -> Iterator[Stage]:
+        """Fit all weights, the readout's deviations left out."""
+        fit = self.config.fit
+        train = SampleBatches(self.samples["train"], fit.batch_size, fit.seed)
+        val = SampleBatches(self.samples["val"], 4 * fit.batch_size)
+        loss = functools.partial(potential_loss, **fit.weights)
+        yield Stage(self.model, loss, train, network(fit), val, start=str(self._origin()), settings=asdict(fit))
+
+    def finish(self) -> dict[str, Any]:
+        """Set members, error bars and distance score; give the card's lines (errors in meV/atom, meV/Å, MPa)."""
+        calibration = set_uncertainty(self.model, self.samples["train"], self.samples["val"], self.config.fit.seed)
+        part = "test" if self.samples["test"] else "val"
+        return self._description() | self._origin() | {
+            "calibration": calibration,
+            "errors": errors(collect(self.model, self.samples[part])),
+            "errors_on": part,
+            "notes": validation_notes(self.samples, self.frames),
+        }  # fmt: skip
+
+    def _origin(self) -> dict[str, Any]:
+        if not self.config.start:
+            return {}
+        return {"started_from": {key: read_card(self.config.start).get(key) for key in ("title", "sha256")}}
+
+    def _description(self) -> dict[str, Any]:
+        data, names = self.config.data, {p: [n for s in ss for n in s.names] for p, ss in self.samples.items()}
+        return {
+            "title": data.title or Path(data.file).name,
+            "level_of_theory": data.level_of_theory,
+            "licence": data.licence,
+            "elements": list(symbols(self.model.elements)),
+            "units": {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³, Voigt xx yy zz yz xz xy"},
+            "training_data": {
+                "file": Path(data.file).name,
+                "origin": data.origin,
+                "frames": {p: len(n) for p, n in names.items()},
+                "atoms": {p: int(np.sum([len(s.graph.numbers) for s in self.samples[p]])) for p in names},
+                "test_frames": names["test"],
+                "validation_frames": names["val"],
+            },
+            "fit": asdict(self.config.fit),
+        }
+
+    @classmethod
+    def read(cls, model: Potential, path: Path, part: str = "all") -> list[Sample]:
+        """Read labelled frames (eV, Å)."""
+        frames = [a for a in read_frames(path) if part in ("all", str(a.info.get("part")))]
+        if not frames:
+            raise ValueError(f"got no frame of part {part!r} in {path}, expected at least one; try --part all")
+        known, present = symbols(model.elements), symbols(elements_of(frames))
+        if foreign := [s for s in present if s not in known]:
+            raise ValueError(
+                f"got {', '.join(foreign)} in {path}, but this model knows {', '.join(known)} only; choose another "
+                "model or leave these frames out"
+            )
+        with reading(path, "labelled frames", "mend or leave out these frames"):
+            return [sample(a, model.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
+
+    @classmethod
+    def residuals(cls, model: Potential, data: list[Sample]) -> dict[str, Residuals]:
+        """Compare energies per atom (eV), forces (eV/Å), stresses (eV/Å³), Hessian columns (eV/Å²)."""
+        return collect(model, data)
+
+    @classmethod
+    def evaluates(cls, model: Model, path: Path) -> bool:
+        """Take files of frames, for potentials."""
+        return isinstance(model, Potential) and path.suffix != ".npz"
+
+
+def _start(config: PotentialTraining) -> Potential | None:
+    """Load the model that a training begins with, where the settings name one."""
+    if not config.start:
+        return None
+    start = load_model(config.start)
+    if not isinstance(start, Potential):
+        raise ValueError(f"got start = {config.start!r}, a {type(start).__name__}; expected a potential's folder")
+    sizes = build(PotentialConfig, asdict(start.config) | config.model, "model")
+    changed = [key for key in config.model if getattr(sizes, key) != getattr(start.config, key)]
+    if changed:
+        raise ValueError(
+            f"got {', '.join(changed)} in [model], expected those of the model to start from; leave these keys out, "
+            "or leave out start"
+        )
+    return start
+
+
+def _untrained(config: PotentialTraining, frames: list[Any], samples: Sequence[Sample]) -> Potential:
+    """Build a potential with random weights and the scales of training frames (eV, eV/Å)."""
+    forces = torch.cat([s.targets["forces"] for s in samples])
+    edges = sum(len(s.graph.center) for s in samples) / len(forces)
+    elements = elements_of(frames)
+    scales = {
+        "elements": elements,
+        "reference_energies": reference_energies(frames, elements),
+        "energy_scale": float(forces.square().mean().sqrt().clamp_min(1e-3)),
+        "neighbors": float(max(edges, 1.0)),
+    }
+    return Potential(build(PotentialConfig, scales | config.model, "model"))
+
+
+def _adapted(start: Potential, frames: list[Any], samples: Sequence[Sample]) -> Potential:
+    """Give a trained potential the elements of other frames, and reference energies (eV) that fit it to theirs."""
+    elements = elements_of(frames)
+    reference_energies(frames, elements)  # refuses mixed units
+    # a density reads the trunk, which changes: it has to be trained anew
+    model = Potential(replace(start.config, elements=elements, reference_energies=(), density=None)).eval()
+    model.adopt(start)
+    interaction = np.array([float(model(s.graph)["energy"][0]) for s in samples])
+    references = reference_energies(frames, elements, interaction)
+    adapted = Potential(replace(model.config, reference_energies=references))
+    adapted.adopt(model)
+    return adapted
+
+
+def potential_loss(
+    model: Potential,
+    sample: Sample,
+    random: torch.Generator | None = None,
+    energy: float = 4.0,
+    forces: float = 1.0,
+    stress: float = 0.1,
+    hessian: float = 0.0,
+) -> dict[str, Term]:
+    """Robust loss: smoothed absolute errors of energy per atom, force vectors and stress times volume per atom.
+
+    Errors are divided by the model's energy scale (the rms force of the training data times 1 Å), so the weights are
+    dimensionless; a few extreme frames weigh by their error, not its square. Columns of the Hessian, where the sample
+    has some, count times 1 Å².
+
+    Args:
+        model: the potential.
+        sample: targets in eV, eV/Å, eV/Å³ and dimensionless weights per structure.
+        random: not used.
+        energy: weight, dimensionless.
+        forces: weight, dimensionless.
+        stress: weight, dimensionless.
+        hessian: weight, dimensionless; 0 does not look at displacements.
+
+    Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059, the Hessian's from arXiv 2601.07742.
+    """
+    graph, target, weight = sample.graph, sample.targets, sample.weight
+    p, n, scale = model(graph), graph.n_atoms.to(torch.float64), model.config.energy_scale
+    d_energy = (p["energy"] - target["energy"]) / n
+    d_forces = p["forces"] - target["forces"]
+    terms = {
+        "energy": _term(torch.sqrt(d_energy.square() + 1e-3**2), weight["energy"], energy / scale),
+        "forces": _term(
+            torch.sqrt(d_forces.square().sum(-1) + 1e-2**2), weight["forces"][graph.atom_graph], forces / scale
+        ),
+    }
+    if "stress" in p:
+        d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)
+        terms["stress"] = _term(torch.sqrt(d_stress.square().sum(-1) + 1e-2**2), weight["stress"], stress / scale)
+    if hessian > 0 and sample.base is not None:
+        moved = moved_atoms(sample)
+        d_change = p["forces"][moved] - model(sample.base)["forces"] - target["force_change"][moved]
+        norm = torch.sqrt(hessian_column(sample, d_change).square().sum(-1) + 1e-1**2)
+        terms["hessian"] = _term(norm, weight["hessian"][graph.atom_graph][moved], hessian / scale)
+    return terms
+
+
+def _term(values: Tensor, weight: Tensor, factor: float) -> Term:
+    return Term((values * weight).sum(), float(weight.sum()), factor)

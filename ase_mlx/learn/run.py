@@ -1,0 +1,81 @@
+"""The one training: read, fit stage by stage, finish, write the model with its card. For every kind of model.
+
+Source: ours.
+"""
+
+from contextlib import nullcontext
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ase_mlx.models import Model
+
+from .distributed import processes
+from .files import model_folder, save_model
+from .fit import Report, fit
+from .recipe import Recipe
+
+
+def run(
+    recipe: Recipe,
+    folder: str | Path,
+    report: Report | None = None,
+    device: str = "cpu",
+    card: dict[str, Any] | None = None,
+) -> tuple[Model, dict[str, Any]]:
+    """Train a model and write it to a folder; run again after a kill, it goes on where it stopped.
+
+    Under `torch.distributed` every process runs this; the first one writes.
+
+    Args:
+        recipe: of a kind, made with its settings: `read_training` gives both.
+        folder: gets model.safetensors, card.json and the checkpoints.
+        report: called after each epoch of each stage.
+        device: "cpu" or a torch device for the fit; what follows is done on the CPU.
+        card: more lines for the card, such as a title.
+
+    Returns:
+        The model and the lines of its card (units in their names).
+
+    Raises:
+        ValueError: no such device, or a checkpoint of another training; nothing is written.
+        OSError: the folder cannot be written, or another process is training into it.
+
+    Source: ours.
+    """
+    place = expect_device(device)
+    first = processes()[0] == 0
+    with model_folder(folder, recipe.model) if first else nullcontext(Path(folder)) as folder:
+        config = getattr(recipe.model, "config", None)
+        sizes = {f"model.{key}": size for key, size in asdict(config).items()} if is_dataclass(config) else {}
+        for stage in recipe.stages():
+            fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place)
+        lines = recipe.finish() | (card or {})
+        if first:
+            save_model(recipe.model, folder, lines)
+            recipe.write(folder)
+    return recipe.model, lines
+
+
+def expect_device(name: str) -> torch.device:
+    """Refuse the name of a device that torch does not know, or that this machine has not.
+
+    Raises:
+        ValueError: naming it, and those there are.
+
+    Source: ours.
+    """
+    there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cuda" and not _has(device)):
+        raise ValueError(f"got device {name!r}, expected one of this machine: {', '.join(there)}")
+    return device
+
+
+def _has(device: torch.device) -> bool:
+    return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()

@@ -1,0 +1,259 @@
+"""Every kind of model × what holds for all of them because it exists once: the table of docs/kinds.md, cell by cell."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import call
+from tiny import labelled, tiny_potential
+from tiny_anomaly import FILE as CRYSTALS
+from tiny_density import aluminium
+
+from ase_mlx.data.densities import write_densities
+from ase_mlx.data.io import write_frames
+from ase_mlx.learn.files import load_model, parameters_equal, save_model
+from ase_mlx.learn.recipe import RECIPES, kinds, read_training
+from ase_mlx.learn.run import run
+from ase_mlx.testing import check_model
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {
+    "potential": """
+[data]
+file = "frames.extxyz"
+[model]
+l_max = 1
+layers = 2
+channels = 4
+latent = 8
+members = 4
+radial_hidden = [8]
+cutoff = 4.0
+[fit]
+epochs = {epochs}
+batch_size = 2
+""",
+    "density": """
+start = "start"
+[data]
+file = "densities.npz"
+[model]
+range = 2.5
+n_radial = 4
+channels = 3
+radial_hidden = [8]
+members = 4
+[fit]
+epochs = {epochs}
+batch_size = 2
+""",
+    "point_density": """
+[data]
+file = "densities.npz"
+[model]
+cutoff = 4.0
+near = 3.2
+n_radial = 5
+degree = 2
+hidden = [8, 8]
+members = 4
+[fit]
+epochs = {epochs}
+batch_size = 8
+""",
+    "crystal_property": """
+[data]
+file = "crystals.parquet"
+properties = {{ formation_energy = "formation_energy_per_atom" }}
+[model]
+members = 2
+width = 8
+hyper_width = 8
+[fit]
+epochs = {epochs}
+batch_size = 32
+""",
+    "anomaly": """
+[data]
+file = "crystals.parquet"
+properties = {{ formation_energy = "formation_energy_per_atom", hull_distance = "e_above_hull" }}
+[model]
+members = 2
+width = 8
+hyper_width = 8
+[fit]
+epochs = {epochs}
+batch_size = 32
+""",
+}
+MEANINGLESS = {
+    "potential": ("fit", "energy_weigth = 0.1", "did you mean 'energy_weight'"),
+    "density": ("fit", "hessian_weight = 1.0", "unknown key 'hessian_weight'"),
+    "point_density": ("data", "validation = 0.7", "unknown key 'validation'"),
+    "crystal_property": ("fit", "ema_decay = 0.9", "did you mean 'weight_decay'"),
+    "anomaly": ("fit", "energy_weight = 1.0", "unknown key 'energy_weight'"),
+}
+EVALUATED = {
+    "potential": ("frames.extxyz", {"energy", "forces", "stress"}),
+    "density": ("densities.npz", {"density"}),
+    "point_density": ("densities.npz", {"density"}),
+    "crystal_property": ("crystals.parquet", {"formation_energy"}),
+    "anomaly": ("crystals.parquet", {"formation_energy", "hull_distance"}),
+}
+
+
+def test_every_kind_of_the_package_is_in_the_table():
+    assert set(SETTINGS) == set(MEANINGLESS) == set(EVALUATED) == set(RECIPES) <= set(kinds())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Small real data of each kind, and a potential to start from."""
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("kinds")
+    write_frames(folder / "frames.extxyz", labelled(8))
+    few = [f for part, count in (("train", 3), ("val", 2), ("test", 1)) for f in aluminium(ROOT, part, count)]
+    write_densities(folder / "densities.npz", few)
+    save_model(tiny_potential(elements=(13,), cutoff=4.0), folder / "start", {"title": "tiny", "errors": {}})
+    crystals = pd.read_parquet(CRYSTALS)
+    small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
+    small["part"] = np.repeat(["train", "val", "test"], 40)
+    small.to_parquet(folder / "crystals.parquet")
+    for kind in SETTINGS:
+        write_settings(folder, kind)
+    return folder
+
+
+def write_settings(folder, kind, epochs=2, **added):
+    text = f'kind = "{kind}"\n' + SETTINGS[kind].format(epochs=epochs)
+    for table, line in added.items():
+        text = text.replace(f"[{table}]\n", f"[{table}]\n{line}\n")
+    (folder / f"{kind}.toml").write_text(text, encoding="utf-8")
+    return folder / f"{kind}.toml"
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """One model of each kind, trained when it is first asked for."""
+    folders = {}
+
+    def folder(kind):
+        if kind not in folders:
+            done = call(data, "train", f"{kind}.toml", "-o", f"{kind}-model")
+            assert done.returncode == 0, done.stderr
+            assert re.search(r"inside 68\s*%", done.stdout), done.stdout
+            folders[kind] = data / f"{kind}-model"
+        return folders[kind]
+
+    return folder
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_training_that_stops_three_times_ends_in_the_same_weights(data, trained, tmp_path, kind):
+    """In this process; `test_a_training_that_is_killed_...` does it by SIGKILL."""
+    whole = load_model(trained(kind))
+    stopped = []
+
+    def stop(progress):
+        if (progress.stage, progress.epoch) not in stopped and len(stopped) < 3:
+            stopped.append((progress.stage, progress.epoch))
+            raise Killed
+
+    for _ in range(3):
+        recipe, config = read_training(data / f"{kind}.toml")
+        try:
+            run(recipe(config), tmp_path / "model", stop)
+        except Killed:
+            assert not (tmp_path / "model" / "card.json").exists()
+    recipe, config = read_training(data / f"{kind}.toml")
+    run(recipe(config), tmp_path / "model", stop)
+    assert len(stopped) >= 2
+    assert parameters_equal(load_model(tmp_path / "model"), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_training_that_is_killed_three_times_ends_in_the_same_weights(data, tmp_path, kind):
+    config = write_settings(data, kind, epochs=60)
+    start = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "train", str(config), "-o"]
+    subprocess.run([*start, str(tmp_path / "whole")], check=True, capture_output=True)
+    kills = 0
+    for _ in range(3):
+        before = checkpoints(tmp_path / "model")
+        with subprocess.Popen([*start, str(tmp_path / "model")], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
+            end = time.monotonic() + 120
+            while checkpoints(tmp_path / "model") == before and job.poll() is None and time.monotonic() < end:
+                time.sleep(0.005)
+            job.send_signal(signal.SIGKILL)
+        kills += job.returncode == -signal.SIGKILL
+    assert kills >= 2, "the training was done before it could be killed"
+    subprocess.run([*start, str(tmp_path / "model")], check=True, capture_output=True)
+    assert parameters_equal(load_model(tmp_path / "model"), load_model(tmp_path / "whole"))
+
+
+def checkpoints(folder):
+    """Names and times of writing of the checkpoints in a folder."""
+    return {p.name: p.stat().st_mtime_ns for p in folder.glob("checkpoint*.safetensors")}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("device", ["nonsense", "cuda:77", "mps"])
+def test_a_wrong_device_is_a_wrong_call(data, tmp_path, kind, device):
+    done = call(data, "train", f"{kind}.toml", "-o", tmp_path / "model", "--device", device)
+    assert done.returncode == 2
+    assert f"got device '{device}', expected one of this machine: cpu" in " ".join(
+        done.stderr.replace("│", " ").split()
+    )
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_setting_without_meaning_is_refused_with_the_nearest(data, tmp_path, kind):
+    table, line, words = MEANINGLESS[kind]
+    for name in ("crystals.parquet", "frames.extxyz", "densities.npz", "start"):
+        os.symlink(data / name, tmp_path / name)
+    write_settings(tmp_path, kind, **{table: line})
+    done = call(tmp_path, "train", f"{kind}.toml", "-o", "model")
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.replace("│", " ").split())
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_evaluation_gives_errors_coverage_and_pictures(data, trained, tmp_path, kind):
+    file, quantities = EVALUATED[kind]
+    out = tmp_path / "evaluation"
+    done = call(data, "evaluate", trained(kind), file, "-o", out, "--part", "all", "--json", tmp_path / "e.json")
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["errors"]
+    assert set(table) == quantities
+    for row in table.values():
+        assert row["rmse"] >= row["mae"] > 0 and row["count"] > 1
+        assert 0 <= row["inside_68"] <= row["inside_95"] <= 1
+    assert sorted(p.name for p in out.glob("*.png")) == ["parity.png", "reliability.png"]
+
+
+@pytest.mark.parametrize("kind", ["potential", "density"])
+def test_laws_hold(trained, kind):
+    report = check_model(load_model(trained(kind)))
+    assert report, "no law was tried"
+
+
+def test_a_kind_that_is_none_is_named_with_the_nearest(data, tmp_path):
+    (tmp_path / "a.toml").write_text('kind = "anomoly"\n[data]\nfile = "x"\n', encoding="utf-8")
+    done = call(tmp_path, "train", "a.toml")
+    words = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and "did you mean 'anomaly'" in words
+    assert all(f"'{kind}'" in words for kind in RECIPES)
