@@ -9,7 +9,7 @@ Source: ours.
 import abc
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -43,6 +43,8 @@ class Recipe(abc.ABC):
 
     Config: ClassVar[type]
     model: Model
+    epochs: Mapping[str, int]
+    """How many each stage was trained for; set before `finish`."""
 
     @abc.abstractmethod
     def stages(self) -> Iterable[Stage]:

@@ -50,8 +50,10 @@ def run(
     with model_folder(folder, recipe.model) if first else nullcontext(Path(folder)) as folder:
         config = getattr(recipe.model, "config", None)
         sizes = {f"model.{key}": size for key, size in asdict(config).items()} if is_dataclass(config) else {}
+        recipe.epochs = {}
         for stage in recipe.stages():
-            fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place)
+            history = fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place)
+            recipe.epochs[stage.name] = history[-1]["epoch"]
         lines = recipe.finish() | (card or {})
         if first:
             save_model(recipe.model, folder, lines)

@@ -91,7 +91,7 @@ class AnomalyRecipe(Recipe):
         train, val = self.parts["train"], self.parts["val"]
         finish_property(self.model.property, train, val, self.config.fit)
         calibrate_anomalies(self.model.eval(), train, val)
-        return self.properties.lines(self.model.property)
+        return self.properties.lines(self.model.property) | {"epochs": dict(self.epochs)}
 
     @classmethod
     def read(cls, model: AnomalyModel, path: Path, part: str = "all") -> Crystals:

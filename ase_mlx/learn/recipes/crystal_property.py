@@ -128,7 +128,7 @@ class CrystalPropertyRecipe(Recipe):
     def finish(self) -> dict[str, Any]:
         """Set error bars on held-out crystals, and give the card's lines (errors in meV/atom)."""
         finish_property(self.model, self.parts["train"], self.parts["val"], self.config.fit)
-        return self.lines(self.model)
+        return self.lines(self.model) | {"epochs": dict(self.epochs)}
 
     def lines(self, model: CrystalProperty) -> dict[str, Any]:
         """List what the card says of the training, and the errors of the model of properties (meV/atom)."""

@@ -104,6 +104,7 @@ class DensityRecipe(Recipe):
         """Set head and members to the posterior, error bars on held-out cells; the card is the potential's and more."""
         self.equations, facts = finish_density(self.model, self.parts["train"], self.parts["val"], self.config.fit)
         lines = density_lines(self.model, self.parts, self.config.data, self.config.fit) | facts
+        lines["epochs"] = self.epochs[""]
         card = {key: line for key, line in read_card(self.config.start).items() if key not in HEAD}
         shared = {key: lines[key] for key in ("title", "level_of_theory", "licence")}
         return shared | card | {"density": lines}

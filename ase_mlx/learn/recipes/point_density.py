@@ -107,6 +107,7 @@ class PointDensityRecipe(Recipe):
         """Set error bars on held-out cells, and give the card's lines."""
         facts = finish_points(self.model, self.parts["val"], self.config.fit)
         lines = density_lines(self.model, self.parts, self.config.data, self.config.fit) | facts
+        lines["epochs"] = self.epochs[""]
         start = read_card(self.config.start) if self.config.start else {}
         shared = {key: lines[key] for key in ("title", "level_of_theory", "licence")}
         shared["elements"] = list(symbols(self.model.elements))

@@ -167,6 +167,7 @@ class PotentialRecipe(Recipe):
             "calibration": calibration,
             "errors": errors(collect(self.model, self.samples[part])),
             "errors_on": part,
+            "epochs": self.epochs[""],
             "notes": validation_notes(self.samples, self.frames),
         }  # fmt: skip
 
