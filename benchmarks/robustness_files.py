@@ -372,15 +372,15 @@ def make_checkpoint(folder: Path) -> Path:
 
 
 def _stage(frames: list, model):
+    from ase_mlx.data.graph_batches import GraphBatches
     from ase_mlx.data.samples import sample
-    from ase_mlx.learn.batches import SampleBatches
     from ase_mlx.learn.config import FitConfig
     from ase_mlx.learn.fit import Stage
     from ase_mlx.learn.methods import network
     from ase_mlx.learn.recipes.potential import potential_loss
 
     samples = [sample(a, 4.0, f"frame {k}") for k, a in enumerate(frames)]
-    train, val = SampleBatches(samples[:3], 5), SampleBatches(samples[3:], 20)
+    train, val = GraphBatches(samples[:3], 5), GraphBatches(samples[3:], 20)
     return Stage(model, potential_loss, train, network(FitConfig(epochs=2)), val)
 
 

@@ -165,6 +165,4 @@ def _content(value: Any) -> Any:
         return {each.name: _content(getattr(value, each.name)) for each in fields(value) if each.name != "names"}
     if isinstance(value, list | tuple):
         return [_content(item) for item in value]
-    if hasattr(value, "graph") and hasattr(value, "targets"):
-        return _content([value.graph, dict(value.targets), dict(value.weight)])
     return value

@@ -1,11 +1,10 @@
-"""What the training loop draws batches from: lists of samples and rows of tables, in an order that the seed fixes.
+"""What the training loop draws batches from, and rows of tables in an order that seed and epoch fix.
 
 Source: ours.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +13,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ase_mlx.data.samples import Trainable, batches
 from ase_mlx.keep import digest
 
 
@@ -33,45 +31,6 @@ class Batches(Protocol):
 
     def epoch(self, epoch: int, start: int = 0, rank: int = 0, workers: int = 1) -> Iterator[list[Any]]:
         """Go through the batches of an epoch from `start` on; of each, one of several workers gets its share."""
-
-
-@dataclass(frozen=True)
-class SampleBatches:
-    """Batches of samples that are in memory, shuffled by seed and epoch.
-
-    Crystals and structures without a volume are groups of their own, as `data.samples.batches` joins them.
-
-    Source: ours.
-    """
-
-    samples: Sequence[Trainable]
-    size: int
-    seed: int = 0
-
-    @cached_property
-    def digest(self) -> str:
-        """By which a checkpoint knows its data."""
-        return digest([_content(sample) for sample in self.samples])[:16]
-
-    def steps(self, epoch: int) -> int:
-        """Count the batches of an epoch."""
-        return math.ceil(len(self.samples) / self.size)
-
-    def epoch(self, epoch: int, start: int = 0, rank: int = 0, workers: int = 1) -> Iterator[list[Trainable]]:
-        """Go through the batches of an epoch from `start` on; of each, one of several workers gets its share."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
-        for k in range(start, self.steps(epoch)):
-            picked = order[k * self.size : (k + 1) * self.size][rank::workers]
-            yield batches([self.samples[i] for i in picked], self.size)
-
-
-def _content(value: Any) -> Any:
-    """What a sample holds, without its class and its names."""
-    if is_dataclass(value):
-        return {each.name: _content(getattr(value, each.name)) for each in fields(value) if each.name != "names"}
-    if isinstance(value, list | tuple):
-        return [_content(item) for item in value]
-    return value
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from ase.io import read
 
 from ase_mlx.adapters.ase import Calculator
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.samples import elements_of, name_of, reference_energies, sample
-from ase_mlx.learn.batches import SampleBatches
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import save_model
 from ase_mlx.learn.fit import Stage, fit
@@ -54,8 +54,8 @@ def train(
         del times[:]
         times.append(clock())
         model = build(frames["train"], l_max, seed, **settings)
-        batches = SampleBatches(samples["train"], config.batch_size, config.seed)
-        val = SampleBatches(samples["val"], 4 * config.batch_size)
+        batches = GraphBatches(samples["train"], config.batch_size, seed=config.seed)
+        val = GraphBatches(samples["val"], 4 * config.batch_size)
         stage = Stage(model, potential_loss, batches, network(config), val)
         fit(stage, report=lambda _: times.append(clock()), device=device)
         return model

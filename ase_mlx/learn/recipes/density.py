@@ -12,12 +12,12 @@ import torch
 
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.free_atoms import free_atom
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.models import Model
 from ase_mlx.models.density import Density, DensityConfig, reference_atom
 from ase_mlx.models.potential import Potential
 from ase_mlx.nn.terms import Term
 
-from ..batches import SampleBatches
 from ..cards import read_card
 from ..config import FitConfig, build
 from ..density.errors import calibrate, density_errors, density_residuals
@@ -158,7 +158,7 @@ def density_stage(model: Potential, train: list[DensityFrame], val: list[Density
     Source: ours.
     """
     batches = [
-        SampleBatches(density_samples(model, frames), size, config.seed)
+        GraphBatches(density_samples(model, frames), size, seed=config.seed)
         for frames, size in ((train, config.batch_size), (val, 4 * config.batch_size))
     ]
     return Stage(model.density, density_loss, batches[0], network(config), batches[1], settings=asdict(config))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.free_atoms import free_atom
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.samples import symbols
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.models import Model
@@ -24,7 +25,6 @@ from ase_mlx.models.density import reference_atom
 from ase_mlx.models.point_density import LEAST_LOG, MOST_LOG, PointDensity, PointDensityConfig
 from ase_mlx.nn.terms import Term
 
-from ..batches import SampleBatches
 from ..cards import read_card
 from ..config import FitConfig, build
 from ..density.errors import density_residuals, error_bars
@@ -228,7 +228,7 @@ def points_stage(
         layer.requires_grad_(False)
     loss = functools.partial(point_density_loss, points=sum(len(s.difference) for s in samples[0]))
     batches = [
-        SampleBatches(part, size, config.seed)
+        GraphBatches(part, size, seed=config.seed)
         for part, size in zip(samples, (config.batch_size, 4 * config.batch_size), strict=True)
     ]
     start = f"frozen {frozen}" if frozen else ""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.labels import named_labels
 from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
@@ -22,7 +23,6 @@ from ase_mlx.models.ranges import expect_ranges
 from ase_mlx.nn.terms import Term
 from ase_mlx.reading import reading
 
-from ..batches import SampleBatches
 from ..cards import read_card
 from ..config import FitConfig, build
 from ..files import load_model
@@ -154,8 +154,8 @@ class PotentialRecipe(Recipe):
     def stages(self) -> Iterator[Stage]:
         """Fit all weights, the readout's deviations left out."""
         fit = self.config.fit
-        train = SampleBatches(self.samples["train"], fit.batch_size, fit.seed)
-        val = SampleBatches(self.samples["val"], 4 * fit.batch_size)
+        train = GraphBatches(self.samples["train"], fit.batch_size, seed=fit.seed)
+        val = GraphBatches(self.samples["val"], 4 * fit.batch_size)
         loss = functools.partial(potential_loss, **fit.weights)
         yield Stage(self.model, loss, train, network(fit), val, start=str(self._origin()), settings=asdict(fit))
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny import labelled, tiny_potential
 
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.samples import sample
-from ase_mlx.learn.batches import SampleBatches
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import load_state, parameters_equal
 from ase_mlx.learn.fit import CHECKPOINT, Stage, fit, mean_loss
@@ -29,7 +29,7 @@ def fresh(**changes):
 
 
 def stage(model, loss, train, val, config=CONFIG, start=""):
-    batches = SampleBatches(train, config.batch_size, config.seed), SampleBatches(val, 4 * config.batch_size)
+    batches = GraphBatches(train, config.batch_size, seed=config.seed), GraphBatches(val, 4 * config.batch_size)
     settings = dataclasses.asdict(config) | {f"model.{k}": v for k, v in dataclasses.asdict(model.config).items()}
     return Stage(model, loss, batches[0], network(config), batches[1], start=start, settings=settings)
 

@@ -9,10 +9,10 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from tiny import labelled, tiny_potential
 
+from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.samples import Sample, batches, sample
 from ase_mlx.graph import from_atoms
-from ase_mlx.learn.batches import SampleBatches
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import parameters_equal
 from ase_mlx.learn.fit import Stage, fit
@@ -165,9 +165,9 @@ def test_without_weight_or_without_columns_nothing_changes_by_a_bit(mixed, plain
             Stage(
                 model,
                 potential_loss,
-                SampleBatches(samples_of(f), 2),
+                GraphBatches(samples_of(f), 2),
                 network(config),
-                SampleBatches(samples_of(f[:2]), 8),
+                GraphBatches(samples_of(f[:2]), 8),
             )
         )
         for model, f in zip(models, (mixed, bare), strict=True)
