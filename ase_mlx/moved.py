@@ -12,6 +12,10 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 
 MOVED = {
+    "ase_mlx.adapters.charges": "ase_mlx.fields.density_charges",
+    "ase_mlx.adapters.densities": "ase_mlx.fields.density_files",
+    "ase_mlx.adapters.density_slice": "ase_mlx.fields.density_slice",
+    "ase_mlx.adapters.density_surface": "ase_mlx.fields.density_surface",
     "ase_mlx.learn.anomaly.screen": "ase_mlx.screen.scores",
     "ase_mlx.learn.anomaly.screen_job": "ase_mlx.screen.ranges",
     "ase_mlx.learn.anomaly.suggest": "ase_mlx.screen.suggestions",

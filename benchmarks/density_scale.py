@@ -43,7 +43,7 @@ def case(system: str, n_atoms: int, spacing: float, energies: bool, answers) -> 
     """Run one case and put its row into the queue."""
     import torch
 
-    from ase_mlx.adapters.densities import write_density
+    from ase_mlx.fields.density_files import write_density
     from ase_mlx.models.large import predict_large
     from ase_mlx.pretrained import load
 

@@ -24,10 +24,10 @@ from ase import Atoms
 from ase.io.espresso import write_espresso_in
 from verdict import machine, print_machine, verdict
 
-from ase_mlx.adapters.densities import write_restart
 from ase_mlx.data.densities import DensityFrame, read_densities
 from ase_mlx.data.espresso_density import write_charge_density
 from ase_mlx.data.free_atoms import superpose
+from ase_mlx.fields.density_files import write_restart
 from ase_mlx.learn.density.samples import grid_positions
 from ase_mlx.pretrained import load
 

@@ -6,9 +6,9 @@ Run: python examples/04_density.py
 from ase.build import bulk
 
 import ase_mlx as am
-from ase_mlx.adapters.densities import write_density
 from ase_mlx.data.free_atoms import free_atom
 from ase_mlx.fields import hirshfeld, planar_average
+from ase_mlx.fields.density_files import write_density
 
 model = am.load("sigesn")
 crystal = bulk("SnSi", "zincblende", a=6.05, cubic=True)

@@ -90,7 +90,7 @@ def density(
         atoms = read_structure(structure)
     with exits.reading("--model"):
         name = _pick(model, atoms.get_chemical_symbols())
-    from ase_mlx.adapters.densities import write_density
+    from ase_mlx.fields.density_files import write_density
     from ase_mlx.graph import grid
     from ase_mlx.models.density_field import known_of
 
@@ -131,8 +131,8 @@ def _model(name: str, atoms):
 
 def _check_out(structure: Path, atoms, out: Path, shape: tuple, std: bool, dtype: str, ecut: float | None) -> None:
     """Look at the place of the output before the work."""
-    from ase_mlx.adapters.densities import check_place
     from ase_mlx.data.espresso_density import least_grid
+    from ase_mlx.fields.density_files import check_place
 
     if ecut is not None:
         waves = prod(least_grid(atoms.cell.array, ecut))
@@ -191,7 +191,7 @@ def _pick(name: str, symbols: list[str]) -> str:
 
 
 def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:
-    from ase_mlx.adapters.densities import write_restart
+    from ase_mlx.fields.density_files import write_restart
 
     with exits.reading("--out"), doubts() as raised:
         path = write_restart(model, atoms, out, ecut, charge, dipole=dipole)
@@ -201,12 +201,12 @@ def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple 
 
 
 def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
-    from ase_mlx.adapters.density_surface import density_surface
     from ase_mlx.cli.isosurface import draw_isosurface
+    from ase_mlx.fields.density_surface import density_surface
 
     with exits.reading("--level"), doubts() as raised:
         surface = density_surface(model, atoms, level, charge, dipole)
-    draw_isosurface(out, surface)
+    draw_isosurface(out, surface, atoms.get_chemical_formula())
     result = {"path": out} | {name: getattr(surface, name) for name in ("level", "lowest", "highest")}
     if not write_json(result | {"warnings": raised.sentences, "extrapolation": raised.extrapolation}, json):
         print(f"wrote {out}: the surface of {surface.level:.3g} e/Å³ (the density is between {surface.lowest:.3g} and "

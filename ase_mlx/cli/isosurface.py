@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ase_mlx.cli.figures import STYLE
+from ase_mlx.data.element_colours import element_colours
+from ase_mlx.quantities import SYMBOLS
 from ase_mlx.whole import whole_file
 
 LIGHT = np.array([0.35, -0.5, 0.8]) / np.linalg.norm([0.35, -0.5, 0.8])
@@ -22,8 +24,8 @@ TOWARDS = np.array([
 BEHIND = 0.4  # Å: a thin shell's inner side, drawn this much farther away, does not show through its outer one
 
 
-def draw_isosurface(path: Path, surface) -> None:
-    """Draw a `DensitySurface` (e/Å³, Å) and the atoms to a PNG file.
+def draw_isosurface(path: Path, surface, formula: str) -> None:
+    """Draw a `DensitySurface` (e/Å³, Å) of a chemical formula and the atoms to a PNG file.
 
     Source: ours.
     """
@@ -44,7 +46,10 @@ def draw_isosurface(path: Path, surface) -> None:
     balls = (surface.places[:, None, None] + ball).reshape(-1, 3, 3)
     outside = np.tile(ball.mean(1), (len(surface.places), 1))
     shapes = np.concatenate([_apart(surface.vertices[surface.triangles]), balls])
-    normals, atoms = _smooth(surface.vertices, surface.triangles), np.repeat(surface.colours, len(ball), axis=0)
+    normals, atoms = (
+        _smooth(surface.vertices, surface.triangles),
+        np.repeat(element_colours(surface.numbers), len(ball), 0),
+    )
     colour = [_lit(normals, base), _lit(outside, atoms)]
     front = outside @ TOWARDS > 0
     with plt.rc_context(STYLE):
@@ -56,9 +61,9 @@ def draw_isosurface(path: Path, surface) -> None:
         seen_through = np.insert(colour[1][front], 3, OPACITY, axis=1)
         ax.add_collection3d(Poly3DCollection(balls[front], facecolors=seen_through, linewidths=0, zorder=3))
         _frame(ax, shapes, surface.cell)
-        text = f"{surface.formula}: density of {surface.level:.3g} e/Å³"
+        text = f"{formula}: density of {surface.level:.3g} e/Å³"
         figure.text(0.03, 0.955, text, fontsize=12, fontweight="bold", va="center")
-        _legend(figure, surface.symbols)
+        _legend(figure, np.unique(surface.numbers))
         if norm is not None:
             side = figure.add_axes((0.85, 0.2, 0.022, 0.55))
             bar = figure.colorbar(ScalarMappable(norm, shades), cax=side, extend="both")
@@ -76,12 +81,13 @@ def _apart(triangles: np.ndarray) -> np.ndarray:
     return triangles - BEHIND * inner[:, None, None] * TOWARDS
 
 
-def _legend(figure, symbols: dict[str, np.ndarray]) -> None:
+def _legend(figure, elements: np.ndarray) -> None:
     """A disc and a symbol for each element."""
     from matplotlib.lines import Line2D
 
     style = {"ls": "none", "marker": "o", "markersize": 8, "markeredgecolor": "#40454d", "markeredgewidth": 0.6}
-    discs = [Line2D([], [], color=colour, label=symbol, **style) for symbol, colour in symbols.items()]
+    colours = zip(elements, element_colours(elements), strict=True)
+    discs = [Line2D([], [], color=colour, label=SYMBOLS[z], **style) for z, colour in colours]
     figure.legend(handles=discs, loc="lower left", ncols=len(discs), bbox_to_anchor=(0.02, 0.015), handletextpad=0.1)
 
 

@@ -223,7 +223,7 @@ def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: floa
 
 def _density(outcome: Outcome, atoms, calculator):
     from ase_mlx.adapters.ase.job import Value
-    from ase_mlx.adapters.density_slice import density_slice
+    from ase_mlx.fields.density_slice import density_slice
 
     model = getattr(calculator, "model", None)
     if "density" not in {getattr(q, "name", None) for q in getattr(model, "outputs", ())}:

@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import key_val_str_to_dict
+from jaxtyping import Float, Int
 
 from ase_mlx.data.cif import read_cifs
 from ase_mlx.occupancy import check_occupancy
@@ -254,13 +255,15 @@ def write_frames(path: str | Path, frames: list[Atoms]) -> None:
             ase.io.write(part, frames, format="extxyz")
 
 
-def poscar(atoms: Atoms) -> str:
+def poscar(
+    numbers: Int[np.ndarray, " atoms"], positions: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"]
+) -> str:
     """Write the head of VASP's files: lattice (Å), species in order of appearance, scaled positions.
 
     Source: `ase.io`.
     """
-    order = np.argsort([list(dict.fromkeys(atoms.numbers)).index(z) for z in atoms.numbers], kind="stable")
-    plain = Atoms(atoms.numbers[order], atoms.positions[order], cell=atoms.cell, pbc=True)
+    order = np.argsort([list(dict.fromkeys(numbers)).index(z) for z in numbers], kind="stable")
+    plain = Atoms(numbers[order], positions[order], cell=cell, pbc=True)
     text = StringIO()
     ase.io.write(text, plain, format="vasp", direct=True, vasp5=True)
     return text.getvalue()

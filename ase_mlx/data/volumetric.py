@@ -7,11 +7,10 @@ fastest), NumPy and Zarr.
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-from ase import Atoms
 from jaxtyping import Float
 from llvmlite import ir
 from numba import types
@@ -22,6 +21,9 @@ from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
 from ase_mlx.reading import parsed_json
 from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
+
+if TYPE_CHECKING:
+    from ase_mlx.graph.neighbors import Structure  # not at run time: torch comes with it
 
 Planes = Iterable[tuple[int, Float[np.ndarray, "planes n2 n3"]]]
 """First plane's number and planes, in order."""
@@ -196,7 +198,7 @@ def check(path: str | Path, points: int, itemsize: int = 8) -> None:
         check_file(path, size)
 
 
-def write(path: str | Path, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> int:
+def write(path: str | Path, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> int:
     """Write a field (e/Å³) as its planes come; a kill or a full disk leaves no file of that name.
 
     Args:
@@ -235,19 +237,23 @@ def _is_ours(folder: Path) -> bool:
     return marked and all(re.fullmatch(r"zarr\.json|c(/\d+){0,3}", name) for name in inside)
 
 
-def _chgcar(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
-    stream.write((poscar(atoms) + "\n" + "{:5d}{:5d}{:5d}\n".format(*shape)).encode())
+def _chgcar(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+    stream.write(
+        (
+            poscar(atoms.numbers, atoms.positions, np.asarray(atoms.cell)) + "\n" + "{:5d}{:5d}{:5d}\n".format(*shape)
+        ).encode()
+    )
     text = _Text(stream, 10, 5)
-    volume = atoms.cell.volume
+    volume = abs(float(np.linalg.det(np.asarray(atoms.cell))))
     for _, values in planes(True):
         text.write(values, volume)
     text.end()
 
 
-def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+def _cube(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     lines = ["electron density, e/bohr^3, by ase_mlx", "OUTER LOOP: X, MIDDLE LOOP: Y, INNER LOOP: Z"]
-    lines.append(f"{len(atoms):5d}{0.0:12.6f}{0.0:12.6f}{0.0:12.6f}")
-    for n, vector in zip(shape, atoms.cell.array, strict=True):
+    lines.append(f"{len(atoms.numbers):5d}{0.0:12.6f}{0.0:12.6f}{0.0:12.6f}")
+    for n, vector in zip(shape, np.asarray(atoms.cell), strict=True):
         lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}".format(n, *(vector / n / BOHR)))
     for number, position in zip(atoms.numbers, atoms.positions, strict=True):
         lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}{:12.6f}".format(number, 0.0, *(position / BOHR)))
@@ -257,7 +263,7 @@ def _cube(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callab
         text.write(values, BOHR**3)
 
 
-def _npy(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+def _npy(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     header = None
     for _, values in planes(False):
         if header is None:
@@ -267,7 +273,7 @@ def _npy(stream: Any, atoms: Atoms, shape: tuple[int, int, int], planes: Callabl
         stream.write(memoryview(np.ascontiguousarray(values)).cast("B"))
 
 
-def _zarr(path: Path, atoms: Atoms, shape: tuple[int, int, int], planes: Planes) -> int:
+def _zarr(path: Path, atoms: "Structure", shape: tuple[int, int, int], planes: Planes) -> int:
     try:
         import zarr
     except ImportError as error:
@@ -277,7 +283,9 @@ def _zarr(path: Path, atoms: Atoms, shape: tuple[int, int, int], planes: Planes)
         if array is None:
             chunks = (len(values), *shape[1:])
             array = zarr.create_array(path, shape=tuple(shape), chunks=chunks, dtype=values.dtype, compressors=None)
-            array.attrs.update({"unit": "e/Å³", "cell": atoms.cell.tolist(), "numbers": atoms.numbers.tolist()})
+            array.attrs.update(
+                {"unit": "e/Å³", "cell": np.asarray(atoms.cell).tolist(), "numbers": atoms.numbers.tolist()}
+            )
             array.attrs["written_by"] = WRITTEN_BY
         array[start : start + len(values)] = values
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

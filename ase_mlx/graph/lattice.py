@@ -7,7 +7,7 @@ import itertools
 import math
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 TIE = 1e-6
 """Lengths nearer than this (relative) are equal: the vectors of one lattice in two cells differ by round-off."""
@@ -43,6 +43,16 @@ def reduced(vectors: Float[np.ndarray, "k 3"]) -> tuple[Float[np.ndarray, "k 3"]
             break
     numbers = _canonical(numbers, vectors)
     return numbers @ vectors, numbers
+
+
+def completed(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """Complete the periodic vectors (rows, Å) by unit vectors that are perpendicular to them and to one another.
+
+    Source: ours.
+    """
+    frame = np.where(pbc[:, None], cell, 0.0)
+    frame[~pbc] = np.linalg.svd(frame)[2][::-1][: int((~pbc).sum())]
+    return frame
 
 
 def minimum_image(

@@ -15,6 +15,7 @@ from ase_mlx.quantities import SYMBOLS
 from ase_mlx.threads import after_fork
 
 from .graph import Graph
+from .lattice import completed
 
 SAME_PLACE = 1e-3
 """Å; atoms nearer than this are one atom given twice: no physics brings nuclei there."""
@@ -69,7 +70,7 @@ def neighbor_pairs(
 
     Source: vesin 0.6; where its cells would be too many, trees of SciPy.
     """
-    frame = _frame(cell, pbc)
+    frame = completed(cell, pbc)
     heights = 1 / np.linalg.norm(np.linalg.inv(frame), axis=0)
     _refuse_crowds(positions, cell, pbc, frame, heights, cutoff)
     if _fits_cells(positions, pbc, frame, heights, cutoff):
@@ -93,13 +94,6 @@ def neighbor_pairs(
     image = np.ravel_multi_index(tuple((shift - low).T), tuple(span))
     order = np.argsort((center * len(positions) + neighbor) * span.prod() + image)
     return center[order], neighbor[order], shift[order]
-
-
-def _frame(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The periodic vectors (Å), completed by unit vectors that are perpendicular to them and to one another."""
-    frame = np.where(pbc[:, None], cell, 0.0)
-    frame[~pbc] = np.linalg.svd(frame)[2][::-1][: int((~pbc).sum())]
-    return frame
 
 
 def _refuse_crowds(positions, cell, pbc, frame, heights, cutoff: float) -> None:

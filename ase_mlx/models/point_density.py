@@ -18,12 +18,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_mlx import quantities
-from ase_mlx.graph import Graph, Points
+from ase_mlx.graph import Graph, Points, from_atoms
+from ase_mlx.graph.neighbors import Structure
 from ase_mlx.graph.points import encloses, near
 from ase_mlx.nn.bayesian import BayesianNetwork
 from ase_mlx.nn.frames import descriptors, powers
 from ase_mlx.nn.primitives import INTERVALS, at_distances
 
+from .density_field import Vector
+from .density_planes import WholePlanes
 from .electron_count import check_density
 from .model import Model, Prediction
 from .ranges import ELEMENTS, SIZE, expect_ranges
@@ -188,6 +191,28 @@ class PointDensity(Model):
         deviation = (variance * self.std_scale.to(variance)).sum(-1).sqrt()
         stds = {"density": deviation.reshape(points.shape)} if known else {}
         return Prediction({"density": mean.reshape(points.shape)}, stds)
+
+    def density_planes(
+        self,
+        structure: Structure,
+        points: Points,
+        std: bool = False,
+        charge: float = 0.0,
+        dipole: Vector | None = None,
+        axis: int = 0,
+    ) -> WholePlanes:
+        """The density (e/Å³) of a structure (Å) on a grid, as files and pictures read it, with a charge (e).
+
+        Raises:
+            ValueError: a dipole (e Å); an unknown element.
+        """
+        if dipole is not None:
+            raise ValueError(
+                "got a dipole for a density point by point, which cannot be conditioned on it; leave it out"
+            )
+        graph = from_atoms(structure, self.cutoff)
+        free = np.asarray(self.config.electrons)[self.species_index[graph.numbers].cpu().numpy()].sum()
+        return WholePlanes(self.density_at(graph, points, std, charge), float(free) - charge)
 
     def _block(self, graph: Graph, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         found, envelope, free = self.describe(graph, positions)

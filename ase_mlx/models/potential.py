@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points
+from ase_mlx.graph.neighbors import Structure
 from ase_mlx.nn.parameters import declared
 from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
 
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
+from .density_planes import AtomPlanes
+from .large import conditioned_structure
 from .mechanics import mechanics, sum_by_graph
 from .model import Model, Prediction
 from .ranges import ELEMENTS, SIZE, expect_ranges
@@ -223,6 +226,18 @@ class Potential(Model):
     def conditioned(self, graph: Graph, charge: float = 0.0, dipole: Vector | None = None) -> Conditioned:
         """The density (e/Å³) of one structure given its electrons: `density_field.conditioned` (e, e Å)."""
         return conditioned(self, graph, charge, dipole)
+
+    def density_planes(
+        self,
+        structure: Structure,
+        points: Points,
+        std: bool = False,
+        charge: float = 0.0,
+        dipole: Vector | None = None,
+        axis: int = 0,
+    ) -> AtomPlanes:
+        """The density (e/Å³) of a structure (Å) of any size on a grid, plane by plane: `large` (e, e Å)."""
+        return AtomPlanes(conditioned_structure(self, structure, charge, axis, dipole), points.shape, charge)
 
     @torch.no_grad()
     def density_features(self, graph: Graph, first: Tensor | None = None) -> Float[Tensor, "core components features"]:

@@ -19,11 +19,11 @@ from ase.io.cube import read_cube_data
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.densities import CoarseGridWarning, write_density, write_restart
-from ase_mlx.adapters.density_surface import density_surface
 from ase_mlx.adapters.matminer import DensityFeaturizer
 from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import read_frames
+from ase_mlx.fields.density_files import CoarseGridWarning, write_density, write_restart
+from ase_mlx.fields.density_surface import density_surface
 
 PROGRAM = Path(sys.executable).parent / "ase-mlx"
 
@@ -298,8 +298,8 @@ def test_wrong_calls_are_told(tmp_path, words, says):
 
 
 def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
-    from ase_mlx.adapters.densities import write_restart
     from ase_mlx.data.espresso_density import on_grid, read_charge_density
+    from ase_mlx.fields.density_files import write_restart
 
     path = write_restart(model, aluminium, tmp_path, 24.0)
     assert path == tmp_path / "pwscf.save" / "charge-density.dat"
@@ -318,7 +318,7 @@ def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
 
 @far
 def test_slice_shows_the_bond_charge_of_silicon():
-    from ase_mlx.adapters.density_slice import density_slice
+    from ase_mlx.fields.density_slice import density_slice
 
     found = density_slice(am.load("sigesn"), bulk("Si"), points=41)
     assert found.ends == ("Si", "Si")

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.ase.job import equation_of_state, relax
-from ase_mlx.adapters.densities import write_density
 from ase_mlx.adapters.phonopy import phonons
 from ase_mlx.cli import app
+from ase_mlx.fields.density_files import write_density
 from ase_mlx.models.extrapolation import Extrapolation, ExtrapolationWarning, extrapolation, once, see
 from ase_mlx.models.large import distances
 

@@ -18,13 +18,13 @@ from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.elastic_constants import elastic
 from ase_mlx.adapters.ase.job import equation_of_state, relax
 from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated, sample
-from ase_mlx.adapters.densities import write_density
 from ase_mlx.adapters.matminer import AnomalyFeaturizer, DensityFeaturizer, ModelFeaturizer, ThermalFeaturizer
 from ase_mlx.adapters.phonopy import conductivity, phonons, quasi_harmonic
 from ase_mlx.cli import app
 from ase_mlx.data.label import Teacher, label
 from ase_mlx.data.samples import sample as training_sample
 from ase_mlx.data.tables import open_table
+from ase_mlx.fields.density_files import write_density
 
 MESSAGE = r"got sites with partial occupancy \(Si 0.8 Ge 0.2\).*ase-mlx sample.* --alloy"
 

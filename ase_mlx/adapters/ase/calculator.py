@@ -167,7 +167,7 @@ class Calculator(_Base):
 
     def _charges(self) -> np.ndarray:
         """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
-        from ase_mlx.adapters.charges import charges_and_dipoles  # scipy.spatial, for those who ask
+        from ase_mlx.fields.density_charges import charges_and_dipoles  # scipy.spatial, for those who ask
 
         return charges_and_dipoles(self.model, self._graph(self.atoms))[0]
 

@@ -12,11 +12,11 @@ from ase import Atoms
 from jaxtyping import Float
 from scipy.integrate import lebedev_rule
 
-from ase_mlx.adapters.charges import charges_and_dipoles
 from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
 from ase_mlx.adapters.matminer.structures import formula, to_atoms
 from ase_mlx.data.free_atoms import neutral_atom, superpose
 from ase_mlx.fields.averages import grid_points
+from ase_mlx.fields.density_charges import charges_and_dipoles
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
 from ase_mlx.models.electron_count import check_electrons

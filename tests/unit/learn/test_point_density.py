@@ -166,8 +166,8 @@ def test_molecules_in_open_space_have_a_density_at_points(trained):
 
 
 def test_files_of_a_point_density(trained, frames, tmp_path):
-    from ase_mlx.adapters.densities import write_density, write_restart
     from ase_mlx.data.espresso_density import on_grid, read_charge_density
+    from ase_mlx.fields.density_files import write_density, write_restart
 
     model, atoms = trained[0], frames[0].atoms
     expected = am.predict(model, atoms, at=am.grid(atoms, 0.4))

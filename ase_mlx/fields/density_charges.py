@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from ase_mlx.data.free_atoms import FreeAtom, free_atom
-from ase_mlx.fields import hirshfeld_moments
 from ase_mlx.graph import Graph, grid
 from ase_mlx.graph.points import enclosed
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
+
+from .hirshfeld import hirshfeld_moments
 
 __all__ = ["charges_and_dipoles"]
 

@@ -8,20 +8,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from ase import Atoms
 
 from ase_mlx.data import volumetric
 from ase_mlx.data.espresso_density import least_grid, write_charge_density
-from ase_mlx.graph import Points, from_atoms, grid
-from ase_mlx.learn.density.samples import free_electrons
-from ase_mlx.models.density_field import Conditioned, Vector, known, std_planes
+from ase_mlx.graph import Points, grid
+from ase_mlx.graph.neighbors import Structure
+from ase_mlx.models.density_field import Vector
+from ase_mlx.models.density_planes import DensityPlanes, on_whole_grid
 from ase_mlx.models.electron_count import CoarseGridWarning, check_density, check_electrons
 from ase_mlx.models.extrapolation import once, see
-from ase_mlx.models.field import planes
-from ase_mlx.models.large import conditioned_structure, distances
+from ase_mlx.models.large import distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 
@@ -59,7 +57,7 @@ class WrittenDensity:
 @once()
 def write_density(
     model: Potential | PointDensity,
-    atoms: Atoms,
+    atoms: Structure,
     path: str | Path,
     spacing: float | None = 0.2,
     shape: tuple[int, int, int] | None = None,
@@ -94,9 +92,13 @@ def write_density(
     start, path = time.monotonic(), Path(path)
     points = grid(atoms, spacing if shape is None else None, shape)
     check_place(path, points.shape, std, dtype)
-    source = _source(model, atoms, points, std, charge, dipole, 2 if volumetric.kind_of(path) == "CHGCAR" else 0)
+    source = model.density_planes(
+        atoms, points, std, charge, dipole, axis=2 if volumetric.kind_of(path) == "CHGCAR" else 0
+    )
+    if std and not source.known:
+        raise ValueError("got std for a model without error bars of its density; train it with validation frames")
     see(distances(model, atoms))
-    tally = _Tally(source, points.shape, dtype, progress)
+    tally = _Tally(source, points.shape, _volume(atoms), dtype, progress)
     size = volumetric.write(path, atoms, points.shape, tally.planes)
     result = tally.result(path, size)
     if std:
@@ -107,20 +109,14 @@ def write_density(
     elif (stale := _std_path(path)).exists():
         warnings.warn(f"{stale.name} is of an earlier call, no error bar of {path.name}: remove it", stacklevel=2)
     result.seconds = time.monotonic() - start
-    if isinstance(source, _Atoms):  # a density point by point was looked at where it was made
-        check_electrons(result.electrons, result.negative, result.expected, atoms.pbc)
-    _check_grid(result, len(atoms))
+    if not source.counted:
+        check_electrons(result.electrons, result.negative, result.expected, np.asarray(atoms.pbc))
+    _check_grid(result, len(atoms.numbers))
     return result
 
 
-def _source(model, atoms: Atoms, points: Points, std: bool, charge: float, dipole, axis: int) -> "_Source":
-    if isinstance(model, PointDensity):
-        source = _Points(model, atoms, points, std, charge, dipole)
-    else:
-        source = _Atoms(conditioned_structure(model, atoms, charge, axis, dipole), points.shape, charge)
-    if std and not source.known:
-        raise ValueError("got std for a model without error bars of its density; train it with validation frames")
-    return source
+def _volume(structure: Structure) -> float:
+    return abs(float(np.linalg.det(np.asarray(structure.cell))))
 
 
 def check_place(path: str | Path, shape: tuple[int, int, int], std: bool = False, dtype: str = "float64") -> None:
@@ -153,70 +149,19 @@ def _check_grid(result: WrittenDensity, n_atoms: int) -> None:
         )
 
 
-@runtime_checkable
-class _Source(Protocol):
-    """Planes of a density and its standard deviation (e/Å³), along the first axis or, turned, the third."""
-
-    known: bool
-    expected: float
-    volume: float
-
-    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
-        """First plane, values, and electrons that were restored so far."""
-
-    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
-        """First plane and values."""
-
-
-class _Atoms:
-    """Sums over atoms, plane by plane."""
-
-    def __init__(self, found: Conditioned, shape: tuple[int, int, int], charge: float):
-        self.found, self.shape, self.known = found, shape, known(found.density)
-        self.expected, self.volume = found.expected - charge, abs(float(np.linalg.det(found.cell)))
-
-    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
-        field, shape = self.found.field(dtype=dtype), self.shape[::-1] if turned else self.shape
-        return planes(field.turned if turned else field, shape, dtype)
-
-    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
-        return std_planes(self.found, self.shape, turned)
-
-
-class _Points:
-    """A density point by point, in memory as a whole."""
-
-    def __init__(
-        self, model: PointDensity, atoms: Atoms, points: Points, std: bool, charge: float, dipole: Vector | None
-    ):
-        if dipole is not None:
-            raise ValueError(
-                "got a dipole for a density point by point, which cannot be conditioned on it; leave it out"
-            )
-        graph = from_atoms(atoms, model.cutoff)
-        found = model.density_at(graph, points, std, charge)
-        self.density, self.known = found["density"].numpy(), "density" in found.std
-        self.std = found.std["density"].numpy() if self.known else None
-        self.expected, self.volume = free_electrons(model, atoms.numbers) - charge, atoms.cell.volume
-
-    def planes(self, turned: bool, dtype: type) -> Iterator[tuple[int, np.ndarray, float]]:
-        yield 0, (self.density.transpose() if turned else self.density).astype(dtype), 0.0
-
-    def std_planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
-        yield 0, self.std.transpose() if turned else self.std
-
-
 class _Tally:
     """Counts what passes by."""
 
     def __init__(
         self,
-        source: _Source,
+        source: DensityPlanes,
         shape: tuple[int, int, int],
+        volume: float,
         dtype: str,
         progress: Callable[[int, int], None] | None,
     ):
-        self.source, self.shape, self.dtype, self.progress = source, shape, np.dtype(dtype).type, progress
+        self.source, self.shape, self.volume = source, shape, volume
+        self.dtype, self.progress = np.dtype(dtype).type, progress
         self.sum = self.negative = self.restored = 0.0
         self.lowest, self.highest = np.inf, -np.inf
 
@@ -232,7 +177,7 @@ class _Tally:
             yield first, values
 
     def result(self, path: Path, size: int) -> WrittenDensity:
-        volume = self.source.volume / int(np.prod(self.shape))
+        volume = self.volume / int(np.prod(self.shape))
         return WrittenDensity(
             path, self.shape, self.sum * volume, self.source.expected, self.restored,
             self.lowest, self.highest, self.negative * volume, size, 0.0,
@@ -242,7 +187,7 @@ class _Tally:
 class _Mean:
     """Sums the standard deviation as it passes by."""
 
-    def __init__(self, source: _Source):
+    def __init__(self, source: DensityPlanes):
         self.source, self.total = source, 0.0
 
     def planes(self, turned: bool) -> Iterator[tuple[int, np.ndarray]]:
@@ -254,7 +199,7 @@ class _Mean:
 @once()
 def write_restart(
     model: Potential | PointDensity,
-    atoms: Atoms,
+    atoms: Structure,
     folder: str | Path,
     ecut_Ry: float,
     charge: float = 0.0,
@@ -283,14 +228,13 @@ def write_restart(
     Source: ours.
     """
     grid(atoms, 1.0)
-    shape = least_grid(atoms.cell.array, ecut_Ry)
+    cell = np.asarray(atoms.cell, dtype=np.float64)
+    shape = least_grid(cell, ecut_Ry)
     see(distances(model, atoms))
-    if isinstance(model, PointDensity):
-        density = _Points(model, atoms, Points(shape), False, charge, dipole).density
-    else:
-        found = conditioned_structure(model, atoms, charge, dipole=dipole)
-        density = np.concatenate([values for _, values, _ in planes(found.field(), shape)])
-        check_density(density, atoms.cell.volume, found.expected - charge, atoms.pbc)
+    source = model.density_planes(atoms, Points(shape), False, charge, dipole)
+    density = on_whole_grid(source)
+    if not source.counted:
+        check_density(density, _volume(atoms), source.expected, np.asarray(atoms.pbc))
     path = Path(folder) / f"{prefix}.save" / "charge-density.dat"
-    write_charge_density(path, density, atoms.cell.array, ecut_Ry)
+    write_charge_density(path, density, cell, ecut_Ry)
     return path

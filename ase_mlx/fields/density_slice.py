@@ -6,14 +6,16 @@ Source: ours.
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
 from jaxtyping import Float
 
 from ase_mlx.data.free_atoms import free_atom, superpose
 from ase_mlx.graph import at, from_atoms
+from ase_mlx.graph.lattice import completed
+from ase_mlx.graph.neighbors import Structure
 from ase_mlx.models import Model
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
+from ase_mlx.quantities import SYMBOLS
 
 __all__ = ["DensitySlice", "density_slice"]
 
@@ -44,7 +46,7 @@ class DensitySlice:
 
 
 @once()
-def density_slice(model: Model, atoms: Atoms, width: float = 7.0, points: int = 121) -> DensitySlice | None:
+def density_slice(model: Model, atoms: Structure, width: float = 7.0, points: int = 121) -> DensitySlice | None:
     """Evaluate the density (e/Å³) along a structure's shortest bond and in a plane through it.
 
     Args:
@@ -78,12 +80,12 @@ def density_slice(model: Model, atoms: Atoms, width: float = 7.0, points: int = 
     plane = origin + axis[None, :, None] * along + axis[:, None, None] * across
     line = origin + np.linspace(-0.5, 0.5, points)[:, None] * vectors[bond]
     where = np.concatenate([plane.reshape(-1, 3), line])
-    free = superpose(where, atoms.numbers, atoms.positions, atoms.cell.array, np.asarray(atoms.pbc), free_atom)
+    free = superpose(where, atoms.numbers, atoms.positions, np.asarray(atoms.cell), np.asarray(atoms.pbc), free_atom)
     density = predict(model, atoms, std=False, at=at(where))["density"]
     found = predict(model, atoms, at=at(line))
     see(found.get("distance"))
     places, kinds = _in_plane(atoms, origin, along, across, width / 2)
-    symbols = atoms.get_chemical_symbols()
+    symbols = [SYMBOLS[number] for number in atoms.numbers]
     return DensitySlice(
         axis,
         (density - free)[: points**2].reshape(points, points),
@@ -98,10 +100,10 @@ def density_slice(model: Model, atoms: Atoms, width: float = 7.0, points: int = 
 
 
 def _in_plane(
-    atoms: Atoms, origin: np.ndarray, along: np.ndarray, across: np.ndarray, half: float
+    atoms: Structure, origin: np.ndarray, along: np.ndarray, across: np.ndarray, half: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the images of atoms within 0.1 Å of the plane's square, and their numbers."""
-    cell = atoms.cell.complete().array
+    cell = completed(np.asarray(atoms.cell), np.asarray(atoms.pbc))
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     span = np.where(atoms.pbc, np.ceil(1.5 * half / heights).astype(int) + 1, 0)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in span], indexing="ij"), -1).reshape(-1, 3) @ cell
