@@ -30,9 +30,9 @@ from ase_mlx.data.free_atoms import superpose
 from ase_mlx.fields.density_files import write_restart
 from ase_mlx.learn.density.samples import grid_positions
 from ase_mlx.pretrained import load
+from ase_mlx.units import RYDBERG_IN_EV
 
 ROOT = Path(__file__).resolve().parents[1]
-RYDBERG = 13.605693123
 FAMILIES = {
     "sgs8": ("sigesn", (3, 3, 3), 0.005),
     "si8": ("sigesn", (3, 3, 3), 0.005),
@@ -57,7 +57,7 @@ def run(atoms: Atoms, folder: Path, pseudo: Path, mesh: tuple, smearing: float, 
     text = (folder / "out").read_text()
     if "convergence has been achieved" not in text:
         raise RuntimeError(f"pw.x did not converge in {folder}: {text[-500:]}")
-    energies = [float(e) * RYDBERG for e in re.findall(r"^!?\s+total energy\s+=\s+(\S+) Ry", text, re.MULTILINE)]
+    energies = [float(e) * RYDBERG_IN_EV for e in re.findall(r"^!?\s+total energy\s+=\s+(\S+) Ry", text, re.MULTILINE)]
     return len(energies), energies
 
 

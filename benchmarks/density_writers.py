@@ -23,7 +23,7 @@ from pymatgen.io.vasp import Chgcar, Poscar
 from verdict import machine, print_machine, verdict
 
 from ase_mlx.data import volumetric
-from ase_mlx.data.espresso_density import BOHR
+from ase_mlx.units import BOHR_IN_A
 
 REPEATS = 3
 
@@ -65,14 +65,14 @@ def pymatgen_chgcar(density: np.ndarray, atoms) -> Callable[[Path], None]:
 def ase_cube(density: np.ndarray, atoms) -> Callable[[Path], None]:
     def work(path: Path) -> None:
         with open(path, "w") as stream:
-            ase.io.cube.write_cube(stream, atoms, data=density * BOHR**3)
+            ase.io.cube.write_cube(stream, atoms, data=density * BOHR_IN_A**3)
 
     return work
 
 
 def pymatgen_cube(density: np.ndarray, atoms) -> Callable[[Path], None]:
     poscar = Poscar(AseAtomsAdaptor.get_structure(atoms))
-    return lambda path: Chgcar(poscar, {"total": density * BOHR**3}).to_cube(path)
+    return lambda path: Chgcar(poscar, {"total": density * BOHR_IN_A**3}).to_cube(path)
 
 
 def read_back(path: Path, volume: float) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def read_back(path: Path, volume: float) -> dict[str, np.ndarray]:
         return {"ASE": VaspChargeDensity(str(path)).chg[0], "pymatgen": theirs}
     with open(path) as stream:
         found = ase.io.cube.read_cube(stream)["data"]
-    return {"ASE": found / BOHR**3, "pymatgen": VolumetricData.from_cube(path).data["total"] / BOHR**3}
+    return {"ASE": found / BOHR_IN_A**3, "pymatgen": VolumetricData.from_cube(path).data["total"] / BOHR_IN_A**3}
 
 
 def main() -> int:

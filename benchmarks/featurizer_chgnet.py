@@ -174,6 +174,8 @@ def judge(done) -> bool:
     """Print what became of the rows, and the figures to reach; True if all are reached."""
     from verdict import verdict
 
+    from ase_mlx.units import GAS
+
     failed = done["ThermalFeaturizer Exceptions"].notna()
     unstable = ~failed & (done["stable"] == False)  # noqa: E712  the column holds NaN where a row failed
     numbers = done["C_V_300K"].notna()
@@ -183,7 +185,7 @@ def judge(done) -> bool:
         f"{unstable.sum()} with imaginary modes, {failed.sum()} failed"
     )
     accounted = float((numbers ^ unstable ^ failed).sum())
-    classical = 3 * 8.31446
+    classical = 3 * GAS
     lines = [("rows with numbers, a flag or an error", accounted, "≥", float(len(done)))]
     if numbers.any():
         lines.append(("largest C_V(300 K) over 3R", done["C_V_300K"].max() / classical, "≤", 1.0))

@@ -34,9 +34,9 @@ from ase_mlx.data.io import read_frames
 from ase_mlx.models.predict import predict
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
 from ase_mlx.phonons.quasi_harmonic import quasi_harmonic_curves
+from ase_mlx.units import NORMAL_95
 
 ROOT = Path(__file__).resolve().parent.parent
-NORMAL_95 = 1.959964
 TEMPERATURES = np.arange(0.0, 331.0, 10.0)
 AT = int(np.argmin(abs(TEMPERATURES - 300)))
 MESH = (15, 15, 15)

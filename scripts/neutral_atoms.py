@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.units import BOHR_IN_A
 
 HERE = Path(__file__).resolve().parents[1]
-BOHR, STEP, END, LAST = 0.529177210903, 0.05, 6.0, 94
+STEP, END, LAST = 0.05, 6.0, 94
 INPUT = "&input\n atom='{0}', rel=1, config='default', iswitch=1, dft='PBE', prefix='{0}'\n/\n"
 NOBLE = {"2": "1S", "10": "2S 2P", "18": "3S 3P", "36": "4S 4P 3D", "54": "5S 5P 4D", "86": "6S 6P 5D 4F"}
 
@@ -54,10 +55,10 @@ def solve(number: int, folder: Path) -> tuple[float, np.ndarray]:
     within = np.concatenate([[0.0], np.cumsum(0.5 * (shell[1:] + shell[:-1]) * np.diff(r))])
     inside = within * sum(valence.values()) / total
     # the mean over a step of the radius, so that cusps and nodes at the nucleus keep their electrons
-    radii = np.arange(0, END + STEP / 2, STEP) / BOHR
-    low, high = np.maximum(radii - STEP / BOHR / 2, 0), radii + STEP / BOHR / 2
+    radii = np.arange(0, END + STEP / 2, STEP) / BOHR_IN_A
+    low, high = np.maximum(radii - STEP / BOHR_IN_A / 2, 0), radii + STEP / BOHR_IN_A / 2
     charge = np.interp(high, r, inside) - np.interp(low, r, inside, left=0.0)
-    return sum(valence.values()), charge / (4 / 3 * np.pi * (high**3 - low**3)) / BOHR**3
+    return sum(valence.values()), charge / (4 / 3 * np.pi * (high**3 - low**3)) / BOHR_IN_A**3
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_mlx.units import GAS
 from ase_mlx.whole import whole_file
 
 MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
@@ -264,7 +265,7 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
     for ax, name in ((upper, "heat_capacity"), (lower, "free_energy")):
         std = harmonic.std.get(name)
         _line(ax, t, getattr(harmonic, name) / per, None if std is None else std / per, MODEL, "model")
-    upper.axhline(24.943, color=GREY, lw=1, ls="--")
+    upper.axhline(3 * GAS, color=GREY, lw=1, ls="--")
     upper.text(0.01 * t.max(), 25.3, r"$3R$ (Dulong–Petit)", va="bottom", color="#5a6068", fontsize=9.5)
     known = reference.get("quantities", {})
     for ax, key in ((upper, "heat capacity C_V (300 K)"), (lower, "vibrational free energy (300 K)")):

@@ -12,9 +12,16 @@ import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import TEXTS
 from ase_mlx.screen.ranges import FILES, RESULTS, Job, read_scores
+from ase_mlx.units import EV_IN_KCAL_PER_MOL, EV_IN_KJ_PER_MOL, HARTREE_IN_EV, RYDBERG_IN_EV
 from ase_mlx.whole import whole_file
 
-FACTORS = {96.485: "kJ/mol", 23.06: "kcal/mol", 1 / 27.2114: "Hartree", 1 / 13.6057: "Ry", 1000.0: "meV"}
+FACTORS = {
+    EV_IN_KJ_PER_MOL: "kJ/mol",
+    EV_IN_KCAL_PER_MOL: "kcal/mol",
+    1 / HARTREE_IN_EV: "Hartree",
+    1 / RYDBERG_IN_EV: "Ry",
+    1000.0: "meV",
+}
 """How many of another unit are one eV."""
 
 SHOWN = 12

@@ -9,10 +9,8 @@ import numpy as np
 from jaxtyping import Complex, Float, Int
 from scipy.io import FortranFile
 
+from ase_mlx.units import BOHR_IN_A
 from ase_mlx.whole import whole_file
-
-BOHR = 0.529177210903
-"""Å; CODATA 2018."""
 
 REAL = 1e-9
 """Imaginary part of a density over its mean: rounding leaves 1e-15."""
@@ -45,7 +43,7 @@ def read_charge_density(path: str | Path) -> tuple[Int[np.ndarray, "waves 3"], C
             f"got {str(path)!r} with {len(miller)} of {count} waves and {spins} spin components, expected a whole file "
             "of a run without spin"
         )
-    waves = waves / BOHR**3
+    waves = waves / BOHR_IN_A**3
     if gamma:
         other = np.abs(miller).sum(1) > 0
         miller, waves = np.concatenate([miller, -miller[other]]), np.concatenate([waves, waves[other].conj()])
@@ -100,7 +98,7 @@ def ordered_waves(cell: Float[np.ndarray, "3 3"], ecut_Ry: float) -> Int[np.ndar
     """
     first = np.linalg.norm(cell[0])
     reciprocal = np.linalg.inv(cell).T * first
-    cutoff = 4 * ecut_Ry / (2 * np.pi * BOHR / first) ** 2
+    cutoff = 4 * ecut_Ry / (2 * np.pi * BOHR_IN_A / first) ** 2
     counts = np.floor(np.sqrt(cutoff) * np.linalg.norm(cell, axis=1) / first).astype(int) + 1
     index = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), -1).reshape(-1, 3)
     square = np.square(index @ reciprocal).sum(1)
@@ -113,7 +111,7 @@ def least_grid(cell: Float[np.ndarray, "3 3"], ecut_Ry: float) -> tuple[int, int
 
     Source: ours.
     """
-    longest = 2 * np.sqrt(ecut_Ry) / BOHR / (2 * np.pi) * np.linalg.norm(cell, axis=1)
+    longest = 2 * np.sqrt(ecut_Ry) / BOHR_IN_A / (2 * np.pi) * np.linalg.norm(cell, axis=1)
     return tuple(int(n) for n in 2 * np.floor(longest).astype(int) + 2)
 
 
@@ -140,13 +138,13 @@ def write_charge_density(
         raise ValueError(
             f"got a grid of {density.shape} points, expected at least {least_grid(cell, ecut_Ry)} for {ecut_Ry:g} Ry"
         )
-    reciprocal = 2 * np.pi * np.linalg.inv(cell).T * BOHR
+    reciprocal = 2 * np.pi * np.linalg.inv(cell).T * BOHR_IN_A
     if path.is_file() and np.abs(_reciprocal(path) - reciprocal).max() > 1e-4:
         raise ValueError(
             f"got {str(path)!r} of another cell, expected one of this structure or none; choose another folder, or "
             "remove it"
         )
-    waves = np.fft.fftn(density, norm="forward")[tuple((miller % np.array(density.shape)).T)] * BOHR**3
+    waves = np.fft.fftn(density, norm="forward")[tuple((miller % np.array(density.shape)).T)] * BOHR_IN_A**3
     with whole_file(path) as part, FortranFile(part, "w") as stream:
         stream.write_record(np.array([0, len(miller), 1], dtype=np.int32))
         stream.write_record(reciprocal)

@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from jaxtyping import Float
 
+from ase_mlx.units import VOIGT
+
 LARGEST = {"forces": 1e3, "stress": 1e2}
 """eV/Å and eV/Å³; beyond them nuclei touch or the teacher failed."""
-
-VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 def named_labels(

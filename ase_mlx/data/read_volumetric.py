@@ -13,9 +13,9 @@ from ase import Atoms
 from jaxtyping import Float
 
 from ase_mlx.data.densities import DensityFrame
-from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading, unpacked
+from ase_mlx.units import BOHR_IN_A
 
 PACKED = (".gz", ".bz2", ".xz")
 
@@ -207,12 +207,12 @@ def _cube(lines: list[str]) -> tuple[Atoms, np.ndarray]:
     numbers = rows[:, 0].astype(int)
     if (numbers != rows[:, 0]).any() or numbers.min() < 1 or numbers.max() >= len(SYMBOLS):
         raise ValueError(f"got atomic numbers {sorted(set(rows[:, 0].tolist()))}, expected those of elements")
-    cell = _cell_of(steps * np.array(shape)[:, None] * BOHR)
+    cell = _cell_of(steps * np.array(shape)[:, None] * BOHR_IN_A)
     values, end = _values(lines, start, count, shape[2])
     rest = " ".join(lines[end:]).split()
     if rest:
         raise ValueError(f"got {len(rest)} words behind the {count} values, expected none; lines were added or doubled")
-    return Atoms(numbers, rows[:, 2:] * BOHR, cell=cell, pbc=True), values.reshape(shape) / BOHR**3
+    return Atoms(numbers, rows[:, 2:] * BOHR_IN_A, cell=cell, pbc=True), values.reshape(shape) / BOHR_IN_A**3
 
 
 def _chgcar(lines: list[str]) -> tuple[Atoms, np.ndarray]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ase_mlx.data.labels import labels_of
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.units import RYDBERG_IN_EV
 
 MIXED_UNITS_EV_PER_ATOM = 5.0
 """A frame whose energy per atom misses the least-squares reference energies by more is of another kind."""
@@ -231,7 +232,8 @@ def fit_references(
         worst = ", ".join(f"{name(int(k))} ({off[k]:.1f} eV/atom)" for k in bad[np.argsort(-off[bad])][:3])
         raise ValueError(
             f"got {bad.size} of {len(energies)} frames far from one reference energy per element: {worst}; expected "
-            "energies in eV from one code and one set of pseudopotentials; convert the units (1 Ry = 13.6057 eV) or "
+            "energies in eV from one code and one set of pseudopotentials; convert the units "
+            f"(1 Ry = {RYDBERG_IN_EV:.4f} eV) or "
             "split the set"
         )
     fit = fit if interaction is None else _robust(counts, energies - interaction)

@@ -17,9 +17,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from ase_mlx.compiled import compiled
-from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import poscar
 from ase_mlx.reading import parsed_json
+from ase_mlx.units import BOHR_IN_A
 from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
 
 if TYPE_CHECKING:
@@ -254,13 +254,13 @@ def _cube(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: 
     lines = ["electron density, e/bohr^3, by ase_mlx", "OUTER LOOP: X, MIDDLE LOOP: Y, INNER LOOP: Z"]
     lines.append(f"{len(atoms.numbers):5d}{0.0:12.6f}{0.0:12.6f}{0.0:12.6f}")
     for n, vector in zip(shape, np.asarray(atoms.cell), strict=True):
-        lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}".format(n, *(vector / n / BOHR)))
+        lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}".format(n, *(vector / n / BOHR_IN_A)))
     for number, position in zip(atoms.numbers, atoms.positions, strict=True):
-        lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}{:12.6f}".format(number, 0.0, *(position / BOHR)))
+        lines.append("{:5d}{:12.6f}{:12.6f}{:12.6f}{:12.6f}".format(number, 0.0, *(position / BOHR_IN_A)))
     stream.write(("\n".join(lines) + "\n").encode())
     text = _Text(stream, 8, 6, shape[2])
     for _, values in planes(False):
-        text.write(values, BOHR**3)
+        text.write(values, BOHR_IN_A**3)
 
 
 def _npy(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:

@@ -7,9 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ase_mlx.graph.lattice import minimum_image
-
-COULOMB = 14.399645
-"""e²/(4π ε0) in eV Å."""
+from ase_mlx.units import COULOMB_EV_A
 
 
 def _squares(shape: tuple[int, int, int], cell: np.ndarray) -> np.ndarray:
@@ -37,7 +35,7 @@ def hartree_potential(
 
     Source: Poisson's equation; V(G) = 4π ρ(G) / G².
     """
-    waves = np.fft.rfftn(density, norm="forward") * (4 * np.pi * COULOMB / _squares(density.shape, cell))
+    waves = np.fft.rfftn(density, norm="forward") * (4 * np.pi * COULOMB_EV_A / _squares(density.shape, cell))
     return np.fft.irfftn(waves, s=density.shape, axes=(0, 1, 2), norm="forward")
 
 

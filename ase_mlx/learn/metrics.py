@@ -12,9 +12,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata, spearmanr
 
 from ase_mlx.data.samples import symbols
-from ase_mlx.units import EV_PER_A3_IN_GPA
-
-NORMAL_95 = 1.959964
+from ase_mlx.units import EV_PER_A3_IN_GPA, NORMAL_95
 
 SMALL_UNITS = {
     "eV": ("meV", 1e3),

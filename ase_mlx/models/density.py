@@ -22,6 +22,7 @@ from ase_mlx.nn.angular import block, spherical_harmonics
 from ase_mlx.nn.blocks import DegreeLinear
 from ase_mlx.nn.primitives import INTERVALS, Primitives, integrate, primitives, spline
 from ase_mlx.nn.trunk import TABLE_INTERVALS, Layer, Trunk
+from ase_mlx.units import NORMAL_95
 
 from .ranges import SIZE, expect_ranges
 
@@ -103,7 +104,7 @@ class Density(nn.Module):
         self.register_buffer("atoms", torch.zeros(trunk.n_species, INTERVALS, 4, dtype=torch.float64))
         self.register_buffer("noise", torch.zeros(trunk.n_species, HATS))
         self.register_buffer("std_scale", torch.zeros(()))
-        self.register_buffer("std_tail", torch.tensor(1.959964))
+        self.register_buffer("std_tail", torch.tensor(NORMAL_95))
         degrees = torch.repeat_interleave(torch.arange(config.l_max + 1), 2 * torch.arange(config.l_max + 1) + 1)
         self.register_buffer("degrees", degrees, persistent=False)
         self.register_load_state_dict_post_hook(_tabulate_anew)

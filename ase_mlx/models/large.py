@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ase_mlx.graph import Graph, from_atoms
 from ase_mlx.graph.neighbors import Structure, check
+from ase_mlx.units import VOIGT
 
 from .blocks import Block, blocks
 from .density_field import Conditioned, Vector, known_of
@@ -175,5 +176,5 @@ def predict_large(model: "Potential", structure: Structure) -> Prediction:
     found["energy"] = np.array([energies.sum()])
     if volume > 1e-6:
         symmetric = (virial + virial.T) / 2 / volume
-        found["stress"] = symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]][None]
+        found["stress"] = symmetric[VOIGT][None]
     return Prediction(found)

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_mlx.graph import Graph
-
-_VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
+from ase_mlx.units import VOIGT
 
 
 def sum_by_graph(graph: Graph, per_atom: Float[Tensor, " atoms *shape"]) -> Float[Tensor, " graphs *shape"]:
@@ -34,8 +33,9 @@ def mechanics(
     values = {"forces": zeros.index_add(0, graph.center, slope).index_add(0, graph.neighbor, -slope)}
     volume = graph.volume
     if bool((volume > 1e-6).all()):
-        outer = vectors[:, _VOIGT_A] * slope[:, _VOIGT_B]
-        virial = 0.25 * (outer + vectors[:, _VOIGT_B] * slope[:, _VOIGT_A])
+        first, second = VOIGT
+        outer = vectors[:, first] * slope[:, second]
+        virial = 0.25 * (outer + vectors[:, second] * slope[:, first])
         stresses = slope.new_zeros(len(graph.numbers), 6)
         stresses = stresses.index_add(0, graph.center, virial).index_add(0, graph.neighbor, virial)
         values["stresses"] = stresses / volume[graph.atom_graph].unsqueeze(-1)

@@ -24,6 +24,7 @@ from ase_mlx.graph.points import encloses, near
 from ase_mlx.nn.bayesian import BayesianNetwork
 from ase_mlx.nn.frames import descriptors, powers
 from ase_mlx.nn.primitives import INTERVALS, at_distances
+from ase_mlx.units import NORMAL_95
 
 from .density_field import Vector
 from .density_planes import WholePlanes
@@ -109,7 +110,7 @@ class PointDensity(Model):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("atoms", torch.zeros(n, INTERVALS, 4, dtype=torch.float64))
         self.register_buffer("std_scale", torch.zeros(2))
-        self.register_buffer("std_tail", torch.tensor(1.959964))
+        self.register_buffer("std_tail", torch.tensor(NORMAL_95))
 
     def _apply(self, fn, recurse=True):
         """Keep the atoms in float64: their electrons are counted to 1e-10."""

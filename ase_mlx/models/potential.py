@@ -21,8 +21,10 @@ from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points
 from ase_mlx.graph.neighbors import Structure
 from ase_mlx.nn.parameters import declared
+from ase_mlx.nn.radial import SILU_GAIN
 from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
+from ase_mlx.units import NORMAL_95
 
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
@@ -128,7 +130,7 @@ class Potential(Model):
         self.register_buffer("distance_scale", torch.ones(()))
         self.register_buffer("std_scale", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_floor", torch.zeros(len(CALIBRATED)))
-        self.register_buffer("std_tail", torch.full((len(CALIBRATED),), 1.959964))
+        self.register_buffer("std_tail", torch.full((len(CALIBRATED),), NORMAL_95))
         index = torch.full((120,), -1, dtype=torch.int64)
         index[list(config.elements)] = torch.arange(len(config.elements))
         self.register_buffer("species_index", index, persistent=False)
@@ -176,7 +178,7 @@ class Potential(Model):
         """Evaluate the trunk at edge vectors in Å: the dimensionless features that readouts, and other models, read."""
         layers = self.trunk(graph, vectors, self.species_index[graph.numbers])
         x = torch.cat([h[:, 0] for h in layers], dim=-1) @ self.readout
-        return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * 1.6765
+        return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * SILU_GAIN
 
     def _energies(self, graph: Graph, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction energies (eV) of the atoms and the latent features."""

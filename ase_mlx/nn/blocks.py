@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .angular import block, dimension, paths
 from .convolution import run
 from .kernels import couple_pairs
+from .radial import SILU_GAIN
 
 
 def _degrees(l_max: int) -> Tensor:
@@ -89,7 +90,7 @@ class Gate(nn.Module):
 
     def forward(self, scalars: Float[Tensor, "atoms s"], x: Float[Tensor, "atoms m c"]) -> Float[Tensor, "atoms m c"]:
         """Gate dimensionless features x (degrees ≥ 1 are used) by `scalars`, the first of which are the new scalars."""
-        new = nn.functional.silu(scalars[:, : self.channels]) * 1.6765
+        new = nn.functional.silu(scalars[:, : self.channels]) * SILU_GAIN
         if self.l_max == 0:
             return new[:, None]
         gates = torch.sigmoid(scalars[:, self.channels :]).reshape(len(x), self.l_max, self.channels) * 1.8467

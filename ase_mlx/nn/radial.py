@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+SILU_GAIN = 1.6765
+"""Brings SiLU of normal numbers to a mean square of one (dimensionless), as in e3nn."""
+
 
 def envelope(x: Float[Tensor, "*n"], p: int = 6) -> Float[Tensor, "*n"]:
     """Fall from 1 at x = 0 to 0 at x = 1 with two continuous derivatives (dimensionless).
@@ -44,7 +47,7 @@ class Radial(nn.Module):
         for k, weight in enumerate(self.layers):
             h = h @ (weight / math.sqrt(weight.shape[0]))
             if k < len(self.layers) - 1:
-                h = nn.functional.silu(h) * 1.6765
+                h = nn.functional.silu(h) * SILU_GAIN
         return h.reshape(-1, *self.shape)
 
     def table(self, n_intervals: int) -> Float[Tensor, "knots 2 paths channels"]:

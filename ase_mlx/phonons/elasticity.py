@@ -13,12 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ase_mlx.phonons.thermal import debye_temperature
+from ase_mlx.units import VELOCITY, VOIGT
 
-PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+PAIRS = tuple(zip(*VOIGT, strict=True))
 """Voigt's order: the pair of axes of each component."""
-
-VELOCITY = 0.77602454
-"""km/s of √(GPa Å³/amu), CODATA 2014."""
 
 SPHERE = (32, 64)
 """Heights and angles of the directions over which velocities are averaged: Debye temperatures to 0.01 %."""
@@ -86,7 +84,7 @@ def symmetrised(tensor: Tensor, rotations: Float[np.ndarray, "operations 3 3"]) 
     """
     whole = full_tensor((tensor + np.swapaxes(tensor, -1, -2)) / 2)
     turned = [np.einsum("ai,bj,ck,dl,...ijkl->...abcd", r, r, r, r, whole, optimize=True) for r in rotations]
-    i, j = np.array(PAIRS).T
+    i, j = np.array(VOIGT)
     return np.mean(turned, axis=0)[..., i[:, None], j[:, None], i[None], j[None]]
 
 

@@ -14,8 +14,8 @@ from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.linewidths import RATE, STRENGTH
 from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
-from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
-from ase_mlx.phonons.transport import DEGENERATE, LOWEST, VOIGT, WATTS, Interaction, Progress, Relaxation
+from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Interaction, Progress, Relaxation
+from ase_mlx.units import BOLTZMANN, PLANCK, VOIGT, WATTS
 
 TOLERANCE = 1e-8
 """Relative residual of the solution."""
@@ -142,7 +142,8 @@ class _System:
     def _parts(self, vectors: np.ndarray, right: np.ndarray, temperature: float) -> np.ndarray:
         turned, pushed = (np.einsum("pjb,oba->opja", v, self.turns) for v in (vectors, right))
         both = [
-            np.mean(turned[..., a] * pushed[..., b] + turned[..., b] * pushed[..., a], axis=0) / 2 for a, b in VOIGT
+            np.mean(turned[..., a] * pushed[..., b] + turned[..., b] * pushed[..., a], axis=0) / 2
+            for a, b in zip(*VOIGT, strict=True)
         ]
         factor = self.scale * self.found.weights[:, None, None] / (4 * BOLTZMANN * temperature**2) / (2 * np.pi)
         return np.stack(both, axis=-1) * factor

@@ -9,13 +9,7 @@ from jaxtyping import Float, Int
 
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight
-from ase_mlx.phonons.thermal import PLANCK
-
-AMU = 1.0364269572e-4
-"""eV/(Å THz)² per amu (CODATA 2014)."""
-
-HBAR = PLANCK / (2 * np.pi)
-"""eV per rad THz."""
+from ase_mlx.units import AMU, HBAR
 
 STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 3 / 36
 """|Φ|² in eV² of one triplet, as phono3py counts it, per |element|² in (eV/Å³)² (amu THz)^-3; on a mesh, over its

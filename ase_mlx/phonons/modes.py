@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex, Float
 
-from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
+from ase_mlx.units import BOLTZMANN, PLANCK
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ase_mlx.phonons.crystal import Crystal
-from ase_mlx.phonons.linewidths import AMU, HBAR
 from ase_mlx.phonons.modes import occupation
+from ase_mlx.units import AMU, HBAR
 
 SOFTEST = 1e-3
 """Modes below this share of the highest frequency are as good as translations: nothing moves along them."""

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-PLANCK = 4.135667662e-3
-"""h in eV/THz (CODATA 2014): the quantum of a mode of 1 THz."""
-
-BOLTZMANN = 8.6173303e-5
-"""k_B in eV/K (CODATA 2014)."""
+from ase_mlx.units import BOLTZMANN, PLANCK
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
+from ase_mlx.units import VOIGT, WATTS
 
 LOWEST = 1e-4
 """THz: modes below take no part, as in phono3py; imaginary ones are refused at the gate."""
@@ -28,14 +29,8 @@ DEGENERATE = 1e-4
 ASIDE = 1e-6
 """THz: elastic weights are taken on both sides. At equal points of a star the level lies on corners of tetrahedra."""
 
-WATTS = 1602.1766208
-"""1 eV/(K ps Å) in W/(m K)."""
-
 EXACT_CHUNK = 512
 """Triplets at a time from uncompressed force constants: 110 MB for 64 atoms, two in the primitive cell."""
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""xx yy zz yz xz xy."""
 
 Progress = Callable[[int, int], None]
 
@@ -261,7 +256,7 @@ def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, part
     safe = np.where(counted, own.frequencies, 1.0)
     capacity = np.stack([np.where(counted, mode_heat_capacity(safe, float(t)), 0.0) for t in temperatures])
     moved = np.einsum("oab,qjb->oqja", crystal.group.cartesian, own.velocities)
-    squares = np.stack([np.mean(moved[..., a] * moved[..., b], axis=0) for a, b in VOIGT], axis=-1)
+    squares = np.stack([np.mean(moved[..., a] * moved[..., b], axis=0) for a, b in zip(*VOIGT, strict=True)], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         lifetimes = np.where(counted & (gamma > 0), 1 / (4 * np.pi * gamma), 0.0)
     scale = WATTS / (crystal.volume * len(mesh.addresses)) * weights[:, None]

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from ase_mlx.phonons.crystal import Crystal
-from ase_mlx.phonons.transport import LOWEST, VOIGT, WATTS, Relaxation
+from ase_mlx.phonons.transport import LOWEST, Relaxation
+from ase_mlx.units import VOIGT, WATTS
 
 STEP = 1e-4
 """1/Å, of the dynamical matrix's derivative."""
@@ -41,7 +42,7 @@ def coherence_kappa(crystal: Crystal, found: Relaxation) -> Float[np.ndarray, "t
     scale = WATTS / (crystal.volume * len(found.mesh.addresses)) * found.weights
     total = np.einsum("q,tqab->tab", scale, tensors)
     even = (turns @ total[:, None] @ turns.transpose(0, 2, 1)).mean(axis=1)
-    return np.stack([even[:, a, b] for a, b in VOIGT], axis=-1) - found.kappa
+    return np.stack([even[:, a, b] for a, b in zip(*VOIGT, strict=True)], axis=-1) - found.kappa
 
 
 def velocity_operator(crystal: Crystal, points: Float[np.ndarray, "q 3"]) -> Complex[np.ndarray, "q 3 bands bands"]:

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from ase_mlx.models import Model
+from ase_mlx.units import VOIGT
 
 from .geometries import Crystal
 from .laws import Trial, evaluate, virial
 
 _STENCIL = np.array([1.0, -8.0, 8.0, -1.0]) / 12
 _STEPS = np.array([-2.0, -1.0, 1.0, 2.0])
-_VOIGT_A, _VOIGT_B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 
 
 def slopes(
@@ -84,7 +84,7 @@ def forces(model: Model, geometry: str) -> None:
 
 def _strain(size: int) -> Callable[[Crystal, float], Crystal]:
     strain = np.zeros((3, 3))
-    a, b = _VOIGT_A[size], _VOIGT_B[size]
+    a, b = VOIGT[0][size], VOIGT[1][size]
     strain[a, b] += 0.5
     strain[b, a] += 0.5
 

@@ -16,6 +16,7 @@ import torch
 
 from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models import Model, Prediction
+from ase_mlx.units import VOIGT
 
 from .geometries import Crystal, build
 
@@ -135,13 +136,11 @@ def virial(stress: np.ndarray, crystals: tuple[Crystal, ...]) -> np.ndarray:
     return stress * np.array([[c.volume / len(c.numbers)] for c in crystals])
 
 
-_A, _B = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
-
-
 def _turned(voigt: np.ndarray, turn: np.ndarray) -> np.ndarray:
     full = np.empty((len(voigt), 3, 3))
-    full[:, _A, _B] = full[:, _B, _A] = voigt
-    return (turn @ full @ turn.T)[:, _A, _B]
+    first, second = VOIGT
+    full[:, first, second] = full[:, second, first] = voigt
+    return (turn @ full @ turn.T)[:, first, second]
 
 
 def _each(

@@ -20,10 +20,10 @@ from ase.io.cube import read_cube_data
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.matminer import DensityFeaturizer
-from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.io import read_frames
 from ase_mlx.fields.density_files import CoarseGridWarning, write_density, write_restart
 from ase_mlx.fields.density_surface import density_surface
+from ase_mlx.units import BOHR_IN_A
 
 PROGRAM = Path(sys.executable).parent / "ase-mlx"
 
@@ -220,7 +220,7 @@ def test_files_hold_what_the_model_says(tmp_path, model, aluminium, name):
     expected = am.predict(model, aluminium, at=am.grid(aluminium, shape=(15, 14, 16)))
     read = {
         "CHGCAR": lambda path: VaspChargeDensity(str(path)).chg[0],
-        "x.cube": lambda path: read_cube_data(str(path))[0] / BOHR**3,
+        "x.cube": lambda path: read_cube_data(str(path))[0] / BOHR_IN_A**3,
         "x.npy": np.load,
     }[name]
     assert read(found.path) == pytest.approx(expected["density"], abs=1e-7)

@@ -10,7 +10,8 @@ import numpy as np
 from phono3py import Phono3py
 from phonopy.phonon.grid import BZGrid
 
-from ase_mlx.phonons.transport import WATTS, Relaxation
+from ase_mlx.phonons.transport import Relaxation
+from ase_mlx.units import WATTS
 from ase_mlx.whole import whole_file
 
 

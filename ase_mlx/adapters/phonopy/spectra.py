@@ -12,7 +12,7 @@ from jaxtyping import Float
 from phonopy import Phonopy
 
 from ase_mlx.adapters.phonopy.members import propagate
-from ase_mlx.phonons.thermal import BOLTZMANN, PLANCK
+from ase_mlx.units import BOLTZMANN, PLANCK
 
 Mesh = float | tuple[int, int, int]
 

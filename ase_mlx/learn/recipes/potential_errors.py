@@ -12,8 +12,9 @@ from ase_mlx.data.samples import Sample, batches
 from ase_mlx.models import Prediction
 from ase_mlx.models.extrapolation import see
 from ase_mlx.models.potential import Potential, hessian_column, moved_atoms
+from ase_mlx.units import NORMAL_95
 
-from ..metrics import NORMAL_95, Residuals
+from ..metrics import Residuals
 
 QUANTITIES = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³", "hessian": "eV/Å²"}
 """What potentials are taught and judged by, and the unit of its errors."""

@@ -12,7 +12,6 @@ from tiny_density import aluminium
 
 from ase_mlx.data.densities import DensityFrame, pack, read_densities, unpack, write_densities
 from ase_mlx.data.espresso_density import (
-    BOHR,
     least_grid,
     on_grid,
     ordered_waves,
@@ -20,6 +19,7 @@ from ase_mlx.data.espresso_density import (
     write_charge_density,
 )
 from ase_mlx.data.free_atoms import free_atom, superpose
+from ase_mlx.units import BOHR_IN_A
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -176,7 +176,7 @@ def test_charge_density_of_espresso(tmp_path, gamma):
         stream.write_record(np.array([gamma, kept.sum(), 1], dtype=np.int32))
         stream.write_record(np.eye(3))
         stream.write_record(miller[kept])
-        stream.write_record(waves.reshape(-1)[kept] * BOHR**3)
+        stream.write_record(waves.reshape(-1)[kept] * BOHR_IN_A**3)
     found = on_grid(*read_charge_density(path), density.shape)
     assert found == pytest.approx(density, abs=1e-12)
     assert atoms.cell.volume > 0
@@ -208,7 +208,7 @@ def test_free_atoms_hold_their_valence_and_superpose():
 def test_waves_are_in_the_order_of_espresso_and_come_back(tmp_path):
     cell = bulk("Si").cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.2], [0, 0, 1.1]])
     waves = ordered_waves(cell, 10.0)
-    square = np.square(waves @ (2 * np.pi * np.linalg.inv(cell).T)).sum(1) * BOHR**2
+    square = np.square(waves @ (2 * np.pi * np.linalg.inv(cell).T)).sum(1) * BOHR_IN_A**2
     assert (np.diff(square) > -1e-6).all()
     assert square.max() <= 40.0
     assert (np.array(least_grid(cell, 10.0)) >= 2 * np.abs(waves).max(0) + 1).all()

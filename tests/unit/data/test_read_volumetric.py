@@ -12,9 +12,9 @@ from pymatgen.io.vasp import Chgcar, Poscar
 from tiny_density import aluminium
 
 from ase_mlx.data.densities import read_densities, write_densities
-from ase_mlx.data.espresso_density import BOHR
 from ase_mlx.data.read_volumetric import read_density
 from ase_mlx.data.volumetric import write
+from ase_mlx.units import BOHR_IN_A
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +34,7 @@ def same(found, frame, rel):
 
 def test_files_of_ase_pymatgen_and_ours(frame, tmp_path):
     with open(tmp_path / "ase.cube", "w") as stream:
-        write_cube(stream, frame.atoms, frame.density * BOHR**3)
+        write_cube(stream, frame.atoms, frame.density * BOHR_IN_A**3)
     theirs = VaspChargeDensity(None)
     theirs.atoms, theirs.chg = [frame.atoms], [frame.density]
     theirs.write(str(tmp_path / "CHGCAR_ase"))
@@ -106,9 +106,9 @@ def chgcar(scale="1.0", cell=None, species="Si Ge", counts="1 1", mode="Direct",
     return "\n".join(["title", *[part for part in head if part is not None], *lines]) + "\n" + tail
 
 
-def cube(first="2 0 0 0", sizes=SHAPE, unit=BOHR, title="density", values=None, tail=""):
+def cube(first="2 0 0 0", sizes=SHAPE, unit=BOHR_IN_A, title="density", values=None, tail=""):
     """A cube of zinc blende, its rows of five values in lines of their own."""
-    cell, values = CRYSTAL.cell.array, GRID * BOHR**3 if values is None else values
+    cell, values = CRYSTAL.cell.array, GRID * BOHR_IN_A**3 if values is None else values
     steps = [f"{n} " + " ".join(map(str, v / abs(n) / unit)) for n, v in zip(sizes, cell, strict=True)]
     atoms = [f"{a.number} 0 " + " ".join(map(str, a.position / unit)) for a in CRYSTAL]
     rows = [" ".join(f"{x:.9E}" for x in row) for row in values.reshape(-1, 5)]
@@ -178,8 +178,8 @@ def test_names_of_cubes(tmp_path, name):
         stream.write(cube())
     found = read_density(tmp_path / name)
     right(found)
-    theirs, atoms = read_cube_data(str(tmp_path / name)) if name == "x.cube" else (GRID * BOHR**3, found.atoms)
-    assert theirs / BOHR**3 == pytest.approx(found.density, rel=1e-6)
+    theirs, atoms = read_cube_data(str(tmp_path / name)) if name == "x.cube" else (GRID * BOHR_IN_A**3, found.atoms)
+    assert theirs / BOHR_IN_A**3 == pytest.approx(found.density, rel=1e-6)
     assert atoms.positions == pytest.approx(found.atoms.positions, abs=1e-5)
 
 

@@ -13,7 +13,7 @@ from pymatgen.io.common import VolumetricData
 from pymatgen.io.vasp import Chgcar
 
 from ase_mlx.data import volumetric
-from ase_mlx.data.espresso_density import BOHR
+from ase_mlx.units import BOHR_IN_A
 
 ATOMS = bulk("Si", cubic=True)
 ATOMS.symbols[[1, 4]] = "Ge"
@@ -54,11 +54,11 @@ def test_cube_is_read_back_by_ase_and_pymatgen(tmp_path, density):
     volumetric.write(path, ATOMS, SHAPE, pieces(density))
     with open(path) as stream:
         found = ase.io.cube.read_cube(stream)
-    assert found["data"] / BOHR**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
+    assert found["data"] / BOHR_IN_A**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
     assert found["atoms"].positions == pytest.approx(ATOMS.positions, abs=1e-5)
     assert found["atoms"].cell.array == pytest.approx(ATOMS.cell.array, abs=1e-4)
     theirs = VolumetricData.from_cube(path)
-    assert theirs.data["total"] / BOHR**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
+    assert theirs.data["total"] / BOHR_IN_A**3 == pytest.approx(density, rel=1e-8, abs=1e-12)
 
 
 def test_arrays_are_read_back(tmp_path, density):
@@ -73,7 +73,7 @@ def test_arrays_are_read_back(tmp_path, density):
 
 
 def test_text_has_the_digits_of_python(tmp_path, density):
-    volumetric.write(tmp_path / "x.cube", ATOMS, SHAPE, pieces(density / BOHR**3))
+    volumetric.write(tmp_path / "x.cube", ATOMS, SHAPE, pieces(density / BOHR_IN_A**3))
     words = (tmp_path / "x.cube").read_text().split("\n", 6 + len(ATOMS))[-1].split()
     expected = [float(f"{0.0 if abs(v) < 1e-99 else v:.8E}") for v in density.reshape(-1)]
     assert [float(w) for w in words] == pytest.approx(expected, rel=2e-8)

@@ -11,7 +11,6 @@ from ase_mlx.learn.metrics import calibration
 from ase_mlx.learn.recipes.potential_errors import collect
 from ase_mlx.learn.uncertainty import (
     NOMINAL_68,
-    NORMAL_95,
     Response,
     calibrate,
     fit_members,
@@ -19,6 +18,7 @@ from ase_mlx.learn.uncertainty import (
     set_distance,
     set_uncertainty,
 )
+from ase_mlx.units import NORMAL_95
 
 
 def test_quantiles_of_the_normal_distribution():
