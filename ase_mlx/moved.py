@@ -41,7 +41,8 @@ class _Finder:
     def exec_module(module: ModuleType) -> None:
         if module.__name__ in MOVED:
             _warn(module.__name__)
-            module.__getattr__ = lambda name: getattr(import_module(MOVED[module.__name__]), name)
+            place = import_module(MOVED[module.__name__])  # now: torch looks at attributes of all modules at its import
+            module.__getattr__ = lambda name: getattr(place, name)
 
     @staticmethod
     def get_code(name: str) -> CodeType:
