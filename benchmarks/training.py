@@ -107,17 +107,20 @@ def count(folder: str) -> dict:
 
 
 def train(folder: str) -> dict:
-    """An epoch of a small potential over all frames: memory after each twentieth of it."""
+    """An epoch of a small potential over all frames, by the one loop: memory after each twentieth of it."""
     import torch
 
     from ase_mlx.data.graph_batches import GraphBatches, ShardSamples, size_of
     from ase_mlx.data.shards import Shards
+    from ase_mlx.learn.fit import Stage, fit
+    from ase_mlx.learn.methods import network
+    from ase_mlx.learn.recipes.potential import PotentialFit, potential_loss
     from ase_mlx.models.potential import Potential, PotentialConfig
 
     torch.set_num_threads(1)
     shards = Shards(folder)
-    places = shards.split(seed=0)["train"] if not shards.columns["part"].any() else np.arange(len(shards))
-    elements = shards.elements()
+    places = shards.places("train")
+    elements = shards.elements(places)
     sizes = {"cutoff": CUTOFF, "l_max": 1, "layers": 1, "channels": 4, "latent": 8, "radial_hidden": (8,), "members": 0}
     scales = {
         "reference_energies": shards.reference_energies(places, elements),
@@ -125,26 +128,23 @@ def train(folder: str) -> dict:
         "neighbors": float(shards.edges(CUTOFF).sum() / shards.columns["atoms"].sum()),
     }
     model = Potential(PotentialConfig(elements, **sizes, **scales)).float()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     batches = GraphBatches(ShardSamples(shards, places, CUTOFF, CACHE), edges=EDGES)
-    steps, memory, losses, decoded, frames = batches.steps(0), [], [], 0, 0
-    for k, groups in enumerate(batches.epoch(0)):
-        for group in groups:
-            loss = (model(group.graph)["forces"] - group.targets["forces"]).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            decoded, frames = decoded + size_of(group), frames + group.graph.n_graphs
-        if (k + 1) * 20 // steps > k * 20 // steps:
+    steps, memory, decoded, frames = batches.steps(0), [], 0, 0
+
+    def loss(model, group, random):
+        nonlocal decoded, frames
+        decoded, frames = decoded + size_of(group), frames + group.graph.n_graphs
+        if frames * 20 // len(places) > len(memory):
             memory.append(resident())
-    tenth = max(len(losses) // 10, 1)
+        return potential_loss(model, group, random)
+
+    history = fit(Stage(model, loss, batches, network(PotentialFit(epochs=1))))
     return {
         "frames": frames,
         "steps": steps,
         "decoded": decoded / GB,
         "memory": memory,
-        "losses": [float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))],
+        "loss": history[-1]["train_loss"],
     }
 
 
@@ -185,7 +185,7 @@ def shards(options: argparse.Namespace) -> tuple[dict, bool]:
         early, late = (f"{row[key]:7.3f}" if key in row else f"{'':7}" for key in ("early", "late"))
         print(f"{name:24} {row['peak']:9.3f} {early} {late} {row['seconds']:8.1f}")
     print(f"\nmemory along the epoch, GB: {' '.join(f'{x:.3f}' for x in memory)}")
-    print(f"{trained['steps']} steps; loss {trained['losses'][0]:.3f} → {trained['losses'][1]:.3f} (eV/Å)²")
+    print(f"{trained['steps']} steps; mean loss {trained['loss']:.3f}")
     end = f"ends after {listed['held']} frames: {listed['error']}" if listed["error"] else "holds them all"
     print(f"a list {end}")
     figures = [
