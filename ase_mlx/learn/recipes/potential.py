@@ -4,7 +4,7 @@ Source: ours.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.io import read_frames
-from ase_mlx.data.labels import named_labels
-from ase_mlx.data.samples import Sample, elements_of, name_of, reference_energies, sample, split, symbols
+from ase_mlx.data.samples import Sample, elements_of, name_of, sample, symbols
+from ase_mlx.data.shards import Shards, is_shards
 from ase_mlx.models import Model
 from ase_mlx.models.potential import Potential, PotentialConfig, hessian_column, moved_atoms
-from ase_mlx.models.ranges import expect_ranges
+from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.terms import Term
 from ase_mlx.reading import reading
 
@@ -32,6 +32,7 @@ from ..metrics import Residuals, errors
 from ..recipe import Recipe
 from ..uncertainty import set_uncertainty
 from ..validation import validation_notes
+from .labelled_frames import LabelledFrames, labelled_frames
 from .potential_errors import QUANTITIES, collect
 
 
@@ -64,9 +65,12 @@ class LabelledData:
 class PotentialFit(FitConfig):
     """How to fit; weights multiply errors of energy per atom, forces, stress and Hessian columns (dimensionless).
 
+    A step has `batch_size` frames, or as many as have `batch_edges` edges together where that is given.
+
     Source: ours.
     """
 
+    batch_edges: int = 0
     energy_weight: float = 4.0
     forces_weight: float = 1.0
     stress_weight: float = 0.1
@@ -76,7 +80,7 @@ class PotentialFit(FitConfig):
         """Refuse numbers that cannot train anything."""
         super().__post_init__()
         weights = [f"{name}_weight" for name in QUANTITIES]
-        expect_ranges(self, "fit.", **dict.fromkeys(weights, (0, 1e9)))
+        expect_ranges(self, "fit.", batch_edges=WHOLE, **dict.fromkeys(weights, (0, 1e9)))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -120,32 +124,23 @@ class PotentialRecipe(Recipe):
         self.config = config
         start = _start(config)
         data = config.data
-        self.frames = named_labels(read_frames(data.file), data.energy, data.forces, data.stress)
-        parts = split(self.frames, config.fit.seed, data.validation)
         cutoff = start.cutoff if start else float(config.model.get("cutoff", PotentialConfig.cutoff))
-        with reading(data.file, "labelled frames", "mend or leave out these frames"):
-            self.samples = {
-                part: [sample(self.frames[k], cutoff, name_of(self.frames[k], k)) for k in places]
-                for part, places in parts.items()
-            }
-        self._check_parts([self.frames[k] for places in parts.values() for k in places], parts)
-        training_frames = [self.frames[k] for k in parts["train"]]
+        names = (data.energy, data.forces, data.stress)
+        self.data = labelled_frames(data.file, names, cutoff, config.fit.seed, data.validation)
+        self.samples = self.data.samples
+        self._check_parts()
         torch.manual_seed(config.fit.seed)
-        if start:
-            model = _adapted(start, training_frames, self.samples["train"])
-        else:
-            model = _untrained(config, training_frames, self.samples["train"])
+        model = _adapted(start, self.data) if start else _untrained(config, self.data)
         self.model = model.to(getattr(torch, config.dtype))
 
-    def _check_parts(self, frames: list[Any], parts: dict[str, list[int]]) -> None:
-        elements = elements_of([self.frames[k] for k in parts["train"]])
-        unseen = sorted(set(elements_of(frames)) - set(elements))
+    def _check_parts(self) -> None:
+        unseen = sorted(set(self.data.elements(*self.samples)) - set(self.data.elements("train")))
         if unseen:
             raise ValueError(
                 f"got {symbols(tuple(unseen))} in validation or test but not in training frames; move some frames"
             )
         weight = self.config.fit.hessian_weight
-        if weight > 0 and not any(s.base for s in self.samples["train"]):
+        if weight > 0 and not self.data.columns:
             raise ValueError(
                 f"got fit.hessian_weight = {weight}, but no training frame has the arrays displacement "
                 "(Å) and force_change (eV/Å); expected at least one; add them, or leave the weight out"
@@ -154,21 +149,23 @@ class PotentialRecipe(Recipe):
     def stages(self) -> Iterator[Stage]:
         """Fit all weights, the readout's deviations left out."""
         fit = self.config.fit
-        train = GraphBatches(self.samples["train"], fit.batch_size, seed=fit.seed)
+        size, edges = (0, fit.batch_edges) if fit.batch_edges else (fit.batch_size, 0)
+        train = GraphBatches(self.samples["train"], size, edges, fit.seed)
         val = GraphBatches(self.samples["val"], 4 * fit.batch_size)
         loss = functools.partial(potential_loss, **fit.weights)
         yield Stage(self.model, loss, train, network(fit), val, start=str(self._origin()), settings=asdict(fit))
 
     def finish(self) -> dict[str, Any]:
         """Set members, error bars and distance score; give the card's lines (errors in meV/atom, meV/Å, MPa)."""
-        calibration = set_uncertainty(self.model, self.samples["train"], self.samples["val"], self.config.fit.seed)
-        part = "test" if self.samples["test"] else "val"
+        chosen = self.data.chosen
+        calibration = set_uncertainty(self.model, chosen["train"], chosen["val"], self.config.fit.seed)
+        part = "test" if chosen["test"] else "val"
         return self._description() | self._origin() | {
             "calibration": calibration,
-            "errors": errors(collect(self.model, self.samples[part])),
+            "errors": errors(collect(self.model, chosen[part])),
             "errors_on": part,
             "epochs": self.epochs[""],
-            "notes": validation_notes(self.samples, self.frames),
+            "notes": validation_notes(chosen, self.data.frames),
         }  # fmt: skip
 
     def _origin(self) -> dict[str, Any]:
@@ -177,7 +174,7 @@ class PotentialRecipe(Recipe):
         return {"started_from": {key: read_card(self.config.start).get(key) for key in ("title", "sha256")}}
 
     def _description(self) -> dict[str, Any]:
-        data, names = self.config.data, {p: [n for s in ss for n in s.names] for p, ss in self.samples.items()}
+        data, names = self.config.data, {p: [n for s in ss for n in s.names] for p, ss in self.data.chosen.items()}
         return {
             "title": data.title or Path(data.file).name,
             "level_of_theory": data.level_of_theory,
@@ -187,8 +184,8 @@ class PotentialRecipe(Recipe):
             "training_data": {
                 "file": Path(data.file).name,
                 "origin": data.origin,
-                "frames": {p: len(n) for p, n in names.items()},
-                "atoms": {p: int(np.sum([len(s.graph.numbers) for s in self.samples[p]])) for p in names},
+                "frames": {p: len(each) for p, each in self.samples.items()},
+                "atoms": self.data.atoms,
                 "test_frames": names["test"],
                 "validation_frames": names["val"],
             },
@@ -198,7 +195,8 @@ class PotentialRecipe(Recipe):
     @classmethod
     def read(cls, model: Potential, path: Path, part: str = "all") -> list[Sample]:
         """Read labelled frames (eV, Å)."""
-        frames = [a for a in read_frames(path) if part in ("all", str(a.info.get("part")))]
+        stored = Shards(path) if is_shards(path) else read_frames(path)
+        frames = [a for a in stored if part in ("all", str(a.info.get("part")))]
         if not frames:
             raise ValueError(f"got no frame of part {part!r} in {path}, expected at least one; try --part all")
         known, present = symbols(model.elements), symbols(elements_of(frames))
@@ -238,30 +236,27 @@ def _start(config: PotentialTraining) -> Potential | None:
     return start
 
 
-def _untrained(config: PotentialTraining, frames: list[Any], samples: Sequence[Sample]) -> Potential:
+def _untrained(config: PotentialTraining, data: LabelledFrames) -> Potential:
     """Build a potential with random weights and the scales of training frames (eV, eV/Å)."""
-    forces = torch.cat([s.targets["forces"] for s in samples])
-    edges = sum(len(s.graph.center) for s in samples) / len(forces)
-    elements = elements_of(frames)
     scales = {
-        "elements": elements,
-        "reference_energies": reference_energies(frames, elements),
-        "energy_scale": float(forces.square().mean().sqrt().clamp_min(1e-3)),
-        "neighbors": float(max(edges, 1.0)),
+        "elements": data.elements("train"),
+        "reference_energies": data.references(),
+        "energy_scale": max(data.rms_force, 1e-3),
+        "neighbors": max(data.neighbors(), 1.0),
     }
     return Potential(build(PotentialConfig, scales | config.model, "model"))
 
 
-def _adapted(start: Potential, frames: list[Any], samples: Sequence[Sample]) -> Potential:
+def _adapted(start: Potential, data: LabelledFrames) -> Potential:
     """Give a trained potential the elements of other frames, and reference energies (eV) that fit it to theirs."""
-    elements = elements_of(frames)
-    reference_energies(frames, elements)  # refuses mixed units
+    data.references()  # refuses mixed units
     # a density reads the trunk, which changes: it has to be trained anew
-    model = Potential(replace(start.config, elements=elements, reference_energies=(), density=None)).eval()
+    model = Potential(
+        replace(start.config, elements=data.elements("train"), reference_energies=(), density=None)
+    ).eval()
     model.adopt(start)
-    interaction = np.array([float(model(s.graph)["energy"][0]) for s in samples])
-    references = reference_energies(frames, elements, interaction)
-    adapted = Potential(replace(model.config, reference_energies=references))
+    interaction = np.array([float(model(s.graph)["energy"][0]) for s in data.samples["train"]])
+    adapted = Potential(replace(model.config, reference_energies=data.references(interaction)))
     adapted.adopt(model)
     return adapted
 

@@ -1,0 +1,46 @@
+"""A potential is taught the same by shards as by the file that they come from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import labelled
+
+from ase_mlx.data.io import write_frames
+from ase_mlx.data.shard_writer import write_shards
+from ase_mlx.learn.fit import fit
+from ase_mlx.learn.recipes.potential import LabelledData, PotentialFit, PotentialRecipe, PotentialTraining
+
+SIZES = {"cutoff": 4.0, "l_max": 1, "layers": 1, "channels": 4, "latent": 8, "radial_hidden": [8], "members": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("taught")
+    write_frames(folder / "a.extxyz", labelled(10))
+    write_shards([folder / "a.extxyz"], folder / "shards")
+    return folder
+
+
+def training(folder, name, **settings):
+    return PotentialTraining(LabelledData(str(folder / name)), SIZES, PotentialFit(epochs=2, batch_size=3, **settings))
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_edges": 120}])
+def test_shards_teach_what_their_file_teaches(folder, settings):
+    recipes = [PotentialRecipe(training(folder, name, **settings)) for name in ("a.extxyz", "shards")]
+    for recipe in recipes:
+        for stage in recipe.stages():
+            recipe.epochs = {"": fit(stage)[-1]["epoch"]}
+    listed, stored = (recipe.model for recipe in recipes)
+    for name, tensor in listed.state_dict().items():
+        torch.testing.assert_close(stored.state_dict()[name], tensor, rtol=0, atol=1e-6)
+    cards = [recipe.finish() for recipe in recipes]
+    assert cards[0]["training_data"] | {"file": ""} == cards[1]["training_data"] | {"file": ""}
+    assert cards[1]["errors"]["forces"]["mae"] == pytest.approx(cards[0]["errors"]["forces"]["mae"], rel=1e-3)
+
+
+def test_shards_have_the_names_of_their_labels(folder):
+    config = training(folder, "shards")
+    with pytest.raises(ValueError, match="whose labels have their names already"):
+        PotentialRecipe(replace(config, data=replace(config.data, energy="REF_energy")))
