@@ -44,3 +44,29 @@ def test_shards_have_the_names_of_their_labels(folder):
     config = training(folder, "shards")
     with pytest.raises(ValueError, match="whose labels have their names already"):
         PotentialRecipe(replace(config, data=replace(config.data, energy="REF_energy")))
+
+
+def test_a_run_on_shards_goes_on_in_the_middle_of_an_epoch(folder, tmp_path):
+    def stage(stop=-1):
+        recipe = PotentialRecipe(training(folder, "shards", batch_edges=120))
+        (stage,) = recipe.stages()
+        seen = []
+
+        def loss(model, group, random):
+            seen.append(group.names)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+            return stage.loss(model, group, random)
+
+        return replace(stage, loss=loss), seen
+
+    whole, seen = stage()
+    fit(whole)
+    cut, begun = stage(stop=3)  # of some five steps an epoch
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, tmp_path, seconds=0)
+    rest, ended = stage()
+    fit(rest, tmp_path, seconds=0)
+    assert whole.train.steps(0) > 3 and begun[:2] + ended == seen
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(rest.model.state_dict()[name], tensor), name
