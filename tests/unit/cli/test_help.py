@@ -7,7 +7,7 @@ COMMANDS = get_command(app).commands
 
 
 def test_every_command_of_the_design_is_there():
-    assert set(COMMANDS) >= {"demo", "run", "train", "evaluate", "label", "models"}
+    assert set(COMMANDS) >= {"demo", "run", "train", "evaluate", "label", "data", "models"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
