@@ -35,6 +35,9 @@ HIDDEN = tuple(places for places in GROUPS.values() if places[0] >= STRUCTURE)
 MOST = 20.0
 """Nats of surprise that one descriptor adds at most."""
 
+DIGITS = 6
+"""Decimals of what is kept and compared: double precision makes them the same however crystals are grouped."""
+
 QUANTILES = 401
 """Places at which the novelty of held-out crystals is kept."""
 
@@ -160,6 +163,26 @@ class AnomalyModel(Model):
             return terms
         side = np.sign(np.asarray(reported) - self.property.table(rows)["formation_energy"])
         return -terms * side[:, None]
+
+    def reasons(
+        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, count: int, reported=None
+    ) -> tuple[list[list[str]], Float[np.ndarray, "crystals some"]]:
+        """Name the descriptors that make each crystal strange, the strongest first, and say what each adds.
+
+        Args:
+            rows: descriptors, in units as theirs.
+            mode: of judging.
+            count: how many to name.
+            reported: formation energies in eV/atom, for `residual`.
+
+        Returns:
+            Names, and contributions as `contributions` has them (eV/atom or nats), to `DIGITS` decimals; of equal ones
+            the first in the order of the descriptors.
+        """
+        terms = np.round(self.contributions(rows, mode, reported), DIGITS)
+        order = np.argsort(-terms, axis=1, kind="stable")[:, :count]
+        names = [[self.config.property.names[k] for k in row] for row in order]
+        return names, np.take_along_axis(terms, order, axis=1)
 
     def _tail(self, found: Prediction, anions: np.ndarray) -> Anomaly:
         threshold = self.tail.cpu().numpy()[anions]

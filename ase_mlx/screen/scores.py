@@ -18,12 +18,9 @@ from ase_mlx.descriptors import NAMES, anion_classes
 from ase_mlx.descriptors.composition import anion_class, fractions_of
 from ase_mlx.graph import Graph, batch
 from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
-from ase_mlx.models.anomaly import AnomalyModel, Mode
+from ase_mlx.models.anomaly import DIGITS, AnomalyModel, Mode
 from ase_mlx.models.crystal_property import ROWS, check_crystals
 from ase_mlx.models.model import check_numbers
-
-DIGITS = 6
-"""Decimals that are kept: double precision makes them the same on every engine."""
 
 TOP = 5
 """Descriptors that are named a row."""
@@ -206,10 +203,9 @@ def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screenin
     )  # fmt: skip
     for name, value in zip(SCORES, values, strict=True):
         table[name][places] = np.round(value, DIGITS)
-    terms = np.round(model.contributions(found.rows, wanted.mode, reported), DIGITS)
-    order = np.argsort(-terms, axis=1, kind="stable")[:, :TOP]
-    members, names = np.round(predicted.members[energy], DIGITS), model.config.property.names
+    names, terms = model.reasons(found.rows, wanted.mode, TOP, reported)
+    members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
-        lists["top_descriptors"][place] = [names[i] for i in order[k]]
-        lists["top_contributions"][place] = terms[k, order[k]].tolist()
+        lists["top_descriptors"][place] = names[k]
+        lists["top_contributions"][place] = terms[k].tolist()
         lists["members"][place] = members[:, k].tolist()

@@ -6,7 +6,6 @@ Source: ours.
 import functools
 from dataclasses import dataclass
 
-import numpy as np
 from ase import Atoms
 
 from ase_mlx.adapters.ase.job import Value
@@ -43,12 +42,12 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
     found = _model(model)
     _, judged, rows = found.judged(from_atoms(atoms, CUTOFF))
     novelty = judged["novelty"]
-    order = np.argsort(-found.contributions(rows, "novelty")[0])[:REASONS]
+    names, _ = found.reasons(rows, "novelty", REASONS)
     return Strangeness(
         Value(float(novelty.score[0]), float(novelty.std[0]), "dimensionless", "members"),
         Value(100 * float(novelty.probability[0]), None, "%"),
         bool(novelty.flagged[0]),
-        tuple(found.config.property.names[k] for k in order),
+        tuple(names[0]),
     )
 
 

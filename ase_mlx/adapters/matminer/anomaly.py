@@ -14,8 +14,7 @@ from ase_mlx.adapters.matminer.one_process import Batched, ours
 from ase_mlx.descriptors import NAMES
 from ase_mlx.graph import Graph, batch
 from ase_mlx.models import Model
-from ase_mlx.models.anomaly import MODES, AnomalyModel, Mode
-from ase_mlx.screen.scores import DIGITS
+from ase_mlx.models.anomaly import DIGITS, MODES, AnomalyModel, Mode
 
 
 class AnomalyFeaturizer(Batched):
@@ -138,11 +137,9 @@ class AnomalyFeaturizer(Batched):
         scores = np.round(np.column_stack([found.score, found.std, found.probability]), DIGITS).tolist()
         table = [[*row, bool(flag)] for row, flag in zip(scores, found.flagged, strict=True)]
         if self.top:
-            terms = np.round(model.contributions(rows, self.mode, reported), DIGITS)
-            order = np.argsort(-terms, axis=1, kind="stable")[:, : self.top]
-            names = model.config.property.names
-            for row, values, places in zip(table, terms, order, strict=True):
-                row += [part for place in places for part in (names[place], float(values[place]))]
+            names, terms = model.reasons(rows, self.mode, self.top, reported)
+            for row, *pair in zip(table, names, terms.tolist(), strict=True):
+                row += [part for reason in zip(*pair, strict=True) for part in reason]
         return table
 
 

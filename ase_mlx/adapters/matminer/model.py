@@ -17,13 +17,12 @@ from ase_mlx.adapters.matminer.structures import to_atoms
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.learn.cards import CARD
 from ase_mlx.models import Model
-from ase_mlx.models.anomaly import AnomalyModel
+from ase_mlx.models.anomaly import DIGITS, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, check_crystals
 from ase_mlx.models.extrapolation import see
 from ase_mlx.models.potential import Potential
 from ase_mlx.models.predict import ATOMS_PER_BATCH
 from ase_mlx.pretrained import find, load
-from ase_mlx.screen.scores import DIGITS
 
 WARD = """@article{ward2016,
   author = {Ward, Logan and Agrawal, Ankit and Choudhary, Alok and Wolverton, Christopher},
