@@ -68,7 +68,7 @@ def report(symbol: str, row: dict) -> None:
 def draw(rows: dict, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from ase_mlx.cli.figures import EXPERIMENT, MODEL, STYLE
+    from ase_mlx.figures.style import EXPERIMENT, MODEL, STYLE
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(rows), figsize=(4.3 * len(rows), 4), layout="constrained", squeeze=False)

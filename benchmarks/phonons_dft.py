@@ -75,7 +75,7 @@ def plot(path: str, ours, dft, mae: float) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from ase_mlx.cli.figures import DFT, MODEL, STYLE
+    from ase_mlx.figures.style import DFT, MODEL, STYLE
 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")

@@ -70,6 +70,8 @@ def options(
 ) -> None:
     """Energies, forces, stresses and electron densities from learned models, each with an error bar."""
     exits.debug, exits.call = debug or exits.debug, context
+    if exits.debug:
+        exits.show_tracebacks()
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Name, named, pick
-from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.phonons import Displacement, Relax, _supercell, check_crystal, numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, progress_bar
@@ -95,18 +94,15 @@ def conductivity(
     made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
     import numpy as np
 
-    from ase_mlx.adapters.phono3py import conductivity as compute
-    from ase_mlx.cli.conductivity_job import BYTES, FILES, write_results
+    from ase_mlx.jobs.conductivity import BYTES, FILES, conductivity_job
 
-    with results_folder(out, FILES, BYTES) as part, doubts() as raised, progress_bar(source.name) as tell:
-        found = compute(
-            given, made, numbers, np.unique(temperature), products, supercell=shape, displacement=displacement,
-            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), device=device,
-            folder=out / "work", progress=lambda done, total: tell("conductivity", done, total),
+    with results_folder(out, FILES, BYTES) as part, progress_bar(source.name) as tell:
+        outcome = conductivity_job(
+            given, made, part, source.name, tell, exits.in_options, mesh=numbers, temperatures=np.unique(temperature),
+            rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
+            boundary=boundary, solver=solver, order=int(order), device=device, work=out / "work",
         )  # fmt: skip
-        result = write_results(found, source.name, part)
-    result["notes"] += raised.sentences
-    result["extrapolation"] = raised.extrapolation
+    result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
     if not write_json(result, json):
         print_table(f"{source.name}: lattice thermal conductivity in W/(m K), mesh {result['mesh']}", result["rows"])
         for note in result["notes"]:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.phonons import numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.run import progress_bar
+from ase_mlx.jobs.doubts import doubts
 
 SUPERPOSED = (
     "Without a model, free atoms from hydrogen to plutonium superpose: ase_mlx.data.free_atoms.superpose(points, "
@@ -108,7 +108,7 @@ def density(
     if out.suffix == ".png":
         _picture(loaded, atoms, out, charge, moment, level, json)
         return
-    with doubts() as raised, progress_bar(structure.name) as tell:
+    with doubts(exits.in_options) as raised, progress_bar(structure.name) as tell:
         result = write_density(
             loaded, atoms, out, spacing, points, std, charge, moment, dtype,
             lambda done, total: tell("planes", done, total),
@@ -193,7 +193,7 @@ def _pick(name: str, symbols: list[str]) -> str:
 def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:
     from ase_mlx.fields.density_files import write_restart
 
-    with exits.reading("--out"), doubts() as raised:
+    with exits.reading("--out"), doubts(exits.in_options) as raised:
         path = write_restart(model, atoms, out, ecut, charge, dipole=dipole)
     if not write_json({"path": path, "warnings": raised.sentences, "extrapolation": raised.extrapolation}, json):
         print(f"wrote {path}: set outdir = '{out}', prefix = 'pwscf', startingpot = 'file'")
@@ -201,10 +201,10 @@ def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple 
 
 
 def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
-    from ase_mlx.cli.isosurface import draw_isosurface
     from ase_mlx.fields.density_surface import density_surface
+    from ase_mlx.figures.isosurface import draw_isosurface
 
-    with exits.reading("--level"), doubts() as raised:
+    with exits.reading("--level"), doubts(exits.in_options) as raised:
         surface = density_surface(model, atoms, level, charge, dipole)
     draw_isosurface(out, surface, atoms.get_chemical_formula())
     result = {"path": out} | {name: getattr(surface, name) for name in ("level", "lowest", "highest")}

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.doubts import doubts
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, write_json
 from ase_mlx.cli.train import print_errors
+from ase_mlx.jobs.doubts import doubts
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
 
     with exits.reading("MODEL"):
         folder = find(model)
-    from ase_mlx.cli.parity import FILES, write_plots
+    from ase_mlx.figures.parity import FILES, write_plots
     from ase_mlx.learn.cards import read_card
     from ase_mlx.learn.metrics import errors
     from ase_mlx.learn.recipe import evaluating

@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import logging
 import os
 import re
 import sys
@@ -12,9 +13,22 @@ from contextlib import contextmanager
 
 import typer
 
+from ase_mlx.jobs.outcome import sentence
+
 __all__ = ["reading", "report"]
 
 debug = "ASE_MLX_DEBUG" in os.environ
+
+
+def show_tracebacks() -> None:
+    """Print the tracebacks of stages that fail while the others go on, as `--debug` asks.
+
+    Source: ours.
+    """
+    log = logging.getLogger("ase_mlx.jobs")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(logging.StreamHandler())
+
 
 call: typer.Context | None = None
 """Of the command that runs: its name and options, and those of the others."""
@@ -60,7 +74,7 @@ def message(error: Exception) -> str:
 
     Source: ours.
     """
-    return in_options(_words(error))
+    return in_options(sentence(error))
 
 
 def in_options(text: str) -> str:
@@ -84,10 +98,3 @@ def _option(argument: re.Match) -> str:
             words = {"True": name, "False": f"--no-{name[2:]}", "None": f"{name} none"}.get(value, f"{name} {value}")
             return words if command is here else f"`ase-mlx {command.name}` with {words}"
     return argument[0]
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is None and " " in (error.strerror or ""):
-        return error.strerror
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return text if " " in text else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -3,9 +3,8 @@
 Source: ours.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from ase_mlx.cli.exits import reading
 from ase_mlx.cli.report import JsonFile, check_output, print_table, write_json
+from ase_mlx.cli.run import progress_bar
 
 BYTES = 150
 """That an atom with its labels takes in a file."""
@@ -54,8 +54,9 @@ def label(
     check_output(output, BYTES * sum(map(len, frames)), "--output", [file])
     with reading("--output"):
         Journal(output, chosen.name, chosen.identity).look()
-    with _progress(len(frames)) as advance:
-        report = run(frames, chosen, output, workers, retry, advance)
+    done = count(1)
+    with progress_bar(output.name) as tell:
+        report = run(frames, chosen, output, workers, retry, lambda *_: tell("frames", next(done), len(frames)))
     result = {"output": output, "teacher": chosen.name, "frames": len(frames), **asdict(report)}
     if not write_json(result, json):
         counts = {key: value for key, value in result.items() if key != "failed"}
@@ -64,16 +65,3 @@ def label(
             print(f"{name}: {reason}")
     if report.failed:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
-    """Show a bar on a terminal, nothing in a pipe; gives what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda name, state: progress.update(task, advance=1, description=f"{name} {state}")

@@ -89,13 +89,16 @@ def phonons(
             made = named(calculator, device)
     if made is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
-    from ase_mlx.cli.phonons_job import BYTES, FILES, WORK, Wanted, run_phonons
+    from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, phonon_job
 
     out = out or named_after(structure, "phonons")
-    settings = {"supercell": shape, "displacement": displacement, "method": method, "relax": relax, "born": born}
-    wanted = Wanted(settings, on_imaginary, qha, pressure, mesh, temperature)
     with results_folder(out, FILES, BYTES) as part, progress_bar(structure.name) as tell:
-        outcome = run_phonons(stem(structure), atoms, crystal, made, calculator, part, out / WORK, wanted, tell)
+        settings = PhononSettings(
+            shape, displacement, method, relax, born, on_imaginary, qha, pressure, mesh, temperature
+        )
+        outcome = phonon_job(
+            crystal or atoms, made, part, settings, stem(structure), calculator, out / "work", tell, exits.in_options
+        )
     finish([outcome], out, json)
 
 

@@ -3,9 +3,6 @@
 Source: ours.
 """
 
-import json
-import math
-import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +13,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.whole import check_file, sole, whole_results, write_text
+from ase_mlx.whole.tables import json_text
 
 __all__ = [
     "JsonFile",
@@ -126,7 +124,7 @@ def write_json(result: Any, path: Path | None) -> bool:
         return False
     stdout = str(path) == "-"
     ascii_only = stdout and not (sys.stdout.encoding or "").lower().startswith("utf")
-    text = json.dumps(_known(result), indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+    text = json_text(result, ascii_only)
     if stdout:
         sys.stdout.write(text)
         return True
@@ -151,20 +149,3 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     console.print(table)
-
-
-def _known(value: Any) -> Any:
-    """Make plain numbers, text, lists and mappings of a result; what is no finite number is unknown: null."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _known(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known(part) for part in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, str | int):
-        return value
-    raise TypeError(f"got a {type(value).__name__} in a JSON result; expected numbers, text, lists or mappings of them")

@@ -103,7 +103,8 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
     with exits.reading("--calculator"):
         for name in {calculator for _, calculator, _ in jobs} - {"auto"}:
             pick(name, ())
-    from ase_mlx.cli.job import BYTES, FILES, JOINT, Outcome
+    from ase_mlx.jobs.main import BYTES, FILES, JOINT
+    from ase_mlx.jobs.outcome import Outcome
 
     if len(jobs) == 1:
         outcomes = [_one(*jobs[0], out, device, settings)]
@@ -122,7 +123,7 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
 
 def _one(name: str, model: str, read: Callable, folder: Path, device: str, settings: dict):
     """Run one structure's job into its folder."""
-    from ase_mlx.cli.job import BYTES, FILES, run_job
+    from ase_mlx.jobs.main import BYTES, FILES, main_job
 
     with exits.reading("STRUCTURE"):
         atoms = read()
@@ -130,7 +131,8 @@ def _one(name: str, model: str, read: Callable, folder: Path, device: str, setti
         model = pick(model, atoms.get_chemical_symbols())
         precise, fast = _calculators(model, device)
     with results_folder(folder, FILES, BYTES) as part, progress_bar(name) as tell:
-        return run_job(atoms, precise, part, name, model, fast=fast, progress=tell, **settings)
+        words = exits.in_options
+        return main_job(atoms, precise, part, name, model, fast=fast, progress=tell, words=words, **settings)
 
 
 @cache
@@ -149,7 +151,7 @@ def write_joint(outcomes: list, folder: Path) -> None:
 
     Source: ours.
     """
-    from ase_mlx.cli.job import summary, write_table
+    from ase_mlx.jobs.outcome import summary, write_table
 
     rows = [{"structure": outcome.name, **row} for outcome in outcomes for row in outcome.quantities]
     write_table(folder / "results.csv", rows, ("structure",))
@@ -164,7 +166,7 @@ def finish(outcomes: list, out: Path, json: Path | None) -> None:
 
     Source: ours.
     """
-    from ase_mlx.cli.job import summary
+    from ase_mlx.jobs.outcome import summary
 
     results = [summary(outcome) for outcome in outcomes]
     if not write_json(results[0] if len(results) == 1 else results, json):

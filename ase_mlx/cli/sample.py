@@ -67,11 +67,10 @@ def sample(
 
     Example: `ase-mlx sample silicon.cif --repeat "2 2 2" -t 300 -t 900 --alloy "Si 1 Ge 1" --variants 3 -o sige.extxyz`
     """
-    from ase_mlx.adapters.ase.sampled_file import finished, mark, run_marks
+    from ase_mlx.adapters.ase.sampled_file import finished, run_marks
     from ase_mlx.adapters.ase.sampling import Sampling, random_variant, repeated
-    from ase_mlx.adapters.ase.sampling import sample as run
-    from ase_mlx.data.io import read_frames, write_frames
-    from ase_mlx.models.extrapolation import once
+    from ase_mlx.data.io import read_frames
+    from ase_mlx.jobs.sampling import finish_sampling
 
     with exits.reading("--alloy / --substitute / --strain"):
         numbers, shares = {k: _whole(k, v) for k, v in _pairs(substitute).items()}, _pairs(alloy)
@@ -90,23 +89,16 @@ def sample(
             f"got {str(out)!r}, expected a file in an existing folder; make it first", param_hint="--out"
         )
     check_output(out, 250 * len(atoms) * frames * variants * len(temperature), inputs=[structure])
-    with sole_output(out), progress_bar(structure.name) as tell, once(speak=False):
+    with sole_output(out), progress_bar(structure.name) as tell:
         marks = run_marks(settings, atoms, made)
         with exits.reading("--out"):
             kept = finished(out, marks, frames)
-        report = lambda done, total: tell("runs", done, total)  # noqa: E731
-        for found in run(atoms, made, settings, len(kept) // frames, report):
-            kept += mark(found, marks)
-            write_frames(out, kept)
-    _report(out, kept, frames, json)
-
-
-def _report(out: Path, kept: list, frames: int, json: Path | None) -> None:
-    rows, seen = [_row(kept[k : k + frames]) for k in range(0, len(kept), frames)], _extrapolation(kept)
-    result = {"path": out, "frames": len(kept), "runs": rows, "extrapolation": seen and seen.as_dict()}
-    if not write_json(result, json):
-        print_table(f"{len(kept)} frames in {out}", rows)
-        _say_doubts(kept, seen)
+        found = finish_sampling(atoms, made, out, settings, marks, kept, tell)
+    count = len(found.frames)
+    if not write_json(vars(found) | {"frames": count, "notes": found.notes}, json):
+        print_table(f"{count} frames in {out}", found.runs)
+        for note in found.notes:
+            print(note)
 
 
 def _generator(seed: int):
@@ -136,30 +128,3 @@ def _whole(symbol: str, number: float) -> int:
     if number != int(number):
         raise ValueError(f"got {number:g} atoms of {symbol} to substitute, expected a whole number")
     return int(number)
-
-
-def _row(found: list) -> dict:
-    info, distances = found[0].info, [a.arrays["distance"].max() for a in found if "distance" in a.arrays]
-    row = {"variant": int(info["variant"]), "formula": found[0].get_chemical_formula(), "atoms": len(found[0])}
-    row |= {"T, K": float(info["temperature_K"]), "mean T, K": float(info["md_temperature_K"])}
-    row |= {"apart, fs": float(info["decorrelation_fs"]), "frames": len(found)}
-    return row | ({"distance score": float(max(distances))} if distances else {})
-
-
-def _extrapolation(found: list):
-    """What the frames' distance scores say; None without scores."""
-    import numpy as np
-
-    from ase_mlx.models.extrapolation import extrapolation
-
-    distances = [a.arrays["distance"] for a in found if "distance" in a.arrays]
-    return extrapolation(np.concatenate(distances) if distances else None)
-
-
-def _say_doubts(found: list, seen) -> None:
-    short = sum(bool(a.info.get("correlated")) for a in found)
-    if short:
-        print(f"{short} frames are nearer in time than their decorrelation time: give more with --longest")
-    if seen and seen.matters:
-        far = sum(bool((a.arrays["distance"] > 1).any()) for a in found if "distance" in a.arrays)
-        print(f"{seen} Label the {far} frames with such environments.")

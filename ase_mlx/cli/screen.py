@@ -62,11 +62,10 @@ def screen(
 
     Example: `ase-mlx screen crystals.parquet --mode residual --reported formation_energy_per_atom -o screened`
     """
-    from ase_mlx.cli.screen_job import summarise
     from ase_mlx.data.tables import open_table
+    from ase_mlx.jobs.screening import finish_screening
     from ase_mlx.pretrained import find
-    from ase_mlx.screen.ranges import open_job, run_local, write_results
-    from ase_mlx.screen.scores import Screening
+    from ase_mlx.screen import Screening, open_job
 
     with exits.reading("INPUT"):
         table = open_table(source)
@@ -80,15 +79,7 @@ def screen(
     with sole_output(out):
         pass
     with progress_bar(source.name) as tell:
-        report = lambda done, total: tell(f"{mode}, {engine}", done, total)  # noqa: E731
-        if engine == "spark":
-            from ase_mlx.adapters.spark import run_spark
-
-            run_spark(job, master, report)
-        else:
-            run_local(job, processes, report)
-    write_results(job)
-    result = summarise(job, suggest)
+        result = vars(finish_screening(job, engine, master, processes, suggest, tell))
     if not write_json(result, json):
         print_table(f"{source.name}: {mode}, {result['rows']} rows, {result['anomalies']} flagged", result["top"])
         for note in result["notes"]:

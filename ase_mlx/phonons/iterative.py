@@ -14,7 +14,8 @@ from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.linewidths import RATE, STRENGTH
 from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
-from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Interaction, Progress, Relaxation
+from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Interaction, Relaxation
+from ase_mlx.progress import Steps
 from ase_mlx.units import BOLTZMANN, PLANCK, VOIGT, WATTS
 
 TOLERANCE = 1e-8
@@ -35,7 +36,7 @@ class _Row:
 
 
 def iterative_kappa(
-    crystal: Crystal, found: Relaxation, tensor: CompressedTensor | None = None, progress: Progress | None = None
+    crystal: Crystal, found: Relaxation, tensor: CompressedTensor | None = None, progress: Steps | None = None
 ) -> tuple[Float[np.ndarray, "t 6"], Float[np.ndarray, "t stars bands 6"]]:
     """Solve the linearised Boltzmann equation on the mesh and with the linewidths of a relaxation-time calculation.
 

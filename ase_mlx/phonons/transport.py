@@ -3,7 +3,6 @@
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
+from ase_mlx.progress import Steps
 from ase_mlx.units import VOIGT, WATTS
 
 LOWEST = 1e-4
@@ -31,8 +31,6 @@ ASIDE = 1e-6
 
 EXACT_CHUNK = 512
 """Triplets at a time from uncompressed force constants: 110 MB for 64 atoms, two in the primitive cell."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def relaxation_times(
     mass_variances: Float[np.ndarray, " atoms"] | None = None,
     boundary: float | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Steps | None = None,
     quartic: CompressedTensor | None = None,
 ) -> Relaxation:
     """Conductivity in the relaxation-time approximation, from compressed or (tensor=None) from exact elements.

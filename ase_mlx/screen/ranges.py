@@ -26,6 +26,7 @@ from ase_mlx.learn.cards import read_card
 from ase_mlx.learn.files import load_model
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.processes import pool
+from ase_mlx.progress import Steps
 from ase_mlx.reading import parsed_json
 from ase_mlx.screen.scores import COLUMNS, Screening, screen
 from ase_mlx.whole import check_folder, sole, whole_file, write_text
@@ -52,8 +53,6 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 """Of the ranges' files."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def double_model(folder: str) -> AnomalyModel:
     return load_model(folder).double()
 
 
-def run_local(job: Job, processes: int, progress: Progress | None = None) -> None:
+def run_local(job: Job, processes: int, progress: Steps | None = None) -> None:
     """Screen what is open with some processes on this machine (energies in eV/atom).
 
     Raises:

@@ -19,10 +19,10 @@ from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.job import Value, equation_of_state, relax, spacegroup_of
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
 from ase_mlx.cli import app
-from ase_mlx.cli.job import Outcome, run_job
-from ase_mlx.cli.outcome import reference_of, summary, write_table
 from ase_mlx.cli.report import write_json
 from ase_mlx.cli.run import finish, write_joint
+from ase_mlx.jobs.main import main_job
+from ase_mlx.jobs.outcome import Outcome, reference_of, summary, write_table
 from ase_mlx.models.extrapolation import ExtrapolationWarning
 
 PNG = b"\x89PNG\r\n"
@@ -187,7 +187,7 @@ def test_dynamics_that_blows_up_says_so():
 def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
     calculator = EnsembleEMT((0.95, 1.1), (0.999, 1.001))
     told = []
-    outcome = run_job(
+    outcome = main_job(
         bulk("Al", cubic=True), calculator, tmp_path, "aluminium", steps=60, progress=lambda *args: told.append(args)
     )
     assert not outcome.failed
@@ -225,7 +225,7 @@ def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
 
 
 def test_a_slab_says_what_it_leaves_out(tmp_path):
-    outcome = run_job(fcc111("Al", (2, 2, 3), vacuum=8), EMT(), tmp_path, "slab", steps=60)
+    outcome = main_job(fcc111("Al", (2, 2, 3), vacuum=8), EMT(), tmp_path, "slab", steps=60)
     assert not outcome.failed
     assert set(outcome.skipped) == {
         *("cell relaxation", "equation of state", "elastic constants", "anomaly score", "phonons")
@@ -238,7 +238,7 @@ def test_a_slab_says_what_it_leaves_out(tmp_path):
 def test_a_crystal_without_symmetry_is_not_sent_on_a_day_of_phonons(tmp_path):
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
     atoms.numbers[np.random.default_rng(0).choice(32, 12, replace=False)] = 28
-    outcome = run_job(atoms, EMT(), tmp_path, "alloy", steps=50)
+    outcome = main_job(atoms, EMT(), tmp_path, "alloy", steps=50)
     assert "displaced supercells" in outcome.skipped["phonons"]
     assert not outcome.failed
 
@@ -246,7 +246,7 @@ def test_a_crystal_without_symmetry_is_not_sent_on_a_day_of_phonons(tmp_path):
 def test_imaginary_modes_are_named_and_give_no_thermal_functions(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        outcome = run_job(bulk("Cu", "sc", a=2.4), EMT(), tmp_path, "simple cubic", steps=60)
+        outcome = main_job(bulk("Cu", "sc", a=2.4), EMT(), tmp_path, "simple cubic", steps=60)
     assert "lowest -" in outcome.failed["thermal functions"]
     names = [row["quantity"] for row in outcome.quantities]
     assert "highest frequency" in names
@@ -255,8 +255,8 @@ def test_imaginary_modes_are_named_and_give_no_thermal_functions(tmp_path):
 
 
 def test_one_bad_structure_never_loses_the_others(tmp_path, capsys):
-    good = run_job(bulk("Al"), EMT(), tmp_path / "good", "good", steps=60)
-    bad = run_job(bulk("Si"), EMT(), tmp_path / "bad", "bad", steps=60)
+    good = main_job(bulk("Al"), EMT(), tmp_path / "good", "good", steps=60)
+    bad = main_job(bulk("Si"), EMT(), tmp_path / "bad", "bad", steps=60)
     lost = Outcome("lost", failed={"reading": "no such format"})
     write_joint([good, bad, lost], tmp_path)
     with pytest.raises(typer.Exit) as end:

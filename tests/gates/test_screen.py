@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from tiny_anomaly import TARGETS, crystals, save_tiny, table, tiny_anomaly
 
-from ase_mlx.cli.screen_job import unit_note
 from ase_mlx.data.tables import open_table
 from ase_mlx.descriptors import NAMES, STRUCTURE
+from ase_mlx.jobs.screening import unit_note
 from ase_mlx.keep import DamagedWarning
 from ase_mlx.learn.anomaly.crystals import describe_crystals
 from ase_mlx.learn.config import TableFit

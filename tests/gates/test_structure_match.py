@@ -7,7 +7,7 @@ from ase.spacegroup import crystal
 
 from ase_mlx.adapters.ase.job import spacegroup_of
 from ase_mlx.adapters.ase.structure_match import same_structure
-from ase_mlx.cli.outcome import reference_of
+from ase_mlx.jobs.outcome import reference_of
 
 SILICON = bulk("Si", a=5.47)
 

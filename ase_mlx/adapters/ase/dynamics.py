@@ -13,9 +13,10 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_mom
 from ase.md.verlet import VelocityVerlet
 from jaxtyping import Float
 
-from ase_mlx.adapters.ase.job import Progress, Value, begin, snapshot
+from ase_mlx.adapters.ase.job import Value, begin, snapshot
 from ase_mlx.adapters.ase.supercells import kind, repeated, supercell_matrix
 from ase_mlx.models.extrapolation import once, see
+from ase_mlx.progress import Steps
 
 BLOCKS = 5
 """Averages over time get their sampling error from this many blocks."""
@@ -61,7 +62,7 @@ def dynamics(
     length: float = 10.0,
     samples: int = 25,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Dynamics:
     """Langevin dynamics for four fifths of the steps, then constant energy to see whether the model conserves it.
 

@@ -5,7 +5,6 @@ Any ASE calculator serves; one with members (`get_property("energy_members", ato
 Source: ours, on ASE (A. Hjorth Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,9 +22,8 @@ from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
+from ase_mlx.progress import Steps
 from ase_mlx.units import EV_PER_A3_IN_GPA
-
-Progress = Callable[[int, int], None]
 
 ROUGH = 0.01
 """Share of the range of energies by which points may lie off the curve; eight smooth crystals have 0.0002 to 0.0014."""
@@ -160,7 +158,7 @@ def relax(
     steps: int = 500,
     cell: Literal["free", "shape", "fixed"] = "free",
     symmetry: bool = True,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Relaxation:
     """Bring a structure to the nearest minimum of energy: positions, and a crystal's cell; the space group is kept.
 
@@ -247,7 +245,7 @@ def equation_of_state(
     strain: float = 0.09,
     points: int = 9,
     fmax: float = 1e-3,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> EquationOfState:
     """Energy against volume of a crystal at zero temperature, all else relaxed, with a curve for each member.
 

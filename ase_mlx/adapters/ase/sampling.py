@@ -18,11 +18,12 @@ from ase.md.langevin import Langevin
 from jaxtyping import Float
 
 from ase_mlx.adapters.ase.dynamics import heat
-from ase_mlx.adapters.ase.job import Progress, begin, relax, snapshot
+from ase_mlx.adapters.ase.job import begin, relax, snapshot
 from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import kind
 from ase_mlx.adapters.ase.supercells import repeated as repeated_cell
 from ase_mlx.occupancy import WHOLE, check_occupancy, partial_sites
+from ase_mlx.progress import Steps
 
 __all__ = ["Sampling", "autocorrelation_time", "random_variant", "sample"]
 
@@ -163,7 +164,7 @@ def autocorrelation_time(values: Float[np.ndarray, " n"]) -> float:
 
 
 def sample(
-    atoms: Atoms, calculator, settings: Sampling, done: int = 0, progress: Progress | None = None
+    atoms: Atoms, calculator, settings: Sampling, done: int = 0, progress: Steps | None = None
 ) -> Iterator[list[Atoms]]:
     """Yield the snapshots of one variant at one temperature after the other; equal seeds give equal snapshots.
 

@@ -27,8 +27,9 @@ from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
 from ase_mlx.phonons.force_fit import MOST
 from ase_mlx.phonons.iterative import iterative_kappa
-from ase_mlx.phonons.transport import Progress, Relaxation, relaxation_times
+from ase_mlx.phonons.transport import Relaxation, relaxation_times
 from ase_mlx.phonons.wigner import coherence_kappa
+from ase_mlx.progress import Steps
 
 MESH = 60.0
 """Å: 19×19×19 points for silicon."""
@@ -88,7 +89,7 @@ def conductivity(
     order: Literal[3, 4] = 3,
     device: str = "cpu",
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Conductivity:
     """Lattice thermal conductivity from compressed third-order force constants.
 

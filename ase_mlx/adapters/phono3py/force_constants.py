@@ -16,10 +16,11 @@ from ase_mlx.adapters.phonopy.born import born_charges
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.consistency import check_residuals
 from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
-from ase_mlx.adapters.phonopy.forces import FORCES, Progress, check_precision, displacement_forces, refusing_forces
+from ase_mlx.adapters.phonopy.forces import FORCES, check_precision, displacement_forces, refusing_forces
 from ase_mlx.adapters.phonopy.labelled import keep_labels, space_group_serves
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once, see
+from ase_mlx.progress import Steps
 
 
 @once()
@@ -34,7 +35,7 @@ def third_order(
     symprec: float = 1e-5,
     pairs: bool = True,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Phono3py:
     """Second- and third-order force constants of a crystal by displacing atoms, and pairs of them.
 

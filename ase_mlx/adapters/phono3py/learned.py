@@ -12,13 +12,14 @@ from jaxtyping import Float
 from phono3py import Phono3py
 
 from ase_mlx.adapters.phono3py.crystal import crystal_of
-from ase_mlx.adapters.phonopy.forces import Progress, check_precision, displacement_forces
+from ase_mlx.adapters.phonopy.forces import check_precision, displacement_forces
 from ase_mlx.adapters.phonopy.labelled import keep_labels, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
 from ase_mlx.phonons.compression import Compression
 from ase_mlx.phonons.force_fit import ForceSample, fit_forces
 from ase_mlx.phonons.supercell import Supercell, thermal_displacements
+from ase_mlx.progress import Steps
 
 DIRECTIONS, PROBES = 60, 128
 """Along which atoms are moved, and forces looked at."""
@@ -44,7 +45,7 @@ def learned(
     directions: int = DIRECTIONS,
     step: float = STEP,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
     seed: int = 0,
 ) -> Compression:
     """Learn force constants of an order in compressed form, without ever holding them as an array.
@@ -94,7 +95,7 @@ def derivatives(
     directions: int = DIRECTIONS,
     step: float = STEP,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, "k atoms 3"], Float[np.ndarray, "k atoms 3"]]:
     """Give random thermal displacements u in Å of a supercell's atoms, and one order's forces at them in eV/Å.

@@ -11,16 +11,17 @@ from jaxtyping import Float
 from phono3py import Phono3py
 
 from ase_mlx.adapters.phono3py.crystal import crystal_of, mesh_numbers
-from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
+from ase_mlx.adapters.phonopy.forces import displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.phonons.transport import relaxation_times
+from ase_mlx.progress import Steps
 
 MESH = 21.0
 """Å: 7×7×7 points for silicon. Members are compared with each other on it, not with experiment."""
 
 
 def relative_std(
-    ph: Phono3py, calculator, temperatures, folder: str | Path | None = None, progress: Progress | None = None
+    ph: Phono3py, calculator, temperatures, folder: str | Path | None = None, progress: Steps | None = None
 ) -> Float[np.ndarray, "t 1"] | None:
     """Standard deviation of the members' mean diagonal conductivities over their mean, dimensionless; None without any.
 

@@ -18,7 +18,6 @@ from ase_mlx.adapters.ase.labels import distinguishing
 from ase_mlx.adapters.ase.supercells import symmetry_of
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
-from ase_mlx.adapters.phonopy.forces import Progress
 from ase_mlx.adapters.phonopy.sampled_cells import (
     SampledCell,
     sample_cell,
@@ -27,6 +26,7 @@ from ase_mlx.adapters.phonopy.sampled_cells import (
 )
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once
+from ase_mlx.progress import Steps
 
 STRAINS = (-0.01, 0.0, 0.01, 0.02, 0.03)
 """Relative changes of each free length."""
@@ -68,7 +68,7 @@ def axial_expansion(
     mesh: float = 60.0,
     tolerance: float = 0.05,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> AxialExpansion:
     """Expansion of each lattice constant: the free energy of a grid of cells, minimised at each temperature.
 

@@ -24,7 +24,6 @@ from ase_mlx.adapters.phonopy.convergence import LENGTHS, LIMIT, MOST_ATOMS, cha
 from ase_mlx.adapters.phonopy.follow import follow
 from ase_mlx.adapters.phonopy.forces import (
     FORCES,
-    Progress,
     check_precision,
     displacement_forces,
     forces_at_rest,
@@ -36,6 +35,7 @@ from ase_mlx.adapters.phonopy.stability import OnImaginary, judge, stability
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, produce, symmetric
 from ase_mlx.models.extrapolation import once, see
+from ase_mlx.progress import Steps
 
 Method = Literal["displacements", "random", "hessian"]
 
@@ -57,7 +57,7 @@ def phonons(
     tolerance: float = 0.05,
     symprec: float = 1e-5,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Phonopy:
     """Second-order force constants of a crystal, the acoustic sum rule and the space group imposed exactly.
 
@@ -116,7 +116,7 @@ class _Recipe:
     born: str | Path | dict | None
     symprec: float
     store: Store
-    progress: Progress | None
+    progress: Steps | None
 
     def run(self, atoms: Atoms) -> Phonopy:
         ph = self.converged(atoms) if _is_auto(self.supercell) else self.compute(atoms, self.supercell)

@@ -4,7 +4,7 @@ Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,10 +17,8 @@ from ase_mlx.adapters.phonopy.consistency import check_force_sets
 from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
+from ase_mlx.progress import Steps
 from ase_mlx.units import EV_PER_A3_IN_GPA
-
-Progress = Callable[[int, int], None]
-
 
 RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
 """eV/Å and GPa: above these the structure is not at a minimum and its harmonic expansion is in doubt."""
@@ -60,7 +58,7 @@ def check_precision(calculator) -> None:
 
 
 def displacement_forces(
-    ph, calculator, members: bool = False, store: Store | None = None, progress: Progress | None = None
+    ph, calculator, members: bool = False, store: Store | None = None, progress: Steps | None = None
 ) -> Float[np.ndarray, "..."] | None:
     """Forces of the displaced supercells less those at rest, in eV/Å; None where members are asked and there are none.
 

@@ -12,14 +12,15 @@ from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.phonopy.consistency import check_phonopy
-from ase_mlx.adapters.phonopy.forces import Progress, displacement_forces
+from ase_mlx.adapters.phonopy.forces import displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import produce, symmetric
+from ase_mlx.progress import Steps
 
 
 def members(
-    ph: Phonopy, calculator, folder: str | Path | None = None, progress: Progress | None = None
+    ph: Phonopy, calculator, folder: str | Path | None = None, progress: Steps | None = None
 ) -> tuple[Phonopy, ...]:
     """Make the phonons of every ensemble member at the structure that the mean relaxed, each a phonopy object.
 

@@ -16,7 +16,6 @@ from phonopy.physical_units import get_physical_units
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
 from ase_mlx.adapters.phonopy.force_constants import relaxed
-from ase_mlx.adapters.phonopy.forces import Progress
 from ase_mlx.adapters.phonopy.sampled_cells import (
     SampledCell,
     sample_cell,
@@ -28,6 +27,7 @@ from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, OnImaginary
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.quasi_harmonic import QuasiHarmonicCurves, quasi_harmonic_curves
+from ase_mlx.progress import Steps
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 STRAINS = (-0.03, -0.01, 0.01, 0.03, 0.05, 0.07)
@@ -80,7 +80,7 @@ def quasi_harmonic(
     on_imaginary: OnImaginary = "error",
     tolerance: float = 0.05,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> QuasiHarmonic:
     """Thermal expansion, bulk modulus, C_p and Gibbs energy of a crystal whose shape is relaxed at each volume.
 

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL
+from ase_mlx.figures.style import DOUBT, GREY, MODEL
 
 
 def draw_dynamics(place, run) -> None:

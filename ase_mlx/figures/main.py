@@ -8,39 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_mlx.figures.style import DFT, DOUBT, EXPERIMENT, GREY, MODEL, drawn
 from ase_mlx.units import GAS
-from ase_mlx.whole import whole_file
 
-MODEL, DOUBT, DFT, EXPERIMENT, GREY = "#1b4f8f", "#c2410c", "#111111", "#0f7b4d", "#8a8f98"
 MOST_BANDS = 60
 """More of them are a block of colour: the density of states alone is drawn."""
 
 PARTS = ("#c2410c", "#0f7b4d", "#8e44ad", "#b8860b", "#2a9d8f", "#b03060")
 """Colours of the elements' shares of a density of states."""
-
-STYLE = {
-    "font.size": 10.5,
-    "axes.labelsize": 11,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.9,
-    "axes.edgecolor": "#40454d",
-    "axes.grid": True,
-    "grid.color": "#e6e8ec",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.8,
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "mathtext.default": "regular",
-}
 
 
 FIGURES = (
@@ -84,8 +59,8 @@ def write_figures(
 
     Source: ours.
     """
-    from ase_mlx.cli.dynamics_figure import draw_dynamics
-    from ase_mlx.cli.elastic_figure import draw_elastic
+    from ase_mlx.figures.dynamics import draw_dynamics
+    from ase_mlx.figures.elastic import draw_elastic
 
     reference = reference or {}
     thermal = None if harmonic is None or harmonic.heat_capacity is None else harmonic
@@ -311,17 +286,10 @@ def draw_expansion(place, curves, reference: dict) -> None:
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]):
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)
-        FigureCanvasAgg(figure)
+    with drawn(path, size, ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)) as figure:
         yield figure
-        with whole_file(path) as part:
-            figure.savefig(part)
 
 
 def _diamonds(ax, x, y, color: str, label: str, size: float = 6.5) -> None:
@@ -334,20 +302,6 @@ def _line(ax, x, y, std, color: str, label: str | None, width: float = 1.8) -> N
     if std is not None:
         for factor, alpha in ((2, 0.13), (1, 0.22)):
             ax.fill_between(x, y - factor * std, y + factor * std, color=color, alpha=alpha, lw=0, zorder=2)
-
-
-def logarithmic(axis) -> None:
-    """Label a logarithmic axis (any unit) with plain numbers: 1, 2, 5 in each decade, or whole decades of many.
-
-    Source: ours.
-    """
-    low, high = np.log10(axis.get_view_interval())
-    steps = (1, 2, 5) if high - low < 2 else (1, 3) if high - low < 3 else (1,)
-    ticks = [m * 10.0**e for e in range(int(np.floor(low)), int(np.ceil(high)) + 1) for m in steps]
-    ticks = [tick for tick in ticks if low - 1e-9 <= np.log10(tick) <= high + 1e-9]
-    skip = 1 + len(ticks) // 8
-    axis.set_ticks(ticks[::skip], labels=[f"{tick:g}" for tick in ticks[::skip]])
-    axis.set_ticks([], minor=True)
 
 
 def _ticks(ax, ticks) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_mlx.cli.figures import STYLE
 from ase_mlx.data.element_colours import element_colours
+from ase_mlx.figures.style import drawn
 from ase_mlx.quantities import SYMBOLS
-from ase_mlx.whole import whole_file
 
 LIGHT = np.array([0.35, -0.5, 0.8]) / np.linalg.norm([0.35, -0.5, 0.8])
 ATOM_RADIUS = 0.28  # Å
@@ -29,15 +28,12 @@ def draw_isosurface(path: Path, surface, formula: str) -> None:
 
     Source: ours.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
-    shades, norm = plt.get_cmap("viridis"), None
+    shades, norm = colormaps["viridis"], None
     base = np.tile([0.36, 0.55, 0.78], (len(surface.triangles), 1))
     if surface.std is not None:
         norm = Normalize(*np.quantile(1e3 * surface.std, [0.02, 0.98]))
@@ -52,8 +48,7 @@ def draw_isosurface(path: Path, surface, formula: str) -> None:
     )
     colour = [_lit(normals, base), _lit(outside, atoms)]
     front = outside @ TOWARDS > 0
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(7.2, 6.0))
+    with drawn(path, (7.2, 6.0), layout=None) as figure:
         ax = figure.add_axes((0.0, 0.0, 0.82, 0.93), projection="3d", computed_zorder=False)
         style = {"facecolors": np.concatenate(colour), "edgecolors": np.concatenate(colour), "linewidths": 0.3}
         ax.add_collection3d(Line3DCollection(_edges(surface.cell), colors="#8a8f98", linewidths=0.9, zorder=1))
@@ -69,9 +64,6 @@ def draw_isosurface(path: Path, surface, formula: str) -> None:
             bar = figure.colorbar(ScalarMappable(norm, shades), cax=side, extend="both")
             bar.set_label("standard deviation there (10⁻³ e/Å³)")
             bar.outline.set_visible(False)
-        with whole_file(path) as part:
-            figure.savefig(part)
-        plt.close(figure)
 
 
 def _apart(triangles: np.ndarray) -> np.ndarray:

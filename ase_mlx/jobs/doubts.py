@@ -1,21 +1,19 @@
-"""What a command has to say of its result beside the numbers: warnings, and extrapolation once for the whole call.
+"""What is to be said of a result beside its numbers: warnings, and extrapolation once for the whole call.
 
 Source: ours.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from ase_mlx.cli import exits
 
 __all__ = ["Doubts", "doubts"]
 
 
 @dataclass
 class Doubts:
-    """Sentences in the order of their warnings, and what `--json` holds of extrapolation (dimensionless).
+    """Sentences in the order of their warnings, and the numbers of extrapolation (dimensionless).
 
     Source: ours.
     """
@@ -25,8 +23,8 @@ class Doubts:
 
 
 @contextmanager
-def doubts() -> Iterator[Doubts]:
-    """Gather the warnings of a command's work; they are there at the end of the block.
+def doubts(words: Callable[[str], str] = str) -> Iterator[Doubts]:
+    """Gather the warnings of some work; they are there at the end of the block, each put by `words`.
 
     Source: ours.
     """
@@ -39,5 +37,5 @@ def doubts() -> Iterator[Doubts]:
     seen = environments.seen
     sentences = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     sentences += [str(seen)] if seen is not None and seen.matters else []
-    gathered.sentences = [exits.in_options(text) for text in dict.fromkeys(sentences)]
+    gathered.sentences = [words(text) for text in dict.fromkeys(sentences)]
     gathered.extrapolation = None if seen is None else seen.as_dict()

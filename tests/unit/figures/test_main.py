@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from ase_mlx.adapters.ase.dynamics import Dynamics
 from ase_mlx.adapters.ase.job import EquationOfState, Value
 from ase_mlx.adapters.phonopy.spectra import Spectrum
-from ase_mlx.cli.dynamics_figure import draw_dynamics, percent
-from ase_mlx.cli.figures import draw_equation_of_state, draw_phonons, logarithmic, write_figures
+from ase_mlx.figures.dynamics import draw_dynamics, percent
+from ase_mlx.figures.main import draw_equation_of_state, draw_phonons, write_figures
+from ase_mlx.figures.style import logarithmic
 
 DFT = {"phonons": {"label": "DFT (PBE)", "points": {"X": [4.4, 13.4], "G": [0.0, 15.1]}}}
 

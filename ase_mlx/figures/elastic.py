@@ -5,7 +5,7 @@ Source: ours.
 
 import numpy as np
 
-from ase_mlx.cli.figures import MODEL
+from ase_mlx.figures.style import MODEL
 from ase_mlx.phonons.elasticity import young_modulus
 
 PLANES = (("xy", (0, 1)), ("yz", (1, 2)), ("zx", (2, 0)))

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE
+from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn
 from ase_mlx.learn.metrics import Residuals, reliability
 from ase_mlx.units import EV_PER_A3_IN_GPA
-from ase_mlx.whole import whole_file
 
 FILES = ("parity.png", "reliability.png")
 
@@ -45,23 +44,14 @@ def write_plots(residuals: Mapping[str, Residuals], table: dict, folder: Path) -
 
 
 def _draw(path: Path, residuals: Mapping[str, Residuals], table: dict, panel: Callable) -> str:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     columns = min(4, len(residuals))
     rows = math.ceil(len(residuals) / columns)
-    with plt.rc_context(STYLE):
-        size = (4.1 * columns, 4.0 * rows)
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    with drawn(path, (4.1 * columns, 4.0 * rows)) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.ravel()[len(residuals) :]:
             axis.set_visible(False)
         for axis, (name, r) in zip(axes.ravel(), residuals.items(), strict=False):
             panel(axis, name, r, table[name])
-        with whole_file(path) as part:
-            figure.savefig(part)
-        plt.close(figure)
     return path.name
 
 

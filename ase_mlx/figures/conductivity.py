@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE, logarithmic
+from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn, logarithmic
 from ase_mlx.phonons.accumulation import accumulated
-from ase_mlx.whole import whole_file
 
 
 def draw_conductivity(found, title: str, path: Path) -> None:
@@ -25,12 +24,10 @@ def draw_conductivity(found, title: str, path: Path) -> None:
 
     Source: ours.
     """
-    import matplotlib.pyplot as plt
-
     modes, at = found.modes, found.modes.middle
     temperature = float(found.temperatures[at])
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(10, 7.4), layout="constrained")
+    with drawn(path, (10, 7.4)) as figure:
+        axes = figure.subplots(2, 2)
         _temperatures(axes[0, 0], found)
         for ax, by, label, scale in (
             (axes[0, 1], "mean free path", "mean free path (nm)", 0.1),
@@ -45,9 +42,6 @@ def draw_conductivity(found, title: str, path: Path) -> None:
                 logarithmic(ax.xaxis)
         _linewidths(axes[1, 1], modes, at)
         figure.suptitle(title, fontweight="bold")
-        with whole_file(path) as part:
-            figure.savefig(part)
-        plt.close(figure)
 
 
 def _temperatures(ax, found) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ase_mlx.cli.figures import DOUBT, GREY, MODEL, STYLE, logarithmic
+from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn, logarithmic
 from ase_mlx.learn.cards import read_card
 from ase_mlx.screen.ranges import Job
-from ase_mlx.whole import whole_file
 
 SCORE = {
     "novelty": "novelty: mean surprise, nats a descriptor",
@@ -28,31 +27,25 @@ def write_figures(job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.n
     Args:
         job: finished.
         scores: of all rows.
-        names: of all rows.
-        order: places of the scored rows, the most anomalous first.
+        names: of all rows, text without a unit.
+        order: places (no unit) of the scored rows, the most anomalous first.
 
     Raises:
         OSError: a file cannot be written.
 
     Source: ours.
     """
-    import matplotlib
-    from matplotlib import pyplot as plt
-
-    files = []
-    with matplotlib.rc_context(STYLE):
-        for name, size, draw in (
-            ("scores.png", (6.6, 4.4), lambda axes: _scores(axes, job, scores, names, order)),
-            ("contributions.png", (8.4, 6.4), lambda axes: _contributions(axes, job, scores, names, order[:TOP])),
-            ("reliability.png", (4.8, 4.6), lambda axes: _reliability(axes, job)),
-        ):
-            figure, axes = plt.subplots(figsize=size, layout="constrained")
-            if draw(axes) is not False:
-                with whole_file(job.out / name) as part:
-                    figure.savefig(part)
-                files.append(name)
-            plt.close(figure)
-    return files
+    panels = [
+        ("scores.png", (6.6, 4.4), lambda axes: _scores(axes, job, scores, names, order)),
+        ("contributions.png", (8.4, 6.4), lambda axes: _contributions(axes, job, scores, names, order[:TOP])),
+    ]
+    card = read_card(Path(job.model))
+    if card.get("reliability"):
+        panels.append(("reliability.png", (4.8, 4.6), lambda axes: _reliability(axes, card)))
+    for name, size, draw in panels:
+        with drawn(job.out / name, size) as figure:
+            draw(figure.subplots())
+    return [name for name, _, _ in panels]
 
 
 def _scores(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, order: np.ndarray) -> None:
@@ -133,12 +126,9 @@ def _contributions(axes, job: Job, scores: pd.DataFrame, names: np.ndarray, top:
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)
 
 
-def _reliability(axes, job: Job) -> bool | None:
+def _reliability(axes, card: dict) -> None:
     """How many of the model's own held-out crystals lie inside intervals of each probability."""
-    card = read_card(Path(job.model))
-    kept = card.get("reliability")
-    if not kept:
-        return False
+    kept = card["reliability"]
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--", label="as promised")
     for (name, covered), colour in zip(kept["covered"].items(), (MODEL, DOUBT), strict=False):
         axes.plot(100 * np.array(kept["levels"]), 100 * np.array(covered), color=colour, label=name.replace("_", " "))
@@ -147,4 +137,3 @@ def _reliability(axes, job: Job) -> bool | None:
     axes.set_title("Reliability of the error bars")
     axes.set_aspect("equal")
     axes.legend(loc="upper left")
-    return None

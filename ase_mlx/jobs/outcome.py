@@ -3,9 +3,8 @@
 Source: ours.
 """
 
-import csv
-import json as json_format
-import traceback
+import json
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,12 +14,24 @@ from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
-from ase_mlx.cli import exits
-from ase_mlx.whole import whole_file
+from ase_mlx.whole.tables import write_csv
+
+LOG = logging.getLogger(__name__)
 
 COLUMNS = (
     "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
 )  # fmt: skip
+
+
+def sentence(error: Exception) -> str:
+    """Say an error in its own words; with its kind in front where those alone are no sentence (a bare KeyError).
+
+    Source: ours.
+    """
+    if isinstance(error, OSError) and error.filename is None and " " in (error.strerror or ""):
+        return error.strerror
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text if " " in text else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @dataclass
@@ -28,6 +39,8 @@ class Outcome:
     """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
 
     `extrapolation` counts the environments of all stages that are beyond the model's training data, once for all.
+    `results` has what each stage returned, by its name: the objects that the numbers and figures are of. `words` turns
+    a sentence of the package into what its reader can do (commands name options, not arguments). Times are in seconds.
 
     Source: ours.
     """
@@ -45,6 +58,8 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     extrapolation: object = None
+    results: dict[str, object] = field(default_factory=dict)
+    words: Callable[[str], str] = str
 
     def stage(self, name: str, work: Callable):
         """Run one stage; its error becomes an entry of `failed`, its warnings become notes.
@@ -57,18 +72,17 @@ class Outcome:
         with warnings.catch_warnings(record=True) as caught, once(speak=False) as environments:
             warnings.simplefilter("always")
             try:
-                return work()
+                self.results[name] = work()
             except Exception as error:
-                if exits.debug:
-                    traceback.print_exc()
-                self.failed[name] = exits.message(error)
-                return None
+                LOG.debug("%s failed", name, exc_info=True)
+                self.failed[name] = self.words(sentence(error))
             finally:
                 self.seconds[name] = round(perf_counter() - start, 2)
                 seen = (self.extrapolation, environments.seen)
                 self.extrapolation = seen[0] + seen[1] if all(seen) else seen[0] or seen[1]
                 said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
                 self.notes += [f"{name}: {text}" for text in sorted(said)]
+        return self.results.get(name)
 
     def add(self, name: str, value, per: float = 1.0, unit: str | None = None) -> None:
         """Append a `Value` of the adapters, divided by `per`, under a name and the unit that then holds.
@@ -91,7 +105,7 @@ class Outcome:
         """
         if self.extrapolation is not None and self.extrapolation.matters:
             self.notes.insert(0, str(self.extrapolation))
-        self.notes = [exits.in_options(note) for note in self.notes]
+        self.notes = [self.words(note) for note in self.notes]
         for row in self.quantities:
             known = reference.get("quantities", {}).get(row["quantity"], {})
             row |= {column: known.get(column) for column in COLUMNS[5:]}
@@ -176,7 +190,7 @@ def summary(outcome: Outcome) -> dict:
     Source: ours.
     """
     return {
-        **vars(outcome),
+        **{name: value for name, value in vars(outcome).items() if name not in ("results", "words")},
         "extrapolation": outcome.extrapolation and outcome.extrapolation.as_dict(),
         "versions": {name: _version(name) for name in ("ase-mlx", "ase", "numpy", "phonopy", "torch")},
     }
@@ -190,10 +204,8 @@ def write_table(path: Path, rows: list[dict], first: tuple[str, ...] = ()) -> No
 
     Source: ours.
     """
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, [*first, *COLUMNS], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    header = [*first, *COLUMNS]
+    write_csv(path, header, [[row[name] for name in header] for row in rows])
 
 
 def _version(package: str) -> str:
@@ -223,4 +235,4 @@ def reference_of(atoms, spacegroup: str | None) -> dict:
 
 
 def _reference() -> dict:
-    return json_format.loads(files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8"))
+    return json.loads(files("ase_mlx").joinpath("weights/reference.json").read_text(encoding="utf-8"))

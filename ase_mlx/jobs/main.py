@@ -6,10 +6,11 @@ Source: ours.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ase_mlx.cli.figures import FIGURES
-from ase_mlx.cli.outcome import (
+from ase_mlx.figures.main import FIGURES
+from ase_mlx.jobs.outcome import (
     Outcome,
     add_elastic,
     add_harmonic,
@@ -18,7 +19,8 @@ from ase_mlx.cli.outcome import (
     summary,
     write_table,
 )
-from ase_mlx.cli.report import write_json
+from ase_mlx.progress import Progress, steps_of
+from ase_mlx.whole.tables import write_json
 
 YAML = "phonopy_params.yaml"
 """phonopy's name for it; a plain phonopy.yaml would be overwritten by phonopy's own command."""
@@ -47,34 +49,38 @@ ELEMENTS_ONLY = (
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
 
 
-def run_job(
+def main_job(
     atoms,
     calculator,
-    folder: Path,
-    name: str,
+    folder: str | Path | None = None,
+    name: str = "",
     model: str = "",
     fast=None,
     temperature: float = 300.0,
     steps: int = 1000,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
+    words: Callable[[str], str] = str,
 ) -> Outcome:
-    """Relax, fit the equation of state, run dynamics, compute phonons; write everything into `folder`.
+    """Relax, fit the equation of state, run dynamics, compute phonons; write tables, trajectory and figures.
 
     Args:
         atoms: the structure, Å.
         calculator: any ASE calculator in double precision, eV and Å.
-        folder: made if missing.
-        name: of the structure in tables and figures.
+        folder: made if missing; None: nothing is written.
+        name: of the structure in tables and figures; its formula if not given.
         model: name of the model, for the record.
-        fast: calculator for the dynamics, `calculator` if not given.
+        fast: calculator for the dynamics, eV and Å; `calculator` if not given.
         temperature: of the dynamics and of the thermal functions in the table, K.
-        steps: of the dynamics, dimensionless.
-        seed: of the dynamics, dimensionless.
+        steps: of the dynamics.
+        seed: of the dynamics.
         progress: called with stage, number done and number in all.
+        words: how notes and reasons are put, see `Outcome`.
 
     Returns:
-        Numbers with error bars and references; what was skipped, what failed, and why.
+        Numbers with error bars and references; what was skipped, what failed, and why; in `results` what each stage
+        returned: "relaxation", "equation of state", "elastic constants", "anomaly score", "phonons" (a `Harmonic` and
+        a `Spectrum`), "density", "charges", "dynamics".
 
     Raises:
         OSError: the folder cannot be written.
@@ -83,47 +89,49 @@ def run_job(
     """
     from ase_mlx.adapters.ase.job import relax
 
-    folder.mkdir(parents=True, exist_ok=True)
-    outcome = Outcome(name, model)
-    tell = _teller(progress)
-    relaxed = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation")))
-    frames, eos, run, waves, density, constants = [], None, None, None, None, None
+    folder = None if folder is None else Path(folder)
+    outcome, tell = Outcome(name or atoms.get_chemical_formula(), model, words=words), partial(steps_of, progress)
+    relaxed, reference = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation"))), {}
     if relaxed is not None:
-        outcome.formula = atoms.get_chemical_formula(empirical=True)
-        outcome.kind, outcome.spacegroup = relaxed.kind, relaxed.spacegroup
-        outcome.notes += [f"relaxation: {note}" for note in relaxed.notes]
-        if not relaxed.converged:
-            outcome.failed["relaxation"] = relaxed.notes[-1]
-        outcome.add("energy", relaxed.energy, len(atoms), "eV/atom")
-        frames = [_marked(relaxed.atoms, "relaxed")]
-        eos = _equation_of_state(outcome, relaxed, calculator, tell)
+        _relaxed(outcome, relaxed)
+        _equation_of_state(outcome, relaxed, calculator, tell)
         constants = _elastic(outcome, relaxed, calculator)
         _anomaly(outcome, relaxed)
-        waves = _phonons(outcome, relaxed, calculator, constants, temperature, folder)
-        density = _density(outcome, relaxed.atoms, calculator)
-        run = _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
-        frames += [] if run is None else [_marked(frame, "dynamics") for frame in run.frames]
-    outcome.conclude(reference := {} if relaxed is None else reference_of(relaxed.atoms, relaxed.spacegroup))
-    _write(outcome, folder, frames, eos, run, waves, reference, density, constants)
+        _phonons(outcome, relaxed, calculator, constants, temperature, folder)
+        _density(outcome, relaxed.atoms, calculator)
+        _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
+        reference = reference_of(relaxed.atoms, relaxed.spacegroup)
+    outcome.conclude(reference)
+    if folder is not None:
+        _write(outcome, folder, reference)
     return outcome
 
 
-def _equation_of_state(outcome: Outcome, relaxed, calculator, tell):
+def _relaxed(outcome: Outcome, relaxed) -> None:
+    outcome.formula = relaxed.atoms.get_chemical_formula(empirical=True)
+    outcome.kind, outcome.spacegroup = relaxed.kind, relaxed.spacegroup
+    outcome.notes += [f"relaxation: {note}" for note in relaxed.notes]
+    if not relaxed.converged:
+        outcome.failed["relaxation"] = relaxed.notes[-1]
+    outcome.add("energy", relaxed.energy, len(relaxed.atoms), "eV/atom")
+    relaxed.atoms.info["stage"] = "relaxed"
+
+
+def _equation_of_state(outcome: Outcome, relaxed, calculator, tell) -> None:
     from ase_mlx.adapters.ase.job import equation_of_state
 
     if relaxed.kind != "crystal":
         outcome.skipped["cell relaxation"] = outcome.skipped["equation of state"] = CRYSTAL_ONLY.format(relaxed.kind)
-        return None
+        return
     work = lambda: equation_of_state(relaxed.atoms, calculator, progress=tell("equation of state"))  # noqa: E731
     eos = outcome.stage("equation of state", work)
     if eos is None:
-        return None
+        return
     outcome.notes += [f"equation of state: {note}" for note in eos.notes]
     outcome.add("lattice constant", eos.lattice_constant)
     outcome.add("volume", eos.volume, eos.natoms, "Å³/atom")
     outcome.add("bulk modulus", eos.bulk_modulus)
     outcome.add("pressure derivative of B", eos.derivative)
-    return eos
 
 
 def _elastic(outcome: Outcome, relaxed, calculator):
@@ -170,7 +178,7 @@ def _anomaly(outcome: Outcome, relaxed) -> None:
             outcome.notes.append(f"anomaly score: an unusual structure, because of {', '.join(found.reasons)}")
 
 
-def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: float, folder: Path):
+def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: float, folder: Path | None) -> None:
     import warnings
 
     import numpy as np
@@ -189,13 +197,13 @@ def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: floa
 
     if relaxed.kind != "crystal":
         outcome.skipped["phonons"] = CRYSTAL_ONLY.format(relaxed.kind)
-        return None
+        return
     if (count := inequivalent_atoms(relaxed.atoms)) > MOST_ATOMS:
         outcome.skipped["phonons"] = (
             f"{count} inequivalent atoms need up to {6 * count} displaced supercells (limit here: {MOST_ATOMS} atoms); "
             "call ase_mlx.adapters.phonopy.phonons"
         )
-        return None
+        return
     temperatures = np.union1d(np.arange(0.0, max(1000.0, temperature) + 1, 10.0), temperature)
 
     def work():
@@ -205,29 +213,30 @@ def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: floa
             ph = phonons(relaxed.atoms, calculator, matrix, relax=False, on_imaginary="report")
             if not stability(ph).is_interpolation():
                 break
-        save_phonons(ph, folder / YAML)
-        outcome.files.append(YAML)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_phonons(ph, folder / YAML)
+            outcome.files.append(YAML)
         ensemble = members(ph, calculator)
         waves = harmonic(ph, ensemble, temperatures, on_imaginary="report", elastic=constants)
         return waves, spectrum(ph, ensemble)
 
     found = outcome.stage("phonons", work)
     if found is None:
-        return None
+        return
     waves = found[0]
     outcome.notes += [f"phonons: {note}" for note in waves.notes if constants is None or note not in constants.notes]
     outcome.stage("thermal functions", lambda: judge(waves.stability))
     add_harmonic(outcome, waves, temperature)
-    return found
 
 
-def _density(outcome: Outcome, atoms, calculator):
+def _density(outcome: Outcome, atoms, calculator) -> None:
     from ase_mlx.adapters.ase.job import Value
     from ase_mlx.fields.density_slice import density_slice
 
     model = getattr(calculator, "model", None)
     if "density" not in {getattr(q, "name", None) for q in getattr(model, "outputs", ())}:
-        return None
+        return
     found = outcome.stage("density", lambda: density_slice(model, atoms))
     if found is not None:
         middle = len(found.distance) // 2
@@ -237,10 +246,9 @@ def _density(outcome: Outcome, atoms, calculator):
         charges = outcome.stage("charges", lambda: calculator.get_property("charges", atoms))
         if charges is not None:
             outcome.add("largest Hirshfeld charge", Value(float(abs(charges).max()), None, "e"))
-    return found
 
 
-def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell):
+def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell) -> None:
     import numpy as np
 
     from ase_mlx.adapters.ase.dynamics import dynamics
@@ -251,7 +259,9 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
 
     run = outcome.stage("dynamics", work)
     if run is None:
-        return None
+        return
+    for frame in run.frames:
+        frame.info["stage"] = "dynamics"
     outcome.add("mean temperature", run.temperature)
     outcome.add("energy drift", run.drift)
     outcome.add("mean square displacement", run.displacement)
@@ -261,36 +271,28 @@ def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: in
     outcome.add("largest distance score", run.largest_distance)
     if run.outside is not None:
         outcome.add("beyond the training data", Value(100 * run.outside, None, "%"))
-    return run
 
 
-def _write(outcome: Outcome, folder: Path, frames, eos, run, waves, reference: dict, density, constants) -> None:
-    from ase_mlx.cli.figures import write_figures
+def _write(outcome: Outcome, folder: Path, reference: dict) -> None:
     from ase_mlx.data.io import write_frames
+    from ase_mlx.figures.main import write_figures
 
-    if frames:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = outcome.results.get
+    relaxed, run, (waves, spectrum) = part("relaxation"), part("dynamics"), part("phonons") or (None, None)
+    if relaxed is not None:
+        frames = [relaxed.atoms, *(() if run is None else run.frames)]
         outcome.stage("trajectory", lambda: write_frames(folder / "trajectory.extxyz", frames))
         outcome.files.append("trajectory.extxyz")
-    parts = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
-    title = f"{outcome.name}: {', '.join(part for part in parts if part)}"
+    names = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
+    title, constants = f"{outcome.name}: {', '.join(name for name in names if name)}", part("elastic constants")
     drawn = outcome.stage(
         "figures",
         lambda: write_figures(
-            folder, title, eos, run, *(waves or (None, None)), reference, density=density, elastic=constants
+            folder, title, part("equation of state"), run, waves, spectrum, reference, density=part("density"),
+            elastic=constants,
         ),
-    )
+    )  # fmt: skip
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
-    write_json(summary(outcome), folder / "results.json")
-
-
-def _marked(atoms, stage: str):
-    atoms.info["stage"] = stage
-    return atoms
-
-
-def _teller(progress):
-    def for_stage(stage: str):
-        return None if progress is None else lambda done, total: progress(stage, done, total)
-
-    return for_stage
+    write_json(folder / "results.json", summary(outcome))

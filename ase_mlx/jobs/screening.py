@@ -1,19 +1,25 @@
-"""What follows a screening: suggestions, notes on the table, figures, a summary.
+"""A screening from a table on disk to results, suggestions, figures and notes.
 
 Source: ours.
 """
 
-import csv
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from ase_mlx.data.tables import TEXTS
-from ase_mlx.screen.ranges import FILES, RESULTS, Job, read_scores
+from ase_mlx.data.tables import TEXTS, open_table
+from ase_mlx.models.anomaly import Mode
+from ase_mlx.pretrained import find
+from ase_mlx.progress import Progress, steps_of
+from ase_mlx.screen.ranges import FILES, RESULTS, Job, open_job, read_scores, run_local, write_results
+from ase_mlx.screen.scores import Screening
+from ase_mlx.screen.suggestions import suggest
 from ase_mlx.units import EV_IN_KCAL_PER_MOL, EV_IN_KJ_PER_MOL, HARTREE_IN_EV, RYDBERG_IN_EV
-from ase_mlx.whole import whole_file
+from ase_mlx.whole.tables import write_csv
 
 FACTORS = {
     EV_IN_KJ_PER_MOL: "kJ/mol",
@@ -27,46 +33,104 @@ FACTORS = {
 SHOWN = 12
 
 
-def summarise(job: Job, count: int) -> dict[str, Any]:
-    """Write suggestions and figures of a finished screening (energies in eV/atom), and sum it up.
-
-    Args:
-        job: finished.
-        count: of suggestions (dimensionless).
-
-    Returns:
-        What the command prints and writes as JSON.
+@dataclass(frozen=True)
+class Screened:
+    """What a screening found: counts, the most anomalous rows, notes on the table, and the files with all of it.
 
     Source: ours.
     """
-    from ase_mlx.cli.screen_figures import write_figures
 
+    input: str
+    mode: Mode
+    rows: int
+    anomalies: int
+    without_scores: int
+    top: list[dict[str, Any]]
+    notes: list[str]
+    files: list[str]
+
+
+def screening_job(
+    source: str | Path,
+    folder: str | Path,
+    model: str | Path = "bhnaa",
+    mode: Mode = "novelty",
+    reported: str | None = None,
+    engine: Literal["local", "spark"] = "local",
+    master: str = "local[*]",
+    processes: int = 2,
+    suggestions: int = 20,
+    progress: Progress | None = None,
+) -> Screened:
+    """Screen a table of crystals for anomalies; the same call goes on after a kill, without repeating a row.
+
+    Args:
+        source: a parquet or csv file, a database of ASE, or a folder, as `data.tables.open_table` takes it (Å).
+        folder: for results.parquet, suggestions.csv and figures.
+        model: a shipped name or a model's folder.
+        mode: "novelty", "supervised_tail" or "residual".
+        reported: column of formation energies in eV/atom, for "residual".
+        engine: this machine, or Spark.
+        master: of Spark.
+        processes: of this machine.
+        suggestions: how many crystals to propose to look at next.
+        progress: called with the stage, the rows done and all rows.
+
+    Raises:
+        FileNotFoundError: no such table or model.
+        ValueError: no table, a folder with another screening, a mode without what it needs.
+        OSError: the folder cannot be written.
+        RuntimeError: a worker was killed, or there is no Java for Spark.
+
+    Source: ours.
+    """
+    job = open_job(open_table(source), find(model), Screening(mode, reported), Path(folder))
+    return finish_screening(job, engine, master, processes, suggestions, progress)
+
+
+def finish_screening(
+    job: Job,
+    engine: Literal["local", "spark"] = "local",
+    master: str = "local[*]",
+    processes: int = 2,
+    suggestions: int = 20,
+    progress: Progress | None = None,
+) -> Screened:
+    """Screen what is open of a job, write results, suggestions and figures (energies in eV/atom), and sum them up.
+
+    Raises:
+        OSError, RuntimeError: as `screening_job`.
+
+    Source: ours.
+    """
+    from ase_mlx.figures.screening import write_figures
+
+    report = steps_of(progress, f"{job.wanted.mode}, {engine}")
+    if engine == "spark":
+        from ase_mlx.adapters.spark import run_spark
+
+        run_spark(job, master, report)
+    else:
+        run_local(job, processes, report)
+    write_results(job)
     scores = read_scores(job)
     good = scores["problem"].isna().to_numpy()
     names = _names(job, len(scores))
     notes = _notes(job, scores, good, names)
     files = [RESULTS]
-    if good.any() and count:
-        files.append(_suggest(job, scores[good], names[good], count))
-    results = (
+    if good.any() and suggestions:
+        files.append(_suggest(job, scores[good], names[good], suggestions))
+    ranks = (
         pq.read_table(job.out / RESULTS, columns=["rank"]).to_pandas()["rank"].to_numpy(dtype=float, na_value=np.nan)
     )
-    order = np.argsort(np.where(np.isfinite(results), results, np.inf), kind="stable")[: int(good.sum())]
+    order = np.argsort(np.where(np.isfinite(ranks), ranks, np.inf), kind="stable")[: int(good.sum())]
     if good.any():
         files += write_figures(job, scores, names, order)
     for stale in set(FILES) - set(files):
         (job.out / stale).unlink(missing_ok=True)
     top = [_row(scores.iloc[k], names[k], rank) for rank, k in enumerate(order[:SHOWN], start=1)]
-    return {
-        "input": job.table.path.name,
-        "mode": job.wanted.mode,
-        "rows": len(scores),
-        "anomalies": int(scores["anomaly"].eq(True).sum()),
-        "without_scores": int((~good).sum()),
-        "top": top,
-        "notes": notes,
-        "files": files,
-    }
+    flagged, without = int(scores["anomaly"].eq(True).sum()), int((~good).sum())
+    return Screened(job.table.path.name, job.wanted.mode, len(scores), flagged, without, top, notes, files)
 
 
 def _row(scores: pd.Series, name: str, rank: int) -> dict[str, Any]:
@@ -89,29 +153,17 @@ def _names(job: Job, count: int) -> np.ndarray:
 
 def _suggest(job: Job, scores: pd.DataFrame, names: np.ndarray, count: int) -> str:
     """Write what to measure or compute next, the most telling first."""
-    from ase_mlx.screen.suggestions import suggest
-
     members = np.stack(scores["members"].to_list(), axis=1)
     picked = suggest(
         scores["anomaly_probability"].to_numpy(), members, scores["formation_energy_std"].to_numpy(), count
     )
-    with whole_file(job.out / "suggestions.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            [
-                "place",
-                "row",
-                "crystal",
-                "anomaly_probability",
-                "formation_energy",
-                "formation_energy_std",
-                "members_std",
-            ]
-        )
-        for place, k in enumerate(picked, start=1):
-            row = scores.iloc[k]
-            numbers = (row[c] for c in ("anomaly_probability", "formation_energy", "formation_energy_std"))
-            writer.writerow([place, int(row["row"]), names[k], *numbers, round(float(members[:, k].std()), 6)])
+    header = ("anomaly_probability", "formation_energy", "formation_energy_std")
+    rows = []
+    for place, k in enumerate(picked, start=1):
+        row = scores.iloc[k]
+        spread = round(float(members[:, k].std()), 6)
+        rows.append([place, int(row["row"]), names[k], *(row[name] for name in header), spread])
+    write_csv(job.out / "suggestions.csv", ["place", "row", "crystal", *header, "members_std"], rows, ends="\r\n")
     return "suggestions.csv"
 
 

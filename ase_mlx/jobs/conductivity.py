@@ -1,0 +1,147 @@
+"""Lattice thermal conductivity: from a crystal or phono3py's forces to its hdf5, a table, the tensor and figures.
+
+Source: ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ase_mlx.jobs.doubts import doubts
+from ase_mlx.progress import Progress, steps_of
+from ase_mlx.whole.tables import write_csv
+
+FILES = ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors", "quartic.safetensors")
+"""What a job may write into its folder."""
+
+BYTES = 16_000_000
+"""That they may take on the disk, with the finished supercells."""
+
+COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+@dataclass
+class ConductivityOutcome:
+    """A `Conductivity` (W/(m K), K) as a table, with what is to be said of it, and the files that hold it.
+
+    Source: ours.
+    """
+
+    conductivity: Any
+    mesh: str
+    rows: list[dict]
+    certificate: dict | None
+    notes: list[str]
+    files: list[str] = field(default_factory=list)
+    extrapolation: dict | None = None
+
+
+def conductivity_job(
+    source,
+    calculator=None,
+    folder: str | Path | None = None,
+    name: str = "",
+    progress: Progress | None = None,
+    words: Callable[[str], str] = str,
+    **settings: Any,
+) -> ConductivityOutcome:
+    """Compute the lattice thermal conductivity, say what stands behind it; write tables, tensors and figures.
+
+    Args:
+        source: a crystal (Å) with a calculator, or phono3py's object with force constants.
+        calculator: any ASE calculator, eV and Å.
+        folder: for the results, made if missing; None: nothing is written.
+        name: of the source in figures and files; the formula if not given.
+        progress: called with the stage, the number done and the number in all.
+        words: how notes are put.
+        settings: further arguments of `adapters.phonopy.conductivity` (Å, K), there `folder` is called `work` here.
+
+    Returns:
+        The table in W/(m K) and K, the certificate, notes; `conductivity` has all numbers.
+
+    Raises:
+        ValueError, RuntimeError, MemoryError: as `conductivity`.
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.phono3py import conductivity
+
+    work = settings.pop("work", None)
+    with doubts(words) as raised:
+        found = conductivity(source, calculator, folder=work, progress=steps_of(progress, "conductivity"), **settings)
+        outcome = ConductivityOutcome(found, *_table(found))
+        if folder is not None:
+            _write(outcome, name or found.phono3py.primitive.reduced_formula, Path(folder))
+    outcome.notes += raised.sentences
+    outcome.extrapolation = raised.extrapolation
+    return outcome
+
+
+def _table(found) -> tuple[str, list[dict], dict | None, list[str]]:
+    """Mesh, rows, certificate and notes of a `Conductivity`."""
+    mesh = " × ".join(str(n) for n in found.modes.mesh.numbers)
+    rows = [
+        {"T (K)": float(t), **{c: float(x) for c, x in zip(COMPONENTS, _clean(kappa), strict=True)}}
+        for t, kappa in zip(found.temperatures, found.kappa, strict=True)
+    ]
+    if found.kappa_std is not None:
+        for row, std in zip(rows, found.kappa_std, strict=True):
+            row["std"] = float(std[:3].mean())
+    notes, certificate = list(found.notes), None
+    if sources := getattr(found.phono3py, "sources", ()):
+        notes.append(f"Taken from the file: {'; '.join(sources)}.")
+    if found.compression is not None:
+        made, (full, compact) = found.compression, found.compression.ratios
+        notes.insert(
+            0, f"Rank {made.tensor.rank}, {full:.0f} times smaller than the tensor ({compact:.0f} times than the "
+            f"translation-reduced one), fitted in {made.seconds:.0f} s; held-out error {100 * made.held_out:.1f} %.",
+        )  # fmt: skip
+        if found.certificate is not None:
+            notes.insert(1, f"Certificate: {found.certificate}.")
+            certificate = {name: getattr(found.certificate, name) for name in ("kappa", "linewidth", "exact")}
+    more = found.coherence[found.modes.middle, :3].mean()
+    room = found.temperatures[found.modes.middle]
+    notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")
+    if found.quartic is not None:
+        notes.append(_four_phonons(found))
+    return mesh, rows, certificate, notes
+
+
+def _four_phonons(found) -> str:
+    made, modes = found.quartic, found.modes
+    less = 1 - modes.kappa[modes.middle, :3].mean() / modes.three_phonon_kappa[modes.middle, :3].mean()
+    return (
+        f"Four-phonon scattering takes {100 * less:.1f} % off kappa({modes.temperatures[modes.middle]:g} K); "
+        f"fourth order: rank {made.tensor.rank}, {made.ratios[0]:.2g} times smaller than the tensor, held-out "
+        f"forces off by {100 * made.held_out:.0f} %."
+    )
+
+
+def _write(outcome: ConductivityOutcome, name: str, folder: Path) -> None:
+    from ase_mlx.adapters.phono3py import write_kappa
+    from ase_mlx.figures.conductivity import draw_conductivity
+    from ase_mlx.phonons.tensor_files import save_tensor
+
+    found = outcome.conductivity
+    folder.mkdir(parents=True, exist_ok=True)
+    write_kappa(found.modes, found.phono3py, folder / "kappa.hdf5")
+    bars = [] if found.kappa_std is None else ["std_W/(m K)"]
+    header = ["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars]
+    write_csv(folder / "kappa.csv", header, [[f"{x:.8g}" for x in row.values()] for row in outcome.rows])
+    outcome.files += ["kappa.hdf5", "kappa.csv", "conductivity.png"]
+    for file, made in (("tensor", found.compression), ("quartic", found.quartic)):
+        if made is not None:
+            card = {"source": name, "held_out_error": made.held_out}
+            save_tensor(made.tensor, folder / f"{file}.safetensors", card)
+            outcome.files.append(f"{file}.safetensors")
+    title = f"{name}: {found.phono3py.primitive.reduced_formula}, {outcome.mesh}"
+    draw_conductivity(found, title, folder / "conductivity.png")
+
+
+def _clean(kappa):
+    """Zero where symmetry asks for it and rounding left something."""
+    import numpy as np
+
+    return np.where(np.abs(kappa) < 1e-10 * np.abs(kappa).max(), 0.0, kappa)

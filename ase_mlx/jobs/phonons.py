@@ -1,0 +1,260 @@
+"""Phonons of a crystal: from a structure to tables, figures and phonopy's yaml.
+
+Source: ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ase_mlx.figures.main import FIGURES
+from ase_mlx.jobs.main import YAML
+from ase_mlx.jobs.outcome import Outcome, add_harmonic, limits_of, reference_of, summary, write_table
+from ase_mlx.progress import Progress, steps_of
+from ase_mlx.whole.tables import write_csv, write_json
+
+FILES = ("results.csv", "results.json", "bands.csv", "thermal.csv", YAML, *FIGURES)
+"""Results of a call."""
+
+BYTES = 8_000_000
+"""That they may take on the disk, with the finished supercells."""
+
+
+@dataclass(frozen=True)
+class PhononSettings:
+    """What phonons to compute; as `adapters.phonopy.phonons` and `quasi_harmonic` take it where the names agree.
+
+    Attributes:
+        supercell: multiples, a least height in Å, or "auto": checked for convergence.
+        displacement: of the atoms, Å.
+        method: "displacements", "random" or "hessian".
+        relax: positions and cell first.
+        born: file of Born charges.
+        on_imaginary: "error", "follow" or "report".
+        qha: thermal expansion too, by phonons at six volumes.
+        pressure: of the quasi-harmonic curves, GPa.
+        mesh: length of the q mesh, Å.
+        temperature: of the table, K.
+
+    Source: ours.
+    """
+
+    supercell: Any = "auto"
+    displacement: float = 0.01
+    method: str = "displacements"
+    relax: bool = True
+    born: str | Path | None = None
+    on_imaginary: str = "error"
+    qha: bool = False
+    pressure: float = 0.0
+    mesh: float = 60.0
+    temperature: float = 300.0
+
+
+def phonon_job(
+    structure,
+    calculator=None,
+    folder: str | Path | None = None,
+    settings: PhononSettings | None = None,
+    name: str = "",
+    model: str = "",
+    work: str | Path | None = None,
+    progress: Progress | None = None,
+    words: Callable[[str], str] = str,
+) -> Outcome:
+    """Compute phonons and, where asked, the quasi-harmonic curves; write tables, figures and phonopy's yaml.
+
+    Args:
+        structure: a crystal as `ase.Atoms` (Å), or a `phonopy.Phonopy` with force constants.
+        calculator: any ASE calculator, eV and Å; None for a Phonopy's own force constants.
+        folder: for the results, made if missing; None: nothing is written.
+        settings: what to compute.
+        name: of the structure in tables and figures; its formula if not given.
+        model: the calculator's name, for the record.
+        work: folder for finished supercells, from which a second call goes on.
+        progress: called with stage, number done and number in all.
+        words: how notes and reasons are put, see `Outcome`.
+
+    Returns:
+        Numbers with error bars and references; what failed, and why; in `results` what each stage returned: "phonons"
+        (a Phonopy), "spectra" (a `Harmonic`, a `Spectrum`, densities of states by atom), "expansion".
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    from ase_mlx.adapters.phonopy.cells import to_ase
+
+    settings, folder = settings or PhononSettings(), None if folder is None else Path(folder)
+    read = hasattr(structure, "unitcell")
+    atoms = to_ase(structure.unitcell) if read else structure
+    formula = atoms.get_chemical_formula(empirical=True)
+    outcome, tell = Outcome(name or formula, model, formula, "crystal", words=words), partial(steps_of, progress)
+    ph = outcome.stage(
+        "phonons", lambda: structure if read else _force_constants(atoms, calculator, settings, work, tell)
+    )
+    found, curves = None, None
+    if ph is not None:
+        _describe(outcome, ph, folder)
+        found = outcome.stage("spectra", lambda: _spectra(ph, calculator, settings, work, tell))
+    if found is not None:
+        add_harmonic(outcome, found[0], settings.temperature)
+        outcome.notes += [_origin(ph, found[0]), *found[0].notes]
+        outcome.notes += limits_of(model) if found[0].debye_temperature is not None else []
+    if found is not None and settings.qha:
+        curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, settings, work, tell))
+    if curves is not None:
+        _add_expansion(outcome, curves, settings.temperature)
+    outcome.conclude(reference := {} if ph is None else reference_of(to_ase(ph.unitcell), outcome.spacegroup))
+    if folder is not None:
+        _write(outcome, folder, ph, found, curves, reference)
+    return outcome
+
+
+def _force_constants(atoms, calculator, settings: PhononSettings, work, tell):
+    from ase_mlx.adapters.phonopy import phonons
+
+    return phonons(
+        atoms, calculator, settings.supercell, settings.displacement, settings.relax, method=settings.method,
+        born=settings.born, on_imaginary=settings.on_imaginary, folder=work, progress=tell("supercells"),
+    )  # fmt: skip
+
+
+def _describe(outcome: Outcome, ph, folder: Path | None) -> None:
+    """Space group and origin of force constants, and phonopy's file of them."""
+    from ase_mlx.adapters.ase.job import spacegroup_of
+    from ase_mlx.adapters.phonopy import save_phonons
+    from ase_mlx.adapters.phonopy.cells import to_ase
+
+    outcome.spacegroup = spacegroup_of(to_ase(ph.unitcell))
+    outcome.notes += [f"Taken from the file: {'; '.join(ph.sources)}."] if getattr(ph, "sources", ()) else []
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome.stage("phonopy's file", lambda: save_phonons(ph, folder / YAML))
+        outcome.files.append(YAML)
+
+
+def _spectra(ph, calculator, settings: PhononSettings, work, tell):
+    import numpy as np
+
+    from ase_mlx.adapters.phonopy import harmonic, members, projected_dos, spectrum
+
+    ensemble = () if calculator is None else members(ph, calculator, work, tell("error bars"))
+    temperatures = np.union1d(np.arange(0.0, max(1000.0, settings.temperature) + 1, 10.0), settings.temperature)
+    report = "error" if settings.on_imaginary == "error" else "report"
+    waves = harmonic(ph, ensemble, temperatures, settings.mesh, on_imaginary=report)
+    lines = spectrum(ph, ensemble, mesh=settings.mesh)
+    return waves, lines, projected_dos(ph, (), lines.dos_frequencies)
+
+
+def _expansion(ph, calculator, settings: PhononSettings, work, tell):
+    from ase_mlx.adapters.phonopy import quasi_harmonic
+    from ase_mlx.adapters.phonopy.labelled import unitcell_of
+
+    report = "error" if settings.on_imaginary == "error" else "report"
+    return quasi_harmonic(
+        unitcell_of(ph), calculator, ph.supercell_matrix, settings.displacement,
+        pressure=settings.pressure, mesh=settings.mesh, on_imaginary=report, folder=work,
+        progress=tell("volumes"),
+    )  # fmt: skip
+
+
+def _origin(ph, waves) -> str:
+    how = "exact second derivatives" if waves.displacement is None else f"displacements of {waves.displacement:g} Å"
+    bars = (
+        f"error bars from {waves.members} members" if waves.members else "no error bars: the calculator has no members"
+    )
+    return f"Supercell of {len(ph.supercell)} atoms, {how}; {bars}. Modes: {waves.stability}."
+
+
+def _add_expansion(outcome: Outcome, curves, temperature: float) -> None:
+    import numpy as np
+
+    from ase_mlx.adapters.ase.job import Value
+
+    at = int(np.argmin(np.abs(curves.temperatures - temperature)))
+    here = f"({curves.temperatures[at]:g} K)"
+    rows = (
+        ("volumetric expansion", "expansion", 1e-6, "1e-6/K"),
+        ("volume", "volume", curves.natoms, "Å³/atom"),
+        ("isothermal bulk modulus", "bulk_modulus", 1, "GPa"),
+        ("heat capacity C_p", "heat_capacity_p", curves.natoms, "J/(K mol atom)"),
+        ("Grüneisen parameter", "gruneisen", 1, "1"),
+    )
+    for name, key, per, unit in rows:
+        std = curves.std.get(key)
+        value = Value(float(getattr(curves, key)[at]), None if std is None else float(std[at]), unit, "members")
+        outcome.add(f"{name} {here}", value, per, unit)
+    outcome.notes += curves.notes
+
+
+def _write(outcome: Outcome, folder: Path, ph, found, expansion, reference: dict) -> None:
+    from ase_mlx.figures.main import write_figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{outcome.name}: {outcome.formula}, {outcome.spacegroup}, {outcome.model or 'phonopy.yaml'}"
+    if found is not None:
+        waves, lines, projected = found
+        parts: dict[str, float] = {}
+        for symbol, row in zip(ph.primitive.symbols, projected.value, strict=True):
+            parts[symbol] = parts.get(symbol, 0) + row
+        drawn = outcome.stage(
+            "figures",
+            lambda: write_figures(
+                folder, title, harmonic=waves, spectrum=lines, reference=reference, expansion=expansion, projected=parts
+            ),
+        )
+        outcome.files += [*(drawn or []), "bands.csv", "thermal.csv"]
+        _write_bands(folder / "bands.csv", lines)
+        _write_curves(folder / "thermal.csv", waves, expansion)
+    outcome.files += ["results.csv", "results.json"]
+    write_table(folder / "results.csv", outcome.quantities)
+    write_json(folder / "results.json", summary(outcome))
+
+
+def _write_bands(path: Path, lines) -> None:
+    """Distance along the path in 1/Å, then frequency and std of each band in THz."""
+    import numpy as np
+
+    std = lines.std.get("bands", np.full(lines.bands.shape, np.nan))
+    bands = range(lines.bands.shape[1])
+    header = ["distance_1/A", *(f"band{k + 1}{end}_THz" for k in bands for end in ("", "_std"))]
+    rows = ([x, *np.stack([f, s], axis=1).ravel()] for x, f, s in zip(lines.distances, lines.bands, std, strict=True))
+    _csv(path, header, rows)
+
+
+def _write_curves(path: Path, waves, expansion) -> None:
+    """Functions of temperature with their std, per mole of atoms as in the table."""
+    import numpy as np
+
+    columns = {"temperature_K": waves.temperatures}
+
+    def add(label: str, source, name: str, per: float = 1.0) -> None:
+        values, std = getattr(source, name), source.std.get(name)
+        for end, array in (("", values), ("_std", std)):
+            full = np.full(len(waves.temperatures), np.nan)
+            if array is not None:
+                where = np.searchsorted(waves.temperatures, source.temperatures)
+                full[where] = array / per
+            columns[label + end] = full
+
+    if waves.heat_capacity is not None:
+        add("F_kJ/(mol atom)", waves, "free_energy", waves.natoms)
+        add("S_J/(K mol atom)", waves, "entropy", waves.natoms)
+        add("C_V_J/(K mol atom)", waves, "heat_capacity", waves.natoms)
+    if expansion is not None:
+        add("V_A3/atom", expansion, "volume", expansion.natoms)
+        add("alpha_V_1/K", expansion, "expansion")
+        add("B_GPa", expansion, "bulk_modulus")
+        add("C_p_J/(K mol atom)", expansion, "heat_capacity_p", expansion.natoms)
+        add("G_kJ/(mol atom)", expansion, "gibbs_energy", expansion.natoms)
+    _csv(path, list(columns), zip(*columns.values(), strict=True))
+
+
+def _csv(path: Path, header: list[str], rows) -> None:
+    from math import isnan
+
+    write_csv(path, header, (["" if isnan(x) else f"{x:.8g}" for x in row] for row in rows))
