@@ -7,7 +7,7 @@ import argparse
 import re
 from pathlib import Path
 
-from ase_mlx.learn.cards import WEIGHTS
+from ase_mlx.learn.cards import WEIGHTS, read_card
 from ase_mlx.pretrained import FOLDER, available
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -37,7 +37,10 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 def megabytes(card: dict) -> str:
-    """Size of a model's weights, MB."""
+    """Size of a model's weights, MB; the model that holds them where they are a part of it."""
+    part = read_card(FOLDER / card["name"]).get("part_of")
+    if part is not None:
+        return f"in `{part['model']}`"
     return f"{(FOLDER / card['name'] / WEIGHTS).stat().st_size / 1e6:.1f}"
 
 

@@ -40,5 +40,27 @@ def read_card(folder: str | Path, as_written: bool = False) -> dict[str, Any]:
     return card
 
 
+def weights_of(folder: str | Path, card: dict[str, Any]) -> tuple[Path, str]:
+    """Find the folder with a model's weights, and what their names begin with.
+
+    A model that is a part of another one says `part_of` in its card: the name of that model's folder, beside its own,
+    and the prefix of its weights there.
+
+    Raises:
+        ValueError: `part_of` names no neighbour.
+
+    Source: ours.
+    """
+    part = card.get("part_of")
+    if part is None:
+        return Path(folder), ""
+    name = str(part["model"])
+    if name != Path(name).name or name in ("", "..") or not str(part["prefix"]):
+        raise ValueError(
+            f"got a card that is part of {name!r}, expected the name of a model's folder beside it; {AGAIN}"
+        )
+    return Path(folder).parent / name, str(part["prefix"])
+
+
 def _no_constant(name: str) -> float:
     raise ValueError(f"got {name} in a card, expected finite numbers; {AGAIN}")

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ase_mlx.keep import check_tensors, seal_tensors
-from ase_mlx.learn.cards import AGAIN, CARD, WEIGHTS, read_card
+from ase_mlx.learn.cards import AGAIN, CARD, WEIGHTS, read_card, weights_of
 from ase_mlx.learn.config import build
 from ase_mlx.learn.upgrades import SCHEMA, upgrade
 from ase_mlx.models import Model
@@ -127,8 +127,8 @@ def load_model(folder: str | Path) -> Model:
 
     Source: ours.
     """
-    folder = Path(folder)
     card = read_card(folder, as_written=True)
+    folder, prefix = weights_of(folder, card)
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(
             f"got {str(folder)!r} without {WEIGHTS}, expected it beside {CARD}; copy the folder again"
@@ -142,9 +142,9 @@ def load_model(folder: str | Path) -> Model:
         )
     config_class, model_class = _kind(str(card.get("kind")))
     with reading(folder / WEIGHTS, f"the weights that {CARD} beside it describes", AGAIN):
-        tensors = load(content)
+        tensors = {name[len(prefix) :]: x for name, x in load(content).items() if name.startswith(prefix)}
         _expect_finite(tensors)
-        made = parsed_json(_metadata(content).get("model", "{}"))
+        made = {} if prefix else parsed_json(_metadata(content).get("model", "{}"))
         changed = [key for key, value in made.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")

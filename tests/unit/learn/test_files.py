@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from tiny import tiny_potential
+from tiny_anomaly import tiny_anomaly
 
 from ase_mlx.learn.cards import CARD, SCHEMA, WEIGHTS
 from ase_mlx.learn.files import load_model, load_state, parameters_equal, save_model, save_state
@@ -169,3 +170,24 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read as a checkpoint.*delete it to start anew"):
         load_state(path)
+
+
+def test_a_part_of_another_model_has_its_weights(tmp_path):
+    whole = tiny_anomaly()
+    save_model(whole, tmp_path / "whole", {"title": "whole"})
+    part = save_model(whole.property, tmp_path / "part", {"title": "part"})
+    card = json.loads((part / CARD).read_text()) | {"part_of": {"model": "whole", "prefix": "property."}}
+    (part / WEIGHTS).unlink()
+    write = lambda changed: (part / CARD).write_text(json.dumps(card | changed))  # noqa: E731
+    write({})
+    with pytest.raises(ValueError, match="sha256"):  # that of the whole file is asked for
+        load_model(part)
+    digest = json.loads((tmp_path / "whole" / CARD).read_text())["sha256"]
+    write({"sha256": digest})
+    assert parameters_equal(load_model(part), whole.property)
+    write({"sha256": digest, "part_of": {"model": "../whole", "prefix": "property."}})
+    with pytest.raises(ValueError, match="beside it"):
+        load_model(part)
+    write({"sha256": digest, "part_of": {"model": "nowhere", "prefix": "property."}})
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_model(part)
