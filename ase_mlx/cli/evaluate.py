@@ -56,7 +56,7 @@ def evaluate(
         recipe = evaluating(loaded, kind, data)
         samples = recipe.read(loaded, data, part)
     with results_folder(out, FILES, 1_000_000) as plots:
-        with doubts() as raised:
+        with doubts(exits.in_options) as raised:
             residuals = recipe.residuals(loaded, samples)
         table = errors(residuals)
         files = write_plots(residuals, table, plots)
