@@ -180,7 +180,7 @@ def main() -> int:
         content = {"errors": table, "scores": plain, "inside": inside.tolist(), "reached": good}
         Path(options.json).write_text(json.dumps(content, indent=1))
     if options.plots:
-        from ase_mlx.cli.parity import write_plots
+        from ase_mlx.figures.parity import write_plots
 
         Path(options.plots).mkdir(parents=True, exist_ok=True)
         write_plots(rows, table, Path(options.plots))
