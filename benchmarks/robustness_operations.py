@@ -34,7 +34,6 @@ import numpy as np
 
 PROGRAM = Path(sys.executable).with_name("ase-mlx")
 WORK = Path(__file__).resolve().parent / "work" / "robustness"
-REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "reference" / "data"
 MARK = "ASE_MLX_ROBUSTNESS"
 FAULTS = ("kill", "kill of a worker", "full disk", "disk fills up", "read-only folder", "two processes", "no home")
 VOLATILE = ("seconds", "versions", "cpu_s")
@@ -106,7 +105,7 @@ def operations() -> list[Operation]:
         Operation("run", ("run", "slab.xyz", "--steps", "100", "-o", "{out}"), "run"),
         Operation(
             "compress",
-            ("compress", str(REFERENCE / "phono3py-nacl" / "phono3py_params.yaml.xz"), "--rank", "4", "-o", "{out}"),
+            ("compress", "pairs.yaml", "--rank", "2", "-o", "{out}"),
             "tensor.safetensors",
         ),
     ]  # fmt: skip
@@ -126,6 +125,7 @@ def inputs(folder: Path) -> None:
     fcc111("Al", (2, 2, 3), vacuum=8).write(folder / "slab.xyz", format="extxyz")
     (folder / "slow.py").write_text(SLOW)
     (folder / "train.toml").write_text(CONFIG)
+    displaced_pairs(folder / "pairs.yaml")
     frames = []
     for k in range(24):
         atoms = bulk("Al", cubic=True)
@@ -146,6 +146,25 @@ def inputs(folder: Path) -> None:
             {"id": f"c{k}", "numbers": atoms.numbers, "frac_coords": places, "lattice": atoms.cell.array.ravel()}
         )
     pd.DataFrame(rows).to_parquet(folder / "crystals.parquet")
+
+
+def displaced_pairs(file: Path) -> None:
+    """Write the yaml of phono3py with forces of 37 displaced cells of 32 aluminium atoms."""
+    from ase import Atoms
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from phono3py import Phono3py
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cubic = 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+    primitive = PhonopyAtoms(symbols=["Al"], cell=bulk("Al").cell.array, scaled_positions=[[0, 0, 0]])
+    pairs = Phono3py(primitive, cubic, np.eye(3))
+    pairs.generate_displacements()
+    cells = (
+        Atoms(c.symbols, cell=c.cell, positions=c.positions, pbc=True) for c in pairs.supercells_with_displacements
+    )
+    pairs.forces = [EMT().get_property("forces", atoms) for atoms in cells]
+    pairs.save(file)
 
 
 class Call:
@@ -241,7 +260,8 @@ def content(place: Path, operation: Operation) -> dict[str, str]:
 
 
 def _aside(name: Path) -> bool:
-    return "work" in name.parts or name.parts[-1].startswith((".", "checkpoint")) or name.suffix == ".jsonl"
+    hidden = any(part.startswith(".") for part in name.parts)
+    return hidden or "work" in name.parts or name.name.startswith("checkpoint") or name.suffix == ".jsonl"
 
 
 def left_behind(place: Path) -> list[str]:
