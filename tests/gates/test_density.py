@@ -82,7 +82,8 @@ def test_charges_are_a_result_of_ase(aluminium):
 @far
 def test_charges_do_not_depend_on_where_an_open_cell_ends():
     """A molecule, a wire and a slab at the cell's wall, across it and far from it; the same in every cell."""
-    calculator = Calculator("sigesn", dtype="float64")
+    before = Path(__file__).parents[1] / "reference" / "data" / "models" / "sigesn"  # the numbers below are its
+    calculator = Calculator(am.load(before), dtype="float64")
     chain = Atoms("SiGe", [[0, 0, 0], [0.3, 0, 2.4]], cell=[8, 8, 5.0], pbc=(False, False, True))
     slab = bulk("SiGe", "zincblende", a=5.6, cubic=True)
     slab.rattle(0.03, seed=1)
@@ -141,7 +142,7 @@ def test_electrons_outside_of_the_grid_are_told_wherever_the_density_goes_out(tm
     columns = DensityFeaturizer(model).feature_labels()
     for label in ("charge_std", "charge_min", "charge_max", "dipole_mean"):
         assert rows[0][columns.index(label)] == pytest.approx(rows[1][columns.index(label)], abs=1e-6)
-    assert rows[0][columns.index("charge_std")] == pytest.approx(0.0272, abs=1e-3)
+    assert rows[0][columns.index("charge_std")] == pytest.approx(0.0301, abs=1e-3)
 
 
 def test_a_density_needs_points_and_says_so(model):
