@@ -53,8 +53,8 @@ def _atom(name: str, number: int, way_on: str) -> FreeAtom:
     table = _table(name)
     symbol = SYMBOLS[number] if 0 <= number < len(SYMBOLS) else "?"
     if symbol not in table["atoms"]:
-        known = list(table["atoms"])
-        text = ", ".join(known) if len(known) < 10 else f"{known[0]} to {known[-1]}"
+        present = list(table["atoms"])
+        text = ", ".join(present) if len(present) < 10 else f"{present[0]} to {present[-1]}"
         raise ValueError(f"got {symbol}, expected an element with a reference atom ({text}); {way_on}")
     atom = table["atoms"][symbol]
     density = np.array(atom["density"])
@@ -81,6 +81,6 @@ def superpose(
     atom, point, vector = near(points, positions, cell, pbc, reach)
     distance, values = np.linalg.norm(vector, axis=1), np.zeros(len(point))
     for z, (radius, density, _) in tables.items():
-        mine = np.asarray(numbers)[atom] == z
-        values[mine] = np.interp(distance[mine], radius, density, right=0.0)
+        of_element = np.asarray(numbers)[atom] == z
+        values[of_element] = np.interp(distance[of_element], radius, density, right=0.0)
     return np.bincount(point, values, len(points))

@@ -79,13 +79,13 @@ def each_frame(path: str | Path, start: int = 0) -> Iterator[Atoms]:
     """
     path = Path(path)
     with reading(path, WHAT, "look at the file, or save it again"):
-        place = str(path.absolute())  # relative names may look like options or addresses of data bases
-        form = ase.io.formats.get_ioformat(ase.io.formats.filetype(place))
+        name = str(path.absolute())  # relative names may look like options or addresses of data bases
+        form = ase.io.formats.get_ioformat(ase.io.formats.filetype(name))
         if form.name == "db":
-            yield from islice(_rows(place), start, None)
+            yield from islice(_rows(name), start, None)
             return
         if not form.acceptsfd:
-            yield from islice(ase.io.iread(place, ":", form.name, do_not_split_by_at_sign=True), start, None)
+            yield from islice(ase.io.iread(name, ":", form.name, do_not_split_by_at_sign=True), start, None)
             return
         with unpacked(path) as stream:
             if form.name == "cif":

@@ -226,8 +226,8 @@ def _chgcar(lines: list[str]) -> tuple[Atoms, np.ndarray]:
     if mode[0].lower() not in "dck":
         raise ValueError(f"got {mode!r} in line {start + 1}, expected Direct or Cartesian; the file is damaged")
     first = start + 1
-    places = np.array([_reals(lines, k, "a position", 3) for k in range(first, first + len(numbers))])
-    atoms = Atoms(numbers, places @ cell if mode[0].lower() == "d" else places * scale, cell=cell, pbc=True)
+    coordinates = np.array([_reals(lines, k, "a position", 3) for k in range(first, first + len(numbers))])
+    atoms = Atoms(numbers, coordinates @ cell if mode[0].lower() == "d" else coordinates * scale, cell=cell, pbc=True)
     start = first + len(numbers)
     while start < len(lines) and not lines[start].strip():
         start += 1

@@ -89,7 +89,7 @@ def batches(samples: list[Trainable], size: int) -> list[Trainable]:
     kinds: dict[bool, list[Trainable]] = {}
     for s in samples:
         kinds.setdefault(bool((s.graph.volume > 1e-6).all()), []).append(s)
-    return [mine[0].join(mine[k : k + size]) for mine in kinds.values() for k in range(0, len(mine), size)]
+    return [alike[0].join(alike[k : k + size]) for alike in kinds.values() for k in range(0, len(alike), size)]
 
 
 def name_of(atoms: Atoms, index: int) -> str:
@@ -198,11 +198,11 @@ def reference_energies(
 
     Source: ours.
     """
-    places = [k for k, a in enumerate(frames) if float(a.info.get("energy_weight", 1.0)) > 0]
-    used = [frames[k] for k in places]
+    indices = [k for k, a in enumerate(frames) if float(a.info.get("energy_weight", 1.0)) > 0]
+    used = [frames[k] for k in indices]
     counts = np.array([composition(a.numbers, elements) for a in used])
     energies = np.array([a.calc.results.get("free_energy", a.calc.results.get("energy")) for a in used], dtype=float)
-    taken = None if interaction is None else interaction[places]
+    taken = None if interaction is None else interaction[indices]
     return fit_references(counts, energies, lambda k: name_of(used[k], k), taken)
 
 

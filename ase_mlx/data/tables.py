@@ -102,8 +102,8 @@ class CrystalTable:
         names = self.kept.names
         if self.kind in ("parquet", "described"):
             for part in self.parts:
-                for found in _batches(part, names or [DESCRIBED[0]]):
-                    yield len(found), found.select(names).cast(self.kept)
+                for batch in _batches(part, names or [DESCRIBED[0]]):
+                    yield len(batch), batch.select(names).cast(self.kept)
             return
         for frame in READERS[self.kind](self):
             yield len(frame), pa.Table.from_pandas(frame[names], self.kept, preserve_index=False)
@@ -138,8 +138,10 @@ def open_table(path: str | Path) -> CrystalTable:
     else:
         table = _frames(path)
     if not table.count:
-        said = "; ".join(f"{name}: {why}" for name, why in table.problems.items())
-        raise ValueError(f"got {str(path)!r} without a single row{f' ({said})' if said else ''}, expected crystals")
+        reasons = "; ".join(f"{name}: {why}" for name, why in table.problems.items())
+        raise ValueError(
+            f"got {str(path)!r} without a single row{f' ({reasons})' if reasons else ''}, expected crystals"
+        )
     return table
 
 
@@ -148,14 +150,14 @@ def _parquet(path: Path, files: list[Path]) -> CrystalTable:
     for file in files:
         try:
             with pq.ParquetFile(file) as opened:
-                found, rows = opened.schema_arrow.remove_metadata(), opened.metadata.num_rows
+                part_schema, rows = opened.schema_arrow.remove_metadata(), opened.metadata.num_rows
                 opened.read_row_group(0) if rows else None
             if schema is None:
-                schema = found
-            elif set(found.names) != set(schema.names):
+                schema = part_schema
+            elif set(part_schema.names) != set(schema.names):
                 problems[file.name] = "other columns than the first part; give it the same"
                 continue
-            schema = pa.unify_schemas([schema, found], promote_options="permissive")
+            schema = pa.unify_schemas([schema, part_schema], promote_options="permissive")
         except pa.ArrowTypeError as error:
             problems[file.name] = f"other types of columns than the first part ({error}); give it the same"
             continue
@@ -214,8 +216,8 @@ def _expect_structures(columns: Sequence[str], path: Path) -> None:
 
 def _read_parquet(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for part in table.parts:
-        for found in _batches(part):
-            yield found.to_pandas(ignore_metadata=True, integer_object_nulls=True)  # whole numbers beside a gap
+        for batch in _batches(part):
+            yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)  # whole numbers beside a gap
 
 
 def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -249,15 +251,15 @@ def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
 def _read_database(table: CrystalTable) -> Iterator[pd.DataFrame]:
     with reading(table.path, DATABASE), ase.db.connect(table.path.absolute(), type="db") as database:
         rows = [(row.id, _reader(lambda row: row.toatoms(), row)) for row in database.select()]
-    yield _arrays(pd.DataFrame({"id": [name for name, _ in rows]}), [found for _, found in rows])
+    yield _arrays(pd.DataFrame({"id": [name for name, _ in rows]}), [structure for _, structure in rows])
 
 
 def _read_frames(table: CrystalTable) -> Iterator[pd.DataFrame]:
-    names, found = [], []
+    names, structures = [], []
     for k, atoms in enumerate(each_frame(table.path)):
         names.append(str(atoms.info.get("id", atoms.info.get("material_id", k))))
-        found.append(atoms)
-    yield _arrays(pd.DataFrame({"id": names}), found)
+        structures.append(atoms)
+    yield _arrays(pd.DataFrame({"id": names}), structures)
 
 
 def _read_files(table: CrystalTable) -> Iterator[pd.DataFrame]:
@@ -279,10 +281,10 @@ READERS: dict[str, Callable[[CrystalTable], Iterator[pd.DataFrame]]] = {
 }
 
 
-def _reader(read: Callable, given: Any) -> Any:
+def _reader(read: Callable, entry: Any) -> Any:
     """What was read, or the reason why not."""
     try:
-        return read(given)
+        return read(entry)
     except Exception as error:
         words = str(error) if str(error).startswith("got ") else reason(error)
         return f"could not be read ({words}); mend or leave out this entry"
@@ -304,14 +306,14 @@ def _cif(text: Any) -> Atoms:
 
 def _dictionary(text: Any) -> Atoms:
     """A structure as pymatgen's `as_dict` writes it, as JSON."""
-    found = _json(text, "a structure as json.dumps(structure.as_dict()) writes it, which str(...) does not")
-    if not isinstance(found, dict) or not {"sites", "lattice"} <= set(found):
+    structure = _json(text, "a structure as json.dumps(structure.as_dict()) writes it, which str(...) does not")
+    if not isinstance(structure, dict) or not {"sites", "lattice"} <= set(structure):
         raise ValueError("got JSON without sites and lattice, expected pymatgen's structure.as_dict()")
-    sites = {k: {one["element"]: one["occu"] for one in site["species"]} for k, site in enumerate(found["sites"])}
+    sites = {k: {one["element"]: one["occu"] for one in site["species"]} for k, site in enumerate(structure["sites"])}
     check_occupancy(SimpleNamespace(info={"occupancy": sites}))
-    symbols = [site["species"][0]["element"].rstrip("+-0123456789") for site in found["sites"]]
-    fractional = [site["abc"] for site in found["sites"]]
-    return Atoms(symbols, cell=found["lattice"]["matrix"], scaled_positions=fractional, pbc=True)
+    symbols = [site["species"][0]["element"].rstrip("+-0123456789") for site in structure["sites"]]
+    fractional = [site["abc"] for site in structure["sites"]]
+    return Atoms(symbols, cell=structure["lattice"]["matrix"], scaled_positions=fractional, pbc=True)
 
 
 def _lists(texts: tuple[Any, ...]) -> tuple[list, list, list]:
@@ -329,10 +331,10 @@ def _json(text: Any, what: str) -> Any:
         raise ValueError(f"got {str(text)[:40]!r}, which is no JSON, expected {what}") from error
 
 
-def _arrays(frame: pd.DataFrame, found: list[Any]) -> pd.DataFrame:
+def _arrays(frame: pd.DataFrame, entries: list[Any]) -> pd.DataFrame:
     """Put array columns, and the reasons of what failed, beside the other columns."""
     columns: dict[str, list] = {name: [] for name in (*STRUCTURE, PROBLEM)}
-    for entry in found:
+    for entry in entries:
         values, problem = (None, None, None), None
         if isinstance(entry, str):
             problem = entry

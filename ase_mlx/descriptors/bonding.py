@@ -121,9 +121,9 @@ def _within(values: np.ndarray, numbers: np.ndarray, of: np.ndarray, count: int)
 
 
 def _least(values: np.ndarray, of: np.ndarray, count: int, start: float) -> np.ndarray:
-    found = np.full(count, start)
-    np.minimum.at(found, of, values)
-    return found
+    least = np.full(count, start)
+    np.minimum.at(least, of, values)
+    return least
 
 
 def _four(values: np.ndarray, of: np.ndarray, count: int, order: tuple[str, ...]) -> list[np.ndarray]:

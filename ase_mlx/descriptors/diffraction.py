@@ -54,7 +54,7 @@ BLUR = 0.05
 LATEST = 10.5
 """Degrees; patterns that begin later are refused. One crystal in thirty has 5 % of its intensity before 10°."""
 
-PATTERN = tuple(f"intensity below {place:.2f}" for place in REDUCED[:-1])
+PATTERN = tuple(f"intensity below {limit:.2f}" for limit in REDUCED[:-1])
 """Descriptors of a pattern. How broad lines are changes them little."""
 
 FINE = 8
@@ -173,7 +173,7 @@ def _normalized(patterns: np.ndarray) -> np.ndarray:
 def describe_patterns(
     patterns: Float[np.ndarray, "crystals bins"],
     compositions: Float[np.ndarray, "crystals m"],
-    places: Float[np.ndarray, " edges"] = REDUCED,
+    limits: Float[np.ndarray, " edges"] = REDUCED,
 ) -> Float[np.ndarray, "crystals n"]:
     """Describe powder patterns, with the compositions that they are patterns of.
 
@@ -181,14 +181,14 @@ def describe_patterns(
         patterns: as `powder_patterns` and `bin_pattern` give them (dimensionless); NaN where nothing was measured:
             nothing lies there, if that is before `LATEST`.
         compositions: as `composition_descriptors` gives them (their units).
-        places: reduced scattering vectors (dimensionless), increasing.
+        limits: reduced scattering vectors (dimensionless), increasing.
 
     Returns:
-        Of the intensity below the last place the shares below the others, in the order of `PATTERN`, dimensionless;
+        Of the intensity below the last limit the shares below the others, in the order of `PATTERN`, dimensionless;
         zeros where there is none.
 
     Raises:
-        ValueError: patterns of another length, or that were not measured from `LATEST` to the last place.
+        ValueError: patterns of another length, or that were not measured from `LATEST` to the last limit.
 
     Source: ours.
     """
@@ -199,7 +199,7 @@ def describe_patterns(
         )
     volume = compositions[:, composition.NAMES.index("mean GSvolume_pa")]
     reduced = PLACES * np.cbrt(volume)[:, None]
-    needed = (reduced < places[-1] + BLUR) & (np.arange(BINS) >= (LATEST - START) / STEP)
+    needed = (reduced < limits[-1] + BLUR) & (np.arange(BINS) >= (LATEST - START) / STEP)
     for k in np.flatnonzero((needed & np.isnan(patterns)).any(1))[:1]:
         measured, last = np.flatnonzero(~np.isnan(patterns[k])), START + STEP * (np.flatnonzero(needed[k])[-1] + 1)
         first, end = (START + STEP * (measured[[0, -1]] + [0, 1])) if len(measured) else (np.nan, np.nan)
@@ -207,7 +207,7 @@ def describe_patterns(
             f"got a pattern from {first:g} to {end:g}°, expected one from {LATEST:g} to {last:g}° of 2θ with Cu Kα for "
             "this composition; measure there, or do without the pattern"
         )
-    passed = 0.5 + 0.5 * erf((places[:, None] - reduced[:, None]) / (np.sqrt(2) * BLUR))
+    passed = 0.5 + 0.5 * erf((limits[:, None] - reduced[:, None]) / (np.sqrt(2) * BLUR))
     below = (passed * np.nan_to_num(patterns)[:, None]).sum(2)
     return np.where(below[:, -1:] > 0, below[:, :-1] / np.where(below[:, -1:] > 0, below[:, -1:], 1), 0.0)
 
@@ -271,9 +271,9 @@ def _background(counts: np.ndarray) -> np.ndarray:
     """The smooth curve amid the noise: what is above it by more than the noise below it hardly weighs (arPLS)."""
     count = len(counts)
     bands = np.zeros((3, count))  # of the second differences' square
-    for row, places in ((2, (1.0, 4.0, 1.0)), (1, (-2.0, -2.0)), (0, (1.0,))):
-        for k, value in enumerate(places):
-            bands[row, 2 - row + k : count - len(places) + 1 + k] += STIFF * value
+    for row, stencil in ((2, (1.0, 4.0, 1.0)), (1, (-2.0, -2.0)), (0, (1.0,))):
+        for k, value in enumerate(stencil):
+            bands[row, 2 - row + k : count - len(stencil) + 1 + k] += STIFF * value
     weights = np.ones(count)
     for _ in range(ROUNDS):
         smooth = solveh_banded(np.vstack([bands[:2], bands[2] + weights]), weights * counts)

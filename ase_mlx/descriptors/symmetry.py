@@ -68,22 +68,22 @@ def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            found = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
+            dataset = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
         except spglib.SpglibError:
-            found = None
-    if found is None:  # no symmetry that spglib can name: the identity is always there
+            dataset = None
+    if dataset is None:  # no symmetry that spglib can name: the identity is always there
         atoms = len(numbers)
         return [1, 0, 0, 0, 1, np.log(atoms), *_shape(cell)]
-    order, centre = POINT_GROUPS[found.pointgroup]
-    primitive = len(np.unique(found.mapping_to_primitive))
+    order, centre = POINT_GROUPS[dataset.pointgroup]
+    primitive = len(np.unique(dataset.mapping_to_primitive))
     return [
-        found.number,
-        float(np.searchsorted(SYSTEMS, found.number)),
+        dataset.number,
+        float(np.searchsorted(SYSTEMS, dataset.number)),
         np.log(order),
         float(centre),
-        len(np.unique(found.crystallographic_orbits)) / primitive,
+        len(np.unique(dataset.crystallographic_orbits)) / primitive,
         np.log(primitive),
-        *_shape(found.std_lattice),
+        *_shape(dataset.std_lattice),
     ]
 
 

@@ -106,8 +106,8 @@ def _canonical(numbers: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     chosen: list[np.ndarray] = []
     for size in sizes:
         tied = np.flatnonzero(np.abs(length - size) < TIE * size)
-        place = np.round(points[tied] / (TIE * 1e2 * size))
-        order = tied[np.lexsort(-place.T[::-1])]
+        rounded = np.round(points[tied] / (TIE * 1e2 * size))
+        order = tied[np.lexsort(-rounded.T[::-1])]
         chosen.append(next(every[n] for n in order if _part_of_a_basis([*chosen, every[n]])))
     return np.array(chosen, dtype=np.int64).reshape(numbers.shape)
 

@@ -161,10 +161,10 @@ def near(
     images = (wrapped[:, None] + shifts[None]).reshape(-1, 3)
     low, high = moved.min(0) - reach, moved.max(0) + reach
     used = np.flatnonzero(((images > low) & (images < high)).all(1))
-    found = tree.query_ball_point(images[used], reach)
-    counts = np.array([len(f) for f in found], dtype=np.int64)
+    reached = tree.query_ball_point(images[used], reach)
+    counts = np.array([len(f) for f in reached], dtype=np.int64)
     image = np.repeat(used, counts)
-    point = np.concatenate([*found, []]).astype(np.int64)
+    point = np.concatenate([*reached, []]).astype(np.int64)
     return image // len(shifts), point, moved[point] - images[image]
 
 

@@ -67,7 +67,7 @@ def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, st
     """
     parts: dict[str, str] = {}
     unstable: list[str] = []
-    places: dict[int, str] = {}
+    path_of: dict[int, str] = {}
 
     def leaf(path: str, item: Any) -> None:
         try:
@@ -79,14 +79,14 @@ def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, st
     def walk(path: str, item: Any) -> None:
         if _is_data(item) or isinstance(item, (*_CODE, *_FUNCTIONS, *_EMPTY)):
             leaf(path, item)
-        elif id(item) in places:
-            parts[path] = f"is {places[id(item)]}"
+        elif id(item) in path_of:
+            parts[path] = f"is {path_of[id(item)]}"
         elif isinstance(item, list | tuple | Mapping):
-            places[id(item)] = path
+            path_of[id(item)] = path
             for name, each in item.items() if isinstance(item, Mapping) else enumerate(item):
                 walk(f"{path}[{name}]", each)
         elif hasattr(item, "__dict__") and not _is_tensor(item) and not _static_base(type(item)):
-            places[id(item)] = path
+            path_of[id(item)] = path
             leaf(f"{path}.__class__".removeprefix("."), type(item))
             for name, each in sorted(_attributes(item).items(), key=lambda pair: str(pair[0])):
                 if not skip(item, name):
@@ -139,22 +139,22 @@ def _is_network(value: Any) -> bool:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """All that an object holds by name; of a network its parts and all of its own, without torch's bookkeeping."""
-    found = dict(getattr(value, "__dict__", {}))
+    attributes = dict(getattr(value, "__dict__", {}))
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                found[name] = getattr(value, name)
+                attributes[name] = getattr(value, name)
     if _is_network(value):
         torch = _torch()
         script = isinstance(value, torch.jit.ScriptModule)
-        bookkeeping = {*torch.nn.Module().__dict__, "training"} | (set(found) if script else set())
-        found = {name: item for name, item in found.items() if name not in bookkeeping}
-        found |= {"(class)": str(value.code) if script and hasattr(value, "code") else ""}
+        bookkeeping = {*torch.nn.Module().__dict__, "training"} | (set(attributes) if script else set())
+        attributes = {name: item for name, item in attributes.items() if name not in bookkeeping}
+        attributes |= {"(class)": str(value.code) if script and hasattr(value, "code") else ""}
         weights = [*value.named_parameters(recurse=False), *value.named_buffers(recurse=False)]
-        found |= {name: tensor for name, tensor in weights}
-        found |= dict(value.named_children())
-    return found
+        attributes |= {name: tensor for name, tensor in weights}
+        attributes |= dict(value.named_children())
+    return attributes
 
 
 class _Reader:

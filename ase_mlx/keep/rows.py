@@ -43,13 +43,13 @@ def check_rows(path: Path) -> None:
     """
     import pyarrow.parquet as pq
 
-    found = None
+    checksum = None
     if path.is_file():
         content = path.read_bytes()
-        found = next(reversed(list(_SUM.finditer(content))), None)
-    if found is not None:
-        empty = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
-        if hashlib.sha256(empty).hexdigest().encode() != found[1]:
+        checksum = next(reversed(list(_SUM.finditer(content))), None)
+    if checksum is not None:
+        empty = content[: checksum.start(1)] + b"0" * 64 + content[checksum.end(1) :]
+        if hashlib.sha256(empty).hexdigest().encode() != checksum[1]:
             raise ValueError("its checksum is another")
         return
     try:

@@ -152,12 +152,12 @@ def coupling(l1: int, l2: int, l3: int) -> Float[np.ndarray, "m1 m2 m3"]:
 def _couplings() -> dict[str, np.ndarray]:
     with np.load(Path(__file__).with_name("couplings.npz"), allow_pickle=False) as tables:
         flat, degrees = tables["values"], tables["degrees"]
-    found, start = {}, 0
+    couplings, start = {}, 0
     for l1, l2, l3 in degrees.tolist():
         shape = (2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1)
-        found[f"{l1}{l2}{l3}"] = flat[start : start + math.prod(shape)].reshape(shape)
+        couplings[f"{l1}{l2}{l3}"] = flat[start : start + math.prod(shape)].reshape(shape)
         start += math.prod(shape)
-    return found
+    return couplings
 
 
 @functools.cache

@@ -46,10 +46,10 @@ class DegreeLinear(nn.Module):
             return torch.bmm(x.transpose(0, 1), weight[self.degrees]).transpose(0, 1)
         out = x.new_zeros(*x.shape[:2], weight.shape[-1])
         for s in range(weight.shape[0]):
-            mine = torch.nonzero(species == s).squeeze(-1)
-            if len(mine):
+            of_species = torch.nonzero(species == s).squeeze(-1)
+            if len(of_species):
                 out = out.index_add(
-                    0, mine, torch.bmm(x[mine].transpose(0, 1), weight[s][self.degrees]).transpose(0, 1)
+                    0, of_species, torch.bmm(x[of_species].transpose(0, 1), weight[s][self.degrees]).transpose(0, 1)
                 )
         return out
 

@@ -67,8 +67,8 @@ def _harmonics(x, y, z, count, l_max, out):
 
 
 @_jit
-def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, place, xyz, position):
-    """List the grid points within `length` of an atom: place in the window (-1 outside), vector, r in knot units."""
+def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, target, xyz, position):
+    """List the grid points within `length` of an atom: index in the window (-1 outside), vector, r in knot units."""
     e0, e1, e2 = axes[0], axes[1], axes[2]
     t = xyz.dtype.type
     s22 = e2[0] * e2[0] + e2[1] * e2[1] + e2[2] * e2[2]
@@ -111,7 +111,7 @@ def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, 
             k3 = low % n3
             for k in range(n):
                 inside = row >= 0 and (not open3 or 0 <= low + k < n3)
-                place[count + k] = row + k3 if inside else -1
+                target[count + k] = row + k3 if inside else -1
                 k3 += 1
                 if k3 == n3:
                     k3 = 0
@@ -120,7 +120,7 @@ def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, 
 
 
 @_jit
-def _sort(count, n_intervals, place, xyz, position, first, place_, xyz_, t_):
+def _sort(count, n_intervals, target, xyz, position, first, target_, xyz_, t_):
     """Bring the points of one interval together; t is the coordinate inside it."""
     t = xyz.dtype.type
     first[:] = 0
@@ -132,7 +132,7 @@ def _sort(count, n_intervals, place, xyz, position, first, place_, xyz_, t_):
         k = min(int(position[p]), n_intervals - 1)
         q = first[k]
         first[k] += 1
-        place_[q], t_[q] = place[p], position[p] - t(k)
+        target_[q], t_[q] = target[p], position[p] - t(k)
         xyz_[0, q], xyz_[1, q], xyz_[2, q] = xyz[0, p], xyz[1, p], xyz[2, p]
     for k in range(n_intervals, 0, -1):
         first[k] = first[k - 1]
@@ -186,7 +186,7 @@ def grid_range(
     n_planes, n2, n3 = out.shape
     n_intervals = tables.shape[2]
     flat = out.reshape(-1)
-    place, place_ = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    target, target_ = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     xyz, xyz_ = np.empty((3, capacity), out.dtype), np.empty((3, capacity), out.dtype)
     position, t, value = np.empty(capacity, out.dtype), np.empty(capacity, out.dtype), np.empty(capacity, out.dtype)
     y = np.empty((tables.shape[1], _CHUNK), out.dtype)
@@ -195,15 +195,27 @@ def grid_range(
     added = 0.0
     for i in range(first, last):
         count = _sphere(
-            centers[i], axes, length, length / n_intervals, plane0, n_planes, n2, n3, open2, open3, place, xyz, position
+            centers[i],
+            axes,
+            length,
+            length / n_intervals,
+            plane0,
+            n_planes,
+            n2,
+            n3,
+            open2,
+            open3,
+            target,
+            xyz,
+            position,
         )
-        _sort(count, n_intervals, place, xyz, position, starts, place_, xyz_, t)
+        _sort(count, n_intervals, target, xyz, position, starts, target_, xyz_, t)
         _evaluate(starts, tables[i], l_max, xyz_, t, y, value)
         if restore:
             added += abs(_restore(starts, n_intervals, t, value, electrons[i], volume))
         for p in range(count):
-            if place_[p] >= 0:
-                flat[place_[p]] += value[p]
+            if target_[p] >= 0:
+                flat[target_[p]] += value[p]
     return added
 
 

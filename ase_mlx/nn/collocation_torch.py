@@ -90,5 +90,5 @@ def _add(window: Tensor, plane0: int, point: Tensor, value: Tensor, periodic: tu
     here = (i >= 0) & (i < n_planes)
     for index, n, wraps in ((j, n2, periodic[0]), (k, n3, periodic[1])):
         here = here if wraps else here & (index >= 0) & (index < n)
-    place = (i * n2 + j % n2) * n3 + k % n3
-    window.view(-1).index_add_(0, place[here], value[here])
+    target = (i * n2 + j % n2) * n3 + k % n3
+    window.view(-1).index_add_(0, target[here], value[here])

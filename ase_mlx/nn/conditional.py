@@ -16,21 +16,21 @@ class ConditionalNetwork(nn.Module):
     Source: see the module.
     """
 
-    def __init__(self, known: int, entries: int, width: int = 256):
+    def __init__(self, conditions: int, entries: int, width: int = 256):
         """Set up with random weights from torch's generator."""
         super().__init__()
-        self.first = nn.Linear(known + 2 * entries, width)
+        self.first = nn.Linear(conditions + 2 * entries, width)
         self.second, self.third = nn.Linear(width, width), nn.Linear(width, width)
         self.last = nn.Linear(width, 2 * entries)
 
     def forward(
         self,
-        known: Float[Tensor, "points known"],
+        conditions: Float[Tensor, "points conditions"],
         entries: Float[Tensor, "points entries"],
         shown: Float[Tensor, "points entries"],
     ) -> Float[Tensor, "points entries"]:
-        """Give −log p of every entry (nats), seeing `known` and the entries where `shown` is one (dimensionless)."""
-        hidden = torch.relu(self.first(torch.cat([known, entries * shown, shown], -1)))
+        """Give −log p of every entry (nats), from `conditions` and the entries where `shown` is one (dimensionless)."""
+        hidden = torch.relu(self.first(torch.cat([conditions, entries * shown, shown], -1)))
         hidden = hidden + torch.relu(self.second(hidden))
         hidden = hidden + torch.relu(self.third(hidden))
         mean, log = self.last(hidden).chunk(2, -1)

@@ -44,10 +44,10 @@ class Ensemble(nn.Module):
     def call(self, method: Callable | None, *arrays: Any, own: bool = False) -> Any:
         """Evaluate a method of the members' class instead of `forward`; units as the method's."""
 
-        def one(weights: dict[str, torch.Tensor], *given: Any) -> Any:
+        def one(weights: dict[str, torch.Tensor], *inputs: Any) -> Any:
             if method is None:
-                return functional_call(self.plan, weights, given)
-            return functional_call(_Method(self.plan, method), {f"inner.{k}": v for k, v in weights.items()}, given)
+                return functional_call(self.plan, weights, inputs)
+            return functional_call(_Method(self.plan, method), {f"inner.{k}": v for k, v in weights.items()}, inputs)
 
         weights = dict(zip(self.names, self.stacked, strict=True))
         return vmap(one, in_dims=(0, *[0 if own else None] * len(arrays)))(weights, *arrays)

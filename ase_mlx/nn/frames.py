@@ -119,11 +119,11 @@ def _frames(u, distance, weight, soft, degree, angular):
         x, y, z = u[i, 0] / distance[i], u[i, 1] / distance[i], u[i, 2] / distance[i]
         for k in range(n):
             ps[k] = soft[k, 0] * x + soft[k, 1] * y + soft[k, 2] * z
-            value, place = weight[i], 0
+            value, start = weight[i], 0
             for total in range(1, degree + 1):
-                place += total
+                start += total
                 value *= ps[k]
-                angular[k, place] += value
+                angular[k, start] += value
         for j in range(n):
             if j == i or weight[i] * weight[j] <= LEAST:
                 continue
@@ -141,8 +141,8 @@ def _frames(u, distance, weight, soft, degree, angular):
                 q = soft[k, 0] * second[0] + soft[k, 1] * second[1] + soft[k, 2] * second[2]
                 for m in range(1, degree + 1):
                     pk[m], qk[m] = pk[m - 1] * ps[k], qk[m - 1] * q
-                place = 0
+                start = 0
                 for total in range(1, degree + 1):
-                    place += total
+                    start += total
                     for b in range(1, total + 1):
-                        angular[k, place + b] += w * pk[total - b] * qk[b]
+                        angular[k, start + b] += w * pk[total - b] * qk[b]

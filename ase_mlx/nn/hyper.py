@@ -74,8 +74,8 @@ class GroupAttention(nn.Module):
     def forward(self, x: Float[Tensor, "points features"]) -> Float[Tensor, "points features"]:
         """Give each feature the weight of its group (dimensionless); they average 1 over the groups."""
         parts = torch.split(x, self.groups, dim=-1)
-        said = torch.cat([torch.tanh(read(part)) for read, part in zip(self.read, parts, strict=True)], -1)
-        weight = len(self.groups) * torch.softmax(self.query(said), -1)
+        summaries = torch.cat([torch.tanh(read(part)) for read, part in zip(self.read, parts, strict=True)], -1)
+        weight = len(self.groups) * torch.softmax(self.query(summaries), -1)
         return torch.cat([weight[..., k : k + 1].expand(p.shape) for k, p in enumerate(parts)], -1)
 
 

@@ -68,8 +68,8 @@ def spline(
 
     n = len(values) - 1
     step = length / n
-    found = CubicSpline(np.arange(n + 1), values, bc_type=((1, slope * step), (1, end * step)))
-    return np.ascontiguousarray(found.c[::-1].T)
+    spline = CubicSpline(np.arange(n + 1), values, bc_type=((1, slope * step), (1, end * step)))
+    return np.ascontiguousarray(spline.c[::-1].T)
 
 
 def integrate(
@@ -118,14 +118,14 @@ def _zeros(l: int, n: int) -> list[float]:
     from scipy.optimize import brentq
     from scipy.special import spherical_jn
 
-    found: list[float] = []
+    zeros: list[float] = []
     left = l + 0.5
-    while len(found) < n:
+    while len(zeros) < n:
         right = left + 0.3
         if spherical_jn(l, left) * spherical_jn(l, right) < 0:
-            found.append(brentq(lambda x: spherical_jn(l, x), left, right, xtol=1e-14))
+            zeros.append(brentq(lambda x: spherical_jn(l, x), left, right, xtol=1e-14))
         left = right
-    return found
+    return zeros
 
 
 def at_distances(

@@ -10,13 +10,13 @@ from ase_mlx.phonons.transport import Relaxation, shared
 
 
 def accumulated(
-    found: Relaxation, temperature: float, by: str
+    relaxation: Relaxation, temperature: float, by: str
 ) -> tuple[Float[np.ndarray, " modes"], Float[np.ndarray, " modes"]]:
     """Sum the mean diagonal conductivity of modes in ascending order of mean free path or frequency.
 
     Args:
-        found: a conductivity by modes.
-        temperature: in K, one of those of `found`.
+        relaxation: a conductivity by modes.
+        temperature: in K, one of those of `relaxation`.
         by: "mean free path" or "frequency".
 
     Returns:
@@ -27,27 +27,27 @@ def accumulated(
 
     Source: F. Yang and C. Dames, Phys. Rev. B 87, 035437 (2013), eq. 1.
     """
-    at = np.flatnonzero(np.isclose(found.temperatures, temperature))
+    at = np.flatnonzero(np.isclose(relaxation.temperatures, temperature))
     if not len(at):
-        raise ValueError(f"temperature: got {temperature:g} K, expected one of {found.temperatures.tolist()}.")
+        raise ValueError(f"temperature: got {temperature:g} K, expected one of {relaxation.temperatures.tolist()}.")
     if by == "frequency":
-        axis = found.modes.frequencies
+        axis = relaxation.modes.frequencies
     elif by == "mean free path":
-        axis = mean_free_paths(found)[at[0]]
+        axis = mean_free_paths(relaxation)[at[0]]
     else:
         raise ValueError(f'by: got "{by}", expected "mean free path" or "frequency".')
-    shares = found.mode_kappa[at[0], :, :, :3].mean(axis=-1).ravel()
+    shares = relaxation.mode_kappa[at[0], :, :, :3].mean(axis=-1).ravel()
     order = np.argsort(axis.ravel())
     return axis.ravel()[order], np.cumsum(shares[order])
 
 
 def normal_and_umklapp(
-    found: Relaxation, lattice: Float[np.ndarray, "3 3"]
+    relaxation: Relaxation, lattice: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "stars bands"], Float[np.ndarray, "stars bands"]]:
     """Split the linewidths of three-phonon scattering in THz, at the temperature of index `middle`.
 
     Args:
-        found: linewidths on a mesh.
+        relaxation: linewidths on a mesh.
         lattice: row vectors of the primitive cell in Å.
 
     Returns:
@@ -56,19 +56,19 @@ def normal_and_umklapp(
     Source: R. Peierls, Ann. Phys. 395, 1055 (1929).
     """
     split = []
-    for k, point in enumerate(found.irreducible):
-        normal = found.mesh.is_normal(int(point), found.mesh.triplets(int(point))[0], lattice)
-        parts = (found.parts[k][normal].sum(axis=0), found.parts[k][~normal].sum(axis=0))
-        split.append([shared(part, found.modes.frequencies[k]) for part in parts])
+    for k, point in enumerate(relaxation.irreducible):
+        normal = relaxation.mesh.is_normal(int(point), relaxation.mesh.triplets(int(point))[0], lattice)
+        parts = (relaxation.parts[k][normal].sum(axis=0), relaxation.parts[k][~normal].sum(axis=0))
+        split.append([shared(part, relaxation.modes.frequencies[k]) for part in parts])
     both = np.array(split)
     return both[:, 0], both[:, 1]
 
 
-def mean_free_paths(found: Relaxation) -> Float[np.ndarray, "t stars bands"]:
+def mean_free_paths(relaxation: Relaxation) -> Float[np.ndarray, "t stars bands"]:
     """Speed times lifetime, |v|/(4πΓ), in Å; zero where there is no linewidth.
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
     """
-    speeds = np.linalg.norm(found.modes.velocities, axis=-1)
+    speeds = np.linalg.norm(relaxation.modes.velocities, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(found.gamma > 0, speeds / (4 * np.pi * found.gamma), 0.0)
+        return np.where(relaxation.gamma > 0, speeds / (4 * np.pi * relaxation.gamma), 0.0)

@@ -104,11 +104,11 @@ class Mesh:
         within = np.pad(nearest.reshape(-1, 3, 3, 3), ((0, 0), *3 * ((4, 4),)))
         second, third = triplets.T
         rest = -np.rint(self.points[point] + self.points[second] + self.points[third]).astype(int)
-        found = np.zeros(len(triplets), dtype=bool)
+        normal = np.zeros(len(triplets), dtype=bool)
         for a, b in itertools.product(shifts[nearest[point]], shifts):
             x, y, z = (rest - a - b + 5).T
-            found |= within[second, b[0] + 5, b[1] + 5, b[2] + 5] & within[third, x, y, z]
-        return found
+            normal |= within[second, b[0] + 5, b[1] + 5, b[2] + 5] & within[third, x, y, z]
+        return normal
 
     @cached_property
     def irreducible(self) -> tuple[Int[np.ndarray, " stars"], Int[np.ndarray, " stars"]]:

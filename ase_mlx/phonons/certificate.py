@@ -59,14 +59,14 @@ class Certificate:
 
 
 def certify(
-    crystal: Crystal, tensor: CompressedTensor, found: Relaxation, samples: int = SAMPLES, seed: int = 0
+    crystal: Crystal, tensor: CompressedTensor, relaxation: Relaxation, samples: int = SAMPLES, seed: int = 0
 ) -> Certificate:
     """Compare compressed with exact elements on triplets drawn by their share in conductivity and in linewidths.
 
     Args:
         crystal: exact force constants and phonons.
-        tensor: what was used for `found`.
-        found: a conductivity from the tensor.
+        tensor: what was used for `relaxation`.
+        relaxation: a conductivity from the tensor.
         samples: exact triplets for each figure, spread evenly over their cumulated shares.
         seed: of the draw.
 
@@ -75,38 +75,39 @@ def certify(
 
     Source: M. Hansen and W. Hurwitz, Ann. Math. Stat. 14, 333 (1943); ours.
     """
-    modes = crystal.modes(found.mesh.points, False)
-    exact = Interaction(crystal, found.mesh, modes, None)
-    cells = tetrahedra(found.mesh, np.linalg.inv(crystal.group.lattice).T)
-    occupations = occupation(modes.frequencies, found.temperatures[found.middle][None], LOWEST)
-    gamma, heat = found.gamma[found.middle], found.mode_kappa[found.middle, :, :, :3].sum(axis=-1)
-    counted = (gamma > 0) & (found.modes.frequencies > LOWEST)
-    stars = found.weights[:, None] * counted
+    modes = crystal.modes(relaxation.mesh.points, False)
+    exact = Interaction(crystal, relaxation.mesh, modes, None)
+    cells = tetrahedra(relaxation.mesh, np.linalg.inv(crystal.group.lattice).T)
+    occupations = occupation(modes.frequencies, relaxation.temperatures[relaxation.middle][None], LOWEST)
+    gamma, heat = relaxation.gamma[relaxation.middle], relaxation.mode_kappa[relaxation.middle, :, :, :3].sum(axis=-1)
+    counted = (gamma > 0) & (relaxation.modes.frequencies > LOWEST)
+    stars = relaxation.weights[:, None] * counted
     safe = np.where(counted, gamma, 1.0)
     random = np.random.default_rng(seed)
     intervals = []
     for share in (heat / heat.sum() / safe, stars / stars.sum() / safe):
         sizes = [
-            parts @ shared(row, f) for parts, row, f in zip(found.parts, share, found.modes.frequencies, strict=True)
+            parts @ shared(row, f)
+            for parts, row, f in zip(relaxation.parts, share, relaxation.modes.frequencies, strict=True)
         ]
         chosen = _spread(np.concatenate(sizes), samples, random)
         start = np.concatenate([[0], np.cumsum([len(s) for s in sizes])])
         errors = []
         for k in range(len(sizes)):
-            mine = chosen[(chosen >= start[k]) & (chosen < start[k + 1])] - start[k]
-            if not len(mine):
+            picked = chosen[(chosen >= start[k]) & (chosen < start[k + 1])] - start[k]
+            if not len(picked):
                 continue
-            point = int(found.irreducible[k])
-            triplets, counts = (x[mine] for x in found.mesh.triplets(point))
+            point = int(relaxation.irreducible[k])
+            triplets, counts = (x[picked] for x in relaxation.mesh.triplets(point))
             parts = linewidths(
                 point, triplets, counts, exact.exact_strengths(point, triplets), modes.frequencies, occupations, cells,
                 LOWEST,
             )[:, 0]  # fmt: skip
-            errors += list(parts @ shared(share[k], found.modes.frequencies[k]) / sizes[k][mine] - 1)
+            errors += list(parts @ shared(share[k], relaxation.modes.frequencies[k]) / sizes[k][picked] - 1)
         total = sum(s.sum() for s in sizes)
         intervals.append(_interval(total * np.array(errors)))
     (low, high), (less, more) = intervals
-    return Certificate(float(found.temperatures[found.middle]), samples, (low, high), (-more, -less))
+    return Certificate(float(relaxation.temperatures[relaxation.middle]), samples, (low, high), (-more, -less))
 
 
 def _spread(sizes: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:

@@ -75,8 +75,8 @@ class CompressedTensor:
 
         Source: Y. Luo et al., arXiv 2503.05913.
         """
-        found = [part for orbit in self.orbits for part in self._images(orbit, points)]
-        return np.concatenate(found, axis=-1)
+        images = [part for orbit in self.orbits for part in self._images(orbit, points)]
+        return np.concatenate(images, axis=-1)
 
     def tables(
         self, points: Float[np.ndarray, "q 3"], legs: Complex[np.ndarray, "q bands bands"]
@@ -90,16 +90,16 @@ class CompressedTensor:
     def _images(self, orbit: Orbit, points: np.ndarray) -> list[np.ndarray]:
         """Transforms (q, bands, operations) of each function of an orbit."""
         group, rank = self.group, len(orbit.functions)
-        found = np.zeros((rank, len(points), 3 * len(group.positions), len(orbit.operations)), dtype=complex)
+        transforms = np.zeros((rank, len(points), 3 * len(group.positions), len(orbit.operations)), dtype=complex)
         for k, operation in enumerate(orbit.operations):
             sites = group.move(int(operation), np.zeros(3, dtype=int), orbit.sites)
             waves = np.exp(2j * np.pi * points @ (sites[:, :3] + group.positions[sites[:, 3]]).T)
             turned = orbit.functions @ group.cartesian[operation].T
             for atom in range(len(group.positions)):
-                mine = sites[:, 3] == atom
-                part = np.tensordot(waves[:, mine], turned[:, mine], (1, 1))
-                found[:, :, 3 * atom : 3 * atom + 3, k] = part.transpose(1, 0, 2)
-        return list(found)
+                on_atom = sites[:, 3] == atom
+                part = np.tensordot(waves[:, on_atom], turned[:, on_atom], (1, 1))
+                transforms[:, :, 3 * atom : 3 * atom + 3, k] = part.transpose(1, 0, 2)
+        return list(transforms)
 
 
 def strengths(
@@ -121,11 +121,11 @@ def strengths(
     """
     bands, rank = tables.shape[1:]
     first = (tables[point] * signs).T.contiguous()
-    found = torch.empty((len(triplets), bands, bands, bands), dtype=tables.real.dtype, device=tables.device)
+    squared = torch.empty((len(triplets), bands, bands, bands), dtype=tables.real.dtype, device=tables.device)
     for lo in range(0, len(triplets), chunk):
         pair = triplets[lo : lo + chunk]
         products = tables[pair[:, 0], :, None] * tables[pair[:, 1], None]
         elements = products.reshape(-1, rank) @ first
         squares = elements.real.square() + elements.imag.square()
-        found[lo : lo + chunk] = squares.reshape(-1, bands, bands, bands).permute(0, 3, 1, 2)
-    return found
+        squared[lo : lo + chunk] = squares.reshape(-1, bands, bands, bands).permute(0, 3, 1, 2)
+    return squared

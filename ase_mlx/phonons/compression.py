@@ -96,12 +96,12 @@ def compress(
         crystal.third, crystal.modes, *(TRAINING if rank == "auto" else QUICK), temperature, seed
     )
     held_out = sample_triplets(crystal.third, crystal.modes, *HELD_OUT, temperature, seed + 1000)
-    found = kinds(crystal.group, WIDER * crystal.reach)
-    one_each = sum(len(kind.operations) for kind in found)
-    fit = Fit(crystal.group, found, training, seed)
+    mode_kinds = kinds(crystal.group, WIDER * crystal.reach)
+    one_each = sum(len(kind.operations) for kind in mode_kinds)
+    fit = Fit(crystal.group, mode_kinds, training, seed)
 
     def grow(products: int) -> None:
-        fit.grow([max(1, round(products / one_each))] * len(found))
+        fit.grow([max(1, round(products / one_each))] * len(mode_kinds))
 
     grow(START if rank == "auto" else rank)
     trained = fit.run(ITERATIONS if rank == "auto" else 2 * ITERATIONS)

@@ -144,10 +144,10 @@ def fit_vinet(volumes: Float[np.ndarray, " v"], energies: Float[np.ndarray, "*me
         size = np.linalg.norm(jacobian, axis=1, keepdims=True)
         step = np.linalg.pinv(jacobian / size) @ (rows - model)[..., None]
         p = p + (step[..., 0] / size[:, 0])
-    found = np.full((4, good.size), np.nan)
+    minima = np.full((4, good.size), np.nan)
     volume = p[:, 3] ** 3
     modulus = p[:, 1] * p[:, 2] ** 2 / (9 * volume)
     minimum = (modulus > 0) & (volume >= np.min(volumes)) & (volume <= np.max(volumes))
     rows = np.stack([volume, p[:, 0], modulus, 1 + 2 * p[:, 2] / 3])
-    found[:, good.ravel()] = np.where(minimum, rows, np.nan)
-    return Vinet(*(x.reshape(shape) for x in found))
+    minima[:, good.ravel()] = np.where(minimum, rows, np.nan)
+    return Vinet(*(x.reshape(shape) for x in minima))

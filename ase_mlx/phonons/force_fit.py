@@ -84,14 +84,14 @@ def force_error(tensor: CompressedTensor, supercell: Supercell, sample: ForceSam
 
     Source: ours.
     """
-    found = np.zeros((len(sample.displacements), len(sample.probes)))
+    predicted = np.zeros((len(sample.displacements), len(sample.probes)))
     for orbit in tensor.orbits:
         for operation in orbit.operations:
             sites, turned = _image(tensor.group, orbit.sites, orbit.functions.transpose(1, 2, 0), int(operation))
             u, v = (_gathered(x, supercell, sites, turned) for x in (sample.displacements, sample.probes))
-            found += (orbit.signs * u ** (tensor.order - 1)).reshape(len(u), -1) @ v.reshape(len(v), -1).T
+            predicted += (orbit.signs * u ** (tensor.order - 1)).reshape(len(u), -1) @ v.reshape(len(v), -1).T
     works = sample.works
-    return float(np.linalg.norm(found / math.factorial(tensor.order - 1) - works) / np.linalg.norm(works))
+    return float(np.linalg.norm(predicted / math.factorial(tensor.order - 1) - works) / np.linalg.norm(works))
 
 
 def fit_forces(
@@ -130,9 +130,9 @@ def fit_forces(
     begin = time.perf_counter()
     tolerance = TOLERANCES[order] if tolerance is None else tolerance
     training, held_out = sample.split(max(1, len(sample.displacements) // 5))
-    found = kinds(group, min(NEAR * reach, FAR), order)
-    fit = ForceFit(order, group, supercell, found, training, seed)
-    one_each = sum(len(kind.operations) for kind in found)
+    mode_kinds = kinds(group, min(NEAR * reach, FAR), order)
+    fit = ForceFit(order, group, supercell, mode_kinds, training, seed)
+    one_each = sum(len(kind.operations) for kind in mode_kinds)
     while True:
         fit.grow(GENERATORS)
         trained = fit.run(STEPS)
@@ -151,19 +151,25 @@ class ForceFit:
     """
 
     def __init__(
-        self, order: int, group: SpaceGroup, supercell: Supercell, found: list[Kind], sample: ForceSample, seed: int
+        self,
+        order: int,
+        group: SpaceGroup,
+        supercell: Supercell,
+        mode_kinds: list[Kind],
+        sample: ForceSample,
+        seed: int,
     ) -> None:
-        self.order, self.group, self.kinds = order, group, found
+        self.order, self.group, self.kinds = order, group, mode_kinds
         self.random = torch.Generator().manual_seed(seed)
         self.maps = [
             tuple(_projected(group, supercell, kind, x) for x in (sample.displacements, sample.probes))
-            for kind in found
+            for kind in mode_kinds
         ]
         works = sample.works * math.factorial(order - 1)
         self.scale = float(np.linalg.norm(works))
         self.works = torch.from_numpy((works / self.scale).astype(np.float32))
-        self.coefficients = [torch.zeros(0, kind.patterns.shape[-1]) for kind in found]
-        self.signs = [torch.zeros(0) for _ in found]
+        self.coefficients = [torch.zeros(0, kind.patterns.shape[-1]) for kind in mode_kinds]
+        self.signs = [torch.zeros(0) for _ in mode_kinds]
 
     @property
     def tensor(self) -> CompressedTensor:
@@ -174,8 +180,8 @@ class ForceFit:
         size = self.scale ** (1 / self.order)
         orbits = []
         for kind, part, signs in zip(self.kinds, self.coefficients, self.signs, strict=True):
-            made = kind.orbit(size * part.double().numpy())
-            orbits.append(Orbit(made.sites, made.functions, made.operations, signs.double().numpy()))
+            orbit = kind.orbit(size * part.double().numpy())
+            orbits.append(Orbit(orbit.sites, orbit.functions, orbit.operations, signs.double().numpy()))
         return CompressedTensor(self.order, self.group, tuple(orbits))
 
     def grow(self, count: int) -> None:
@@ -222,10 +228,10 @@ class ForceFit:
         return float((self._works(self.coefficients) - self.works).norm())
 
     def _works(self, coefficients: list[torch.Tensor]) -> torch.Tensor:
-        found = torch.zeros_like(self.works)
+        predicted = torch.zeros_like(self.works)
         for (u, v), part, signs in zip(self.maps, coefficients, self.signs, strict=True):
-            found += (signs * (u @ part.T) ** (self.order - 1)).flatten(1) @ (v @ part.T).flatten(1).T
-        return found
+            predicted += (signs * (u @ part.T) ** (self.order - 1)).flatten(1) @ (v @ part.T).flatten(1).T
+        return predicted
 
     def _loss(self, coefficients: list[torch.Tensor]) -> float:
         size = sum(float(part.square().sum()) for part in coefficients)

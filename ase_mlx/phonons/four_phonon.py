@@ -73,13 +73,13 @@ class CompressedQuartic:
         """
         tables, (bands, rank) = self.tables, self.tables.shape[1:]
         first = (tables[point] * self.signs)[:, None]
-        found = torch.empty((len(quartets), bands * bands, bands * bands), dtype=tables.real.dtype)
+        squared = torch.empty((len(quartets), bands * bands, bands * bands), dtype=tables.real.dtype)
         for lo in range(0, len(quartets), 32):
             b, c, d = (tables[torch.from_numpy(quartets[lo : lo + 32, k]).to(tables.device)] for k in range(3))
             left = (first * b[:, None]).reshape(len(b), -1, rank)
             elements = left @ (c[:, :, None] * d[:, None]).reshape(len(b), -1, rank).mT
-            found[lo : lo + 32] = elements.real.square() + elements.imag.square()
-        return found.view(-1, *4 * (bands,)).cpu().numpy()
+            squared[lo : lo + 32] = elements.real.square() + elements.imag.square()
+        return squared.view(-1, *4 * (bands,)).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ def quartets(
         return np.column_stack([second, third, fourth(second, third)]), np.full(QUARTETS, size**2 / QUARTETS), True
     second, third = np.triu_indices(size)
     last = fourth(second, third)
-    found = np.column_stack([second, third, last])[last >= third]
-    exchanges = np.where(found[:, 0] == found[:, 2], 1, 6)
-    exchanges[(found[:, 0] == found[:, 1]) ^ (found[:, 1] == found[:, 2])] = 3
-    lowest = found[:, 0] * size + found[:, 1]
+    ordered = np.column_stack([second, third, last])[last >= third]
+    exchanges = np.where(ordered[:, 0] == ordered[:, 2], 1, 6)
+    exchanges[(ordered[:, 0] == ordered[:, 1]) ^ (ordered[:, 1] == ordered[:, 2])] = 3
+    lowest = ordered[:, 0] * size + ordered[:, 1]
     for images in little:
-        moved = np.sort(images[found], axis=1)
+        moved = np.sort(images[ordered], axis=1)
         np.minimum(lowest, moved[:, 0] * size + moved[:, 1], out=lowest)
-    keys, place = np.unique(lowest, return_inverse=True)
-    counts = np.bincount(place, weights=exchanges)
+    keys, star = np.unique(lowest, return_inverse=True)
+    counts = np.bincount(star, weights=exchanges)
     return np.column_stack([keys // size, keys % size, fourth(keys // size, keys % size)]), counts, False
 
 
@@ -177,9 +177,9 @@ def four_phonon_linewidths(
     narrowest = NARROWEST * float(modes.frequencies.max())
     blocks = np.zeros((BLOCKS, occupations.shape[2], len(points), modes.frequencies.shape[1]))
     for k, point in enumerate(points):
-        found, counts, drawn = quartets(mesh, int(point), rng)
-        for lo in range(0, len(found), CHUNK):
-            part = found[lo : lo + CHUNK]
+        processes, counts, drawn = quartets(mesh, int(point), rng)
+        for lo in range(0, len(processes), CHUNK):
+            part = processes[lo : lo + CHUNK]
             widths = _widths(
                 modes.frequencies[point], part, counts[lo : lo + CHUNK], squares(int(point), part), modes.frequencies,
                 steps, occupations, SIGNS, lowest, narrowest,
@@ -208,7 +208,7 @@ def _widths(
     size, bands, temperatures = len(counts), len(own), occupations.shape[2]
     parts = np.zeros((BLOCKS, bands, temperatures))
     for block in numba.prange(BLOCKS):
-        mine = parts[block]
+        sums = parts[block]
         for t in range(block, size, BLOCKS):
             a, b, c = quartets[t]
             for j in range(bands):
@@ -237,5 +237,5 @@ def _widths(
                                     na, nb, nc = occupations[a, j, x], occupations[b, k, x], occupations[c, m, x]
                                     ahead = (na + (p > 0)) * (nb + (q > 0)) * (nc + (r > 0))
                                     back = (na + (p < 0)) * (nb + (q < 0)) * (nc + (r < 0))
-                                    mine[i, x] += weight * (ahead - back)
+                                    sums[i, x] += weight * (ahead - back)
     return parts * (1 / (np.sqrt(2 * np.pi) * 0.9973002))

@@ -36,7 +36,7 @@ class _Row:
 
 
 def iterative_kappa(
-    crystal: Crystal, found: Relaxation, tensor: CompressedTensor | None = None, progress: Steps | None = None
+    crystal: Crystal, relaxation: Relaxation, tensor: CompressedTensor | None = None, progress: Steps | None = None
 ) -> tuple[Float[np.ndarray, "t 6"], Float[np.ndarray, "t stars bands 6"]]:
     """Solve the linearised Boltzmann equation on the mesh and with the linewidths of a relaxation-time calculation.
 
@@ -45,8 +45,8 @@ def iterative_kappa(
 
     Args:
         crystal: force constants and phonons.
-        found: its conductivity in the relaxation-time approximation.
-        tensor: the compressed force constants that `found` was made with.
+        relaxation: its conductivity in the relaxation-time approximation.
+        tensor: the compressed force constants that `relaxation` was made with.
         progress: called with the number of points done and in all.
 
     Returns:
@@ -57,14 +57,14 @@ def iterative_kappa(
 
     Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013), eqs. 4 to 8.
     """
-    system = _System(crystal, found, tensor, progress)
-    parts = np.stack([system.solve(k) for k in range(len(found.temperatures))])
+    system = _System(crystal, relaxation, tensor, progress)
+    parts = np.stack([system.solve(k) for k in range(len(relaxation.temperatures))])
     return parts.sum(axis=(1, 2)), parts
 
 
 class _System:
-    def __init__(self, crystal: Crystal, found: Relaxation, tensor, progress) -> None:
-        self.found, mesh = found, found.mesh
+    def __init__(self, crystal: Crystal, relaxation: Relaxation, tensor, progress) -> None:
+        self.relaxation, mesh = relaxation, relaxation.mesh
         lattice = crystal.group.lattice
         self.scale = WATTS / (crystal.volume * len(mesh.addresses))
         modes = crystal.modes(mesh.points, False)
@@ -72,7 +72,7 @@ class _System:
         interaction = Interaction(crystal, mesh, modes, tensor)
         cells = tetrahedra(mesh, np.linalg.inv(lattice).T)
         self.rows = []
-        for k, point in enumerate(found.irreducible):
+        for k, point in enumerate(relaxation.irreducible):
             triplets, counts = mesh.triplets(int(point))
             arrays = _couplings(
                 modes.frequencies[point], cells.neighbours[triplets[:, 0]],
@@ -81,17 +81,17 @@ class _System:
             )  # fmt: skip
             self.rows.append(_Row(*arrays[:3], arrays[3] * (RATE * STRENGTH / len(mesh.addresses))))
             if progress is not None:
-                progress(k + 1, len(found.irreducible))
+                progress(k + 1, len(relaxation.irreducible))
         reciprocal = np.linalg.inv(lattice).T
         self.turns = np.linalg.inv(reciprocal) @ mesh.reciprocal.transpose(0, 2, 1) @ reciprocal
         self.origin = np.zeros(len(mesh.addresses), dtype=int)
         self.operation = np.zeros(len(mesh.addresses), dtype=int)
-        for k, point in enumerate(found.irreducible):
+        for k, point in enumerate(relaxation.irreducible):
             images = mesh.images[:, point]
             self.origin[images], self.operation[images] = k, np.arange(len(images))
-        little = [mesh.images[:, p] == p for p in found.irreducible]
+        little = [mesh.images[:, p] == p for p in relaxation.irreducible]
         self.little = np.stack([self.turns[same].mean(axis=0) for same in little])
-        f = found.modes.frequencies
+        f = relaxation.modes.frequencies
         same = np.abs(f[:, :, None] - f[:, None]) < DEGENERATE
         self.shared = same / same.sum(axis=1, keepdims=True)
 
@@ -105,15 +105,15 @@ class _System:
 
     def solve(self, at: int) -> np.ndarray:
         """Parts of the conductivity by mode at one temperature, (stars, bands, 6) in W/(m K)."""
-        found, temperature = self.found, self.found.temperatures[at]
+        relaxation, temperature = self.relaxation, self.relaxation.temperatures[at]
         x = PLANCK * np.where(self.frequencies > LOWEST, self.frequencies, np.inf) / (BOLTZMANN * temperature)
         with np.errstate(over="ignore"):
             inverse = 1 / np.sinh(x / 2)
-        own = np.nan_to_num(inverse[found.irreducible])
+        own = np.nan_to_num(inverse[relaxation.irreducible])
         inverse = np.nan_to_num(inverse).ravel()
-        frequencies, velocities = found.modes.frequencies, found.modes.velocities
-        counted = (frequencies > LOWEST) & (found.gamma[at] > 0)
-        diagonal = np.where(counted, 2 * found.gamma[at], 1.0)
+        frequencies, velocities = relaxation.modes.frequencies, relaxation.modes.velocities
+        counted = (frequencies > LOWEST) & (relaxation.gamma[at] > 0)
+        diagonal = np.where(counted, 2 * relaxation.gamma[at], 1.0)
         right = self.symmetric((PLANCK * frequencies * own * counted)[..., None] * velocities)
 
         def off_diagonal(vectors: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ class _System:
             np.mean(turned[..., a] * pushed[..., b] + turned[..., b] * pushed[..., a], axis=0) / 2
             for a, b in zip(*VOIGT, strict=True)
         ]
-        factor = self.scale * self.found.weights[:, None, None] / (4 * BOLTZMANN * temperature**2) / (2 * np.pi)
+        factor = self.scale * self.relaxation.weights[:, None, None] / (4 * BOLTZMANN * temperature**2) / (2 * np.pi)
         return np.stack(both, axis=-1) * factor
 
 

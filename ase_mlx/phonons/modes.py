@@ -50,5 +50,5 @@ def occupation(
     warm = np.where(temperatures > 0, temperatures, np.nan)
     counted = np.where(frequencies > lowest, frequencies, np.nan)[..., None]
     with np.errstate(over="ignore"):
-        found = 1 / np.expm1(PLANCK * counted / (BOLTZMANN * warm))
-    return np.nan_to_num(found, nan=0.0)
+        numbers = 1 / np.expm1(PLANCK * counted / (BOLTZMANN * warm))
+    return np.nan_to_num(numbers, nan=0.0)

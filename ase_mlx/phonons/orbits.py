@@ -94,7 +94,7 @@ class SpaceGroup:
         stays = self.stabilizer(centre)
         identity = next(s for s in stays if np.array_equal(self.rotations[s[0]], np.eye(3)))
         for sign in (-1, 1):
-            found, seen = [], set()
+            choices, seen = [], set()
             for operation, shift in stays:
                 rotation = self.rotations[operation]
                 if round(np.linalg.det(rotation)) != sign or np.trace(rotation) != -sign:
@@ -104,9 +104,9 @@ class SpaceGroup:
                 for other, _ in stays:
                     turn = self.rotations[other]
                     seen.add(np.rint(turn @ rotation @ np.linalg.inv(turn)).astype(rotation.dtype).tobytes())
-                found.append([identity, (operation, shift)])
-            if found:
-                return found
+                choices.append([identity, (operation, shift)])
+            if choices:
+                return choices
         return [[identity]]
 
     def cosets(self, subgroup: Sequence[tuple[int, np.ndarray]]) -> list[int]:
@@ -114,7 +114,7 @@ class SpaceGroup:
 
         Source: ours.
         """
-        place = {r.tobytes(): k for k, r in enumerate(np.ascontiguousarray(self.rotations))}
+        index_of = {r.tobytes(): k for k, r in enumerate(np.ascontiguousarray(self.rotations))}
         seen, chosen = set(), []
         for operation in range(len(self.rotations)):
             if operation in seen:
@@ -122,7 +122,7 @@ class SpaceGroup:
             chosen.append(operation)
             for inner, _ in subgroup:
                 product = np.ascontiguousarray(self.rotations[operation] @ self.rotations[inner])
-                seen.add(place[product.tobytes()])
+                seen.add(index_of[product.tobytes()])
         return chosen
 
     def patterns(
@@ -137,10 +137,10 @@ class SpaceGroup:
 
         Source: ours.
         """
-        size, place = len(sites), {tuple(s): k for k, s in enumerate(sites)}
+        size, index_of = len(sites), {tuple(s): k for k, s in enumerate(sites)}
         projector = np.zeros((size, 3, size, 3))
         for number, (operation, shift) in enumerate(subgroup):
-            target = [place[tuple(s)] for s in self.move(operation, shift, sites)]
+            target = [index_of[tuple(s)] for s in self.move(operation, shift, sites)]
             turned = self.cartesian[operation] * (sign if number else 1)
             projector[target, :, np.arange(size), :] += turned / len(subgroup)
         uniform = np.tile(np.eye(3), (size, 1)) / np.sqrt(size)

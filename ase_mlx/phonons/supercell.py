@@ -36,22 +36,22 @@ class Supercell:
         lattice: Float[np.ndarray, "3 3"],
         positions: Float[np.ndarray, "n 3"],
         cell: Float[np.ndarray, "3 3"],
-        places: Float[np.ndarray, "atoms 3"],
+        coordinates: Float[np.ndarray, "atoms 3"],
     ) -> "Supercell":
-        """Find the sites of atoms at `places` in Å in a supercell with row vectors `cell` in Å.
+        """Find the sites of atoms at `coordinates` in Å in a supercell with row vectors `cell` in Å.
 
         Args:
             lattice: row vectors of the primitive cell in Å.
             positions: of its atoms in fractional coordinates, dimensionless.
             cell: row vectors of the supercell in Å.
-            places: of its atoms in Å.
+            coordinates: of its atoms in Å.
 
         Source: ours.
         """
-        apart = (places @ np.linalg.inv(lattice))[:, None] - positions
+        apart = (coordinates @ np.linalg.inv(lattice))[:, None] - positions
         off = np.abs(apart - np.rint(apart)).max(axis=-1)
         atom = off.argmin(axis=1)
-        cells = np.rint(apart[np.arange(len(places)), atom]).astype(int)
+        cells = np.rint(apart[np.arange(len(coordinates)), atom]).astype(int)
         return cls(np.rint(cell @ np.linalg.inv(lattice)).astype(int), np.column_stack([cells, atom]))
 
     @property
@@ -67,7 +67,7 @@ class Supercell:
 
         Source: ours.
         """
-        return self._place[self._key(sites)]
+        return self._atom_of_key[self._key(sites)]
 
     @property
     def wave_vectors(self) -> Float[np.ndarray, "cells 3"]:
@@ -88,11 +88,11 @@ class Supercell:
         return whole // common, size // common
 
     @cached_property
-    def _place(self) -> np.ndarray:
+    def _atom_of_key(self) -> np.ndarray:
         keys = self._key(self.sites)
-        place = np.full(keys.max() + 1, -1)
-        place[keys] = np.arange(len(keys))
-        return place
+        atom_of = np.full(keys.max() + 1, -1)
+        atom_of[keys] = np.arange(len(keys))
+        return atom_of
 
     def _key(self, sites: np.ndarray) -> np.ndarray:
         inverse, size = self._inverse
@@ -127,8 +127,8 @@ def _standing(crystal: Crystal, supercell: Supercell) -> tuple[np.ndarray, np.nd
     """Frequencies in THz of a supercell's modes, and their orthonormal patterns e^(iqx) e/√N, (modes, 3 atoms)."""
     modes = crystal.modes(supercell.wave_vectors, False)
     size, bands = modes.frequencies.shape
-    places = supercell.sites[:, :3] + crystal.group.positions[supercell.sites[:, 3]]
-    waves = np.exp(2j * np.pi * modes.points @ places.T) / np.sqrt(size)
+    fractional = supercell.sites[:, :3] + crystal.group.positions[supercell.sites[:, 3]]
+    waves = np.exp(2j * np.pi * modes.points @ fractional.T) / np.sqrt(size)
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)[:, supercell.sites[:, 3]]
     patterns = np.einsum("qn,qnaj->qjna", waves, vectors)
     return modes.frequencies.ravel(), patterns.reshape(size * bands, -1)

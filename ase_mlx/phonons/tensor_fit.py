@@ -38,12 +38,12 @@ class Kind:
 
         Source: ours.
         """
-        found = []
+        waves = []
         for operation in self.operations:
             sites = self.group.move(int(operation), np.zeros(3, dtype=int), self.sites)
             phase = 2 * np.pi * sample.points @ (sites[:, :3] + self.group.positions[sites[:, 3]]).T
-            found.append(np.concatenate([np.cos(phase), np.sin(phase)]))
-        return torch.from_numpy(np.stack(found).astype(np.float32))
+            waves.append(np.concatenate([np.cos(phase), np.sin(phase)]))
+        return torch.from_numpy(np.stack(waves).astype(np.float32))
 
     def turned(self) -> torch.Tensor:
         """Rotated patterns by atom of the primitive cell, (patterns, members, sites, atoms · 3), dimensionless.
@@ -51,12 +51,12 @@ class Kind:
         Source: ours.
         """
         atoms = len(self.group.positions)
-        found = np.zeros((self.patterns.shape[-1], len(self.operations), len(self.sites), atoms, 3), dtype=np.float32)
+        rotated = np.zeros((self.patterns.shape[-1], len(self.operations), len(self.sites), atoms, 3), dtype=np.float32)
         for g, operation in enumerate(self.operations):
             landed = self.group.move(int(operation), np.zeros(3, dtype=int), self.sites)[:, 3]
             turned = np.einsum("ab,sbp->psa", self.group.cartesian[operation], self.patterns)
-            found[:, g, np.arange(len(self.sites)), landed] = turned
-        return torch.from_numpy(found.reshape(*found.shape[:3], -1))
+            rotated[:, g, np.arange(len(self.sites)), landed] = turned
+        return torch.from_numpy(rotated.reshape(*rotated.shape[:3], -1))
 
 
 def kinds(group: SpaceGroup, radius: float, order: int = 3) -> list[Kind]:
@@ -103,12 +103,12 @@ class Fit:
     Source: ours.
     """
 
-    def __init__(self, group: SpaceGroup, found: list[Kind], sample: TripletSample, seed: int) -> None:
-        self.group, self.kinds, self.sample = group, found, sample
+    def __init__(self, group: SpaceGroup, mode_kinds: list[Kind], sample: TripletSample, seed: int) -> None:
+        self.group, self.kinds, self.sample = group, mode_kinds, sample
         self.random = torch.Generator().manual_seed(seed)
-        self.maps = [_Map(kind, sample) for kind in found]
+        self.maps = [_Map(kind, sample) for kind in mode_kinds]
         self.target = _Target(sample)
-        self.coefficients = [torch.zeros(0, kind.patterns.shape[-1]) for kind in found]
+        self.coefficients = [torch.zeros(0, kind.patterns.shape[-1]) for kind in mode_kinds]
 
     @property
     def tensor(self) -> CompressedTensor:
@@ -172,8 +172,8 @@ def error(tensor: CompressedTensor, sample: TripletSample) -> float:
     tables = torch.from_numpy(tensor.tables(sample.points, sample.legs))
     a, b, c = (tables[torch.from_numpy(sample.triplets[:, k])] for k in range(3))
     pairs = (b[:, :, None] * c[:, None]).flatten(1, 2)
-    found = (a * torch.from_numpy(tensor.signs) @ pairs.mT).numpy().reshape(sample.elements.shape)
-    return float(np.sum(sample.weights * np.abs(found - sample.elements) ** 2) ** 0.5)
+    predicted = (a * torch.from_numpy(tensor.signs) @ pairs.mT).numpy().reshape(sample.elements.shape)
+    return float(np.sum(sample.weights * np.abs(predicted - sample.elements) ** 2) ** 0.5)
 
 
 class _Target:

@@ -48,18 +48,18 @@ def tetrahedra(mesh: Mesh, reciprocal: Float[np.ndarray, "3 3"]) -> Tetrahedra:
     signs = np.array([(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)])
     along = signs[np.argmin(np.round(np.linalg.norm(signs @ step, axis=1), 9))]
     start = (along < 0).astype(int)
-    found = []
+    cells = []
     for order in itertools.permutations(range(3)):
         corners = [start]
         for axis in order:
             corners.append(corners[-1] + along[axis] * np.eye(3, dtype=int)[axis])
         for centre in range(4):
             around = [corners[centre], *(c for k, c in enumerate(corners) if k != centre)]
-            found.append([tuple(c - corners[centre]) for c in around])
-    steps = sorted({s for cell in found for s in cell}, key=lambda s: (s != (0, 0, 0), s))
-    place = {s: k for k, s in enumerate(steps)}
-    corners = np.array([[place[s] for s in cell] for cell in found])
-    opposite = np.array([place[tuple(-x for x in s)] for s in steps])
+            cells.append([tuple(c - corners[centre]) for c in around])
+    steps = sorted({s for cell in cells for s in cell}, key=lambda s: (s != (0, 0, 0), s))
+    index_of = {s: k for k, s in enumerate(steps)}
+    corners = np.array([[index_of[s] for s in cell] for cell in cells])
+    opposite = np.array([index_of[tuple(-x for x in s)] for s in steps])
     return Tetrahedra(mesh.index(mesh.addresses[:, None] + np.array(steps)), opposite, corners)
 
 

@@ -74,7 +74,7 @@ class ThirdOrder:
         phases = self.phases(points)
         half = self._half(phases)
         home = np.exp(2j * np.pi * points[triplets].sum(axis=1) @ self.positions.T)
-        found = np.empty((len(triplets), *3 * legs.shape[2:]), dtype=complex)
+        elements = np.empty((len(triplets), *3 * legs.shape[2:]), dtype=complex)
         for lo in range(0, len(triplets), CHUNK):
             t, pre = triplets[lo : lo + CHUNK], home[lo : lo + CHUNK]
             total = (
@@ -85,8 +85,8 @@ class ThirdOrder:
             size = total.shape[1]
             total = legs[t[:, 0]].transpose(0, 2, 1) @ total.reshape(len(t), size, -1)
             total = legs[t[:, 1], None].transpose(0, 1, 3, 2) @ total.reshape(len(t), -1, size, size)
-            found[lo : lo + CHUNK] = total @ legs[t[:, 2], None]
-        return found
+            elements[lo : lo + CHUNK] = total @ legs[t[:, 2], None]
+        return elements
 
     @cached_property
     def _members(self) -> list[np.ndarray]:
@@ -108,11 +108,11 @@ class ThirdOrder:
     def _from(self, phases, half, second, third, home) -> np.ndarray:
         """Elements (t, 3n, 3n, 3n) with the first leg in the home cell."""
         n, size = len(self.positions), len(second)
-        found = np.empty((size, n, 3, n, 3, n, 3), dtype=complex)
+        elements = np.empty((size, n, 3, n, 3, n, 3), dtype=complex)
         for i in range(n):
             for j, early in enumerate(self._members):
                 left = phases[second, i][:, None, early]
                 for k in range(n):
                     block = (left @ half[i][j][k][third])[:, 0].reshape(size, 3, 3, 3)
-                    found[:, i, :, j, :, k] = block * home[:, i, None, None, None]
-        return found.reshape(size, 3 * n, 3 * n, 3 * n)
+                    elements[:, i, :, j, :, k] = block * home[:, i, None, None, None]
+        return elements.reshape(size, 3 * n, 3 * n, 3 * n)

@@ -130,15 +130,15 @@ def relaxation_times(
     gamma, kept = np.empty((len(temperatures), len(points), modes.frequencies.shape[1])), []
     for k, point in enumerate(points):
         triplets, counts = mesh.triplets(int(point))
-        found = linewidths(
+        widths = linewidths(
             int(point), triplets, counts, interaction.strengths(int(point), triplets), modes.frequencies, occupations,
             cells, LOWEST,
         )  # fmt: skip
-        kept.append(found[:, middle(temperatures)])
-        found = found.sum(axis=0)
+        kept.append(widths[:, middle(temperatures)])
+        widths = widths.sum(axis=0)
         if mass_variances is not None:
-            found = found + isotope_linewidths(int(point), modes, mass_variances, cells)
-        gamma[:, k] = shared(found, modes.frequencies[point])
+            widths = widths + isotope_linewidths(int(point), modes, mass_variances, cells)
+        gamma[:, k] = shared(widths, modes.frequencies[point])
         if progress is not None:
             progress(k + 1, len(points))
     own = crystal.modes(mesh.points[points], True)
@@ -152,11 +152,11 @@ def relaxation_times(
 def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
     modes = crystal.modes(mesh.points, True)
     squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.masses, LOWEST), device)
-    found = four_phonon_linewidths(
+    four = four_phonon_linewidths(
         mesh, modes, crystal.group, occupations, squares, LOWEST, progress=progress
     )  # fmt: skip
     own = modes.frequencies[mesh.irreducible[0]]
-    blocks = np.stack([shared(found.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
+    blocks = np.stack([shared(four.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
     return FourPhonon(blocks.mean(axis=0), blocks)
 
 
@@ -191,14 +191,14 @@ class Interaction:
 
         Source: ours.
         """
-        found = np.empty((len(triplets), *3 * self.legs.shape[2:]))
+        squared = np.empty((len(triplets), *3 * self.legs.shape[2:]))
         for lo in range(0, len(triplets), EXACT_CHUNK):
             part = triplets[lo : lo + EXACT_CHUNK]
             whole = np.column_stack([np.full(len(part), point), part])
-            used, place = np.unique(whole, return_inverse=True)
-            elements = self.exact.elements(self.points[used], self.legs[used], place.reshape(whole.shape))
-            found[lo : lo + EXACT_CHUNK] = np.abs(elements) ** 2
-        return found
+            used, index = np.unique(whole, return_inverse=True)
+            elements = self.exact.elements(self.points[used], self.legs[used], index.reshape(whole.shape))
+            squared[lo : lo + EXACT_CHUNK] = np.abs(elements) ** 2
+        return squared
 
 
 def isotope_linewidths(
@@ -218,15 +218,15 @@ def isotope_linewidths(
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)
     overlap = np.einsum("acj,qack->qajk", vectors[point].conj(), vectors)
     squares = np.einsum("a,qajk->qjk", mass_variances, np.abs(overlap) ** 2)
-    found = np.zeros(bands)
+    sums = np.zeros(bands)
     around = modes.frequencies[cells.neighbours]
     for j, f in enumerate(modes.frequencies[point]):
         near = (around.min(axis=1) < f) & (f < around.max(axis=1)) & (modes.frequencies > LOWEST)
         for q, k in zip(*np.nonzero(near), strict=True):
             values = np.ascontiguousarray(around[q, :, k])
             sides = (delta_weight(values, cells.corners, f + side) for side in (-ASIDE, ASIDE))
-            found[j] += squares[q, j, k] * sum(sides) / 2
-    return np.where(modes.frequencies[point] > LOWEST, np.pi / 4 * modes.frequencies[point] ** 2 * found / size, 0.0)
+            sums[j] += squares[q, j, k] * sum(sides) / 2
+    return np.where(modes.frequencies[point] > LOWEST, np.pi / 4 * modes.frequencies[point] ** 2 * sums / size, 0.0)
 
 
 def middle(temperatures: Float[np.ndarray, " t"]) -> int:

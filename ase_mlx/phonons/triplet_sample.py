@@ -79,10 +79,10 @@ def sample_triplets(
     """
     rng = np.random.default_rng(seed)
     pool = rng.random((CANDIDATES, 3)) - 0.5
-    found = modes(pool, True)
-    highest = found.frequencies.max()
+    pooled = modes(pool, True)
+    highest = pooled.frequencies.max()
     lowest = SLOWEST * highest
-    share = _heat(found, temperature, lowest)
+    share = _heat(pooled, temperature, lowest)
     chance = share.sum(axis=1)
     chance = UNIFORM / CANDIDATES + (1 - UNIFORM) * chance / chance.sum()
     chosen = rng.choice(CANDIDATES, size=first, p=chance)
@@ -91,8 +91,8 @@ def sample_triplets(
     third -= np.rint(third)
     others = modes(np.concatenate([second, third]), False)
     points = np.concatenate([pool[chosen], others.points])
-    frequencies = np.concatenate([found.frequencies[chosen], others.frequencies])
-    vectors = np.concatenate([found.eigenvectors[chosen], others.eigenvectors])
+    frequencies = np.concatenate([pooled.frequencies[chosen], others.frequencies])
+    vectors = np.concatenate([pooled.eigenvectors[chosen], others.eigenvectors])
     legs = Modes(points, frequencies, vectors).legs(exact.masses, lowest)
     count = np.arange(first * partners)
     triplets = np.column_stack([count // partners, first + count, first + first * partners + count])

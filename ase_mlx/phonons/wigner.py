@@ -14,35 +14,35 @@ STEP = 1e-4
 """1/Å, of the dynamical matrix's derivative."""
 
 
-def coherence_kappa(crystal: Crystal, found: Relaxation) -> Float[np.ndarray, "t 6"]:
-    """Conductivity by tunnelling between modes of a wave vector, to be added to `found.kappa`.
+def coherence_kappa(crystal: Crystal, relaxation: Relaxation) -> Float[np.ndarray, "t 6"]:
+    """Conductivity by tunnelling between modes of a wave vector, to be added to `relaxation.kappa`.
 
-    It is the whole sum over pairs of modes less that of each with itself in `found`: what degenerate modes have between
-    them does not depend on how they are chosen.
+    It is the whole sum over pairs of modes less that of each with itself in `relaxation`: what degenerate modes have
+    between them does not depend on how they are chosen.
 
     Args:
         crystal: its phonons.
-        found: linewidths on a mesh.
+        relaxation: linewidths on a mesh.
 
     Returns:
         W/(m K), xx yy zz yz xz xy.
 
     Source: M. Simoncelli, N. Marzari and F. Mauri, Nat. Phys. 15, 809 (2019), eq. 11.
     """
-    velocities = velocity_operator(crystal, found.modes.points)
-    f, gamma, turns = found.modes.frequencies, found.gamma, crystal.group.cartesian
+    velocities = velocity_operator(crystal, relaxation.modes.points)
+    f, gamma, turns = relaxation.modes.frequencies, relaxation.gamma, crystal.group.cartesian
     apart = f[:, :, None] - f[:, None]
     safe = np.where(f > LOWEST, f, 1.0)
-    each = found.heat_capacity / safe
+    each = relaxation.heat_capacity / safe
     capacity = (safe[:, :, None] + safe[:, None]) / 4 * (each[..., :, None] + each[..., None, :])
     width = gamma[..., :, None] + gamma[..., None, :]
     counted = (f > LOWEST)[:, :, None] & (f > LOWEST)[:, None] & (width > 0)
     overlap = np.where(counted, width / np.where(counted, apart**2 + width**2, 1.0), 0.0) / (2 * np.pi)
     tensors = np.einsum("tqij,qaij,qbij->tqab", capacity * overlap, velocities, velocities.conj()).real
-    scale = WATTS / (crystal.volume * len(found.mesh.addresses)) * found.weights
+    scale = WATTS / (crystal.volume * len(relaxation.mesh.addresses)) * relaxation.weights
     total = np.einsum("q,tqab->tab", scale, tensors)
     even = (turns @ total[:, None] @ turns.transpose(0, 2, 1)).mean(axis=1)
-    return np.stack([even[:, a, b] for a, b in zip(*VOIGT, strict=True)], axis=-1) - found.kappa
+    return np.stack([even[:, a, b] for a, b in zip(*VOIGT, strict=True)], axis=-1) - relaxation.kappa
 
 
 def velocity_operator(crystal: Crystal, points: Float[np.ndarray, "q 3"]) -> Complex[np.ndarray, "q 3 bands bands"]:
@@ -56,13 +56,13 @@ def velocity_operator(crystal: Crystal, points: Float[np.ndarray, "q 3"]) -> Com
     """
     here = crystal.modes(points, False)
     safe = np.where(here.frequencies > LOWEST, here.frequencies, np.inf)
-    vectors, found = here.eigenvectors, []
+    vectors, operators = here.eigenvectors, []
     for move in STEP * crystal.group.lattice.T:
         ahead, back = (crystal.modes(points + sign * move, False) for sign in (1, -1))
         slope = (_matrices(ahead) - _matrices(back)) / (2 * STEP)
         between = vectors.conj().transpose(0, 2, 1) @ slope @ vectors
-        found.append(between / (safe[:, :, None] + safe[:, None]))
-    return np.stack(found, axis=1)
+        operators.append(between / (safe[:, :, None] + safe[:, None]))
+    return np.stack(operators, axis=1)
 
 
 def _matrices(modes) -> np.ndarray:

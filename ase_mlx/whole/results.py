@@ -72,8 +72,8 @@ class _Manifest(NamedTuple):
 def _read(folder: Path) -> _Manifest:
     """What the last call wrote; names that lead out of the folder are none of ours."""
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        lists = [[Path(name) for name in found[key]] for key in _Manifest._fields]
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        lists = [[Path(name) for name in content[key]] for key in _Manifest._fields]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return _Manifest(set(), set())
     return _Manifest(*({str(p) for p in paths if len(p.parts) == 1 and p.name not in ("", "..")} for paths in lists))
