@@ -103,8 +103,8 @@ class _State:
         return patience > 0 and self.epoch - self.best_epoch >= patience
 
     def _modules(self) -> dict[str, nn.Module]:
-        modules = {"model": self.model, "average": self.average, "best": self.best}
-        return {name: module for name, module in modules.items() if name == "model" or module is not self.model}
+        modules = {"best": self.best, "average": self.average, "model": self.model}
+        return {name: module for module, name in {module: name for name, module in modules.items()}.items()}
 
     def save(self, path: Path) -> None:
         tensors = {}

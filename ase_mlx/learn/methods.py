@@ -58,8 +58,10 @@ def network(config: FitConfig) -> Method:
         rows = declared(model, "rows")
         matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and name not in rows]
         others = [p for name, p in model.named_parameters() if p.ndim < 2 or name in rows]
-        adam = torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0)
-        return (Muon(matrices, config.learning_rate), adam)
+        rate = config.learning_rate
+        muon = (Muon(matrices, rate),) if matrices else ()
+        adam = (torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), eps=1e-10, weight_decay=0.0),) if others else ()
+        return (*muon, *adam)
 
     def pace(optimizers: Optimizers, step: int, done: float) -> None:
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
