@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import call
 from tiny import labelled, tiny_potential
 from tiny_anomaly import FILE as CRYSTALS
@@ -257,3 +258,26 @@ def test_a_kind_that_is_none_is_named_with_the_nearest(data, tmp_path):
     words = " ".join(done.stderr.replace("│", " ").split())
     assert done.returncode == 2 and "did you mean 'anomaly'" in words
     assert all(f"'{kind}'" in words for kind in RECIPES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RECIPES)
+def test_two_processes_make_the_losses_and_the_model_of_one(data, tmp_path, kind):
+    config = write_settings(data, kind, epochs=3)
+    if kind == "potential":  # in float64 what is left is the order of sums alone
+        config.write_text("dtype = 'float64'\n" + config.read_text(encoding="utf-8"), encoding="utf-8")
+    losses = []
+    for count in (1, 2):
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        words += ["-m", "ase_mlx.learn.worker", str(config), "-o", str(tmp_path / str(count))]
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr
+        losses.append([float(x) for x in re.findall(r"loss (-?\d+\.\d+)", done.stdout)])
+    assert len(losses[0]) >= 3
+    one, two = (dict(load_model(tmp_path / str(count)).named_parameters()) for count in (1, 2))
+    if kind == "point_density":  # each process draws the outputs of its own points
+        assert losses[0] == pytest.approx(losses[1], rel=0.3)
+        return
+    assert losses[0] == pytest.approx(losses[1], abs=2e-4)
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, two[name], rtol=2e-3, atol=2e-3, msg=name)
