@@ -1,20 +1,29 @@
-"""Training: data that do not fit in memory.
+"""Training: data that do not fit in memory, the time of an epoch, the way through the code.
 
-    python benchmarks/training.py --shards [--quick] [--gigabytes 4] [--limit 2] [--json FILE]
+    python benchmarks/training.py [--shards] [--epochs] [--trace] [--quick] [--gigabytes 4] [--limit 2] [--json FILE]
 
 `--shards`: frames of data/sigesn.extxyz.xz (8 atoms), repeated to 64 atoms and rattled by 0.01 Å until they take 4 GB
 as samples with graphs, are written into shards in a temporary folder and trained on for an epoch, each in a process
 whose address space is limited to 2 GB (RLIMIT_AS). The labels are those before the rattling: they serve the size
-alone. The same samples in a list are tried under the same limit. Exit code 1 where a figure is missed.
+alone. The same samples in a list are tried under the same limit.
+
+`--epochs`: sigesn's training on the commit before there was one run for all kinds (a worktree of git) and on this tree,
+in turn. `--trace`: the files that a tiny training enters on both, by `sys.setprofile`. Exit code 1 where a figure is
+missed.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import resource
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -200,9 +209,96 @@ def shards(options: argparse.Namespace) -> tuple[dict, bool]:
     return rows, verdict(figures)
 
 
+BEFORE = "5ff25b9"
+"""The commit before there was one run for all kinds."""
+
+SMALL = """
+[data]
+file = "{data}"
+[model]
+l_max = 2
+layers = 3
+channels = 32
+[fit]
+epochs = {epochs}
+batch_size = 5
+learning_rate = 0.006
+hessian_weight = 0.05
+"""
+
+
+@contextmanager
+def trees() -> Iterator[dict[str, Path]]:
+    """This tree and, in a worktree of git, that of the commit before."""
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory(prefix="ase-mlx-before-") as folder:
+        place = Path(folder, "tree")
+        subprocess.run(["git", "worktree", "add", "-q", "--detach", place, BEFORE], cwd=root, check=True)
+        try:
+            yield {"before": place, "after": root}
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", place], cwd=root, check=True)
+
+
+def probe(tree: Path, what: str, config: str):
+    """What `training_probe.py` prints with one tree on the path."""
+    with tempfile.TemporaryDirectory(prefix="ase-mlx-probe-") as folder:
+        Path(folder, "train.toml").write_text(config, encoding="utf-8")
+        words = [sys.executable, str(Path(__file__).with_name("training_probe.py")), what, "train.toml", "model"]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def epochs(options: argparse.Namespace) -> tuple[dict, bool]:
+    """CPU seconds of an epoch of the training of sigesn, before and after, in turn."""
+    config = SMALL.format(data=DATA, epochs=3 if options.quick else 4)
+    seconds: dict[str, list[float]] = {"before": [], "after": []}
+    with trees() as tree:
+        for _ in range(1 if options.quick else 2):
+            for name, place in tree.items():
+                seconds[name] += probe(place, "epochs", config)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print("\nan epoch of sigesn's training, one thread, CPU seconds: median (all)")
+    for name, values in seconds.items():
+        print(f"{name:8} {middle[name]:7.2f} ({', '.join(f'{x:.2f}' for x in values)})")
+    return seconds, verdict([("epoch after / before", middle["after"] / middle["before"], "≤", 1.05)])
+
+
+def trace(options: argparse.Namespace) -> tuple[dict, bool]:
+    """Files that one tiny training enters, before and after."""
+    with tempfile.TemporaryDirectory() as folder:
+        from ase.io import write
+
+        from ase_mlx.data.io import read_frames
+
+        frames = [a for a in read_frames(DATA) if len(a) == 8][:6]
+        for k, atoms in enumerate(frames):
+            atoms.info["part"] = "val" if k == 5 else "train"
+            for name in ("displacement", "force_change"):
+                atoms.arrays.pop(name, None)
+        file = Path(folder, "frames.extxyz")
+        write(file, frames)
+        config = SMALL.format(data=file, epochs=1).replace("hessian_weight = 0.05\n", "")
+        with trees() as tree:
+            rows = {name: probe(place, "trace", config) for name, place in tree.items()}
+    for name, row in rows.items():
+        leading = list(dict.fromkeys(row["stays"]))
+        print(
+            f"\n{name}: {len(row['files'])} files; {len(row['stays'])} stays in {len(leading)} files of cli and learn,"
+        )
+        print(f"{len(row['climbs'])} of them back up from learn to cli. In the order of the first call:")
+        print("  " + "\n  ".join(row["files"]))
+    return rows, True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", action="store_true", help="data that do not fit in memory")
+    parser.add_argument("--epochs", action="store_true", help="time of an epoch before and after")
+    parser.add_argument("--trace", action="store_true", help="files that a tiny training enters, before and after")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of samples")
     parser.add_argument("--limit", type=float, default=2.0, help="GB of address space")
     parser.add_argument("--quick", action="store_true")
@@ -210,10 +306,13 @@ def main() -> int:
     options = parser.parse_args()
     about = machine()
     print_machine(about)
-    rows, reached = shards(options)
+    tables = {"shards": shards, "epochs": epochs, "trace": trace}
+    asked = [name for name in tables if getattr(options, name)] or list(tables)
+    results = {name: tables[name](options) for name in asked}
     if options.json:
-        options.json.write_text(json.dumps({"machine": about, "shards": rows}, indent=1), encoding="utf-8")
-    return 0 if reached else 1
+        rows = {name: table for name, (table, _) in results.items()}
+        options.json.write_text(json.dumps({"machine": about} | rows, indent=1), encoding="utf-8")
+    return 0 if all(reached for _, reached in results.values()) else 1
 
 
 if __name__ == "__main__":
