@@ -87,7 +87,7 @@ def _reliability(axis, name: str, r: Residuals, row: dict) -> None:
     axis.loglog(ends, ends, color=GREY, linewidth=1, label="perfect")
     axis.set(xlabel=f"predicted σ ({row['unit']})", ylabel=f"|error| ({row['unit']})", title=_label(name).capitalize())
     axis.set(xlim=ends, ylim=(1e-2 * ends[0], 6 * max(error.max(), std.max())))
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] < 30 * ends[0] else (1,)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
     shares = [name.removeprefix("inside_") for name in row if name.startswith("inside_")]
