@@ -61,8 +61,9 @@ def _kind_of(model: Model) -> str:
     for name in KINDS:
         if type(model).__module__ == f"ase_mlx.models.{name}" and type(model) is _kind(name)[1]:
             return name
+    package = type(model).__module__.split(".")[0]
     for entry in entry_points(group="ase_mlx.models"):
-        if entry.load()[1] is type(model):
+        if entry.module.split(".")[0] == package and entry.load()[1] is type(model):
             return entry.name
     raise ValueError(
         f"got a {type(model).__name__}, expected a model of kind {', '.join(KINDS)} or one named in the "
