@@ -23,7 +23,7 @@ from ase_mlx.units import BOHR_IN_A
 from ase_mlx.whole import check_file, check_folder, check_replaceable, whole_file, whole_folder
 
 if TYPE_CHECKING:
-    from ase_mlx.graph.neighbors import Structure  # not at run time: torch comes with it
+    from ase_mlx.structure import AtomsLike
 
 Planes = Iterable[tuple[int, Float[np.ndarray, "planes n2 n3"]]]
 """First plane's number and planes, in order."""
@@ -198,7 +198,7 @@ def check(path: str | Path, points: int, itemsize: int = 8) -> None:
         check_file(path, size)
 
 
-def write(path: str | Path, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> int:
+def write(path: str | Path, atoms: "AtomsLike", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> int:
     """Write a field (e/Å³) as its planes come; a kill or a full disk leaves no file of that name.
 
     Args:
@@ -237,7 +237,7 @@ def _is_ours(folder: Path) -> bool:
     return marked and all(re.fullmatch(r"zarr\.json|c(/\d+){0,3}", name) for name in inside)
 
 
-def _chgcar(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+def _chgcar(stream: Any, atoms: "AtomsLike", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     stream.write(
         (
             poscar(atoms.numbers, atoms.positions, np.asarray(atoms.cell)) + "\n" + "{:5d}{:5d}{:5d}\n".format(*shape)
@@ -250,7 +250,7 @@ def _chgcar(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes
     text.end()
 
 
-def _cube(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+def _cube(stream: Any, atoms: "AtomsLike", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     lines = ["electron density, e/bohr^3, by ase_mlx", "OUTER LOOP: X, MIDDLE LOOP: Y, INNER LOOP: Z"]
     lines.append(f"{len(atoms.numbers):5d}{0.0:12.6f}{0.0:12.6f}{0.0:12.6f}")
     for n, vector in zip(shape, np.asarray(atoms.cell), strict=True):
@@ -263,7 +263,7 @@ def _cube(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: 
         text.write(values, BOHR_IN_A**3)
 
 
-def _npy(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
+def _npy(stream: Any, atoms: "AtomsLike", shape: tuple[int, int, int], planes: Callable[[bool], Planes]) -> None:
     header = None
     for _, values in planes(False):
         if header is None:
@@ -273,7 +273,7 @@ def _npy(stream: Any, atoms: "Structure", shape: tuple[int, int, int], planes: C
         stream.write(memoryview(np.ascontiguousarray(values)).cast("B"))
 
 
-def _zarr(path: Path, atoms: "Structure", shape: tuple[int, int, int], planes: Planes) -> int:
+def _zarr(path: Path, atoms: "AtomsLike", shape: tuple[int, int, int], planes: Planes) -> int:
     try:
         import zarr
     except ImportError as error:

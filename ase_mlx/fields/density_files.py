@@ -14,7 +14,6 @@ import numpy as np
 from ase_mlx.data import volumetric
 from ase_mlx.data.espresso_density import least_grid, write_charge_density
 from ase_mlx.graph import Points, grid
-from ase_mlx.graph.neighbors import Structure
 from ase_mlx.models.density_field import Vector
 from ase_mlx.models.density_planes import DensityPlanes, on_whole_grid
 from ase_mlx.models.electron_count import CoarseGridWarning, check_density, check_electrons
@@ -22,6 +21,7 @@ from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.large import distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
+from ase_mlx.structure import AtomsLike
 
 __all__ = ["CoarseGridWarning", "WrittenDensity", "check_place", "write_density", "write_restart"]
 
@@ -57,7 +57,7 @@ class WrittenDensity:
 @once()
 def write_density(
     model: Potential | PointDensity,
-    atoms: Structure,
+    atoms: AtomsLike,
     path: str | Path,
     spacing: float | None = 0.2,
     shape: tuple[int, int, int] | None = None,
@@ -115,7 +115,7 @@ def write_density(
     return result
 
 
-def _volume(structure: Structure) -> float:
+def _volume(structure: AtomsLike) -> float:
     return abs(float(np.linalg.det(np.asarray(structure.cell))))
 
 
@@ -199,7 +199,7 @@ class _Mean:
 @once()
 def write_restart(
     model: Potential | PointDensity,
-    atoms: Structure,
+    atoms: AtomsLike,
     folder: str | Path,
     ecut_Ry: float,
     charge: float = 0.0,

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from ase_mlx.data.free_atoms import free_atom, superpose
 from ase_mlx.graph import at, from_atoms
 from ase_mlx.graph.lattice import completed
-from ase_mlx.graph.neighbors import Structure
 from ase_mlx.models import Model
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.structure import AtomsLike
 
 __all__ = ["DensitySlice", "density_slice"]
 
@@ -46,7 +46,7 @@ class DensitySlice:
 
 
 @once()
-def density_slice(model: Model, atoms: Structure, width: float = 7.0, points: int = 121) -> DensitySlice | None:
+def density_slice(model: Model, atoms: AtomsLike, width: float = 7.0, points: int = 121) -> DensitySlice | None:
     """Evaluate the density (e/Å³) along a structure's shortest bond and in a plane through it.
 
     Args:
@@ -100,7 +100,7 @@ def density_slice(model: Model, atoms: Structure, width: float = 7.0, points: in
 
 
 def _in_plane(
-    atoms: Structure, origin: np.ndarray, along: np.ndarray, across: np.ndarray, half: float
+    atoms: AtomsLike, origin: np.ndarray, along: np.ndarray, across: np.ndarray, half: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the images of atoms within 0.1 Å of the plane's square, and their numbers."""
     cell = completed(np.asarray(atoms.cell), np.asarray(atoms.pbc))

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 
 from ase_mlx.graph import grid
 from ase_mlx.graph.lattice import reduced
-from ase_mlx.graph.neighbors import Structure
 from ase_mlx.models.density_field import Vector
 from ase_mlx.models.density_planes import on_whole_grid
 from ase_mlx.models.electron_count import check_density
@@ -19,6 +18,7 @@ from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.large import distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
+from ase_mlx.structure import AtomsLike
 
 from .isosurface import at_positions, isosurface
 
@@ -56,7 +56,7 @@ class DensitySurface:
 @once()
 def density_surface(
     model: Potential | PointDensity,
-    structure: Structure,
+    structure: AtomsLike,
     level: float | None = None,
     charge: float = 0.0,
     dipole: Vector | None = None,
@@ -100,7 +100,7 @@ def density_surface(
     )
 
 
-def _short(structure: Structure) -> SimpleNamespace:
+def _short(structure: AtomsLike) -> SimpleNamespace:
     """The same structure in a cell whose periodic vectors are the shortest, where they are not."""
     pbc, cell = np.asarray(structure.pbc), np.array(structure.cell, dtype=np.float64)
     short, positions = cell.copy(), np.asarray(structure.positions)
@@ -120,7 +120,7 @@ def _enclosing(density: np.ndarray) -> float:
     return float(values[np.searchsorted(held, SHARE * held[-1])])
 
 
-def _images(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+def _images(structure: AtomsLike) -> tuple[np.ndarray, np.ndarray]:
     """Places of the atoms in the cell and of their images on its faces, and the atoms' numbers."""
     pbc = structure.pbc
     shifts = np.stack(np.meshgrid(*[[0, 1] if wraps else [0] for wraps in pbc], indexing="ij"), -1).reshape(-1, 3)

@@ -3,15 +3,12 @@
 Source: vesin 0.6 for the pairs; the checks are ours.
 """
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from vesin import NeighborList
 
-from ase_mlx.occupancy import check_occupancy
-from ase_mlx.quantities import SYMBOLS
+from ase_mlx.structure import AtomsLike, check
 from ase_mlx.threads import after_fork
 
 from .graph import Graph
@@ -31,22 +28,6 @@ MOST_IMAGES = 100_000
 
 CELLS = 100_000
 """Of one cutoff's edge, which vesin 0.6 makes at most; it makes them larger where there would be more."""
-
-FARTHEST = 1e7
-"""Å; of an atom from the origin, and of a cell vector: beyond it float64 leaves no digits of a picometre."""
-
-
-@runtime_checkable
-class Structure(Protocol):
-    """What is read of a structure: the four attributes of `ase.Atoms` (lengths in Å).
-
-    Source: ours.
-    """
-
-    positions: np.ndarray
-    numbers: np.ndarray
-    cell: np.ndarray
-    pbc: np.ndarray
 
 
 def neighbor_pairs(
@@ -152,73 +133,11 @@ def _by_trees(positions, pbc, frame, heights, cutoff: float):
     return center[other], neighbor[other], shift[other].astype(np.int32), pairs["v"][other]
 
 
-def check(atoms: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Read positions (Å), numbers, cell (Å) and pbc, refusing what has no physical meaning.
-
-    Raises:
-        ValueError: no atoms, partial occupancy, non-finite positions or cell, or a periodic direction without volume.
-
-    Source: ours.
-    """
-    check_occupancy(atoms)
-    positions, cell = (_reals(getattr(atoms, name), name) for name in ("positions", "cell"))
-    numbers, pbc = _whole(atoms.numbers), np.broadcast_to(np.asarray(atoms.pbc, dtype=bool), (3,)).copy()
-    if len(numbers) == 0:
-        raise ValueError("got a structure without atoms, expected at least one; check how it was read or built")
-    if positions.shape != (len(numbers), 3) or cell.size not in (3, 9):
-        raise ValueError(
-            f"got positions of shape {positions.shape}, a cell of shape {cell.shape} and {len(numbers)} numbers, "
-            "expected (atoms, 3), (3, 3) and one number an atom"
-        )
-    cell = np.diag(cell.ravel()) if cell.size == 3 else cell.reshape(3, 3)
-    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if bad.size:
-        raise ValueError(
-            f"got NaN or infinite positions of atoms {bad[:5].tolist()}{' …' if bad.size > 5 else ''}, expected finite "
-            "numbers in Å; the run that made them probably diverged: start from the last good frame"
-        )
-    if not np.isfinite(cell).all():
-        raise ValueError("got a cell with NaN or infinite vectors, expected finite numbers in Å; set atoms.cell anew")
-    largest = float(max(np.abs(positions).max(), np.abs(cell).max()))
-    if largest > FARTHEST:
-        raise ValueError(
-            f"got {largest:.1e} Å in positions or cell, expected atoms within {FARTHEST:.0e} Å of the origin; "
-            "wrap them into the cell, or mend what is too large"
-        )
-    periodic = cell[pbc]
-    spanned = np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)) if pbc.any() else 1.0
-    scale = float(np.prod(np.linalg.norm(periodic, axis=1))) if pbc.any() else 1.0
-    if pbc.any() and spanned <= 1e-8 * max(scale, 1e-8):
-        raise ValueError(
-            f"got pbc={pbc.tolist()} with periodic cell vectors that are zero or parallel ({periodic.tolist()} Å), "
-            "expected independent vectors; pass pbc=False for a molecule or set atoms.cell"
-        )
-    return positions, numbers, cell, pbc
-
-
-def _reals(values, name: str) -> np.ndarray:
-    """Any array of numbers (Å) as float64 in one piece: other bytes' order, strides and precision are the same data."""
-    try:
-        return np.ascontiguousarray(np.asarray(values), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"got {name} that are no numbers ({error}), expected real numbers in Å") from error
-
-
-def _whole(values) -> np.ndarray:
-    """Atomic numbers as int64, refusing what is none."""
-    numbers = np.asarray(values)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
-        raise ValueError(f"got atomic numbers of shape {numbers.shape} and type {numbers.dtype}, expected whole ones")
-    if len(numbers) and ((numbers < 0) | (numbers >= len(SYMBOLS)) | (numbers % 1 != 0)).any():
-        raise ValueError(f"got atomic numbers {numbers[:5].tolist()} …, expected whole ones up to {len(SYMBOLS) - 1}")
-    return np.ascontiguousarray(numbers, dtype=np.int64)
-
-
-def from_atoms(atoms: Structure, cutoff: float, dtype: torch.dtype = torch.float64) -> Graph:
+def from_atoms(atoms: AtomsLike, cutoff: float, dtype: torch.dtype = torch.float64) -> Graph:
     """Build the graph of one structure; edges join pairs nearer than `cutoff`.
 
     Args:
-        atoms: anything with positions (Å), numbers, cell (Å, rows) and pbc, such as `ase.Atoms`.
+        atoms: anything with positions (Å), numbers, cell (Å, rows) and pbc, such as a `Structure` or `ase.Atoms`.
         cutoff: Å.
         dtype: of the graph's floating-point arrays; pairs are always searched in float64.
 

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, anion_classes
 from ase_mlx.descriptors.composition import CLASSES
-from ase_mlx.graph import Graph, Points
+from ase_mlx.graph import Graph
 from ase_mlx.nn.conditional import ConditionalNetwork
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.quantities import SCREENED
 
 from .crystal_property import FARTHEST, ROWS, CrystalProperty, CrystalPropertyConfig
-from .model import Model, Prediction, as_tensors
+from .model import Model
+from .prediction import Prediction, as_tensors
 from .ranges import SIZE, expect_ranges
 
 Mode = Literal["supervised_tail", "residual", "novelty"]
@@ -234,11 +235,11 @@ class AnomalyModel(Model):
         rows = self.property.described(graph)
         return *self.table(rows, anion_classes(graph), reported), rows
 
-    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
+    def forward(self, graph: Graph) -> Prediction:
         """Predict crystals: energies in eV/atom, probabilities and novelty without a dimension."""
         return Prediction(dict(self.with_std(graph)))
 
-    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
+    def with_std(self, graph: Graph) -> Prediction:
         """Predict crystals as `forward`, with standard deviations where they are known (same units)."""
         found, judged, _ = self.judged(graph)
         tail, novel = judged["supervised_tail"], judged["novelty"]

@@ -10,6 +10,8 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ase_mlx.structure import Structure
+
 
 @dataclass(frozen=True)
 class Block:
@@ -23,10 +25,7 @@ class Block:
 
     core: Int[np.ndarray, " core"]
     atom: Int[np.ndarray, " atoms"]
-    positions: Float[np.ndarray, "atoms 3"]
-    numbers: Int[np.ndarray, " atoms"]
-    cell: Float[np.ndarray, "3 3"]
-    pbc: Bool[np.ndarray, " 3"]
+    structure: Structure
 
 
 def blocks(
@@ -53,7 +52,7 @@ def blocks(
     """
     if len(positions) <= size or abs(np.linalg.det(cell)) < 1e-6:
         whole = np.arange(len(positions))
-        yield Block(whole, whole, positions, numbers, cell, pbc)
+        yield Block(whole, whole, Structure(numbers, positions, cell, pbc))
         return
     scaled = positions @ np.linalg.inv(cell)
     scaled = np.where(pbc, scaled - np.floor(scaled), scaled)
@@ -117,4 +116,4 @@ def _block(
     order = np.argsort(~inside, kind="stable")
     kept, place = kept[order], place[order]
     core = kept[: int(inside.sum())]
-    return Block(core, kept, place @ cell, numbers[kept], cell, np.asarray(pbc) & (counts == 1))
+    return Block(core, kept, Structure(numbers[kept], place @ cell, cell, np.asarray(pbc) & (counts == 1)))

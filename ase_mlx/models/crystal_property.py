@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, check_periodic, describe
 from ase_mlx.descriptors.composition import composition_descriptors, fractions_of
 from ase_mlx.descriptors.diffraction import PATTERN, describe_patterns
-from ase_mlx.graph import Graph, Points
+from ase_mlx.graph import Graph
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.hyper import AttenuatedNetwork, Scored
 from ase_mlx.quantities import ALL
 
-from .model import Model, Prediction, as_tensors, check_numbers
+from .model import Model, check_numbers
+from .prediction import Prediction, as_tensors
 from .ranges import ELEMENTS, SIZE, expect_ranges
 
 ROWS = 256
@@ -303,10 +304,10 @@ class CrystalProperty(Model):
         freedom = float(self.freedom[self.config.targets.index(name)])
         return float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt((freedom - 2) / freedom))
 
-    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
+    def forward(self, graph: Graph) -> Prediction:
         """Predict crystals, in eV/atom."""
         return as_tensors(Prediction(dict(self.table(self.described(graph)))))
 
-    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
+    def with_std(self, graph: Graph) -> Prediction:
         """Predict crystals with standard deviations and members, in eV/atom."""
         return as_tensors(self.table(self.described(graph)))

@@ -13,12 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_mlx.graph import Graph, from_atoms
-from ase_mlx.graph.neighbors import Structure, check
+from ase_mlx.structure import AtomsLike, check
 from ase_mlx.units import VOIGT
 
 from .blocks import Block, blocks
 from .density_field import Conditioned, Vector, known_of
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 
 if TYPE_CHECKING:
     from .potential import Potential
@@ -36,7 +37,7 @@ class _Features:
     The first layer's scalars of all atoms are computed first, so that a block needs no more than its atoms' neighbours.
     """
 
-    def __init__(self, model: "Potential", structure: Structure, axis: int):
+    def __init__(self, model: "Potential", structure: AtomsLike, axis: int):
         positions, numbers, cell, pbc = check(structure)
         self.model = model
         self.parts = list(blocks(positions, numbers, cell, pbc, model.cutoff, FIELD_BLOCK, axis))
@@ -52,7 +53,7 @@ class _Features:
 
     def _graph(self, part: Block) -> Graph:
         """The edges of the block's own atoms."""
-        graph, n = from_atoms(part, self.model.cutoff), len(part.core)
+        graph, n = from_atoms(part.structure, self.model.cutoff), len(part.core)
         last = int(graph.first_edge[n])
         edges = replace(
             graph,
@@ -87,7 +88,7 @@ class _Features:
 
 @torch.no_grad()
 def conditioned_structure(
-    model: "Potential", structure: Structure, charge: float = 0.0, axis: int = 0, dipole: Vector | None = None
+    model: "Potential", structure: AtomsLike, charge: float = 0.0, axis: int = 0, dipole: Vector | None = None
 ) -> Conditioned:
     """The density (e/Å³) of a structure of any size given its electrons; features are computed when they are wanted.
 
@@ -121,7 +122,7 @@ def conditioned_structure(
 
 
 @torch.no_grad()
-def distances(model: Model, structure: Structure) -> Float[np.ndarray, " atoms"] | None:
+def distances(model: Model, structure: AtomsLike) -> Float[np.ndarray, " atoms"] | None:
     """Distance score of each atom of a structure of any size (dimensionless, 1 = edge); None where it is not known.
 
     Args:
@@ -138,14 +139,14 @@ def distances(model: Model, structure: Structure) -> Float[np.ndarray, " atoms"]
     positions, numbers, cell, pbc = check(structure)
     found = np.zeros(len(positions))
     for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
-        graph = from_atoms(part, model.cutoff)
+        graph = from_atoms(part.structure, model.cutoff)
         model.check_elements(graph)
         features = model.latent(graph, graph.vectors().to(model.head.dtype))
         found[part.core] = model.distance(graph, features)[: len(part.core)].cpu().numpy()
     return found
 
 
-def predict_large(model: "Potential", structure: Structure) -> Prediction:
+def predict_large(model: "Potential", structure: AtomsLike) -> Prediction:
     """Energy (eV), energies, forces (eV/Å) and stress (eV/Å³) of a structure of any size, as the model's own.
 
     Each block differentiates the energies of its core atoms by all positions it knows; forces of neighbouring blocks
@@ -164,7 +165,7 @@ def predict_large(model: "Potential", structure: Structure) -> Prediction:
     forces, energies = np.zeros((len(positions), 3)), np.zeros(len(positions))
     virial, volume = np.zeros((3, 3)), abs(float(np.linalg.det(cell)))
     for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
-        graph = from_atoms(part, model.cutoff)
+        graph = from_atoms(part.structure, model.cutoff)
         values, slope, vectors = model.core_slope(graph, len(part.core))
         energies[part.core] = values
         pull = torch.zeros(len(part.atom), 3, dtype=torch.float64)

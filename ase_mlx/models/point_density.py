@@ -19,17 +19,19 @@ from torch import Tensor
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points, from_atoms
-from ase_mlx.graph.neighbors import Structure
 from ase_mlx.graph.points import encloses, near
 from ase_mlx.nn.bayesian import BayesianNetwork
 from ase_mlx.nn.frames import descriptors, powers
 from ase_mlx.nn.primitives import INTERVALS, at_distances
+from ase_mlx.structure import AtomsLike
 from ase_mlx.units import NORMAL_95
 
+from .contract import Field
 from .density_field import Vector
 from .density_planes import WholePlanes
 from .electron_count import check_density
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .ranges import ELEMENTS, SIZE, expect_ranges
 
 BLOCK = 8192
@@ -84,7 +86,7 @@ class PointDensityConfig:
         )  # fmt: skip
 
 
-class PointDensity(Model):
+class PointDensity(Model, Field):
     """A density that is predicted at points, each on its own, in e/Å³.
 
     Source: see the module.
@@ -160,7 +162,7 @@ class PointDensity(Model):
         variance = torch.stack([members[..., 0].var(0), aleatoric], -1) * size.square().unsqueeze(-1)
         return members[..., 0].mean(0) * size, variance
 
-    def density_at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
+    def at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
         """The density (e/Å³) of one structure, on request with its standard deviation.
 
         On a grid that holds the whole density the electrons are those of the atoms less `charge` (in e): what is
@@ -193,9 +195,11 @@ class PointDensity(Model):
         stds = {"density": deviation.reshape(points.shape)} if known else {}
         return Prediction({"density": mean.reshape(points.shape)}, stds)
 
+    density_at = at
+
     def density_planes(
         self,
-        structure: Structure,
+        structure: AtomsLike,
         points: Points,
         std: bool = False,
         charge: float = 0.0,
@@ -221,13 +225,11 @@ class PointDensity(Model):
         mean, variance = self.moments(x, torch.from_numpy(envelope).to(x.device))
         return mean + torch.from_numpy(free).to(mean), variance
 
-    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
-        """Predict the density (e/Å³) of one structure at points; without points, nothing."""
-        return Prediction({}) if points is None else self.density_at(graph, points)
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict what needs no points: nothing (no unit)."""
+        return Prediction({})
 
-    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
-        """Predict as `forward`, with the calibrated standard deviation (e/Å³)."""
-        return Prediction({}) if points is None else self.density_at(graph, points, True)
+    with_std = forward
 
 
 def _blocks(points: Points, cell: np.ndarray) -> Iterator[np.ndarray]:

@@ -19,19 +19,21 @@ from torch import Tensor, nn
 
 from ase_mlx import quantities
 from ase_mlx.graph import Graph, Points
-from ase_mlx.graph.neighbors import Structure
 from ase_mlx.nn.parameters import declared
 from ase_mlx.nn.radial import SILU_GAIN
 from ase_mlx.nn.repulsion import zbl
 from ase_mlx.nn.trunk import Trunk
+from ase_mlx.structure import AtomsLike
 from ase_mlx.units import NORMAL_95
 
+from .contract import Field
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
 from .density_planes import AtomPlanes
 from .large import conditioned_structure
 from .mechanics import mechanics, sum_by_graph
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .ranges import ELEMENTS, SIZE, expect_ranges
 
 
@@ -98,7 +100,7 @@ CALIBRATED = ("energy", "forces", "stress", "hessian")
 """Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
 
 
-class Potential(Model):
+class Potential(Model, Field):
     """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
 
     With `config.density`, also the electron density at points, on features of the same trunk.
@@ -192,14 +194,13 @@ class Potential(Model):
         self.check_elements(graph)
         return graph.vectors().to(self.head.dtype).detach().requires_grad_()
 
-    def forward(self, graph: Graph, points: Points | None = None) -> Prediction:
+    def forward(self, graph: Graph) -> Prediction:
         """Predict energy (eV), energies, forces (eV/Å), stress and stresses (Voigt, eV/Å³; absent without a volume).
 
-        In `eval()` mode also the distance score of each atom (1 = edge of the training data), where it is known. With
-        `points`, also the density of the one structure (e/Å³).
+        In `eval()` mode also the distance score of each atom (1 = edge of the training data), where it is known.
 
         Raises:
-            ValueError: an element that the model was not made for; points for a model without a density.
+            ValueError: an element that the model was not made for.
         """
         vectors = self._leaf(graph)
         with torch.enable_grad():
@@ -211,8 +212,6 @@ class Potential(Model):
         values["features"] = features
         if not self.training and bool(self.feature_precision.any()):
             values["distance"] = self.distance(graph, features.detach())
-        if points is not None:
-            values |= self.density_at(graph, points)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
     def first_layer(self, graph: Graph) -> Float[Tensor, "core m c"]:
@@ -231,7 +230,7 @@ class Potential(Model):
 
     def density_planes(
         self,
-        structure: Structure,
+        structure: AtomsLike,
         points: Points,
         std: bool = False,
         charge: float = 0.0,
@@ -251,15 +250,6 @@ class Potential(Model):
         vectors, species = graph.vectors().to(self.head.dtype), self.species_index[graph.numbers]
         return self.density.features(graph, vectors, self.first_layer(graph) if first is None else first, species)
 
-    def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
-        """Predict as `forward`, with members and calibrated `std`.
-
-        Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
-        """
-        found = self._mechanical_std(graph)
-        field = Prediction({}) if points is None else self.density_at(graph, points, True)
-        return Prediction({**found, **field}, {**found.std, **field.std}, found.members)
-
     @property
     def density_range(self) -> float:
         """How far an atom's density reaches, Å.
@@ -271,11 +261,13 @@ class Potential(Model):
             raise ValueError(f"got a model without a density; it gives {', '.join(q.name for q in self.outputs)}")
         return self.config.density.range
 
-    def density_at(self, graph: Graph, points: Points, std: bool = False) -> Prediction:
-        """The density alone (e/Å³) of one structure, on request with its standard deviation."""
-        mean, deviation = at_points(self.conditioned(graph), points, std)
+    def at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
+        """The density alone (e/Å³) of one structure with a charge (e), on request with its standard deviation."""
+        mean, deviation = at_points(self.conditioned(graph, charge), points, std)
         stds = {} if deviation is None else {"density": torch.from_numpy(deviation)}
         return Prediction({"density": torch.from_numpy(mean)}, stds)
+
+    density_at = at
 
     def core_slope(self, graph: Graph, n_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies (eV) of the first atoms, the derivative of their sum by edge vectors (eV/Å), and those (Å)."""
@@ -287,7 +279,11 @@ class Potential(Model):
         values = energies[:n_core].detach().to(torch.float64) + reference
         return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy()
 
-    def _mechanical_std(self, graph: Graph) -> Prediction:
+    def with_std(self, graph: Graph) -> Prediction:
+        """Predict as `forward`, with members and calibrated `std`.
+
+        Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
+        """
         mean = self(graph)
         if not bool(self.deviations.any()):
             return mean

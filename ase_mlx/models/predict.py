@@ -10,76 +10,113 @@ import torch
 
 from ase_mlx.graph import Graph, Points, batch, from_atoms
 from ase_mlx.quantities import Quantity
+from ase_mlx.structure import net_charge
 
+from .contract import Field, Predicts
 from .extrapolation import warn
-from .model import Model, Prediction
+from .model import check_numbers
+from .prediction import Prediction
 
 ATOMS_PER_BATCH = 512
 """Enough to hide the cost of launching operations, few enough to stay in a CPU's cache."""
 
 
 def predict(
-    model: Model, atoms: Any, std: bool = True, at: Points | list[Points] | None = None
+    model: Predicts | Field,
+    atoms: Any,
+    std: bool = True,
+    at: Points | list[Points] | None = None,
+    charge: float | None = None,
 ) -> Prediction | list[Prediction]:
     """Predict all outputs of a model for one structure or a list, batched.
 
     Outside the model's training data one warning of the whole call says how far; `p["distance"]` says it of each atom.
 
     Args:
-        model: any model; `am.predict` also takes a shipped name or a model's folder.
+        model: any model that predicts; `am.predict` also takes a shipped name or a model's folder.
         atoms: `ase.Atoms`, or a list of them (Å).
         std: also the calibrated standard deviations and the members, where the model has them; costs one backward pass
             a member.
         at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
+        charge: of a density, e; −1 is one electron more. None: `info["charge"]` of each structure, 0 without. Energy
+            and forces do not depend on it.
 
     Returns:
         A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, density e/Å³ …), or a list in the
         order given.
 
     Raises:
-        ValueError: a structure without physical meaning (named by its place in the list), an unknown element, or
-            points for a model without fields.
+        ValueError: a structure without physical meaning (named by its place in the list), an unknown element, points
+            for a model without fields or none for one that has nothing else, a charge without points.
 
     Source: ours.
     """
     one = hasattr(atoms, "positions")
     with torch.inference_mode(False):  # forces are derivatives: within somebody's inference mode there are none
-        results = _predictions(model, [atoms] if one else atoms, std, at)
-    seen = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
-    if seen:
-        warn(np.concatenate(seen))
+        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge)
+    distances = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
+    if distances:
+        warn(np.concatenate(distances))
     return results[0] if one else results
 
 
-def _predictions(model: Model, atoms: list[Any], std: bool, at: Points | list[Points] | None) -> list[Prediction]:
-    device = next(model.parameters()).device
+def _predictions(
+    model: Any, atoms: list[Any], std: bool, at: Points | list[Points] | None, charge: float | None
+) -> list[Prediction]:
+    _check_question(model, at, charge)
+    device = next(model.parameters(), torch.zeros(0)).device
     graphs = []
     for k, a in enumerate(atoms):
         try:
             graph = from_atoms(a, model.cutoff)
-            model.check_elements(graph)
+            check_numbers(torch.unique(graph.numbers).numpy(), model.elements)
         except ValueError as error:
             raise ValueError(f"structure {k}: {error}") from error
         graphs.append(graph)
     results: list[Prediction] = []
     if at is not None:
-        if not any(q.per == "point" for q in model.outputs):
-            names = ", ".join(q.name for q in model.outputs)
-            raise ValueError(
-                f"got points for a model without a field (it gives {names}); leave out at=, or train a density: "
-                "docs/density.md"
-            )
         places = list(at) if isinstance(at, list) else [at] * len(graphs)
         if len(places) != len(graphs):
             raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")
-        for graph, points in zip(graphs, places, strict=True):
+        for a, graph, points in zip(atoms, graphs, places, strict=True):
             one = graph.to(device)
-            results += _parts(model, model.with_std(one, points) if std else model(one, points), one)
+            results += _parts(model, _with_field(model, one, points, std, net_charge(a, charge)), one)
         return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
         results += _parts(model, model.with_std(joined) if std else model(joined), joined)
     return results
+
+
+def _check_question(model: Any, at: Any, charge: float | None) -> None:
+    names = ", ".join(q.name for q in getattr(model, "outputs", ()))
+    if not isinstance(model, Predicts | Field):
+        raise ValueError(f"got a {type(model).__name__}, which predicts nothing; expected a model with outputs")
+    if at is not None and not any(q.per == "point" for q in model.outputs):
+        raise ValueError(
+            f"got points for a model without a field (it gives {names}); leave out at=, or train a density: "
+            "docs/density.md"
+        )
+    if at is None and not isinstance(model, Predicts):
+        raise ValueError(f"got no points for a model that gives a field only ({names}); give at=am.grid(atoms, 0.2)")
+    if at is None and charge:
+        raise ValueError(
+            f"got charge={charge:g} without points, expected at=: only densities depend on a charge, energies and "
+            "forces do not"
+        )
+
+
+def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: float) -> Prediction:
+    """What a model says of one structure, its field at points included."""
+    if not isinstance(model, Field):
+        if charge:
+            raise ValueError(f"got a charge of {charge:g} e for a {type(model).__name__}, whose field takes none")
+        return model.with_std(graph, points) if std else model(graph, points)
+    field = model.at(graph, points, std, **({"charge": charge} if charge else {}))
+    if not isinstance(model, Predicts):
+        return field
+    rest = model.with_std(graph) if std else model(graph)
+    return Prediction({**rest, **field}, {**rest.std, **field.std}, {**rest.members, **field.members})
 
 
 def _groups(graphs: list[Graph]) -> list[list[Graph]]:
@@ -96,7 +133,7 @@ def _groups(graphs: list[Graph]) -> list[list[Graph]]:
     return groups
 
 
-def _parts(model: Model, prediction: Prediction, graph: Graph) -> list[Prediction]:
+def _parts(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
     """Cut the prediction of a batch into those of its structures, as numpy arrays."""
     outputs = {q.name: q for q in model.outputs}
     atoms = np.concatenate([[0], np.cumsum(graph.n_atoms.tolist())])
@@ -122,7 +159,7 @@ def _parts(model: Model, prediction: Prediction, graph: Graph) -> list[Predictio
 
 
 def _per(
-    model: Model, outputs: dict[str, Quantity], name: str, shape: tuple[int, ...], counts: tuple[int, int, int]
+    model: Any, outputs: dict[str, Quantity], name: str, shape: tuple[int, ...], counts: tuple[int, int, int]
 ) -> str:
     """What one value of an output belongs to, as the model declares it; its array must have that shape."""
     if name not in outputs:

@@ -20,7 +20,7 @@ from ase_mlx.models import Model
 from . import derivatives, geometries, laws
 from .density_laws import DENSITY_LAWS, density_geometries
 from .geometries import NAMES as GEOMETRIES
-from .geometries import Crystal, build
+from .geometries import build
 from .laws import TOLERANCES, LawBroken, Tolerance, evaluate
 
 Law = Callable[[Model, str], None]
@@ -100,7 +100,6 @@ __all__ = [
     "GEOMETRIES",
     "LAWS",
     "TOLERANCES",
-    "Crystal",
     "LawBroken",
     "Tolerance",
     "build",

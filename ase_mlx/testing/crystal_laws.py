@@ -10,41 +10,40 @@ import torch
 
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.models import Model
-
-from .geometries import Crystal
+from ase_mlx.structure import Structure
 
 TOLERANCE = 1e-5
 """Relative above 1; spglib's own decisions have a tolerance of 0.01 Å, which nothing here comes near."""
 
 
-def _turned(atoms: Crystal, random: np.random.Generator, sign: float) -> Crystal:
+def _turned(atoms: Structure, random: np.random.Generator, sign: float) -> Structure:
     q, r = np.linalg.qr(random.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     q = q * np.sign(np.linalg.det(q)) * sign
-    return Crystal(atoms.positions @ q.T, atoms.numbers, atoms.cell @ q.T, atoms.pbc)
+    return Structure(atoms.numbers, atoms.positions @ q.T, atoms.cell @ q.T, atoms.pbc)
 
 
-def _moved(atoms: Crystal, random: np.random.Generator) -> Crystal:
-    return Crystal(atoms.positions + random.normal(size=3), atoms.numbers, atoms.cell, atoms.pbc)
+def _moved(atoms: Structure, random: np.random.Generator) -> Structure:
+    return Structure(atoms.numbers, atoms.positions + random.normal(size=3), atoms.cell, atoms.pbc)
 
 
-def _permuted(atoms: Crystal, random: np.random.Generator) -> Crystal:
+def _permuted(atoms: Structure, random: np.random.Generator) -> Structure:
     order = random.permutation(len(atoms.numbers))
-    return Crystal(atoms.positions[order], atoms.numbers[order], atoms.cell, atoms.pbc)
+    return Structure(atoms.numbers[order], atoms.positions[order], atoms.cell, atoms.pbc)
 
 
-def _other_cell(atoms: Crystal, random: np.random.Generator) -> Crystal:
+def _other_cell(atoms: Structure, random: np.random.Generator) -> Structure:
     turns = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 1]])
-    return Crystal(atoms.positions, atoms.numbers, turns @ atoms.cell, atoms.pbc)
+    return Structure(atoms.numbers, atoms.positions, turns @ atoms.cell, atoms.pbc)
 
 
-def _doubled(atoms: Crystal, random: np.random.Generator) -> Crystal:
+def _doubled(atoms: Structure, random: np.random.Generator) -> Structure:
     positions = np.concatenate([atoms.positions, atoms.positions + atoms.cell[2]])
     cell = atoms.cell * np.array([[1.0], [1.0], [2.0]])
-    return Crystal(positions, np.tile(atoms.numbers, 2), cell, atoms.pbc)
+    return Structure(np.tile(atoms.numbers, 2), positions, cell, atoms.pbc)
 
 
-CRYSTAL_LAWS: dict[str, Callable[[Crystal, np.random.Generator], Crystal]] = {
+CRYSTAL_LAWS: dict[str, Callable[[Structure, np.random.Generator], Structure]] = {
     "rotation": lambda atoms, random: _turned(atoms, random, 1.0),
     "mirror": lambda atoms, random: _turned(atoms, random, -1.0),
     "translation": _moved,
@@ -55,7 +54,7 @@ CRYSTAL_LAWS: dict[str, Callable[[Crystal, np.random.Generator], Crystal]] = {
 """What may be done to a crystal without changing any number of it."""
 
 
-def crystal_violation(model: Model, atoms: Crystal, law: str, seed: int = 0) -> float:
+def crystal_violation(model: Model, atoms: Structure, law: str, seed: int = 0) -> float:
     """Measure how far a law of whole crystals is broken: the largest change of any output or spread.
 
     Args:

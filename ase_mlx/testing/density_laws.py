@@ -14,8 +14,9 @@ from ase_mlx.graph import Points, at, from_atoms, grid
 from ase_mlx.learn.density.samples import free_electrons
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
+from ase_mlx.structure import Structure
 
-from .geometries import BATCH, GEOMETRIES, OPEN, Crystal, build
+from .geometries import BATCH, GEOMETRIES, OPEN, build
 from .laws import TOLERANCES, LawBroken, _rotation_matrix, dtype_of
 
 POINTS = 40
@@ -23,14 +24,14 @@ POINTS = 40
 HasDensity = Potential | PointDensity
 
 
-def _points(crystal: Crystal) -> np.ndarray:
+def _points(crystal: Structure) -> np.ndarray:
     """Random positions (Å) around the atoms."""
     rng = np.random.default_rng(11)
     atom = rng.integers(len(crystal.numbers), size=POINTS)
     return crystal.positions[atom] + rng.uniform(-1.5, 1.5, (POINTS, 3))
 
 
-def _density(model: HasDensity, crystal: Crystal, positions: np.ndarray) -> np.ndarray:
+def _density(model: HasDensity, crystal: Structure, positions: np.ndarray) -> np.ndarray:
     return model.density_at(from_atoms(crystal, model.cutoff), at(positions))["density"].numpy()
 
 
@@ -96,9 +97,9 @@ def extensivity(model: HasDensity, geometry: str) -> None:
     axis, points = int(np.flatnonzero(crystal.pbc)[0]), _points(crystal)
     cell = crystal.cell.copy()
     cell[axis] *= 2
-    other = Crystal(
-        np.concatenate([crystal.positions, crystal.positions + crystal.cell[axis]]),
+    other = Structure(
         np.tile(crystal.numbers, 2),
+        np.concatenate([crystal.positions, crystal.positions + crystal.cell[axis]]),
         cell,
         crystal.pbc,
     )

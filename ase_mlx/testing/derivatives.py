@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ase_mlx.models import Model
+from ase_mlx.structure import Structure
 from ase_mlx.units import VOIGT
 
-from .geometries import Crystal
 from .laws import Trial, evaluate, virial
 
 _STENCIL = np.array([1.0, -8.0, 8.0, -1.0]) / 12
@@ -23,8 +23,8 @@ _STEPS = np.array([-2.0, -1.0, 1.0, 2.0])
 
 def slopes(
     model: Model,
-    crystals: tuple[Crystal, ...],
-    change: Callable[[Crystal, float], Crystal],
+    crystals: tuple[Structure, ...],
+    change: Callable[[Structure, float], Structure],
     step: float,
     members: bool = False,
 ) -> Float[np.ndarray, "*members structures"]:
@@ -55,13 +55,13 @@ def _walks(trial: Trial, count: int) -> list[np.ndarray]:
     return [random.standard_normal(trial.reference["forces"].shape) for _ in range(count)]
 
 
-def _walk(crystals: tuple[Crystal, ...], direction: np.ndarray) -> Callable[[Crystal, float], Crystal]:
+def _walk(crystals: tuple[Structure, ...], direction: np.ndarray) -> Callable[[Structure, float], Structure]:
     start = np.cumsum([0] + [len(c.numbers) for c in crystals])
     mine = {id(c): direction[a:b] for c, a, b in zip(crystals, start, start[1:], strict=False)}
     return lambda c, h: replace(c, positions=c.positions + h * mine[id(c)])
 
 
-def _along(crystals: tuple[Crystal, ...], per_atom: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _along(crystals: tuple[Structure, ...], per_atom: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Project forces on a direction, structure by structure; leading axes stay."""
     start = np.cumsum([0] + [len(c.numbers) for c in crystals])[:-1]
     return np.add.reduceat((per_atom * direction).sum(-1), start, axis=-1)
@@ -82,13 +82,13 @@ def forces(model: Model, geometry: str) -> None:
         trial.equal("−∂E/∂x against F", -found, expected, trial.tolerance.derivative)
 
 
-def _strain(size: int) -> Callable[[Crystal, float], Crystal]:
+def _strain(size: int) -> Callable[[Structure, float], Structure]:
     strain = np.zeros((3, 3))
     a, b = VOIGT[0][size], VOIGT[1][size]
     strain[a, b] += 0.5
     strain[b, a] += 0.5
 
-    def change(c: Crystal, h: float) -> Crystal:
+    def change(c: Structure, h: float) -> Structure:
         deform = np.eye(3) + h * strain
         return replace(c, positions=c.positions @ deform, cell=c.cell @ deform)
 

@@ -4,37 +4,17 @@ Source: ours; the awkward cells are those that neighbour lists and stresses of p
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from ase_mlx.models import Model
 from ase_mlx.nn.repulsion import RADII
+from ase_mlx.structure import Structure
+
+Builder = Callable[[float, np.ndarray, np.random.Generator], Structure]
 
 
-@dataclass(frozen=True)
-class Crystal:
-    """A structure by the four attributes that a graph reads: lengths in Å, rows, dimensionless numbers and flags.
-
-    Source: ours.
-    """
-
-    positions: Float[np.ndarray, "atoms 3"]
-    numbers: Int[np.ndarray, " atoms"]
-    cell: Float[np.ndarray, "3 3"]
-    pbc: Bool[np.ndarray, " 3"]
-
-    @property
-    def volume(self) -> float:
-        """Volume of the cell in Å³; zero where a lattice vector is missing."""
-        return float(abs(np.linalg.det(self.cell)))
-
-
-Builder = Callable[[float, np.ndarray, np.random.Generator], Crystal]
-
-
-def build(name: str, model: Model, seed: int = 0) -> tuple[Crystal, ...]:
+def build(name: str, model: Model, seed: int = 0) -> tuple[Structure, ...]:
     """Build one geometry from a model's elements, bonds 1.1 times the sum of covalent radii, slightly rattled (Å).
 
     Args:
@@ -55,13 +35,13 @@ def build(name: str, model: Model, seed: int = 0) -> tuple[Crystal, ...]:
     bond = min(2.2 * float(np.mean([RADII[z - 1] for z in known])), 0.55 * model.cutoff)
     crystal = GEOMETRIES[name](bond, numbers, random)
     rattled = crystal.positions + 0.04 * bond * random.standard_normal(crystal.positions.shape)
-    return (Crystal(rattled, crystal.numbers, crystal.cell, crystal.pbc),)
+    return (Structure(crystal.numbers, rattled, crystal.cell, crystal.pbc),)
 
 
-def _filled(scaled: list, cell: np.ndarray, numbers: np.ndarray, pbc: tuple[bool, bool, bool]) -> Crystal:
+def _filled(scaled: list, cell: np.ndarray, numbers: np.ndarray, pbc: tuple[bool, bool, bool]) -> Structure:
     cell = np.asarray(cell, dtype=np.float64)
     positions = np.asarray(scaled, dtype=np.float64).reshape(-1, 3) @ cell
-    return Crystal(positions, np.resize(numbers, len(positions)), cell, np.array(pbc))
+    return Structure(np.resize(numbers, len(positions)), positions, cell, np.array(pbc))
 
 
 _FCC = [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]
@@ -69,64 +49,64 @@ _DIAMOND_CELL = np.array([(0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)])
 _ALL = (True, True, True)
 
 
-def _fcc(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _fcc(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     return _filled(_FCC, np.sqrt(2) * bond * np.eye(3), numbers, _ALL)
 
 
-def _diamond(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _diamond(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     sites = [np.array(s) + shift for s in _FCC for shift in (0.0, 0.25)]
     return _filled(sites, 4 / np.sqrt(3) * bond * np.eye(3), numbers, _ALL)
 
 
-def _triclinic(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _triclinic(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     cell = 1.35 * bond * np.array([(1.0, 0.1, 0.2), (0.35, 1.2, -0.1), (-0.2, 0.3, 1.5)])
     return _filled([(0.02, 0.05, 0.08), (0.55, 0.1, 0.47), (0.2, 0.6, 0.7)], cell, numbers, _ALL)
 
 
-def _slab(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _slab(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     a, layer = np.sqrt(2) * bond, bond / np.sqrt(2)
     height = 3 * layer + 4 * bond
     sites = [(x + 0.5 * (k % 2), x, (k - 1) * layer / height) for k in range(3) for x in (0.0, 0.5)]
     return _filled(sites, np.diag([a, a, height]), numbers, (True, True, False))
 
 
-def _wire(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _wire(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     positions = bond * np.array([(0, 0, 0.0), (0.5, 0.3, 0.8), (-0.3, 0.6, 1.6)])
-    return Crystal(positions, np.resize(numbers, 3), np.diag([0, 0, 2.4 * bond]), np.array([False, False, True]))
+    return Structure(np.resize(numbers, 3), positions, np.diag([0, 0, 2.4 * bond]), np.array([False, False, True]))
 
 
-def _molecule(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _molecule(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     positions = bond * np.array([(0, 0, 0), (1, 0, 0), (0.4, 0.95, 0), (0.3, 0.2, 1.0), (-0.7, 0.6, 0.5)])
-    return Crystal(positions, np.resize(numbers, 5), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    return Structure(np.resize(numbers, 5), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
 
 
-def _one_atom(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
-    return Crystal(np.full((1, 3), 0.3 * bond), numbers[:1].copy(), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+def _one_atom(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
+    return Structure(numbers[:1].copy(), np.full((1, 3), 0.3 * bond), np.zeros((3, 3)), np.zeros(3, dtype=bool))
 
 
-def _pair(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _pair(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     positions = bond * np.array([(0.1, 0.2, 0.3), (0.7, 0.8, 0.8)])
-    return Crystal(positions, np.resize(numbers, 2), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    return Structure(np.resize(numbers, 2), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
 
 
-def _primitive(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _primitive(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     return _filled([(0, 0, 0), (0.25, 0.25, 0.25)], 4 / np.sqrt(3) * bond * _DIAMOND_CELL, numbers, _ALL)
 
 
-def _left_handed(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _left_handed(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     right = _triclinic(bond, numbers, random)
-    return Crystal(right.positions, right.numbers, right.cell[[1, 0, 2]], right.pbc)
+    return Structure(right.numbers, right.positions, right.cell[[1, 0, 2]], right.pbc)
 
 
-def _skewed(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _skewed(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     flat = _primitive(bond, numbers, random)
-    return Crystal(flat.positions, flat.numbers, np.array([(1, 0, 0), (4, 1, 0), (-3, 5, 1.0)]) @ flat.cell, flat.pbc)
+    return Structure(flat.numbers, flat.positions, np.array([(1, 0, 0), (4, 1, 0), (-3, 5, 1.0)]) @ flat.cell, flat.pbc)
 
 
-def _unwrapped(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Crystal:
+def _unwrapped(bond: float, numbers: np.ndarray, random: np.random.Generator) -> Structure:
     inside = _triclinic(bond, numbers, random)
     far = inside.positions + random.integers(-4, 5, inside.positions.shape) @ inside.cell
-    return Crystal(far, inside.numbers, inside.cell, inside.pbc)
+    return Structure(inside.numbers, far, inside.cell, inside.pbc)
 
 
 BATCH = "two-crystal batch"

@@ -16,9 +16,10 @@ import torch
 
 from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models import Model, Prediction
+from ase_mlx.structure import Structure
 from ase_mlx.units import VOIGT
 
-from .geometries import Crystal, build
+from .geometries import build
 
 
 class LawBroken(ValueError):
@@ -72,7 +73,7 @@ def dtype_of(model: Model) -> str:
     return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
-def evaluate(model: Model, crystals: tuple[Crystal, ...], std: bool = False) -> Prediction:
+def evaluate(model: Model, crystals: tuple[Structure, ...], std: bool = False) -> Prediction:
     """Predict structures (Å) as one batch; numpy arrays in eV, eV/Å, eV/Å³.
 
     Source: ours.
@@ -111,7 +112,7 @@ class Trial:
         if not deviation <= tolerance:
             raise LawBroken(self.law, self.geometry, self.dtype, what, deviation, tolerance)
 
-    def same(self, crystals: tuple[Crystal, ...], turn=None, order=None) -> None:
+    def same(self, crystals: tuple[Structure, ...], turn=None, order=None) -> None:
         """Compare with the prediction of transformed structures: scalars stay, vectors and tensors turn (eV, eV/Å)."""
         p, q = self.reference, evaluate(self.model, crystals)
         turn = np.eye(3) if turn is None else turn
@@ -128,7 +129,7 @@ class Trial:
             self.equal("stresses", q["stresses"] * scale, _turned(p["stresses"][order] * scale, turn))
 
 
-def virial(stress: np.ndarray, crystals: tuple[Crystal, ...]) -> np.ndarray:
+def virial(stress: np.ndarray, crystals: tuple[Structure, ...]) -> np.ndarray:
     """Turn stresses (eV/Å³, one a structure) into virials per atom in eV, by the true cell volumes (Å³).
 
     Source: ours.
@@ -144,8 +145,8 @@ def _turned(voigt: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 
 def _each(
-    crystals: tuple[Crystal, ...], change: Callable[[Crystal, np.random.Generator], Crystal]
-) -> tuple[Crystal, ...]:
+    crystals: tuple[Structure, ...], change: Callable[[Structure, np.random.Generator], Structure]
+) -> tuple[Structure, ...]:
     random = np.random.default_rng(7)
     return tuple(change(c, random) for c in crystals)
 
@@ -228,7 +229,7 @@ def lattice_shift(model: Model, geometry: str) -> None:
     Source: Bloch's picture of a crystal; positions need not be wrapped.
     """
 
-    def shifted(c: Crystal, random: np.random.Generator) -> Crystal:
+    def shifted(c: Structure, random: np.random.Generator) -> Structure:
         steps = random.integers(-3, 4, c.positions.shape) * c.pbc
         return replace(c, positions=c.positions + steps @ c.cell)
 
@@ -245,7 +246,7 @@ def extensivity(model: Model, geometry: str) -> None:
     Source: short range; the far copy is three cutoffs away.
     """
 
-    def doubled(c: Crystal, _: np.random.Generator) -> Crystal:
+    def doubled(c: Structure, _: np.random.Generator) -> Structure:
         cell = c.cell.copy()
         if c.pbc.any():
             axis = int(np.argmax(c.pbc))
@@ -269,7 +270,7 @@ def extensivity(model: Model, geometry: str) -> None:
         trial.equal("stress", virial(q["stress"], double), virial(p["stress"], trial.crystals))
 
 
-def _counts(crystals: tuple[Crystal, ...]) -> tuple[list[int], list[int]]:
+def _counts(crystals: tuple[Structure, ...]) -> tuple[list[int], list[int]]:
     n = [len(c.numbers) for c in crystals]
     return n, (np.cumsum(n) - n).tolist()
 

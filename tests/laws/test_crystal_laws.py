@@ -4,14 +4,14 @@ from tiny_anomaly import table, tiny_anomaly
 
 from ase_mlx import pretrained
 from ase_mlx.graph import from_atoms
+from ase_mlx.structure import Structure
 from ase_mlx.testing.crystal_laws import CRYSTAL_LAWS, TOLERANCE, crystal_violation
-from ase_mlx.testing.geometries import Crystal
 
 
 def crystal(row):
     cell = np.reshape(row.lattice, (3, 3))
-    return Crystal(
-        np.reshape(row.frac_coords, (-1, 3)) @ cell, np.array(row.numbers, dtype=int), cell, np.ones(3, bool)
+    return Structure(
+        np.array(row.numbers, dtype=int), np.reshape(row.frac_coords, (-1, 3)) @ cell, cell, np.ones(3, bool)
     )
 
 
@@ -44,9 +44,9 @@ def test_slabs_and_unknown_elements_are_refused():
     model = tiny_anomaly()
     atoms = crystal(table().iloc[0])
     with pytest.raises(ValueError, match="periodic in three directions"):
-        model(from_atoms(Crystal(atoms.positions, atoms.numbers, atoms.cell, np.array([True, True, False])), 6.0))
+        model(from_atoms(Structure(atoms.numbers, atoms.positions, atoms.cell, np.array([True, True, False])), 6.0))
     with pytest.raises(ValueError, match="He.*elements from"):
-        model(from_atoms(Crystal(atoms.positions, np.full(len(atoms.numbers), 2), atoms.cell, atoms.pbc), 6.0))
+        model(from_atoms(Structure(np.full(len(atoms.numbers), 2), atoms.positions, atoms.cell, atoms.pbc), 6.0))
 
 
 def test_std_is_never_zero_and_probabilities_are_probabilities(model):

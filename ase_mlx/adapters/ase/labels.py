@@ -15,14 +15,13 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane
 from jaxtyping import Bool, Int
 
+from ase_mlx.structure import CHARGES
+
 RESULTS = frozenset({"energy_std", "forces_std", "stress_std", "distance"})
 """What we write beside a structure ourselves; it is stale as soon as an atom moves."""
 
 UNREAD = frozenset({"numbers", "positions", "momenta", "displacement", "spacegroup_kinds", "castep_labels"}) | RESULTS
 """Arrays that tell no atoms apart: places, dynamics, the books of readers and results, as all that is named a force."""
-
-CHARGES = frozenset({"charge", "total_charge", "net_charge", "tot_charge"})
-"""Entries of `info` that belong to the whole cell (e): n cells have n times as much."""
 
 MULTIPLICITIES = frozenset({"spin", "multiplicity", "spin_multiplicity"})
 """Entries of `info` with 2S + 1 of the whole cell, as potentials of molecules read them."""

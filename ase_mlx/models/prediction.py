@@ -1,0 +1,62 @@
+"""What a model gives: arrays by the names of quantities, with error bars where they are known.
+
+Source: ours.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ase_mlx.quantities import ALL
+
+
+class Prediction(Mapping[str, Any]):
+    """A read-only map from quantity names to arrays in the package's units (eV, Å, eV/Å, eV/Å³).
+
+    `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member,
+    member axis first; a name is absent there where nothing is known, never zero.
+
+    Source: ours.
+    """
+
+    __slots__ = ("_values", "members", "std")
+
+    def __init__(
+        self, values: Mapping[str, Any], std: Mapping[str, Any] | None = None, members: Mapping[str, Any] | None = None
+    ):
+        """Wrap arrays in the package's units."""
+        self._values = MappingProxyType(dict(values))
+        self.std: Mapping[str, Any] = MappingProxyType(dict(std or {}))
+        self.members: Mapping[str, Any] = MappingProxyType(dict(members or {}))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one quantity, or say which there are."""
+        if name not in self._values:
+            field = name in ALL and ALL[name].per == "point"
+            hint = ": a field is predicted at points, such as am.predict(..., at=am.grid(atoms, spacing=0.2))"
+            raise KeyError(f"got {name!r}, but this prediction holds {', '.join(self._values)}{hint if field else ''}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Count the quantities."""
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        """List the names and which of them have an error bar."""
+        return f"Prediction({', '.join(n + (' ± std' if n in self.std else '') for n in self)})"
+
+
+def as_tensors(prediction: Prediction) -> Prediction:
+    """Wrap a prediction's numpy arrays in torch tensors (same units), as every model returns them.
+
+    Source: ours.
+    """
+    wrap = lambda arrays: {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}  # noqa: E731
+    return Prediction(wrap(prediction), wrap(prediction.std), wrap(prediction.members))
