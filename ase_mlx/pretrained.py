@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ def predict(
     std: bool = True,
     at: "Points | list[Points] | None" = None,
     charge: float | None = None,
+    blocks: bool = False,
 ) -> "Prediction | list[Prediction]":
     """Predict with a model, a shipped name or a trained model's folder: `ase_mlx.models.predict.predict` (eV, Å, e).
 
@@ -92,7 +94,33 @@ def predict(
     from ase_mlx.adapters.ase.generator import Generator
     from ase_mlx.models.predict import predict as predictions
 
-    return predictions(loaded.model if isinstance(loaded, Generator) else loaded, atoms, std, at, charge)
+    return predictions(loaded.model if isinstance(loaded, Generator) else loaded, atoms, std, at, charge, blocks)
+
+
+def covering(
+    symbols: Sequence[str], ways_on: str = "Name a model, or train one on these elements (`ase-mlx train`)."
+) -> str:
+    """Name the first shipped potential that knows all of some elements.
+
+    Args:
+        symbols: of a structure.
+        ways_on: what to do where there is none.
+
+    Raises:
+        ValueError: no atoms, or no such model.
+
+    Source: ours.
+    """
+    if not len(symbols):
+        raise ValueError("got a structure without atoms, expected at least one")
+    potentials = {card["name"]: tuple(card["elements"]) for card in available() if "forces" in card["outputs"]}
+    for name, elements in potentials.items():
+        if set(symbols) <= set(elements):
+            return name
+    shipped = ", ".join(f"{name} ({' '.join(elements)})" for name, elements in potentials.items())
+    raise ValueError(
+        f"got {', '.join(sorted(set(symbols)))}; no shipped model knows all of these: {shipped}. {ways_on}"
+    )
 
 
 def available() -> list[dict[str, Any]]:

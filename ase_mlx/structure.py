@@ -46,8 +46,8 @@ class Structure:
         cell: row vectors, Å; zero along open axes of molecules, wires and slabs.
         pbc: periodic axes.
         masses: amu; None where they are the elements'.
-        charges: initial charges of the atoms, e.
-        magnetic_moments: initial ones in Bohr magnetons, one number or one vector an atom.
+        charges: initial charges of the atoms, in units of e.
+        magnetic_moments: initial ones in units of the Bohr magneton, one number or one vector an atom.
         momenta: √(eV amu), ASE's unit.
         tags: whole numbers.
         arrays: own arrays by name, one row an atom, in units of their own.
@@ -123,7 +123,7 @@ class Structure:
 
 
 def net_charge(atoms: Any, charge: float | None = None) -> float:
-    """Give the charge of a whole structure in e: `charge`, or what its `info` says where that is None, or 0.
+    """Give the charge of a whole structure in units of e: `charge`, or what `info` says where that is None, or 0.
 
     Raises:
         ValueError: `info` names a charge that is no number, or two that differ.

@@ -45,6 +45,11 @@ def identity(calculator) -> Identity:
 
     Source: ours.
     """
+    if _chooses(calculator):
+        raise ValueError(
+            "got Calculator('auto') that has chosen no model yet, expected one that has; ask it for the energy of the "
+            "structure first, or give Calculator('auto', atoms=atoms)"
+        )
     parts, unstable = _contents(calculator)
     before = _recall(calculator)
     if before is not None and not _changed(before.parts, parts) - before.transient:
@@ -103,6 +108,10 @@ def _contents(calculator) -> tuple[dict[str, str], list[str]]:
 
 def _ours(calculator) -> bool:
     return type(calculator).__module__ == "ase_mlx.adapters.ase.calculator" and hasattr(calculator.model, "config")
+
+
+def _chooses(calculator) -> bool:
+    return type(calculator).__module__ == "ase_mlx.adapters.ase.calculator" and calculator.model is None
 
 
 def _settings(calculator, parts: dict[str, str]) -> dict[str, str]:

@@ -40,7 +40,9 @@ def pick(name: str, symbols: Sequence[str]) -> str:
     Source: ours.
     """
     if name == "auto":
-        return _covering(symbols)
+        from ase_mlx.pretrained import covering
+
+        return covering(symbols, _ways_on(symbols))
     if name == "emt":
         _refuse_unknown(name, symbols, EMT)
     elif name == "chgnet":
@@ -103,22 +105,6 @@ def named(name: str, device: str = "cpu", dtype: str = "float64", **options):
     from ase_mlx.adapters.ase import Calculator
 
     return Calculator(name, device=device, dtype=dtype, **options)
-
-
-def _covering(symbols: Sequence[str]) -> str:
-    """Name the first shipped model that knows all of the elements."""
-    from ase_mlx.pretrained import available
-
-    if not symbols:
-        raise ValueError("got a structure without atoms, expected at least one")
-    known = {card["name"]: tuple(card["elements"]) for card in available() if "forces" in card["outputs"]}
-    for name, elements in known.items():
-        if set(symbols) <= set(elements):
-            return name
-    shipped = ", ".join(f"{name} ({' '.join(elements)})" for name, elements in known.items())
-    raise ValueError(
-        f"got {', '.join(sorted(set(symbols)))}; no shipped model knows all of these: {shipped}. {_ways_on(symbols)}"
-    )
 
 
 def _refuse_unknown(name: str, symbols: Sequence[str], elements: Sequence[str]) -> None:

@@ -29,10 +29,10 @@ from jaxtyping import Shaped
 from ase_mlx.data.label import BUILDERS
 from ase_mlx.data.labels import labels_of
 from ase_mlx.data.samples import column_of, weight_of
-from ase_mlx.graph.neighbors import check
 from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.keep.tensors import SUM
 from ase_mlx.reading import reading
+from ase_mlx.structure import check
 
 PARTS = ("", "train", "val", "test")
 """Parts by their number in an index; any other word is one more."""

@@ -235,6 +235,10 @@ class AnomalyModel(Model):
         rows = self.property.described(graph)
         return *self.table(rows, anion_classes(graph), reported), rows
 
+    def novelty_reasons(self, graph: Graph, count: int = 3) -> list[tuple[str, ...]]:
+        """Name the descriptors of structure that are most surprising in each crystal, the first most."""
+        return [tuple(names) for names in self.reasons(self.property.described(graph), "novelty", count)[0]]
+
     def forward(self, graph: Graph) -> Prediction:
         """Predict crystals: energies in eV/atom, probabilities and novelty without a dimension."""
         return Prediction(dict(self.with_std(graph)))

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_mlx.graph import Graph, from_atoms
+from ase_mlx.graph import Graph, Points, from_atoms
 from ase_mlx.structure import AtomsLike, check
 from ase_mlx.units import VOIGT
 
 from .blocks import Block, blocks
-from .density_field import Conditioned, Vector, known_of
+from .density_field import Conditioned, Vector, at_points, known_of
 from .model import Model
-from .prediction import Prediction
+from .prediction import Prediction, as_tensors
 
 if TYPE_CHECKING:
     from .potential import Potential
@@ -147,10 +147,10 @@ def distances(model: Model, structure: AtomsLike) -> Float[np.ndarray, " atoms"]
 
 
 def predict_large(model: "Potential", structure: AtomsLike) -> Prediction:
-    """Energy (eV), energies, forces (eV/Å) and stress (eV/Å³) of a structure of any size, as the model's own.
+    """Energy (eV), energies, forces (eV/Å), stress (eV/Å³) and distance scores of a structure of any size.
 
     Each block differentiates the energies of its core atoms by all positions it knows; forces of neighbouring blocks
-    on an atom add up. Sums of float32 blocks differ from those of one graph by rounding.
+    on an atom add up. There are no error bars. Sums of float32 blocks differ from those of one graph by rounding.
 
     Args:
         model: a potential, on the CPU.
@@ -162,20 +162,34 @@ def predict_large(model: "Potential", structure: AtomsLike) -> Prediction:
     Source: ours.
     """
     positions, numbers, cell, pbc = check(structure)
-    forces, energies = np.zeros((len(positions), 3)), np.zeros(len(positions))
-    virial, volume = np.zeros((3, 3)), abs(float(np.linalg.det(cell)))
+    forces, energies, scores = np.zeros((len(positions), 3)), np.zeros(len(positions)), np.zeros(len(positions))
+    virial, volume, score = np.zeros((3, 3)), abs(float(np.linalg.det(cell))), None
     for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
         graph = from_atoms(part.structure, model.cutoff)
-        values, slope, vectors = model.core_slope(graph, len(part.core))
-        energies[part.core] = values
+        energies[part.core], slope, vectors, score = model.core_slope(graph, len(part.core))
+        scores[part.core] = 0.0 if score is None else score
         pull = torch.zeros(len(part.atom), 3, dtype=torch.float64)
         pull = pull.index_add(0, graph.center, torch.from_numpy(slope))
         pull = pull.index_add(0, graph.neighbor, torch.from_numpy(-slope))
         np.add.at(forces, part.atom, pull.numpy())
         virial += vectors.T @ slope
-    found: dict[str, Float[np.ndarray, "..."]] = {"energies": energies, "forces": forces}
-    found["energy"] = np.array([energies.sum()])
+    values: dict[str, Float[np.ndarray, "..."]] = {"energies": energies, "forces": forces}
+    values["energy"] = np.array(energies.sum())
     if volume > 1e-6:
         symmetric = (virial + virial.T) / 2 / volume
-        found["stress"] = symmetric[VOIGT][None]
-    return Prediction(found)
+        values["stress"] = symmetric[VOIGT]
+    return Prediction(values if score is None else values | {"distance": scores})
+
+
+def large_density(
+    model: "Potential", structure: AtomsLike, points: Points, std: bool = False, charge: float = 0.0
+) -> Prediction:
+    """The density (e/Å³) of a structure of any size with a charge (e), on request with its standard deviation.
+
+    Raises:
+        ValueError: a model without a density, a structure without physical meaning, an unknown element.
+
+    Source: ours.
+    """
+    mean, deviation = at_points(conditioned_structure(model, structure, charge), points, std, charge)
+    return as_tensors(Prediction({"density": mean}, {} if deviation is None else {"density": deviation}))

@@ -226,7 +226,7 @@ class PointDensity(Model, Field):
         return mean + torch.from_numpy(free).to(mean), variance
 
     def forward(self, graph: Graph) -> Prediction:
-        """Predict what needs no points: nothing (no unit)."""
+        """Predict what needs no points: nothing."""
         return Prediction({})
 
     with_std = forward

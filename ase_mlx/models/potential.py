@@ -263,21 +263,25 @@ class Potential(Model, Field):
 
     def at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
         """The density alone (e/Å³) of one structure with a charge (e), on request with its standard deviation."""
-        mean, deviation = at_points(self.conditioned(graph, charge), points, std)
+        mean, deviation = at_points(self.conditioned(graph, charge), points, std, charge)
         stds = {} if deviation is None else {"density": torch.from_numpy(deviation)}
         return Prediction({"density": torch.from_numpy(mean)}, stds)
 
     density_at = at
 
-    def core_slope(self, graph: Graph, n_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies (eV) of the first atoms, the derivative of their sum by edge vectors (eV/Å), and those (Å)."""
+    def core_slope(self, graph: Graph, n_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Energies (eV) of the first atoms, the derivative of their sum by edge vectors (eV/Å), and those (Å).
+
+        The last is the distance score of the first atoms (dimensionless), where it is known.
+        """
         vectors = self._leaf(graph)
         with torch.enable_grad():
-            energies, _ = self._energies(graph, vectors)
+            energies, features = self._energies(graph, vectors)
             (slope,) = torch.autograd.grad(energies[:n_core].sum(), vectors)
         reference = self.reference[self.species_index[graph.numbers[:n_core]]]
         values = energies[:n_core].detach().to(torch.float64) + reference
-        return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy()
+        score = self.distance(graph, features.detach())[:n_core].numpy() if bool(self.feature_precision.any()) else None
+        return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy(), score
 
     def with_std(self, graph: Graph) -> Prediction:
         """Predict as `forward`, with members and calibrated `std`.

@@ -14,6 +14,7 @@ from ase_mlx.structure import net_charge
 
 from .contract import Field, Predicts
 from .extrapolation import warn
+from .large import large_density, predict_large
 from .model import check_numbers
 from .prediction import Prediction
 
@@ -27,6 +28,7 @@ def predict(
     std: bool = True,
     at: Points | list[Points] | None = None,
     charge: float | None = None,
+    blocks: bool = False,
 ) -> Prediction | list[Prediction]:
     """Predict all outputs of a model for one structure or a list, batched.
 
@@ -38,8 +40,10 @@ def predict(
         std: also the calibrated standard deviations and the members, where the model has them; costs one backward pass
             a member.
         at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
-        charge: of a density, e; −1 is one electron more. None: `info["charge"]` of each structure, 0 without. Energy
-            and forces do not depend on it.
+        charge: of a density, in units of e; −1 is one electron more. None: `info["charge"]` of each structure, 0
+            without. Energy and forces do not depend on it.
+        blocks: compute each structure block by block, of any size, by a potential on the CPU; energies and forces then
+            have no error bars.
 
     Returns:
         A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, density e/Å³ …), or a list in the
@@ -53,7 +57,7 @@ def predict(
     """
     one = hasattr(atoms, "positions")
     with torch.inference_mode(False):  # forces are derivatives: within somebody's inference mode there are none
-        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge)
+        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks)
     distances = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
     if distances:
         warn(np.concatenate(distances))
@@ -61,10 +65,19 @@ def predict(
 
 
 def _predictions(
-    model: Any, atoms: list[Any], std: bool, at: Points | list[Points] | None, charge: float | None
+    model: Any, atoms: list[Any], std: bool, at: Points | list[Points] | None, charge: float | None, in_blocks: bool
 ) -> list[Prediction]:
     _check_question(model, at, charge)
     device = next(model.parameters(), torch.zeros(0)).device
+    if at is not None:
+        places = list(at) if isinstance(at, list) else [at] * len(atoms)
+        if len(places) != len(atoms):
+            raise ValueError(f"got points for {len(places)} structures, expected them for {len(atoms)}")
+    if in_blocks:
+        if not hasattr(model, "core_slope") or device.type != "cpu":
+            raise ValueError(f"got blocks=True for a {type(model).__name__} on {device}, expected a potential on a CPU")
+        pairs = zip(atoms, places if at is not None else [None] * len(atoms), strict=True)
+        return [_in_blocks(model, a, std, points, charge) for a, points in pairs]
     graphs = []
     for k, a in enumerate(atoms):
         try:
@@ -75,17 +88,23 @@ def _predictions(
         graphs.append(graph)
     results: list[Prediction] = []
     if at is not None:
-        places = list(at) if isinstance(at, list) else [at] * len(graphs)
-        if len(places) != len(graphs):
-            raise ValueError(f"got points for {len(places)} structures, expected them for {len(graphs)}")
         for a, graph, points in zip(atoms, graphs, places, strict=True):
             one = graph.to(device)
-            results += _parts(model, _with_field(model, one, points, std, net_charge(a, charge)), one)
+            results += split(model, _with_field(model, one, points, std, net_charge(a, charge)), one)
         return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
-        results += _parts(model, model.with_std(joined) if std else model(joined), joined)
+        results += split(model, model.with_std(joined) if std else model(joined), joined)
     return results
+
+
+def _in_blocks(model: Any, atoms: Any, std: bool, points: Points | None, charge: float | None) -> Prediction:
+    numbers = predict_large(model, atoms)
+    if points is None:
+        return numbers
+    field = large_density(model, atoms, points, std, net_charge(atoms, charge))
+    arrays = lambda values: {name: value.numpy() for name, value in values.items()}  # noqa: E731
+    return Prediction({**numbers, **arrays(field)}, arrays(field.std))
 
 
 def _check_question(model: Any, at: Any, charge: float | None) -> None:
@@ -133,8 +152,14 @@ def _groups(graphs: list[Graph]) -> list[list[Graph]]:
     return groups
 
 
-def _parts(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
-    """Cut the prediction of a batch into those of its structures, as numpy arrays."""
+def split(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
+    """Cut the prediction of a batch into those of its structures, as numpy arrays (the outputs' units).
+
+    Raises:
+        ValueError: an array that is not among the model's outputs, or not of the shape that these declare.
+
+    Source: ours.
+    """
     outputs = {q.name: q for q in model.outputs}
     atoms = np.concatenate([[0], np.cumsum(graph.n_atoms.tolist())])
     edges = graph.first_edge.cpu().numpy()[atoms]

@@ -12,13 +12,16 @@ Source: ours; each law says where it comes from.
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
+from torch import nn
 
-from ase_mlx.models import Model
+from ase_mlx.models import Field, Generates, Model, Predicts
 
 from . import derivatives, geometries, laws
 from .density_laws import DENSITY_LAWS, density_geometries
+from .generator_laws import GENERATOR_LAWS
 from .geometries import NAMES as GEOMETRIES
 from .geometries import build
 from .laws import TOLERANCES, LawBroken, Tolerance, evaluate
@@ -43,11 +46,28 @@ LAWS: dict[str, Law] = {
 }
 
 
-def meaningful(law: str, geometry: str) -> bool:
+NEEDS = {
+    "extensivity": {"energy"},
+    "smooth at the cutoff": {"energy"},
+    "forces": {"energy", "forces"},
+    "stress": {"energy", "stress"},
+    "sums": {"energy"},
+}
+"""What a model has to give for a law to say anything of it; the other laws hold of any output."""
+
+
+def meaningful(law: str, geometry: str, model: Model | None = None) -> bool:
     """Tell whether a law says anything about a geometry: no lattice shift without a lattice, and so on.
+
+    Args:
+        law: a name in `LAWS`.
+        geometry: a name in `GEOMETRIES`.
+        model: also whether it says anything about what this model gives.
 
     Source: ours.
     """
+    if model is not None and not NEEDS.get(law, set()) <= {q.name for q in model.outputs}:
+        return False
     if law == "lattice shift":
         return geometry not in geometries.OPEN
     if law == "smooth at the cutoff":
@@ -55,7 +75,7 @@ def meaningful(law: str, geometry: str) -> bool:
     return True
 
 
-def in_dtype(model: Model, dtype: str) -> Model:
+def in_dtype(model: nn.Module, dtype: str) -> nn.Module:
     """Copy a model into "float32" or "float64", ready to predict; lengths stay Å, energies eV.
 
     Raises:
@@ -69,34 +89,75 @@ def in_dtype(model: Model, dtype: str) -> Model:
 
 
 def check_model(
-    model: Model,
+    model: nn.Module,
     dtype: str | None = None,
-    laws: Iterable[str] = tuple(LAWS),
+    laws: Iterable[str] | None = None,
     geometries: Iterable[str] = GEOMETRIES,
 ) -> int:
     """Run laws over geometries on a model in evaluation mode; return how many combinations were tried.
 
+    Which laws say anything follows from what the model gives: energy, forces and stress, other numbers, a density at
+    points, new structures. A model without energies may refuse geometries, such as molecules, by a ValueError.
+
     Args:
-        model: anything that is an `ase_mlx.models.Model` (units: eV, Å).
+        model: one that predicts, is a field or generates, as `ase_mlx.models.contract` has it (units: eV, Å).
         dtype: "float32" or "float64" for a copy in that dtype; None takes the model as it is.
-        laws: names in `LAWS`.
+        laws: names in `LAWS`, of densities in `DENSITY_LAWS`, of generators in `GENERATOR_LAWS`; all where None.
         geometries: names in `GEOMETRIES`.
 
     Raises:
         LawBroken: the first law that does not hold, with geometry, dtype, deviation and tolerance.
-        ValueError: an unknown dtype.
+        ValueError: an unknown dtype, or no law that says anything of this model on these geometries.
 
     Source: ours.
     """
+    model = getattr(model, "model", model) if not isinstance(model, nn.Module) else model  # am.load's generators
     model = model if dtype is None else in_dtype(model, dtype)
-    pairs = [(law, geometry) for law in laws for geometry in geometries if meaningful(law, geometry)]
-    for law, geometry in pairs:
-        LAWS[law](model, geometry)
-    return len(pairs)
+    wanted = None if laws is None else tuple(laws)
+    trials: list[Callable[[], None]] = []
+    for law, geometry in _pairs(model, wanted, tuple(geometries)):
+        trials.append(partial(LAWS[law], model, geometry))
+    if isinstance(model, Field) and any(q.name == "density" for q in model.outputs):
+        for law in DENSITY_LAWS if wanted is None else [w for w in wanted if w in DENSITY_LAWS and not _numbers(model)]:
+            chosen = [g for g in density_geometries(law) if g in geometries]
+            trials += [partial(DENSITY_LAWS[law], model, geometry) for geometry in chosen]
+    if isinstance(model, Generates):
+        trials += [partial(GENERATOR_LAWS[law], model) for law in GENERATOR_LAWS if wanted is None or law in wanted]
+    if not trials:
+        raise ValueError(
+            f"got a {type(model).__name__}, of which none of these laws says anything on these geometries; expected a "
+            "model that predicts, has a density or generates"
+        )
+    for trial in trials:
+        trial()
+    return len(trials)
+
+
+def _numbers(model: nn.Module) -> bool:
+    return isinstance(model, Predicts) and any(q.per != "point" for q in model.outputs)
+
+
+def _pairs(model: nn.Module, wanted: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Laws of numbers and the geometries on which they say anything of a model."""
+    if not _numbers(model):
+        return []
+    if not any(q.name == "energy" for q in model.outputs):
+        names = tuple(name for name in names if _takes(model, name))
+    chosen = LAWS if wanted is None else [law for law in wanted if law in LAWS]
+    return [(law, name) for law in chosen for name in names if meaningful(law, name, model)]
+
+
+def _takes(model: Model, geometry: str) -> bool:
+    try:
+        evaluate(model, build(geometry, model))
+    except ValueError:
+        return False
+    return True
 
 
 __all__ = [
     "DENSITY_LAWS",
+    "GENERATOR_LAWS",
     "GEOMETRIES",
     "LAWS",
     "TOLERANCES",

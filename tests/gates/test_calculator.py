@@ -524,6 +524,3 @@ def test_it_says_what_it_is_and_what_it_gives():
     assert text.startswith("Calculator(sigesn: energy,") and "Si Ge Sn; float64 on cpu, skin=0.5 Å" in text
     with pytest.raises(PropertyNotImplementedError, match="did you mean 'energy_std'?"):
         Calculator("sigesn").get_property("energy_sdt", bulk("Si"))
-    for name in ("bhnaa", "formation_energy"):
-        with pytest.raises(ValueError, match="expected a potential or a density"):
-            Calculator(name)

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_potential
+from tiny_density import tiny_points
 
 from ase_mlx import pretrained
-from ase_mlx.models import Model, Prediction
+from ase_mlx.models import Generates, Model, Prediction
 from ase_mlx.models.mechanics import sum_by_graph
+from ase_mlx.quantities import Quantity
+from ase_mlx.structure import Structure
 from ase_mlx.testing import GEOMETRIES, LAWS, TOLERANCES, LawBroken, build, check_model, in_dtype, meaningful
 
 FRESH = {
@@ -227,3 +230,80 @@ def test_geometries_are_what_their_names_say():
 def test_unknown_dtype_is_refused():
     with pytest.raises(ValueError, match="float16.*expected one of float64, float32"):
         in_dtype(tiny_potential(), "float16")
+
+
+class Crystalline(Model):
+    """No energy: numbers of crystals and atoms, one vector and one tensor; molecules are refused."""
+
+    outputs = (
+        Quantity("packing", "graph", (), 1, "dimensionless"),
+        Quantity("dipole", "atom", (3,), -1, "Å"),
+        Quantity("gyration", "graph", (3, 3), 1, "Å²"),
+    )
+    cutoff, elements = 4.0, (14, 32)
+
+    def __init__(self, fault=None):
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, graph):
+        if not bool(graph.pbc.all()):
+            raise ValueError("got a molecule, expected a crystal")
+        d = graph.vectors()
+        weight = (1 - d.square().sum(1, keepdim=True) / self.cutoff**2).clamp_min(0) ** 3
+        zeros = d.new_zeros(len(graph.numbers), 3)
+        dipole = zeros.index_add(0, graph.center, d * weight)
+        counts = d.new_zeros(graph.n_graphs).index_add(0, graph.atom_graph[graph.center], weight[:, 0])
+        outer = d[:, :, None] * d[:, None] * weight[:, :, None]
+        gyration = d.new_zeros(graph.n_graphs, 3, 3).index_add(0, graph.atom_graph[graph.center], outer)
+        values = {"packing": counts, "dipole": dipole, "gyration": gyration}
+        return Prediction(values if self.fault is None else self.fault(values))
+
+    with_std = forward
+
+
+def test_a_model_without_energies_is_tried_on_what_it_gives():
+    count = check_model(Crystalline())
+    assert count > 40
+    assert check_model(Crystalline(), laws=["rotation", "forces"], geometries=["fcc", "molecule"]) == 1
+    for law, fault in (
+        ("rotation", lambda p: p | {"dipole": p["dipole"] + p["packing"][0] * torch.eye(3, dtype=torch.float64)[0]}),
+        ("mirror", lambda p: p | {"dipole": p["dipole"].abs()}),
+        ("rotation", lambda p: p | {"gyration": p["gyration"] * torch.arange(1.0, 4)}),
+        ("permutation", lambda p: p | {"dipole": p["dipole"] * torch.arange(1.0, 1 + len(p["dipole"]))[:, None]}),
+    ):
+        with pytest.raises(LawBroken, match=law):
+            check_model(Crystalline(fault), laws=[law])
+    with pytest.raises(ValueError, match="none of these laws says anything"):
+        check_model(Crystalline(), laws=["forces"])
+
+
+@pytest.mark.parametrize("name", [name for name in pretrained.names() if name not in POTENTIALS])
+def test_shipped_models_of_crystals_keep_the_laws(name):
+    laws = ["rotation", "permutation", "error bars", "unmutated input"]
+    assert check_model(pretrained.load(name), "float64", laws, ["fcc", "triclinic", "molecule"]) == 8
+
+
+class Lattices(torch.nn.Module, Generates):
+    elements = (14,)
+
+    def __init__(self, fault=""):
+        super().__init__()
+        self.fault = fault
+
+    def sample(self, n, seed=0):
+        seed = {"deaf": 0, "forgetful": None}.get(self.fault, seed)
+        lengths = np.random.default_rng(seed).uniform(3, 5, n)
+        number = np.array([13 if self.fault == "alchemist" else 14])
+        return [Structure(number, np.zeros((1, 3)), a * np.eye(3), np.ones(3, bool)) for a in lengths]
+
+
+def test_generators_are_held_to_their_seeds_and_elements():
+    assert check_model(Lattices()) == 2
+    for fault in ("deaf", "forgetful", "alchemist"):
+        with pytest.raises(LawBroken):
+            check_model(Lattices(fault))
+
+
+def test_densities_are_tried_too():
+    assert check_model(tiny_points(), laws=["rotation", "permutation"], geometries=["fcc", "molecule"]) == 4

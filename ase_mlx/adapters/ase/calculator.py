@@ -8,7 +8,7 @@ import difflib
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,21 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
+from ase_mlx.adapters.ase.extras import UNSAVED, save_extras
+from ase_mlx.adapters.ase.generator import Generator
+from ase_mlx.adapters.ase.labels import THERMAL
+from ase_mlx.adapters.ase.vibrations import Vibrations
 from ase_mlx.graph import Graph, from_atoms, grid
 from ase_mlx.learn.files import load_model
-from ase_mlx.models import Model, Prediction
+from ase_mlx.models import Field, Prediction, Predicts
 from ase_mlx.models.extrapolation import warn
-from ase_mlx.models.large import distances
-from ase_mlx.pretrained import find
+from ase_mlx.models.large import distances, large_density, predict_large
+from ase_mlx.models.predict import split
+from ase_mlx.pretrained import covering, find
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.structure import net_charge
 from ase_mlx.threads import after_fork
 
-EXTRAS = ("energy_std", "forces_std", "stress_std", "distance", "features")
-MEMBERS = ("energy_members", "forces_members", "stress_members")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -48,12 +52,12 @@ def _alone(method: Callable) -> Callable:
 
 
 class Calculator(_Base):
-    """Energy, forces, stress of any ase_mlx model in ASE's units (eV, Å); error bars through `get_property`.
+    """Any ase_mlx model in ASE's units: energy (eV), forces (eV/Å), stress (eV/Å³), and all else by `get_property`.
 
     `results` holds names registered in ASE only; of a model with a density also Hirshfeld `charges` (e), when they are
-    asked for. `get_property` also serves energy_std (eV), forces_std (eV/Å),
-    stress_std (eV/Å³), distance (per atom, dimensionless, 1 = edge of the training data), features, and the ensemble
-    members energy_members, forces_members and stress_members, member axis first.
+    asked for. `get_property` also serves what else a model gives (distance per atom, dimensionless, 1 = edge of the
+    training data; features; formation_energy in eV/atom; novelty; …), error bars `NAME_std`, the members `NAME_members`
+    of an ensemble, member axis first, the `reasons` of a model of anomalies, and thermal functions of potentials.
 
     It pickles and deep-copies. Threads that share it wait for each other; `results` then belong to whoever came last,
     what `get_property` and the methods of `Atoms` return to the structure asked for. A fork computes with one thread.
@@ -65,57 +69,115 @@ class Calculator(_Base):
     """Models see elements, places, cell and periodicity: moments, charges or tags need not lower symmetry."""
 
     def __init__(
-        self, model: Model | str | Path, device: str = "cpu", dtype: str = "float32", skin: float = 0.0, **kwargs: Any
+        self,
+        model: torch.nn.Module | Generator | str | Path,
+        device: str = "cpu",
+        dtype: str | None = None,
+        skin: float = 0.0,
+        also: Sequence[torch.nn.Module | str | Path] = (),
+        blocks: bool = False,
+        **kwargs: Any,
     ):
         """Wrap a model.
 
         Args:
-            model: a model, a shipped name such as "sigesn", or a trained model's folder.
+            model: a model, a shipped name such as "sigesn", a trained model's folder, or "auto": the shipped model with
+                the elements of the first structure; `name` says which.
             device: "cpu" or a torch device such as "cuda".
-            dtype: "float32" or "float64" (wanted for phonons and tight relaxations).
+            dtype: "float32" or "float64" (wanted for phonons and tight relaxations); None: "float32" for potentials and
+                densities, "float64" for models of whole crystals.
             skin: Å added to the neighbour list, kept until an atom has moved half of it; results do not change.
+            also: models whose numbers go along: asked for by name, and kept in `atoms.info` and `atoms.arrays` whenever
+                a property of the structure is computed, from where trajectories and files take them.
+            blocks: compute structures block by block, of any size, on the CPU; without error bars.
             **kwargs: passed to ASE's base class (directory, label, atoms).
 
         Raises:
-            ValueError: an unknown dtype, a negative skin, or a model that gives neither energies nor a density.
+            ValueError: an unknown dtype, a negative skin, a model that predicts nothing, two models that give the same,
+                or blocks for a model that is no potential or on another device.
             FileNotFoundError: no shipped model and no folder of that name.
         """
-        if dtype not in DTYPES:
+        if dtype is not None and dtype not in DTYPES:
             raise ValueError(f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
         if skin < 0:
             raise ValueError(f"got skin={skin} Å, expected zero or more")
         super().__init__(**kwargs)
-        self._source = type(model).__name__ if isinstance(model, Model) else str(model)
-        with torch.inference_mode(False):
-            model = model if isinstance(model, Model) else load_model(find(model))
-        names = {q.name for q in model.outputs}
-        if not names & {"energy", "density"}:
-            raise ValueError(
-                f"got a {type(model).__name__}, which gives {', '.join(q.name for q in model.outputs)}, expected a "
-                "potential or a density; ask am.predict, a featurizer or `ase-mlx screen` for properties of crystals"
-            )
-        with torch.inference_mode(False):
-            self.model = copy.deepcopy(model).eval().to(device=device, dtype=DTYPES[dtype])
-        self.device, self.dtype, self.skin = device, dtype, skin
-        names |= {"free_energy"} if "energy" in names else set()
-        names |= {"charges"} if "density" in names else set()
-        self.implemented_properties = [n for n in all_outputs if n in names]
-        self._extras: dict[str, np.ndarray] = {}
-        self._warned = False
+        self.model, self.device, self.dtype, self.skin, self.blocks = None, device, dtype, skin, blocks
+        self.implemented_properties: list[str] = []
+        self._extras: dict[str, Any] = {}
+        self._warned = self._has_std = False
         self._process, self._lock = os.getpid(), threading.RLock()
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
+        self._vibrations: Vibrations | None = None
+        self._source = str(model) if isinstance(model, str | Path) else ""
+        if self._source != "auto":
+            self._take(model)
+        elif kwargs.get("atoms") is not None:
+            self._choose(kwargs["atoms"])
+        self.also = tuple(Calculator(one, device) for one in also)
+        self._check_names()
+
+    def _take(self, model: torch.nn.Module | Generator | str | Path) -> None:
+        with torch.inference_mode(False):
+            model = load_model(find(model)) if isinstance(model, str | Path) else model
+        model = model.model if isinstance(model, Generator) else model
+        if not isinstance(model, Predicts | Field):
+            raise ValueError(f"got a {type(model).__name__}, which predicts nothing; expected a model with outputs")
+        outputs = {q.name for q in model.outputs}
+        if self.blocks and not (hasattr(model, "core_slope") and self.device == "cpu"):
+            raise ValueError(
+                f"got blocks=True for a {type(model).__name__} on {self.device}, expected a potential on the CPU; "
+                "leave it out"
+            )
+        self._source = self._source or type(model).__name__
+        self.dtype = self.dtype or ("float32" if outputs & {"energy", "density"} else "float64")
+        with torch.inference_mode(False):
+            self.model = copy.deepcopy(model).eval().to(device=self.device, dtype=DTYPES[self.dtype])
+        outputs |= {"free_energy"} if "energy" in outputs else set()
+        outputs |= {"charges"} if "density" in outputs else set()
+        self.implemented_properties = [n for n in all_outputs if n in outputs]
+
+    def _choose(self, atoms: Atoms | None) -> None:
+        """Take the shipped model with the elements of the first structure, where "auto" was asked for."""
+        if self.model is None and atoms is not None:
+            self._source = covering(atoms.get_chemical_symbols())
+            self._take(self._source)
+        if self.model is None:
+            raise ValueError(
+                "got no structure for Calculator('auto'), expected one to choose the model by; ask for the energy of "
+                "one first, or give Calculator('auto', atoms=atoms)"
+            )
+
+    def _check_names(self) -> None:
+        owners: dict[str, str] = {}
+        for one in (self, *self.also):
+            outputs = () if one.model is None else one.model.outputs
+            for name in (q.name for q in outputs if q.name not in UNSAVED):
+                if name in owners:
+                    raise ValueError(
+                        f"got {owners[name]!r} and {one.name!r}, which both give {name}, expected models with "
+                        "different outputs; leave one of them out"
+                    )
+                owners[name] = one.name
+
+    def _get_name(self) -> str:
+        """What ASE writes into trajectories and databases."""
+        return self._source
 
     def __repr__(self) -> str:
         """Say which model this is, what it gives and how."""
+        if self.model is None:
+            return "Calculator(auto: the shipped model with the elements of the first structure)"
         elements = " ".join(SYMBOLS[z] for z in self.model.elements[:12])
         more = f" and {len(self.model.elements) - 12} more" if len(self.model.elements) > 12 else ""
-        outputs = ", ".join(q.name for q in self.model.outputs)
+        outputs = ", ".join(q.name for q in self.model.outputs if q.name not in UNSAVED)
         skin = f", skin={self.skin:g} Å" if self.skin else ""
-        return f"Calculator({self._source}: {outputs} of {elements}{more}; {self.dtype} on {self.device}{skin})"
+        also = f", also {', '.join(one.name for one in self.also)}" if self.also else ""
+        return f"Calculator({self._source}: {outputs} of {elements}{more}; {self.dtype} on {self.device}{skin}{also})"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to this process."""
-        return {**self.__dict__, "_lock": None, "_listed": None}
+        return {**self.__dict__, "_lock": None, "_listed": None, "_vibrations": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the state of another process, or of the calculator that is copied."""
@@ -125,7 +187,18 @@ class Calculator(_Base):
     def reset(self) -> None:
         """Forget results and extras of the last structure."""
         super().reset()
-        self._extras = {}
+        self._extras, self._has_std = {}, False
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names that `get_property` serves beside those of ASE, in the units of the model's outputs."""
+        if self.model is None:
+            return ()
+        outputs = [q.name for q in self.model.outputs if q.per != "point"]
+        names = [n for name in outputs for n in (name, f"{name}_std", f"{name}_members") if n not in all_outputs]
+        names += ["reasons"] if hasattr(self.model, "novelty_reasons") else []
+        names += [n for name in THERMAL for n in (name, f"{name}_std")] if "forces" in outputs else []
+        return (*names, *(n for one in self.also for n in one.extras))
 
     def _graph(self, atoms: Atoms) -> Graph:
         """Build the graph, or move the atoms of the last one while no atom has moved half the skin."""
@@ -155,11 +228,14 @@ class Calculator(_Base):
         Raises:
             ValueError: a structure without physical meaning, or an element that the model does not know.
         """
+        self._choose(atoms)
         super().calculate(atoms, properties or ["energy"], system_changes)
-        if properties and any(n.endswith(("_std", "_members")) for n in properties):
-            self._fill(self.model.with_std(self._graph(self.atoms)))
-        else:
-            self._fill(self.model(self._graph(self.atoms)))
+        self._has_std = any(n.endswith(("_std", "_members")) for n in properties or ())
+        if self.blocks:
+            self._fill(predict_large(self.model, self.atoms))
+        elif isinstance(self.model, Predicts):
+            graph = self._graph(self.atoms)
+            self._fill(split(self.model, self.model.with_std(graph) if self._has_std else self.model(graph), graph)[0])
         if properties and "charges" in properties:
             self.results["charges"] = self._charges()
         if not self._warned and "distance" in self._extras:  # once: a run of dynamics asks a thousand times
@@ -172,69 +248,97 @@ class Calculator(_Base):
         return charges_and_dipoles(self.model, self._graph(self.atoms))[0]
 
     def _fill(self, p: Prediction) -> None:
-        whole = {"energy", "stress"}
-        values = {n: v.detach().cpu().numpy() for n, v in p.items()}
-        values = {n: v[0] if n in whole else v for n, v in values.items()}
+        values = {n: v if np.ndim(v) else float(v) for n, v in p.items()}
         if "energy" in values:
-            values["energy"] = values["free_energy"] = float(values["energy"])
+            values["free_energy"] = values["energy"]
         self.results = {n: v for n, v in values.items() if n in self.implemented_properties}
-        extras = {n: v for n, v in values.items() if n not in all_outputs}
-        for n, v in p.std.items():
-            extras[f"{n}_std"] = v.cpu().numpy()[0] if n in whole else v.cpu().numpy()
-        for n, v in p.members.items():
-            extras[f"{n}_members"] = v.cpu().numpy()[:, 0] if n in whole else v.cpu().numpy()
-        if "energy_std" in extras:
-            extras["energy_std"] = float(extras["energy_std"])
-        self._extras = extras
+        self._extras = {n: v for n, v in values.items() if n not in all_outputs}
+        self._extras |= {f"{n}_std": v if np.ndim(v) else float(v) for n, v in p.std.items()}
+        self._extras |= {f"{n}_members": v for n, v in p.members.items()}
 
     @_alone
-    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """Return a property (eV, eV/Å, eV/Å³) or an extra of the class's docstring for `atoms`.
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True, **conditions: Any
+    ) -> Any:
+        """Return a property or an extra for `atoms`, in the units of the class's docstring.
+
+        Args:
+            name: of a property of ASE, or one of `extras`.
+            atoms: Å; the last structure where None.
+            allow_calculation: otherwise None where it is not computed yet.
+            **conditions: of thermal functions: `temperature` in K, and arguments of `ase_mlx.adapters.phonopy.phonons`.
 
         Raises:
             PropertyNotImplementedError: the model does not give it, or stress was asked without a volume.
+            ValueError: a condition without meaning, or "auto" without a structure.
         """
-        if name not in EXTRAS + MEMBERS:
-            if name in ("stress", "stresses") and self._without_volume(atoms):
-                raise PropertyNotImplementedError(
-                    "got a structure without a volume (a cell vector is zero), expected a cell of three independent "
-                    f"vectors for {name}, which divides by the volume; set atoms.cell, or ask for energy and forces "
-                    "only"
-                )
-            self._check_name(name)
-            return super().get_property(name, atoms, allow_calculation)
-        atoms = self.atoms if atoms is None else atoms
+        self._choose(self.atoms if atoms is None else atoms)
+        for one in self.also:
+            if name in one.extras:
+                return one.get_property(name, self.atoms if atoms is None else atoms, allow_calculation, **conditions)
+        if name in self.extras and name.removesuffix("_std") in THERMAL:
+            return self._thermal(name, atoms, allow_calculation, conditions)
+        if conditions:
+            raise ValueError(f"got {', '.join(conditions)} for {name}, which depends on the structure alone")
+        if name in self.implemented_properties:
+            self._check_volume(name, atoms)
+            value = super().get_property(name, atoms, allow_calculation)
+            if atoms is not None and allow_calculation:
+                for one in self.also:
+                    one.save_extras(atoms)
+            return value
+        if name not in self.extras:
+            raise PropertyNotImplementedError(self._refusal(name))
+        return self._extra(name, self.atoms if atoms is None else atoms, allow_calculation)
+
+    def _extra(self, name: str, atoms: Atoms, allow_calculation: bool) -> Any:
         if self.check_state(atoms):
             self.reset()
-        if name not in self._extras:
+        if name not in self._extras and not (self._has_std and name != "reasons"):
             if not allow_calculation:
                 return None
-            self.calculate(atoms, [name], all_changes)
+            if name != "reasons":
+                self.calculate(atoms, [name], all_changes)
+            else:
+                self._extras or self.calculate(atoms, None, all_changes)
+                self._extras[name] = self.model.novelty_reasons(self._graph(atoms))[0]
         if name not in self._extras:
             raise PropertyNotImplementedError(
                 f"got a request for {name!r}, which this model does not give for this structure; it gives "
                 f"{', '.join((*self.implemented_properties, *self._extras))} (stress_std needs a volume; error bars "
-                "need a model trained with members)"
+                "need a model trained with members, and no blocks)"
             )
         value = self._extras[name]
         return value.copy() if isinstance(value, np.ndarray) else value
 
-    def _check_name(self, name: str) -> None:
-        """Suggest the nearest name where one is not known at all."""
-        names = (*self.implemented_properties, *EXTRAS, *MEMBERS)
-        if name in names or name in all_outputs:
-            return
+    def _thermal(self, name: str, atoms: Atoms | None, allow_calculation: bool, conditions: dict[str, Any]) -> Any:
+        self._vibrations = self._vibrations or Vibrations(Calculator(self.model, self.device, "float64"))
+        return self._vibrations.get(name, self.atoms if atoms is None else atoms, allow_calculation, **conditions)
+
+    def _refusal(self, name: str) -> str:
+        """Why a name is refused: what the model gives, and the nearest of it."""
+        names = (*self.implemented_properties, *self.extras)
+        if name in all_outputs:
+            return f"got a request for {name!r}, which {self.name!r} does not give; it gives {', '.join(names)}"
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PropertyNotImplementedError(f"got a request for {name!r}, expected one of {', '.join(names)}{hint}")
+        return f"got a request for {name!r}, expected one of {', '.join(names)}{hint}"
+
+    def _check_volume(self, name: str, atoms: Atoms | None) -> None:
+        atoms = self.atoms if atoms is None else atoms
+        if name in ("stress", "stresses") and atoms is not None and atoms.cell.volume < 1e-6:
+            raise PropertyNotImplementedError(
+                "got a structure without a volume (a cell vector is zero), expected a cell of three independent "
+                f"vectors for {name}, which divides by the volume; set atoms.cell, or ask for energy and forces only"
+            )
 
     def get_pseudo_density(
         self, atoms: Atoms | None = None, spacing: float = 0.2, shape: tuple[int, int, int] | None = None
     ) -> np.ndarray:
-        """Return the valence density (e/Å³) on the grid of the cell, of the last structure or of `atoms`.
+        """Return the valence density (e/Å³) on the grid of the cell, with the charge that `info["charge"]` says (e).
 
         Args:
-            atoms: the structure; the last one where None.
+            atoms: the last structure where None.
             spacing: largest distance of neighbouring points, Å.
             shape: numbers of points, in place of `spacing`.
 
@@ -263,31 +367,34 @@ class Calculator(_Base):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise ValueError("got no structure, expected one: compute its energy first, or give atoms")
-        if not hasattr(self.model, "density_at"):
+        self._choose(atoms)
+        if not (isinstance(self.model, Field) and any(q.name == "density" for q in self.model.outputs)):
             names = ", ".join(q.name for q in self.model.outputs)
             raise ValueError(f"got a request for the density from a model that gives {names} only")
         points = grid(atoms, spacing if shape is None else None, shape)
         if not self._warned:
             self._warned = warn(distances(self.model, atoms), stacklevel=4)
-        return self.model.density_at(self._graph(atoms), points, std)
+        charge = net_charge(atoms)
+        if self.blocks:
+            return large_density(self.model, atoms, points, std, charge)
+        return self.model.at(self._graph(atoms), points, std, **({"charge": charge} if charge else {}))
 
-    def _without_volume(self, atoms: Atoms | None) -> bool:
-        atoms = self.atoms if atoms is None else atoms
-        return atoms is not None and bool(atoms.cell.volume < 1e-6)
-
-    def save_extras(self, atoms: Atoms, prefix: str = "") -> None:
-        """Copy error bars and the distance score into `atoms.info` and `atoms.arrays`: extxyz keeps both, traj info.
+    def save_extras(
+        self, atoms: Atoms, prefix: str = "", names: Sequence[str] | None = None, **conditions: Any
+    ) -> dict[str, float | str]:
+        """Copy error bars, distances and scores into `atoms.info` and `atoms.arrays`: extxyz keeps both, traj info.
 
         Args:
-            atoms: the structure; computed if it is not the last one (units: eV, eV/Å, eV/Å³, dimensionless).
+            atoms: the structure; computed if it is not the last one (units: those of the model's outputs).
             prefix: put before each name.
+            names: what is wanted, with its error bar; all but members, features and thermal functions where None.
+            **conditions: as of `get_property`, for thermal functions.
+
+        Returns:
+            Numbers (their units) and words of the whole structure, for ASE's databases: `db.write(atoms, **saved)`.
+
+        Raises:
+            PropertyNotImplementedError: one of `names` is none that the model gives for this structure.
         """
-        for name in ("energy_std", "forces_std", "stress_std", "distance"):
-            try:
-                value = self.get_property(name, atoms)
-            except PropertyNotImplementedError:
-                continue
-            if name in ("forces_std", "distance"):
-                atoms.set_array(prefix + name, value)
-            else:
-                atoms.info[prefix + name] = value
+        self._choose(atoms)
+        return save_extras(self, atoms, prefix, names, conditions)

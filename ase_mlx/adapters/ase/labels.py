@@ -15,9 +15,16 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane
 from jaxtyping import Bool, Int
 
+from ase_mlx.quantities import SCREENED
 from ase_mlx.structure import CHARGES
 
-RESULTS = frozenset({"energy_std", "forces_std", "stress_std", "distance"})
+THERMAL = {"heat_capacity": "heat_capacity", "entropy": "entropy", "vibrational_free_energy": "free_energy"}
+"""Thermal functions by their names here and in `phonopy.Harmonic`; ASE's `free_energy` is that of the electrons."""
+
+RESULTS = frozenset(
+    {"energy_std", "forces_std", "stress_std", "distance", "reasons"}
+    | {name for one in (*(q.name for q in SCREENED), *THERMAL) for name in (one, f"{one}_std")}
+)
 """What we write beside a structure ourselves; it is stale as soon as an atom moves."""
 
 UNREAD = frozenset({"numbers", "positions", "momenta", "displacement", "spacegroup_kinds", "castep_labels"}) | RESULTS

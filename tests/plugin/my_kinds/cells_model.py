@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ase_mlx.structure import Structure
 
 from ase_mlx.models import Generates
+from ase_mlx.structure import Structure
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""What a calculator of ours gives beside ASE's own properties, put on the atoms for files and databases.
+
+Source: ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from ase_mlx.adapters.ase.labels import THERMAL
+
+UNSAVED = ("features",)
+"""Extras that are asked for by name only: too long for a file."""
+
+
+def save_extras(
+    calculator, atoms: Atoms, prefix: str, names: Sequence[str] | None, conditions: Mapping[str, Any]
+) -> dict[str, float | str]:
+    """Copy extras (units: those of the models' outputs) into `atoms.info` and `atoms.arrays`.
+
+    Args:
+        calculator: of ours (no unit).
+        atoms: Å; changed.
+        prefix: put before each name.
+        names: what is wanted, with its error bar; all but members, features and thermal functions where None.
+        conditions: of thermal functions.
+
+    Returns:
+        Numbers (their units) and words of the whole structure.
+
+    Raises:
+        PropertyNotImplementedError: one of `names` is none that the models give for this structure.
+
+    Source: ours.
+    """
+    thermal = [name for name in calculator.extras if name.removesuffix("_std") in THERMAL]
+    if names is None:
+        wanted = [n for n in calculator.extras if n not in (*UNSAVED, *thermal) and not n.endswith("_members")]
+    else:
+        wanted = [n for name in names for n in (name, f"{name}_std")]
+    per_atom = {q.name for one in (calculator, *calculator.also) for q in one.model.outputs if q.per == "atom"}
+    saved: dict[str, float | str] = {}
+    for name in wanted:
+        try:
+            value = calculator.get_property(name, atoms, **(conditions if name in thermal else {}))
+        except PropertyNotImplementedError:
+            if names is not None and name in names:
+                raise
+            continue
+        if name.removesuffix("_std") in per_atom:
+            atoms.set_array(prefix + name, np.asarray(value))
+            continue
+        atoms.info[prefix + name] = value = ", ".join(value) if isinstance(value, tuple) else value
+        saved |= {prefix + name: value} if isinstance(value, float | str) else {}
+    return saved
