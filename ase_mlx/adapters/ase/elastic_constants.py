@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from ase_mlx.adapters.ase.job import property_or_none, spread
 from ase_mlx.adapters.ase.job import relax as relax_structure
@@ -80,8 +81,8 @@ class Elastic:
         """
         return bool(self.eigenvalues[0] > 0)
 
-    def sound_velocities(self, directions: Float[np.ndarray, "directions 3"]) -> Float[np.ndarray, "directions 3"]:
-        """Velocities in km/s of the three sound waves along (dimensionless) directions, ascending.
+    def sound_velocities(self, directions: ArrayLike) -> Float[np.ndarray, "directions 3"]:
+        """Velocities in km/s of the three sound waves along directions (dimensionless, three numbers each), ascending.
 
         Source: D. C. Wallace, Thermodynamics of Crystals (1972), section 3.
         """
