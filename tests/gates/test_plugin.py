@@ -15,9 +15,10 @@ from ase_mlx.data.io import write_frames
 PACKAGE = Path(__file__).resolve().parents[1] / "plugin"
 KINDS = {
     "pairs": '[data]\nfile = "frames.extxyz"\n[fit]\nepochs = {epochs}\nlearning_rate = 0.02\n',
+    "cells": '[data]\nfile = "frames.extxyz"\n[fit]\nepochs = {epochs}\nlearning_rate = 0.05\n',
     "rod": "[fit]\nepochs = {epochs}\nlearning_rate = 0.01\n",
 }
-DATA = {"pairs": "frames.extxyz", "rod": "rod.csv"}
+DATA = {"pairs": "frames.extxyz", "cells": "frames.extxyz", "rod": "rod.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +109,17 @@ assert atoms.calc.get_property("forces_std", atoms).shape == (4, 3)
 table = ModelFeaturizer(model).featurize_dataframe(pd.DataFrame({"structure": [bulk("Al")]}), "structure", pbar=False)
 print([name for name in table if "energy" in name])
 assert abs(am.predict(model, bulk("Al"))["energy"] - am.predict(model, bulk("Al", cubic=True))["energy"] / 4) < 1e-4
+atoms = am.load("cells-whole").sample(100, seed=1)
+edges = np.array([a.cell[0, 0] for a in atoms])
+print(type(atoms[0]).__module__, edges.mean(), edges.std())
 """
 
 
 def test_kinds_of_another_package_are_used_like_ours(site):
-    if not (site / "pairs-whole").exists():
-        pytest.skip("trained by the test before")
-    assert "energy" in python(site, USE)
+    for kind in ("pairs", "cells"):
+        if not (site / f"{kind}-whole").exists():
+            pytest.skip("trained by the test before")
+    words = python(site, USE)
+    assert "energy" in words and "ase.atoms" in words
+    mean, spread = map(float, words.split()[-2:])
+    assert mean == pytest.approx(4.05, abs=0.1) and spread < 0.4
