@@ -183,7 +183,7 @@ def test_trees_find_the_pairs_of_cells_to_the_last_shift():
         cell = np.diag(rng.uniform(3, 9, 3)) + rng.uniform(-2, 2, (3, 3))
         positions = rng.uniform(-10, 10, (6, 3))
         center, neighbor, shift = neighbors.neighbor_pairs(positions, cell, pbc, 5.0)
-        frame = neighbors._frame(cell, pbc)
+        frame = neighbors.completed(cell, pbc)
         heights = 1 / np.linalg.norm(np.linalg.inv(frame), axis=0)
         found = neighbors._by_trees(positions, pbc, frame, heights, 5.0)
         theirs = sorted(zip(center.tolist(), neighbor.tolist(), map(tuple, shift.tolist()), strict=True))
