@@ -172,7 +172,8 @@ PARTS = {
     "impose_symmetry": "within relax", "snapshot": "within relax, dynamics and sample", "relaxed": "within phonons",
     "to_phonopy": "within phonons", "space_group_serves": "within phonons", "sample_cell": "within quasi_harmonic",
     "settled_supercell": "within quasi_harmonic", "property_or_none": "asks for what it is given",
-    "save_extras": "asks for what it is given", "run_marks": "computes nothing", "begin": "within relax, dynamics and phonons",
+    "save_extras": "asks for what it is given", "run_marks": "computes nothing",
+    "begin": "within relax, dynamics and phonons",
 }  # fmt: skip
 
 
