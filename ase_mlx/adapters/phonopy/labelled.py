@@ -43,7 +43,7 @@ def warn_of_lost_labels(ph, name: str) -> None:
     if source is None:
         return
     arrays = [one for one, array in source.arrays.items() if one not in HELD | UNREAD and array.astype(bool).any()]
-    whole = [key for key in source.info if key in CHARGES | MULTIPLICITIES and source.info[key]]
+    whole = [key for key in source.info if key in {*CHARGES, *MULTIPLICITIES} and source.info[key]]
     if arrays or whole:
         warnings.warn(
             f"{name} does not hold what else is on the atoms: {', '.join([*arrays, *whole])}. Read back, a calculator "
