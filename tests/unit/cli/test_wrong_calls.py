@@ -47,7 +47,7 @@ def test_a_model_without_forces_is_no_potential(folder, monkeypatch, command, na
 
 
 def test_evaluate_and_the_hidden_name_of_the_option_refuse_it_too(folder, monkeypatch):
-    assert "no potential" in call(folder, monkeypatch, "evaluate", "bhnaa", "si.cif")
+    assert "expected a parquet table of crystals" in call(folder, monkeypatch, "evaluate", "bhnaa", "si.cif")
     assert "no potential" in call(folder, monkeypatch, "run", "si.cif", "-m", "bhnaa")
     assert "a model without a density" in call(folder, monkeypatch, "density", "si.cif", "-m", "bhnaa")
 
@@ -57,7 +57,7 @@ def test_evaluate_and_the_hidden_name_of_the_option_refuse_it_too(folder, monkey
     [
         (("phonons", "cu.cif", "-c", "chgnt"), "did you mean chgnet?"),
         (("run", "si.cif", "-c", "sigesm"), "did you mean sigesn?"),
-        (("evaluate", "sigesm", "si.cif"), "did you mean sigesn?"),
+        (("evaluate", "sigesm", "si.cif"), "did you mean 'sigesn'?"),
         (("phonons", "cu.cif", "-c", "ownpotential:mors"), "did you mean ownpotential:morse?"),
         (("phonons", "si.cif", "--supercell", "2x2"), "Invalid value for --supercell"),
         (("phonons", "si.cif", "--supercell", "2.5 2 2"), "Invalid value for --supercell"),
