@@ -48,13 +48,14 @@ def test_commands_of_the_readme_name_real_options(command):
     assert all(option in done.stdout for option in words[2:] if option.startswith("-"))
 
 
+@pytest.mark.timeout(600)
 def test_python_of_the_readme_runs_in_one_go(tmp_path):
     assert PYTHON
     script = tmp_path / "readme.py"
     script.write_text("\n".join(PYTHON), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error", script]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
 
 
