@@ -156,7 +156,6 @@ def test_page_does_what_it_says(page, folder, request):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", SLOW, ids=lambda page: page.stem)
-@pytest.mark.timeout(900)
 def test_slow_parts_of_a_page_do_what_they_say(page, folder):
     type_in(page, slow=True)
 
