@@ -126,15 +126,21 @@ def part_of(atoms: Atoms) -> str:
 
 
 def slim(atoms: Atoms) -> Atoms:
-    """Keep the labels and the description; energies to 1e-8 eV, stress to 1e-9 eV/Å³ and without its Pulay offset."""
+    """Keep the labels and the description; energies to 1e-8 eV, stress to 1e-9 eV/Å³."""
     out = Atoms(atoms.numbers, atoms.positions, cell=np.round(atoms.cell.array, 10) + 0.0, pbc=True)
     energy = round(float(atoms.calc.results["free_energy"]), 8)
-    stress = np.round(atoms.get_stress() - pulay_stress(atoms), 9) + 0.0
+    stress = np.round(atoms.get_stress(), 9) + 0.0
     out.calc = SinglePointCalculator(out, energy=energy, free_energy=energy, forces=atoms.get_forces(), stress=stress)
     out.info = {key: atoms.info[key] for key in KEEP if key in atoms.info}
     if "minus_TS" in out.info:
         out.info["minus_TS"] = round(float(out.info["minus_TS"]), 8)
     return out
+
+
+def corrected(atoms: Atoms) -> Atoms:
+    """Take the Pulay offset of pw.x's stress away, in place."""
+    atoms.calc.results["stress"] = atoms.get_stress() - pulay_stress(atoms)
+    return atoms
 
 
 def pulay_stress(atoms: Atoms) -> np.ndarray:
@@ -221,7 +227,7 @@ def main(base: str, *labelled: str) -> None:
     }
     tables = []
     for kind, frames in kinds.items():
-        frames = [slim(atoms) for atoms in base_frames(Path(base), kind) + frames]
+        frames = [slim(corrected(atoms)) for atoms in base_frames(Path(base), kind) + frames]
         add_columns(frames)
         check(frames)
         write(HERE / f"{kind}.extxyz.xz", frames)

@@ -13,9 +13,10 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from typer.testing import CliRunner
 
-from ase_mlx.cli import app, figures
+from ase_mlx.cli import app
 from ase_mlx.cli.report import stem
 from ase_mlx.data.io import write_frames
+from ase_mlx.figures import main as figures
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
 EMT_PHONONS = ("-c", "emt", "--no-relax", "--supercell", "2 2 2")
