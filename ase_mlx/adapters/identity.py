@@ -8,7 +8,7 @@ Source: ours.
 """
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from ase_mlx.adapters.factories import factory_name
@@ -16,22 +16,25 @@ from ase_mlx.keep import Unstable, contents, digest
 
 __all__ = ["Identity", "identity", "worked"]
 
-STATE = ("atoms", "results")
-"""Attributes of ASE's calculators that say nothing of what they compute."""
+STATE = ("atoms", "results", "_process")
+"""Attributes of ASE's calculators, and the process of ours, that say nothing of what they compute."""
 
 
 @dataclass
 class Identity:
     """A calculator's identity.
 
-    `settings` are its class, parameters, precision, weights and the factory that made it, readable; `key` is the digest
-    of these and of all else that it holds; `unstable` names what cannot be told.
+    `settings` are its class, parameters, precision, model and the factory that made it, readable; `key` is the digest
+    of these and of all else that it holds, code included; `lasting` is that without the code of this package, which
+    any version of it may change: only `lasting` and `settings` may decide that work is refused; `unstable` names what
+    cannot be told.
 
     Source: ours.
     """
 
     settings: dict[str, str]
     key: str
+    lasting: str
     unstable: list[str]
     parts: dict[str, str] = field(repr=False)
     transient: set[str] = field(default_factory=set, repr=False)
@@ -50,12 +53,14 @@ def identity(calculator) -> Identity:
             "got Calculator('auto') that has chosen no model yet, expected one that has; ask it for the energy of the "
             "structure first, or give Calculator('auto', atoms=atoms)"
         )
-    parts, unstable = _contents(calculator)
+    parts, lasting, unstable = _contents(calculator)
     before = _recall(calculator)
     if before is not None and not _changed(before.parts, parts) - before.transient:
         return before
-    settings = _settings(calculator, parts)
-    own = _of_original(calculator, parts) or Identity(settings, digest(settings, parts), unstable, parts)
+    settings = _settings(calculator, lasting)
+    own = _of_original(calculator, parts) or Identity(
+        settings, digest(settings, parts), digest(settings, lasting), unstable, parts
+    )
     try:
         _KNOWN[calculator] = own
     except TypeError:  # no weak references, or no hash: known anew each time
@@ -93,13 +98,13 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
-def _contents(calculator) -> tuple[dict[str, str], list[str]]:
+def _contents(calculator) -> tuple[dict[str, str], dict[str, str], list[str]]:
     if _ours(calculator):
         model = calculator.model
-        parts = {name: str(getattr(calculator, name)) for name in ("dtype", "device")}
-        parts |= {"class": digest(type(calculator)), "model.class": digest(type(model))}
-        parts |= {"model.config": digest(model.config), "model.weights": digest(dict(model.state_dict()))}
-        return parts, []
+        config = asdict(model.config) if is_dataclass(model.config) else model.config
+        lasting = {name: str(getattr(calculator, name)) for name in ("dtype", "device")}
+        lasting |= {"model.config": digest(config), "model.weights": digest(dict(model.state_dict()))}
+        return lasting | {"class": digest(type(calculator)), "model.class": digest(type(model))}, lasting, []
     return contents(
         calculator,
         lambda owner, name: name == "implemented_properties" or name in STATE and hasattr(owner, "get_property"),
@@ -114,7 +119,7 @@ def _chooses(calculator) -> bool:
     return type(calculator).__module__ == "ase_mlx.adapters.ase.calculator" and calculator.model is None
 
 
-def _settings(calculator, parts: dict[str, str]) -> dict[str, str]:
+def _settings(calculator, lasting: dict[str, str]) -> dict[str, str]:
     """The part of an identity that a person can read, and that two calculators in one folder have to share."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     try:
@@ -127,9 +132,9 @@ def _settings(calculator, parts: dict[str, str]) -> dict[str, str]:
         "dtype": str(getattr(calculator, "dtype", "")),
         "factory": factory_name(calculator),
     }
-    weights = {
+    model = {
         path: part
-        for path, part in parts.items()
-        if path.startswith(("model.", "models")) and not path.endswith(("class", "__class__"))
+        for path, part in lasting.items()
+        if path.startswith(("model.", "models")) and not path.endswith("__class__")
     }
-    return settings | ({"weights": digest(weights)} if weights else {})
+    return settings | ({"model": digest(model)} if model else {})

@@ -140,8 +140,9 @@ def calculator(factory: str, arguments: Mapping[str, Any] | None = None) -> Teac
     arguments = dict(arguments or {})
     timeout = float(arguments.pop("timeout_s", 7200))
     made = callable_factory(factory, arguments)
-    parts, _ = contents((made, arguments), lambda owner, name: False)  # files that it names and is defined by, too
-    identity = json.dumps({factory: arguments, "content": digest(parts)[:12]}, sort_keys=True)
+    # files that it names and is defined by, too, but those of this package
+    _, lasting, _ = contents((made, arguments), lambda owner, name: False)
+    identity = json.dumps({factory: arguments, "content": digest(lasting)[:12]}, sort_keys=True)
     return Teacher(factory, _command({"factory": factory, "arguments": arguments}), identity, timeout)
 
 

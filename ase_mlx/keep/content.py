@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 _LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(n)) for n in ("purelib", "platlib", "stdlib", "platstdlib")})
+PACKAGE = __name__.split(".")[0]
 _LOGS = (".txt", ".log", ".out", ".traj")
 """Endings of files that a calculator writes: their names count, their content does not."""
 
@@ -52,7 +53,7 @@ def digest(*values: Any) -> str:
     return _Reader().of(values).hex()
 
 
-def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, str], list[str]]:
+def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """Digest an object attribute by attribute, through the objects that it holds.
 
     Args:
@@ -60,27 +61,31 @@ def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, st
         skip: tells, of an object and the name of its attribute, whether it says nothing about the object.
 
     Returns:
-        Path of each attribute → digest, and the paths of those whose content cannot be told: their digest holds in this
-        process alone.
+        Path of each attribute → digest; the same without the code of this package, which changes from version to
+        version; and the paths of those whose content cannot be told: their digest holds in this process alone.
 
     Source: ours.
     """
     parts: dict[str, str] = {}
+    lasting: dict[str, str] = {}
     unstable: list[str] = []
     path_of: dict[int, str] = {}
 
     def leaf(path: str, item: Any) -> None:
         try:
             parts[path] = _Reader(files=True).of(item).hex()
+            lasting[path] = parts[path] if _is_data(item) else _Reader(files=True, apart=PACKAGE).of(item).hex()
         except (Unstable, RecursionError):
             unstable.append(path)
-            parts[path] = _here_alone(item)
+            parts[path] = lasting[path] = _here_alone(item)
 
     def walk(path: str, item: Any) -> None:
-        if _is_data(item) or isinstance(item, (*_CODE, *_FUNCTIONS, *_EMPTY)):
+        if isinstance(item, types.MethodType) and id(item.__self__) in path_of:  # what it is bound to is walked through
+            leaf(path, item.__func__)
+        elif _is_data(item) or isinstance(item, (*_CODE, *_FUNCTIONS, *_EMPTY)):
             leaf(path, item)
         elif id(item) in path_of:
-            parts[path] = f"is {path_of[id(item)]}"
+            parts[path] = lasting[path] = f"is {path_of[id(item)]}"
         elif isinstance(item, list | tuple | Mapping):
             path_of[id(item)] = path
             for name, each in item.items() if isinstance(item, Mapping) else enumerate(item):
@@ -95,7 +100,7 @@ def contents(value: Any, skip: Callable[[Any, str], bool]) -> tuple[dict[str, st
             leaf(path, item)
 
     walk("", value)
-    return parts, unstable
+    return parts, lasting, unstable
 
 
 _MARKS: dict[int, tuple[weakref.ref, str]] = {}
@@ -158,19 +163,25 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 class _Reader:
-    """One reading of a value: what was met before counts by where it was met."""
+    """One reading of a value: what was met before counts by where it was met.
 
-    def __init__(self, files: bool = False):
-        self.files = files
+    Classes and functions of the package `apart` count by their names.
+    """
+
+    def __init__(self, files: bool = False, apart: str = ""):
+        self.files, self.apart = files, apart
         self.seen: dict[int, tuple[bytes, Any]] = {}
         self.sources: dict[str, bytes] = {}
 
     def source(self, module: str | None) -> bytes:
-        if module is None:  # a function that was made at run time
+        if module is None or self.is_apart(module):  # None: a function that was made at run time
             return b""
         if module not in self.sources:
             self.sources[module] = _source(module)
         return self.sources[module]
+
+    def is_apart(self, module: str | None) -> bool:
+        return bool(self.apart) and str(module).split(".")[0] == self.apart
 
     def of(self, value: Any) -> bytes:
         if isinstance(value, _PLAIN):
@@ -220,7 +231,7 @@ class _Reader:
             inside = [part for key, item in pairs for part in (key, self.of(item))]
             return _hash("map", *inside, *self._class_of(value, dict))
         if isinstance(value, set | frozenset):
-            return _hash("set", *sorted(_Reader(self.files).of(item) for item in value))
+            return _hash("set", *sorted(_Reader(self.files, self.apart).of(item) for item in value))
         if isinstance(value, list | tuple):
             return _hash("list", *map(self.of, value), *self._class_of(value, list, tuple))
         if isinstance(value, type):
@@ -268,7 +279,7 @@ class _Reader:
         inside: list[bytes] = []
         for each in cls.__mro__:
             inside += [f"{each.__module__}.{each.__qualname__}".encode(), self.source(str(each.__module__))]
-            own = not _of_a_library(each.__module__)
+            own = not _of_a_library(each.__module__) and not self.is_apart(each.__module__)
             for name, item in sorted(vars(each).items()):
                 if name == "_abc_impl" or name.startswith("__") and not callable(item):
                     continue
@@ -278,14 +289,21 @@ class _Reader:
 
     def _function(self, function: types.FunctionType) -> bytes:
         inside = [f"{function.__module__}.{function.__qualname__}".encode(), self.source(str(function.__module__))]
-        inside += [_code(function.__code__), self.of(function.__defaults__), self.of(function.__kwdefaults__)]
+        apart = self.is_apart(function.__module__)
+        inside += [
+            b"" if apart else _code(function.__code__),
+            self.of(function.__defaults__),
+            self.of(function.__kwdefaults__),
+        ]
         for cell in function.__closure__ or ():
             try:
                 inside.append(self.of(cell.cell_contents))
             except ValueError:
                 inside.append(b"empty")
         script = function.__module__ == "__main__"
-        for name in function.__code__.co_names:  # constants of the module may be set by whoever made the object
+        for name in (
+            () if apart else function.__code__.co_names
+        ):  # constants of the module may be set by whoever made the object
             item = function.__globals__.get(name)
             if not name.startswith("__") and (_is_data(item) or script and isinstance(item, types.FunctionType | type)):
                 inside += [name.encode(), self.of(item)]

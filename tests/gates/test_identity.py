@@ -1,6 +1,8 @@
 """Kept work serves the calculator that did it, and none that would give another number."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import LinearCombinationCalculator
 from typer.testing import CliRunner
 
+import ase_mlx
 from ase_mlx.adapters.ase.job import relax
 from ase_mlx.adapters.identity import identity
 from ase_mlx.adapters.phonopy import phonons
@@ -187,6 +190,49 @@ def test_a_changed_file_of_the_factory_is_another_calculator(mycalc):
     path = Path(f"{mycalc}.py")
     path.write_text(path.read_text().replace("strength = 1.0", "strength = 2.0"))
     assert key() != before
+
+
+KEPT = """
+import sys
+import numpy as np
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.mixing import SumCalculator
+from ase_mlx.adapters import teachers
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase.sampled_file import run_marks
+from ase_mlx.adapters.ase.sampling import Sampling
+from ase_mlx.adapters.factories import made_by
+from ase_mlx.adapters.phonopy.store import Store
+
+silicon, out = bulk("Si"), sys.argv[1]
+ours = made_by("ase_mlx.adapters.ase:Calculator", {"model": "sigesn"})
+for name, calculator in {"ours": ours, "sum": SumCalculator([Calculator("sigesn"), EMT()])}.items():
+    store = Store(f"{out}/{name}", calculator)
+    print("new" if store.fetch("forces", silicon) is None else "old", run_marks(Sampling(), silicon, calculator))
+    store.keep("forces", silicon, {"forces": np.zeros((2, 3))})
+print(teachers.calculator("ase_mlx.adapters.ase:Calculator", {"model": "sigesn"}).identity)
+"""
+
+
+def test_an_edit_of_this_package_refuses_no_work(tmp_path):
+    package = Path(ase_mlx.__file__).parent
+    shutil.copytree(package, tmp_path / "ase_mlx", ignore=shutil.ignore_patterns("weights", "__pycache__", ".*"))
+    (tmp_path / "ase_mlx/weights").symlink_to(package / "weights")
+
+    def kept():
+        command = [sys.executable, "-c", KEPT, str(tmp_path / "out")]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+        return [line.split(" ", 1) for line in done.stdout.splitlines()]
+
+    first, again = kept(), kept()
+    for path in (tmp_path / "ase_mlx").rglob("*.py"):
+        path.write_text(path.read_text() + "\n# another line\n")
+    edited = kept()
+    assert [[word for word, *_ in lines[:2]] for lines in (first, again)] == [["new"] * 2, ["old"] * 2]
+    assert [word for word, *_ in edited[:2]] == ["new"] * 2  # forces are other work, and not refused
+    assert [rest for _, rest in edited] == [rest for _, rest in again]  # samples and labels go on
 
 
 @pytest.mark.parametrize(

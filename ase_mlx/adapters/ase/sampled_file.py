@@ -29,7 +29,7 @@ def run_marks(settings: Sampling, atoms: Atoms, calculator) -> dict[str, str]:
     constraints = [constraint.todict() for constraint in atoms.constraints]
     cell = np.round(atoms.cell.array, 6)
     where = digest(asdict(settings), start, cell, atoms.pbc, atoms.info, constraints)
-    return {SETTINGS: f"s{where[:16]}", CALCULATOR: f"c{identity(calculator).key[:16]}"}
+    return {SETTINGS: f"s{where[:16]}", CALCULATOR: f"c{identity(calculator).lasting[:16]}"}
 
 
 def mark(frames: list[Atoms], marks: dict[str, str]) -> list[Atoms]:

@@ -40,15 +40,15 @@ class Store:
         self.identity = identity(calculator)
         path = self.folder / IDENTITY
         before = _read(path)
-        changed = [key for key, value in self.identity.settings.items() if before and before.get(key) != value]
+        changed = [key for key, value in self.identity.settings.items() if before.get(key, value) != value]
         if changed:
             raise ValueError(
                 f"got the folder {str(self.folder)!r}, which holds work of another calculator ({', '.join(changed)} "
                 "differ), expected that of this one; give another folder, or delete it to start anew"
             )
-        if not before:
+        if before.keys() != self.identity.settings.keys():
             write_text(path, seal(self.identity.settings))
-        elif self.identity.unstable and any(self.folder.glob("*.npz")):
+        if before and self.identity.unstable and any(self.folder.glob("*.npz")):
             warnings.warn(
                 f"The work in {str(self.folder)!r} is computed anew: of the calculator, "
                 f"{', '.join(self.identity.unstable[:3])} cannot be compared with that of an earlier process.",

@@ -134,7 +134,7 @@ def test_what_cannot_be_told_is_never_equal():
     with pytest.raises(Unstable, match="generator"):
         digest(Spring(iter_of_one()))
     one = Spring(iter_of_one())
-    parts, unstable = contents(one, lambda owner, name: False)
+    parts, _, unstable = contents(one, lambda owner, name: False)
     assert unstable == ["k"] and contents(one, lambda owner, name: False)[0] == parts
     one.k = iter_of_one()
     assert contents(one, lambda owner, name: False)[0]["k"] != parts["k"]
@@ -153,13 +153,13 @@ def test_the_file_that_a_text_names_counts_but_no_log(tmp_path):
     for name, counts in (("potential.json", True), ("out.log", False)):
         path = tmp_path / name
         path.write_text("1")
-        one, _ = contents(Spring(str(path)), none)
+        one, *_ = contents(Spring(str(path)), none)
         path.write_text("22")
-        other, _ = contents(Spring(str(path)), none)
+        other, *_ = contents(Spring(str(path)), none)
         assert (one["k"] != other["k"]) is counts
 
 
 def test_attributes_are_named_through_lists_and_networks():
-    parts, unstable = contents(Spring([Spring(2.0), network(0)]), lambda owner, name: name == "rest")
+    parts, _, unstable = contents(Spring([Spring(2.0), network(0)]), lambda owner, name: name == "rest")
     assert unstable == [] and "k[0].k" in parts and "k[1].0.weight" in parts
     assert not any("rest" in path for path in parts)
