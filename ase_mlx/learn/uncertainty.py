@@ -151,7 +151,8 @@ def calibrate(
     Returns:
         Scale (dimensionless), floor (the quantity's unit) and tail (dimensionless).
 
-    Source: ours; quantiles of normalised held-out errors as in Angelopoulos and Bates, arXiv 2107.07511, section 2.3.
+    Source: ours; quantiles of normalised held-out errors as in Angelopoulos and Bates, arXiv 2107.07511, sections 1 and
+    2.3.
     """
     error = residual.abs()
     if len(error) == 0 or float(error.max()) == 0:
@@ -165,8 +166,14 @@ def calibrate(
         z = error / sigma
         score = float((0.5 * z.square().clamp_max(25.0) + torch.log(sigma)).mean())
         if score < best[0]:
-            best = (score, scale, floor, max(1.0, float(torch.quantile(z, 0.95))))
+            best = (score, scale, floor, max(1.0, _tail(z)))
     return best[1:]
+
+
+def _tail(z: Tensor) -> float:
+    """The size that the next error exceeds with a chance of 5 %, be the known ones few (dimensionless)."""
+    rank = math.ceil(0.95 * (len(z) + 1))
+    return float(z.sort().values[min(rank, len(z)) - 1])
 
 
 def _scale(error: Tensor, spread: Tensor, floor: float) -> float:
@@ -244,7 +251,7 @@ def set_uncertainty(
 ) -> dict[str, dict[str, float]]:
     """Give a fitted potential its members (by likelihood), calibrated scales (on `val`) and distance score.
 
-    The scales come from cross-fitting: members fitted without one half of `val` are judged on that half. The scale of
+    The scales come from cross-fitting: members fitted without a fifth of `val` are judged on that fifth. The scale of
     the forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants)
     carries it.
 
@@ -257,7 +264,7 @@ def set_uncertainty(
     if not model.config.members:
         return {}
     known = responses(model, train)
-    parts = [responses(model, half) for half in (val[0::2], val[1::2]) if half]
+    parts = [responses(model, val[k::FOLDS]) for k in range(FOLDS) if val[k::FOLDS]]
     held_out = _join(parts)
     deviations = fit_members(_stack(known, held_out), model.config.members, seed)
     spreads: dict[str, list[Tensor]] = {name: [] for name in held_out}
