@@ -10,10 +10,11 @@ from scipy import stats
 
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.interaction import interaction_of
 from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import occupation
 from ase_mlx.phonons.tetrahedra import tetrahedra
-from ase_mlx.phonons.transport import LOWEST, Interaction, Relaxation, shared
+from ase_mlx.phonons.transport import LOWEST, Relaxation, shared
 
 SAMPLES = 240
 """Triplets evaluated exactly for each of the two figures."""
@@ -76,7 +77,7 @@ def certify(
     Source: M. Hansen and W. Hurwitz, Ann. Math. Stat. 14, 333 (1943); ours.
     """
     modes = crystal.modes(relaxation.mesh.points, False)
-    exact = Interaction(crystal, relaxation.mesh, modes, None)
+    exact = interaction_of(crystal, relaxation.mesh, modes.legs(crystal.masses, LOWEST))
     cells = tetrahedra(relaxation.mesh, np.linalg.inv(crystal.group.lattice).T)
     occupations = occupation(modes.frequencies, relaxation.temperatures[relaxation.middle][None], LOWEST)
     gamma, heat = relaxation.gamma[relaxation.middle], relaxation.mode_kappa[relaxation.middle, :, :, :3].sum(axis=-1)
@@ -99,10 +100,9 @@ def certify(
                 continue
             point = int(relaxation.irreducible[k])
             triplets, counts = (x[picked] for x in relaxation.mesh.triplets(point))
-            parts = linewidths(
-                point, triplets, counts, exact.exact_strengths(point, triplets), modes.frequencies, occupations, cells,
-                LOWEST,
-            )[:, 0]  # fmt: skip
+            strengths = exact.strengths(point, triplets)
+            widths = linewidths(point, triplets, counts, strengths, modes.frequencies, occupations, cells, LOWEST)
+            parts = widths[:, 0]
             errors += list(parts @ shared(share[k], relaxation.modes.frequencies[k]) / sizes[k][picked] - 1)
         total = sum(s.sum() for s in sizes)
         intervals.append(_interval(total * np.array(errors)))

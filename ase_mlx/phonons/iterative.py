@@ -3,19 +3,13 @@
 Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013); M. Omini and A. Sparavigna, Physica B 212, 101 (1995).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, bicgstab
 
 from ase_mlx.compiled import compiled
-from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
-from ase_mlx.phonons.linewidths import RATE, STRENGTH
-from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
-from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Interaction, Relaxation
-from ase_mlx.progress import Steps
+from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Relaxation
 from ase_mlx.units import BOLTZMANN, PLANCK, VOIGT, WATTS
 
 TOLERANCE = 1e-8
@@ -25,18 +19,8 @@ STEPS = 500
 """At most, of the solver."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Nonzero couplings of one point: its band, the modes (q₂ j₂), (q₃ j₃) as flat indices, their strength in THz."""
-
-    bands: Int[np.ndarray, " n"]
-    second: Int[np.ndarray, " n"]
-    third: Int[np.ndarray, " n"]
-    values: Float[np.ndarray, " n"]
-
-
 def iterative_kappa(
-    crystal: Crystal, relaxation: Relaxation, tensor: CompressedTensor | None = None, progress: Steps | None = None
+    crystal: Crystal, relaxation: Relaxation
 ) -> tuple[Float[np.ndarray, "t 6"], Float[np.ndarray, "t stars bands 6"]]:
     """Solve the linearised Boltzmann equation on the mesh and with the linewidths of a relaxation-time calculation.
 
@@ -45,43 +29,30 @@ def iterative_kappa(
 
     Args:
         crystal: force constants and phonons.
-        relaxation: its conductivity in the relaxation-time approximation.
-        tensor: the compressed force constants that `relaxation` was made with.
-        progress: called with the number of points done and in all.
+        relaxation: its conductivity in the relaxation-time approximation, with `couplings=True`.
 
     Returns:
         Conductivity in W/(m K), xx yy zz yz xz xy, and its parts by mode.
 
     Raises:
+        ValueError: there are no couplings in `relaxation`.
         RuntimeError: the solver did not converge.
 
     Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013), eqs. 4 to 8.
     """
-    system = _System(crystal, relaxation, tensor, progress)
+    if relaxation.couplings is None:
+        raise ValueError("got relaxation times without couplings, expected them; take couplings=True there.")
+    system = _System(crystal, relaxation)
     parts = np.stack([system.solve(k) for k in range(len(relaxation.temperatures))])
     return parts.sum(axis=(1, 2)), parts
 
 
 class _System:
-    def __init__(self, crystal: Crystal, relaxation: Relaxation, tensor, progress) -> None:
+    def __init__(self, crystal: Crystal, relaxation: Relaxation) -> None:
         self.relaxation, mesh = relaxation, relaxation.mesh
         lattice = crystal.group.lattice
         self.scale = WATTS / (crystal.volume * len(mesh.addresses))
-        modes = crystal.modes(mesh.points, False)
-        self.frequencies = modes.frequencies
-        interaction = Interaction(crystal, mesh, modes, tensor)
-        cells = tetrahedra(mesh, np.linalg.inv(lattice).T)
-        self.rows = []
-        for k, point in enumerate(relaxation.irreducible):
-            triplets, counts = mesh.triplets(int(point))
-            arrays = _couplings(
-                modes.frequencies[point], cells.neighbours[triplets[:, 0]],
-                cells.neighbours[triplets[:, 1]][:, cells.opposite], counts.astype(float),
-                interaction.strengths(int(point), triplets), modes.frequencies, cells.corners, LOWEST,
-            )  # fmt: skip
-            self.rows.append(_Row(*arrays[:3], arrays[3] * (RATE * STRENGTH / len(mesh.addresses))))
-            if progress is not None:
-                progress(k + 1, len(relaxation.irreducible))
+        self.frequencies = crystal.modes(mesh.points, False).frequencies
         reciprocal = np.linalg.inv(lattice).T
         self.turns = np.linalg.inv(reciprocal) @ mesh.reciprocal.transpose(0, 2, 1) @ reciprocal
         self.origin = np.zeros(len(mesh.addresses), dtype=int)
@@ -118,8 +89,9 @@ class _System:
 
         def off_diagonal(vectors: np.ndarray) -> np.ndarray:
             whole = self.spread(vectors).reshape(-1, 3)
+            count = frequencies.shape[1]
             sums = np.stack(
-                [_apply(r.bands, r.second, r.third, r.values, whole, inverse, frequencies.shape[1]) for r in self.rows]
+                [_apply(c.bands, c.second, c.third, c.values, whole, inverse, count) for c in relaxation.couplings]
             )
             return self.symmetric(sums) * counted[..., None]
 
@@ -158,51 +130,3 @@ def _apply(bands, second, third, values, vectors, inverse, count):  # pragma: no
         for c in range(3):
             sums[bands[n], c] += a * vectors[second[n], c] + b * vectors[third[n], c]
     return sums
-
-
-@compiled(fastmath=True)
-def _couplings(own, second, third, counts, strengths, frequencies, corners, lowest):  # pragma: no cover, compiled
-    """Strength times δ(ω₁ − ω₂ − ω₃) + δ(ω₁ + ω₂ − ω₃) + δ(ω₁ − ω₂ + ω₃), where it is not zero."""
-    bands = len(own)
-    room, filled = 1024, 0
-    band, left, right = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    values = np.empty(room)
-    up, down, far = np.empty(15), np.empty(15), np.empty(15)
-    for t in range(len(counts)):
-        for j in range(bands):
-            for k in range(bands):
-                if frequencies[second[t, 0], j] <= lowest or frequencies[third[t, 0], k] <= lowest:
-                    continue
-                for c in range(15):
-                    a, b = frequencies[second[t, c], j], frequencies[third[t, c], k]
-                    up[c], down[c], far[c] = a + b, b - a, a - b
-                for i in range(bands):
-                    if own[i] <= lowest:
-                        continue
-                    weight = 0.0
-                    if up.min() < own[i] < up.max():
-                        weight += delta_weight(up, corners, own[i])
-                    if down.min() < own[i] < down.max():
-                        weight += delta_weight(down, corners, own[i])
-                    if far.min() < own[i] < far.max():
-                        weight += delta_weight(far, corners, own[i])
-                    if weight == 0.0:
-                        continue
-                    if filled == room:
-                        room *= 2
-                        band, left, right = _grown(band, room), _grown(left, room), _grown(right, room)
-                        longer = np.empty(room)
-                        longer[:filled] = values
-                        values = longer
-                    band[filled] = i
-                    left[filled], right[filled] = second[t, 0] * bands + j, third[t, 0] * bands + k
-                    values[filled] = counts[t] * strengths[t, i, j, k] * weight
-                    filled += 1
-    return band[:filled].copy(), left[:filled].copy(), right[:filled].copy(), values[:filled].copy()
-
-
-@compiled
-def _grown(array, room):  # pragma: no cover, compiled
-    longer = np.empty(room, np.int32)
-    longer[: len(array)] = array
-    return longer

@@ -3,16 +3,17 @@
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from ase_mlx.phonons.brillouin import Mesh
-from ase_mlx.phonons.compressed import CompressedTensor, strengths
+from ase_mlx.phonons.compressed import CompressedTensor
+from ase_mlx.phonons.couplings import Couplings, couplings_of
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.four_phonon import CompressedQuartic, FourPhonon, four_phonon_linewidths
+from ase_mlx.phonons.interaction import interaction_of
 from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
@@ -29,9 +30,6 @@ DEGENERATE = 1e-4
 ASIDE = 1e-6
 """THz: elastic weights are taken on both sides. At equal points of a star the level lies on corners of tetrahedra."""
 
-EXACT_CHUNK = 512
-"""Triplets at a time from uncompressed force constants: 110 MB for 64 atoms, two in the primitive cell."""
-
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -41,7 +39,8 @@ class Relaxation:
     ps); `heat_capacity` in eV/K per mode; `mode_kappa` in W/(m K), its sum over points and bands is `kappa`; `weights`
     are the points of each star, dimensionless. `products` are v⊗v averaged over the point group in (THz Å)². `parts`
     are those of each triplet of `mesh.triplets` in Γ in THz, at the temperature of index `middle`; `four` is what
-    four-phonon scattering adds to `gamma`, None where it was not asked for.
+    four-phonon scattering adds to `gamma`, `couplings` are those between modes of each irreducible point, None where
+    they were not asked for.
 
     Source: ours.
     """
@@ -57,6 +56,7 @@ class Relaxation:
     products: Float[np.ndarray, "stars bands 6"]
     parts: tuple[Float[np.ndarray, "_ bands"], ...]
     four: FourPhonon | None = None
+    couplings: tuple[Couplings, ...] | None = None
 
     @property
     def middle(self) -> int:
@@ -98,8 +98,9 @@ def relaxation_times(
     device: str = "cpu",
     progress: Steps | None = None,
     quartic: CompressedTensor | None = None,
+    couplings: bool = False,
 ) -> Relaxation:
-    """Conductivity in the relaxation-time approximation, from compressed or (tensor=None) from exact elements.
+    """Conductivity in the relaxation-time approximation, from a compressed tensor or (None) from force constants.
 
     Args:
         crystal: its force constants and phonons.
@@ -111,6 +112,7 @@ def relaxation_times(
         device: of torch, for the elements.
         progress: called with the number of points done and in all.
         quartic: compressed fourth-order force constants, for four-phonon scattering too.
+        couplings: keep what `iterative_kappa` needs.
 
     Returns:
         Linewidths and conductivity.
@@ -125,20 +127,18 @@ def relaxation_times(
     modes = crystal.modes(mesh.points, False)
     cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
     points, weights = mesh.irreducible
-    interaction = Interaction(crystal, mesh, modes, tensor, device)
+    interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device)
     occupations = occupation(modes.frequencies, temperatures, LOWEST)
-    gamma, kept = np.empty((len(temperatures), len(points), modes.frequencies.shape[1])), []
-    for k, point in enumerate(points):
-        triplets, counts = mesh.triplets(int(point))
-        widths = linewidths(
-            int(point), triplets, counts, interaction.strengths(int(point), triplets), modes.frequencies, occupations,
-            cells, LOWEST,
-        )  # fmt: skip
+    gamma, kept, coupled = np.empty((len(temperatures), len(points), modes.frequencies.shape[1])), [], []
+    for k, point in enumerate(points.tolist()):
+        triplets, counts = mesh.triplets(point)
+        strengths = interaction.strengths(point, triplets)
+        widths = linewidths(point, triplets, counts, strengths, modes.frequencies, occupations, cells, LOWEST)
         kept.append(widths[:, middle(temperatures)])
-        widths = widths.sum(axis=0)
-        if mass_variances is not None:
-            widths = widths + isotope_linewidths(int(point), modes, mass_variances, cells)
-        gamma[:, k] = shared(widths, modes.frequencies[point])
+        if couplings:
+            coupled.append(couplings_of(point, triplets, counts, strengths, modes.frequencies, cells, LOWEST))
+        disorder = 0.0 if mass_variances is None else isotope_linewidths(point, modes, mass_variances, cells)
+        gamma[:, k] = shared(widths.sum(axis=0) + disorder, modes.frequencies[point])
         if progress is not None:
             progress(k + 1, len(points))
     own = crystal.modes(mesh.points[points], True)
@@ -146,7 +146,8 @@ def relaxation_times(
         gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
     four = quartic and _four_phonon(crystal, mesh, occupations, quartic, device, progress)
     gamma += 0.0 if four is None else four.gamma
-    return _collect(crystal, mesh, own, temperatures, gamma, tuple(kept), four)
+    found = _collect(crystal, mesh, own, temperatures, gamma, tuple(kept), four)
+    return replace(found, couplings=tuple(coupled)) if couplings else found
 
 
 def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
@@ -158,47 +159,6 @@ def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str
     own = modes.frequencies[mesh.irreducible[0]]
     blocks = np.stack([shared(four.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
     return FourPhonon(blocks.mean(axis=0), blocks)
-
-
-class Interaction:
-    """Squared elements between the phonons of a mesh, from compressed or exact force constants.
-
-    Source: ours.
-    """
-
-    def __init__(
-        self, crystal: Crystal, mesh: Mesh, modes: Modes, tensor: CompressedTensor | None, device: str = "cpu"
-    ) -> None:
-        self.exact, self.points = crystal.third, mesh.points
-        self.legs = modes.legs(crystal.masses, LOWEST)
-        self.device, self.tables = device, None
-        if tensor is not None:
-            self.tables = torch.from_numpy(tensor.tables(mesh.points, self.legs).astype(np.complex64)).to(device)
-            self.signs = torch.from_numpy(tensor.signs).to(self.tables)
-
-    def strengths(self, point: int, triplets: Int[np.ndarray, "t 2"]) -> Float[np.ndarray, "t bands bands bands"]:
-        """|element|² of triplets (indices of q₂ and q₃, dimensionless) with one q₁, in (eV/Å³)² (amu THz)^-3.
-
-        Source: ours.
-        """
-        if self.tables is None:
-            return self.exact_strengths(point, triplets)
-        pairs = torch.from_numpy(triplets).to(self.device)
-        return strengths(self.tables, self.signs, point, pairs).double().cpu().numpy()
-
-    def exact_strengths(self, point: int, triplets: Int[np.ndarray, "t 2"]) -> Float[np.ndarray, "t bands bands bands"]:
-        """The same from the force constants themselves, in (eV/Å³)² (amu THz)^-3.
-
-        Source: ours.
-        """
-        squared = np.empty((len(triplets), *3 * self.legs.shape[2:]))
-        for lo in range(0, len(triplets), EXACT_CHUNK):
-            part = triplets[lo : lo + EXACT_CHUNK]
-            whole = np.column_stack([np.full(len(part), point), part])
-            used, index = np.unique(whole, return_inverse=True)
-            elements = self.exact.elements(self.points[used], self.legs[used], index.reshape(whole.shape))
-            squared[lo : lo + EXACT_CHUNK] = np.abs(elements) ** 2
-        return squared
 
 
 def isotope_linewidths(

@@ -79,7 +79,7 @@ def test_isotopes_scatter_as_in_phono3py_but_for_levels_on_corners_of_tetrahedra
 
 
 def test_iterative_solution_is_near_the_direct_one_of_phono3py(silicon, crystal):
-    fine = relaxation_times(crystal, (9, 9, 9), TEMPERATURES[1:2])
+    fine = relaxation_times(crystal, (9, 9, 9), TEMPERATURES[1:2], couplings=True)
     kappa, parts = iterative_kappa(crystal, fine)
     silicon.mesh_numbers = [9, 9, 9]
     silicon.init_phph_interaction()
@@ -88,6 +88,8 @@ def test_iterative_solution_is_near_the_direct_one_of_phono3py(silicon, crystal)
     assert kappa[0, 0] > fine.kappa[0, 0]
     np.testing.assert_allclose(parts.sum(axis=(1, 2)), kappa)
     np.testing.assert_allclose(kappa[0, :3], kappa[0, 0])
+    with pytest.raises(ValueError, match="couplings=True"):
+        iterative_kappa(crystal, replace(fine, couplings=None))
 
 
 def test_compressed_conductivity_is_near_and_its_certificate_holds(crystal, exact, compressed):

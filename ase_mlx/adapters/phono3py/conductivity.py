@@ -152,14 +152,16 @@ def _solved(
     variances = mass_variances_of(ph) if isotopes else None
 
     def linewidths_from(third) -> Relaxation:
-        rest = (variances, boundary, device, run["progress"], four)
+        rest = (variances, boundary, device, run["progress"], four, solver == "iterative")
         return relaxation_times(crystal, numbers, temperatures, third, *rest)
 
     result = linewidths_from(tensor)
     certificate = None if tensor is None or learn else certify(crystal, tensor, result)
     if rank == "auto" and certificate.excludes:
         result, tensor, certificate = linewidths_from(None), None, replace(certificate, exact=True)
-    kappa = result.kappa if solver == "rta" else iterative_kappa(crystal, result, tensor, run["progress"])[0]
+    kappa = result.kappa
+    if solver == "iterative":
+        kappa, result = iterative_kappa(crystal, result)[0], replace(result, couplings=None)
     more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None, certificate)
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
