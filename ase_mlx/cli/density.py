@@ -42,7 +42,10 @@ Out = Annotated[
 Spacing = Annotated[float, typer.Option("--spacing", min=0.01, metavar="Å", help="Of neighbouring grid points.")]
 Shape = Annotated[str, typer.Option("--shape", metavar='"N1 N2 N3"', help="Numbers of points, in place of --spacing.")]
 Std = Annotated[bool, typer.Option("--std", help="Its standard deviation too, as FILE_std.")]
-Charge = Annotated[float, typer.Option("--charge", help="Of the structure, in e.")]
+Charge = Annotated[
+    float | None,
+    typer.Option("--charge", help="Of the structure, in e; what its file says (info charge) if not given."),
+]
 Dipole = Annotated[
     str,
     typer.Option("--dipole", metavar='"X Y Z"', help="Known dipole of a slab or molecule, e Å, from − to +."),
@@ -67,7 +70,7 @@ def density(
     spacing: Spacing = 0.2,
     shape: Shape = "",
     std: Std = False,
-    charge: Charge = 0.0,
+    charge: Charge = None,
     dipole: Dipole = "",
     dtype: Dtype = "float64",
     ecut: Ecut = None,
@@ -93,6 +96,7 @@ def density(
     from ase_mlx.fields.density_files import write_density
     from ase_mlx.graph import grid
     from ase_mlx.models.density_field import known_of
+    from ase_mlx.structure import net_charge
 
     with exits.reading("--out"):
         _check_kind(out, ecut)
@@ -101,7 +105,7 @@ def density(
     _check_out(structure, atoms, out, size, std, dtype, ecut)
     loaded = _model(name, atoms)
     with exits.reading("--dipole"):
-        known_of(atoms.cell.array, atoms.pbc, charge, moment)
+        known_of(atoms.cell.array, atoms.pbc, net_charge(atoms, charge), moment)
     if ecut is not None:
         _restart(loaded, atoms, out, ecut, charge, moment, json)
         return
@@ -190,7 +194,7 @@ def _pick(name: str, symbols: list[str]) -> str:
     )
 
 
-def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple | None, json) -> None:
+def _restart(model, atoms, out: Path, ecut: float, charge: float | None, dipole: tuple | None, json) -> None:
     from ase_mlx.fields.density_files import write_restart
 
     with exits.reading("--out"), doubts(exits.in_options) as raised:
@@ -200,7 +204,7 @@ def _restart(model, atoms, out: Path, ecut: float, charge: float, dipole: tuple 
         _warn(raised.sentences)
 
 
-def _picture(model, atoms, out: Path, charge: float, dipole: tuple | None, level: float | None, json) -> None:
+def _picture(model, atoms, out: Path, charge: float | None, dipole: tuple | None, level: float | None, json) -> None:
     from ase_mlx.fields.density_surface import density_surface
     from ase_mlx.figures.isosurface import draw_isosurface
 

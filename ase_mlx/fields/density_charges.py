@@ -20,7 +20,7 @@ __all__ = ["charges_and_dipoles"]
 
 
 def charges_and_dipoles(
-    model: Potential | PointDensity, graph: Graph, spacing: float = 0.2
+    model: Potential | PointDensity, graph: Graph, spacing: float = 0.2, charge: float = 0.0
 ) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "atoms 3"]]:
     """Hirshfeld charges (units of e) and the atoms' dipoles (e Å) of one structure.
 
@@ -31,6 +31,7 @@ def charges_and_dipoles(
         model: with a density.
         graph: of one structure, Å.
         spacing: of the grid, Å.
+        charge: of the structure, in units of e.
 
     Raises:
         ValueError: a model without a density, an unknown element.
@@ -38,7 +39,7 @@ def charges_and_dipoles(
     Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977).
     """
     whole = enclosed(graph, model.density_range + spacing)
-    density = model.density_at(whole, grid(whole, spacing))["density"].cpu().numpy()
+    density = model.density_at(whole, grid(whole, spacing), charge=charge)["density"].cpu().numpy()
     numbers = whole.numbers.cpu().numpy()
     free: Mapping[int, FreeAtom] = {int(z): free_atom(int(z)) for z in np.unique(numbers)}
     cell, pbc, positions = (x.cpu().numpy() for x in (whole.cell[0], whole.pbc[0], whole.positions))

@@ -21,7 +21,7 @@ from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.large import distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
-from ase_mlx.structure import AtomsLike
+from ase_mlx.structure import AtomsLike, net_charge
 
 __all__ = ["CoarseGridWarning", "WrittenDensity", "check_place", "write_density", "write_restart"]
 
@@ -62,7 +62,7 @@ def write_density(
     spacing: float | None = 0.2,
     shape: tuple[int, int, int] | None = None,
     std: bool = False,
-    charge: float = 0.0,
+    charge: float | None = None,
     dipole: Vector | None = None,
     dtype: str = "float64",
     progress: Callable[[int, int], None] | None = None,
@@ -76,7 +76,7 @@ def write_density(
         spacing: largest distance of neighbouring points, Å.
         shape: numbers of points, in place of `spacing`.
         std: also write the standard deviation, to a file with `_std` in its name.
-        charge: net charge, dimensionless; −1 is one electron more.
+        charge: net charge, dimensionless; −1 is one electron more. None: what `info["charge"]` says, 0 without.
         dipole: of the structure, e Å, from − to +, along what is not periodic (a slab's normal); None: as predicted.
         dtype: "float64" or "float32": faster, the electrons exact to 1e-7 of their number.
         progress: called with planes done and planes in all.
@@ -93,7 +93,7 @@ def write_density(
     points = grid(atoms, spacing if shape is None else None, shape)
     check_place(path, points.shape, std, dtype)
     source = model.density_planes(
-        atoms, points, std, charge, dipole, axis=2 if volumetric.kind_of(path) == "CHGCAR" else 0
+        atoms, points, std, net_charge(atoms, charge), dipole, axis=2 if volumetric.kind_of(path) == "CHGCAR" else 0
     )
     if std and not source.known:
         raise ValueError("got std for a model without error bars of its density; train it with validation frames")
@@ -202,7 +202,7 @@ def write_restart(
     atoms: AtomsLike,
     folder: str | Path,
     ecut_Ry: float,
-    charge: float = 0.0,
+    charge: float | None = None,
     prefix: str = "pwscf",
     dipole: Vector | None = None,
 ) -> Path:
@@ -215,7 +215,7 @@ def write_restart(
         atoms: the structure (Å).
         folder: `outdir` of the run to come.
         ecut_Ry: its cutoff of the wave functions (ecutwfc), Ry.
-        charge: net charge, dimensionless; −1 is one electron more.
+        charge: net charge, dimensionless; −1 is one electron more. None: what `info["charge"]` says, 0 without.
         prefix: the run's `prefix`.
         dipole: as for `write_density`, e Å.
 
@@ -231,7 +231,7 @@ def write_restart(
     cell = np.asarray(atoms.cell, dtype=np.float64)
     shape = least_grid(cell, ecut_Ry)
     see(distances(model, atoms))
-    source = model.density_planes(atoms, Points(shape), False, charge, dipole)
+    source = model.density_planes(atoms, Points(shape), False, net_charge(atoms, charge), dipole)
     density = on_whole_grid(source)
     if not source.counted:
         check_density(density, _volume(atoms), source.expected, np.asarray(atoms.pbc))

@@ -4,7 +4,6 @@ Source: ours.
 """
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,7 +17,7 @@ from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.large import distances
 from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
-from ase_mlx.structure import AtomsLike
+from ase_mlx.structure import AtomsLike, Structure, net_charge
 
 from .isosurface import at_positions, isosurface
 
@@ -58,7 +57,7 @@ def density_surface(
     model: Potential | PointDensity,
     structure: AtomsLike,
     level: float | None = None,
-    charge: float = 0.0,
+    charge: float | None = None,
     dipole: Vector | None = None,
 ) -> DensitySurface:
     """Find where the density of a structure has the value `level` (e/Å³), on a grid of 0.1 Å.
@@ -67,7 +66,7 @@ def density_surface(
         model: with a density.
         structure: Å.
         level: None: the one that encloses 30 % of the electrons.
-        charge: net charge, dimensionless; −1 is one electron more.
+        charge: net charge, dimensionless; −1 is one electron more. None: what `info["charge"]` says, 0 without.
         dipole: as for `write_density`, e Å.
 
     Raises:
@@ -79,7 +78,7 @@ def density_surface(
     volume = abs(float(np.linalg.det(short.cell)))
     points = grid(short, max(SPACING, (volume / MOST_POINTS) ** (1 / 3)))
     see(distances(model, short))
-    source = model.density_planes(short, points, True, charge, dipole)
+    source = model.density_planes(short, points, True, net_charge(structure, charge), dipole)
     density = on_whole_grid(source)
     if not source.counted:
         check_density(density, volume, source.expected, short.pbc)
@@ -100,7 +99,7 @@ def density_surface(
     )
 
 
-def _short(structure: AtomsLike) -> SimpleNamespace:
+def _short(structure: AtomsLike) -> Structure:
     """The same structure in a cell whose periodic vectors are the shortest, where they are not."""
     pbc, cell = np.asarray(structure.pbc), np.array(structure.cell, dtype=np.float64)
     short, positions = cell.copy(), np.asarray(structure.positions)
@@ -110,7 +109,7 @@ def _short(structure: AtomsLike) -> SimpleNamespace:
     else:
         scaled = positions @ np.linalg.inv(short)
         positions = (scaled - np.where(pbc, np.floor(scaled + FACE), 0)) @ short
-    return SimpleNamespace(positions=positions, numbers=np.asarray(structure.numbers), cell=short, pbc=pbc)
+    return Structure(np.asarray(structure.numbers), positions, short, pbc)
 
 
 def _enclosing(density: np.ndarray) -> float:

@@ -380,6 +380,33 @@ def test_slab_takes_a_known_dipole(tmp_path, model):
     assert refused.returncode == 2 and "periodic" in refused.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*(Brillouin|grid)")
+def test_the_charge_on_the_atoms_is_that_of_every_density(tmp_path, model, aluminium):
+    """Of file, restart, picture, Hirshfeld charges and command; what the call says comes first."""
+    charged, calculator = aluminium.copy(), Calculator(model)
+    charged.info["charge"] = -1
+    neutral = calculator.get_property("charges", aluminium)
+    assert neutral.sum() == pytest.approx(0, abs=1e-4)
+    assert calculator.get_property("charges", charged).sum() == pytest.approx(-1, abs=1e-4)
+    assert calculator.get_property("charges", aluminium) == pytest.approx(neutral)
+    files = [tmp_path / name for name in ("neutral.npy", "charged.npy", "of_the_call.npy")]
+    calls = zip((aluminium, charged, charged), (None, None, 0.0), strict=True)
+    written = [
+        write_density(model, atoms, path, 0.4, charge=charge)
+        for path, (atoms, charge) in zip(files, calls, strict=True)
+    ]
+    assert [each.electrons for each in written] == pytest.approx([12, 13, 12], abs=1e-9)
+    assert np.array_equal(np.load(files[2]), np.load(files[0]))
+    assert density_surface(model, charged).highest > density_surface(model, aluminium).highest
+    write(tmp_path / "al.xyz", charged)
+    for options, electrons in (((), 13), (("--charge", "2"), 10)):
+        done = command(
+            "density", str(tmp_path / "al.xyz"), "-o", str(files[0]), "--spacing", "0.4", *options, "--json", "-"
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["electrons"] == pytest.approx(electrons, abs=1e-9)
+
+
 @far
 @pytest.mark.filterwarnings("ignore:.*below zero")
 def test_restart_takes_a_known_dipole(tmp_path, model):

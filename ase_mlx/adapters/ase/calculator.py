@@ -19,7 +19,7 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.adapters.ase.extras import UNSAVED, save_extras
+from ase_mlx.adapters.ase.extras import UNSAVED, described, save_extras
 from ase_mlx.adapters.ase.generator import Generator
 from ase_mlx.adapters.ase.labels import THERMAL
 from ase_mlx.adapters.ase.vibrations import Vibrations
@@ -30,7 +30,6 @@ from ase_mlx.models.extrapolation import warn
 from ase_mlx.models.large import distances, large_density, predict_large
 from ase_mlx.models.predict import split
 from ase_mlx.pretrained import covering, find
-from ase_mlx.quantities import SYMBOLS
 from ase_mlx.structure import net_charge
 from ase_mlx.threads import after_fork
 
@@ -166,14 +165,7 @@ class Calculator(_Base):
 
     def __repr__(self) -> str:
         """Say which model this is, what it gives and how."""
-        if self.model is None:
-            return "Calculator(auto: the shipped model with the elements of the first structure)"
-        elements = " ".join(SYMBOLS[z] for z in self.model.elements[:12])
-        more = f" and {len(self.model.elements) - 12} more" if len(self.model.elements) > 12 else ""
-        outputs = ", ".join(q.name for q in self.model.outputs if q.name not in UNSAVED)
-        skin = f", skin={self.skin:g} Å" if self.skin else ""
-        also = f", also {', '.join(one.name for one in self.also)}" if self.also else ""
-        return f"Calculator({self._source}: {outputs} of {elements}{more}; {self.dtype} on {self.device}{skin}{also})"
+        return described(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to this process."""
@@ -245,7 +237,7 @@ class Calculator(_Base):
         """Hirshfeld charges (units of e) of the last structure, from its density on a grid of 0.2 Å."""
         from ase_mlx.fields.density_charges import charges_and_dipoles  # scipy.spatial, for those who ask
 
-        return charges_and_dipoles(self.model, self._graph(self.atoms))[0]
+        return charges_and_dipoles(self.model, self._graph(self.atoms), charge=net_charge(self.atoms))[0]
 
     def _fill(self, p: Prediction) -> None:
         values = {n: v if np.ndim(v) else float(v) for n, v in p.items()}
@@ -282,6 +274,8 @@ class Calculator(_Base):
             raise ValueError(f"got {', '.join(conditions)} for {name}, which depends on the structure alone")
         if name in self.implemented_properties:
             self._check_volume(name, atoms)
+            if name == "charges" and atoms and self.atoms and net_charge(atoms) != net_charge(self.atoms):
+                self.reset()  # ASE compares atoms without their info
             value = super().get_property(name, atoms, allow_calculation)
             if atoms is not None and allow_calculation:
                 for one in self.also:

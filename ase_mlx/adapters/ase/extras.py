@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from ase_mlx.adapters.ase.labels import THERMAL
+from ase_mlx.quantities import SYMBOLS
 
 UNSAVED = ("features",)
 """Extras that are asked for by name only: too long for a file."""
@@ -56,3 +57,19 @@ def save_extras(
         atoms.info[prefix + name] = value = ", ".join(value) if isinstance(value, tuple) else value
         saved |= {prefix + name: value} if isinstance(value, float | str) else {}
     return saved
+
+
+def described(calculator) -> str:
+    """Say which model a calculator of ours has, what it gives and how (the skin in Å).
+
+    Source: ours.
+    """
+    if calculator.model is None:
+        return "Calculator(auto: the shipped model with the elements of the first structure)"
+    elements = " ".join(SYMBOLS[z] for z in calculator.model.elements[:12])
+    more = f" and {len(calculator.model.elements) - 12} more" if len(calculator.model.elements) > 12 else ""
+    outputs = ", ".join(q.name for q in calculator.model.outputs if q.name not in UNSAVED)
+    skin = f", skin={calculator.skin:g} Å" if calculator.skin else ""
+    also = f", also {', '.join(one.name for one in calculator.also)}" if calculator.also else ""
+    how = f"{calculator.dtype} on {calculator.device}{skin}{also}"
+    return f"Calculator({calculator.name}: {outputs} of {elements}{more}; {how})"

@@ -23,6 +23,7 @@ from ase_mlx.models.electron_count import check_electrons
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
+from ase_mlx.structure import net_charge
 
 BONDED = 1.15
 """A pair is a bond where it is at most this many times as long as the shortest one of either atom."""
@@ -206,6 +207,6 @@ def _statistics(values: np.ndarray) -> list[float]:
 
 
 def _charges(model: Model, atoms: Atoms, spacing: float) -> list[float]:
-    charges, dipoles = charges_and_dipoles(model, from_atoms(atoms, model.cutoff), spacing)
+    charges, dipoles = charges_and_dipoles(model, from_atoms(atoms, model.cutoff), spacing, net_charge(atoms))
     sizes = np.linalg.norm(dipoles, axis=1)
     return [charges.std(), charges.min(), charges.max(), sizes.mean(), sizes.max()]
