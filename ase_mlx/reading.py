@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,19 @@ def reason(error: BaseException) -> str:
         return "it holds no plain array"
     if isinstance(error, KeyError):
         text = f"no {text}"
-    return f"{type(error).__name__}: {text[:300]}".removesuffix(": ")
+    return f"{type(error).__name__}: {text[:300]}" if text else speechless(error)
+
+
+def speechless(error: BaseException) -> str:
+    """Say of an error without words of its own its kind and where it is from (a bare `assert` of a library).
+
+    Source: ours.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    file = Path(frames[-1].filename)
+    return f"{type(error).__name__} without a reason, in {file.parent.name}/{file.name}, line {frames[-1].lineno}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
+from ase_mlx.reading import speechless
 from ase_mlx.whole.tables import write_csv
 
 LOG = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is None and " " in (error.strerror or ""):
         return error.strerror
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return text if " " in text else f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text if " " in text else f"{type(error).__name__}: {text}" if text else speechless(error)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_mlx.adapters.phono3py import conductivity, load_third_order, third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of
+from ase_mlx.adapters.phonopy.cells import to_ase
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
 CHARGES = {"born": np.array([np.eye(3), -np.eye(3)]), "dielectric": 6 * np.eye(3), "factor": 14.399652}
@@ -150,6 +151,22 @@ def test_forces_that_cannot_be_are_refused(alloy, change, said, tmp_path):
     with pytest.raises(ValueError, match=said) as error:
         conductivity(tmp_path / "bad.yaml", mesh=(3, 3, 3))
     assert "bad.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("snapshots", [None, 60])
+def test_a_supercell_without_third_order_force_constants_is_refused(snapshots, tmp_path):
+    """Of eight fcc atoms each has the others in opposite directions at once: symfc ended in a bare AssertionError."""
+    atoms = bulk("Al")
+    ph = Phono3py(PhonopyAtoms(["Al"], atoms.cell.array, [[0, 0, 0]]), 2 * np.eye(3, dtype=int), "auto")
+    ph.generate_displacements(number_of_snapshots=snapshots, random_seed=1)
+    cells = [to_ase(cell) for cell in ph.supercells_with_displacements]
+    ph.forces = [EMT().get_property("forces", cell) for cell in cells]
+    ph.save(tmp_path / "params.yaml", settings=FORCES)
+    with pytest.raises(ValueError, match="8 atoms whose symmetry leaves no third-order .* take a larger supercell"):
+        load_third_order(tmp_path / "params.yaml")
+    if snapshots is None:
+        with pytest.raises(ValueError, match="8 atoms whose symmetry leaves no third-order"):
+            third_order(atoms, EMT(), supercell=(2, 2, 2), relax=False)
 
 
 def test_force_constants_that_are_not_finite_are_refused(alloy, tmp_path):

@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from ase_mlx.jobs.outcome import sentence
 from ase_mlx.reading import parsed_json, reading, unpacked
 
 
@@ -39,6 +40,14 @@ def test_any_error_of_a_library_names_the_file_and_what_to_do(tmp_path, error):
     said = str(caught.value)
     assert said.startswith("got ") and "a.dat" in said and "a test's file" in said and said.endswith("make it anew")
     assert "unsafely" not in said and caught.value.__cause__ is error
+
+
+def test_an_error_without_words_says_where_it_is_from(tmp_path):
+    with pytest.raises(ValueError, match=r"AssertionError without a reason, in unit/test_reading.py, line \d+\)"):
+        (tmp_path / "x").touch()
+        with reading(tmp_path / "x", "a file"):
+            raise AssertionError
+    assert [sentence(AssertionError(*words)) for words in ((), ("two words",))] == ["AssertionError", "two words"]
 
 
 def test_sentences_of_ours_pass_and_get_the_name_of_the_file(tmp_path):

@@ -16,7 +16,7 @@ from phonopy import Phonopy
 from phonopy.file_IO import check_force_constants_indices
 
 from ase_mlx.adapters.phono3py.displaced_pairs import displaced, has_forces, read_forces
-from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py
+from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py, produce_third
 from ase_mlx.adapters.phonopy.beside import contradict, read_force_constants
 from ase_mlx.adapters.phonopy.born import born_charges, checked
 from ase_mlx.adapters.phonopy.consistency import check_finite, check_force_sets, check_residuals
@@ -133,7 +133,7 @@ def _take_forces(path: Path, data: Phono3pyYamlData, units: FileUnits, ph: ReadP
     if third is not None and has_forces(third[0]):
         _check_sets(ph.dataset, ph.supercell, third[1])
         solver = _solver(ph.dataset)
-        ph.produce_fc3(is_compact_fc=True, fc_calculator=solver)
+        produce_third(ph, solver)
         if solver is None:
             ph.symmetrize_fc3(use_symfc_projector=True)
             if not apart:

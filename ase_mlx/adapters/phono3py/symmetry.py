@@ -3,9 +3,13 @@
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
+import numpy as np
 from phono3py import Phono3py
 from phonopy.structure.cells import Primitive, Supercell
 from phonopy.structure.symmetry import Symmetry
+
+VANISHING = 1e-9
+"""Å⁻¹; third-order force constants that are smaller in second-order ones are zero by symmetry."""
 
 
 class LabelledPhono3py(Phono3py):
@@ -23,3 +27,24 @@ class LabelledPhono3py(Phono3py):
     def _symmetry_of(self, cell: Supercell | Primitive, **maps) -> Symmetry:
         options = {"lang": self._lang, "distinguish_symbol_index": True}
         return Symmetry(cell, self._symprec, self._is_symmetry, **options, **maps)
+
+
+def produce_third(ph: Phono3py, solver: str | None = None) -> None:
+    """Make compact force constants (eV/Å², eV/Å³) of displacements (Å) and forces (eV/Å); random ones by symfc.
+
+    Raises:
+        ValueError: the supercell's symmetry leaves no third-order force constants.
+
+    Source: A. Seko and A. Togo, Phys. Rev. B 110, 214302 (2024).
+    """
+    try:
+        ph.produce_fc3(is_compact_fc=True, fc_calculator=solver)
+        vanishing = np.abs(ph.fc3).max() < VANISHING * np.abs(ph.fc2).max()
+    except AssertionError:  # of symfc 1.7.3, where it is left without a basis
+        vanishing = True
+    if vanishing:
+        raise ValueError(
+            f"got a supercell of {len(ph.supercell)} atoms whose symmetry leaves no third-order force constants, since "
+            "each atom has all others in opposite directions at once; expected one that has some: take a larger "
+            "supercell"
+        )
