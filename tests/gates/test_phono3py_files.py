@@ -153,11 +153,14 @@ def test_forces_that_cannot_be_are_refused(alloy, change, said, tmp_path):
     assert "bad.yaml" in str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore:The undisplaced atoms")
 @pytest.mark.parametrize("snapshots", [None, 60])
 def test_a_supercell_without_third_order_force_constants_is_refused(snapshots, tmp_path):
     """Of eight fcc atoms each has the others in opposite directions at once: symfc ended in a bare AssertionError."""
     atoms = bulk("Al")
-    ph = Phono3py(PhonopyAtoms(["Al"], atoms.cell.array, [[0, 0, 0]]), 2 * np.eye(3, dtype=int), "auto")
+    ph = Phono3py(
+        PhonopyAtoms(["Al"], cell=atoms.cell.array, scaled_positions=[[0, 0, 0]]), 2 * np.eye(3, dtype=int), "auto"
+    )
     ph.generate_displacements(number_of_snapshots=snapshots, random_seed=1)
     cells = [to_ase(cell) for cell in ph.supercells_with_displacements]
     ph.forces = [EMT().get_property("forces", cell) for cell in cells]
