@@ -1,4 +1,4 @@
-"""`ase-mlx conductivity` and `ase-mlx compress`: lattice thermal conductivity from compressed force constants.
+"""`ase-mlx conductivity` and `ase-mlx compress`: lattice thermal conductivity, and compressed force constants.
 
 Source: ours.
 """
@@ -33,8 +33,12 @@ TensorFile = Annotated[
     typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not given."),
 ]
 Rank = Annotated[
-    str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed; learned from forces; none.")
+    str,
+    typer.Option(
+        "--rank", help="none: exact; a tensor of so many products; auto: as many as needed; learned from forces."
+    ),
 ]
+Products = Annotated[str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed.")]
 Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
 Temperatures = Annotated[
     list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")
@@ -58,7 +62,7 @@ def conductivity(
     out: Out = None,
     mesh: Mesh = "60",
     temperature: Temperatures = tuple(float(t) for t in range(100, 1001, 100)),
-    rank: Rank = "auto",
+    rank: Rank = "none",
     solver: Solver = "rta",
     order: Order = "3",
     supercell: Shape = "10",
@@ -70,10 +74,10 @@ def conductivity(
     json: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
-    """Lattice thermal conductivity of a crystal, with a certificate of what compression changed in it.
+    """Lattice thermal conductivity of a crystal, exact; with --rank from a tensor, and what that changed.
 
-    Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, tensor.safetensors, and figures of conductivity,
-    accumulation and linewidths. Finished supercells are kept in the folder.
+    Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, figures of conductivity, accumulation and linewidths,
+    and tensor.safetensors where there is one. Finished supercells are kept in the folder.
 
     Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
     """
@@ -113,7 +117,7 @@ def conductivity(
 def compress(
     source: Yaml,
     out: TensorFile = None,
-    rank: Rank = "auto",
+    rank: Products = "auto",
     temperature: Temperature = 300.0,
     symmetrize: Symmetrize = False,
     json: JsonFile = None,

@@ -114,9 +114,6 @@ def relaxation_times(
         quartic: compressed fourth-order force constants, for four-phonon scattering too.
         couplings: keep what `iterative_kappa` needs.
 
-    Returns:
-        Linewidths and conductivity.
-
     Raises:
         ValueError: a mesh that breaks the point group.
 

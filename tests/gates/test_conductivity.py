@@ -42,7 +42,7 @@ def test_all_that_was_asked_for_comes_back(found):
 
 
 def test_without_compression_there_is_nothing_to_certify(silicon):
-    plain = conductivity(silicon, mesh=MESH, temperatures=[300], rank=None)
+    plain = conductivity(silicon, mesh=MESH, temperatures=[300])
     assert plain.certificate is None and plain.compression is None and plain.notes == ()
 
 
@@ -161,6 +161,10 @@ def test_command_line_from_yaml_to_figure(tmp_path):
     assert run.exit_code == 0, run.output
     for name in ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors"):
         assert (tmp_path / "out" / name).stat().st_size > 100
+    exact = ["conductivity", str(YAML), "--mesh", "3 3 3", "-o", str(tmp_path / "exact"), "-t", "300"]
+    run = CliRunner().invoke(app, exact)
+    assert run.exit_code == 0, run.output
+    assert not (tmp_path / "exact" / "tensor.safetensors").exists() and "Certificate" not in run.output
     run = CliRunner().invoke(app, ["compress", str(YAML), "--rank", "24", "-o", str(tmp_path / "t.safetensors")])
     assert run.exit_code == 0, run.output
     assert load_tensor(tmp_path / "t.safetensors").rank == 24

@@ -1,4 +1,4 @@
-"""The lattice thermal conductivity of a crystal, with a certificate of what compression changed in it.
+"""The lattice thermal conductivity of a crystal, exact or with a certificate of what compression changed in it.
 
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
 """
@@ -77,7 +77,7 @@ def conductivity(
     calculator=None,
     mesh: float | Sequence[float] = MESH,
     temperatures: Num[np.ndarray, " t"] | Sequence[float] = TEMPERATURES,
-    rank: int | Literal["auto", "learned"] | None = "auto",
+    rank: int | Literal["auto", "learned"] | None = None,
     *,
     supercell: Supercell = 10.0,
     displacement: float = 0.03,
@@ -91,15 +91,15 @@ def conductivity(
     folder: str | Path | None = None,
     progress: Steps | None = None,
 ) -> Conductivity:
-    """Lattice thermal conductivity from compressed third-order force constants.
+    """Lattice thermal conductivity from third-order force constants.
 
     Args:
         source: a crystal (Å) with a calculator, phono3py's yaml with forces, or its object with force constants.
         calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
-        rank: "auto" adds products until held-out elements are met, and computes exactly where the certificate excludes
-            it; a number of products; None compresses nothing; "learned": see there.
+        rank: None compresses nothing; a number of products; "auto" adds products until held-out elements are met, and
+            computes exactly where the certificate excludes it; "learned": see there.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -113,7 +113,7 @@ def conductivity(
         progress: called with the number of supercells, then of points of the mesh, done and in all.
 
     Returns:
-        The conductivity in W/(m K), its certificate, linewidths and all else.
+        The conductivity in W/(m K), linewidths and all else; the certificate of a compressed one.
 
     Raises:
         ValueError: a source without forces, a crystal without calculator, a mesh that breaks the point group.
@@ -180,7 +180,7 @@ def _notes(
     """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
     learn, found = reach is not None, []
     if certificate is not None and certificate.excludes:
-        advice = "" if certificate.exact else ': take rank=None, or "auto"'
+        advice = "" if certificate.exact else ": leave rank out"
         found.append(f"The certificate excludes the compressed conductivity: {certificate}{advice}.")
     if learn and reach < WIDE:
         found.append(
@@ -195,7 +195,7 @@ def _notes(
     elif made is not None and not made.reached and not (certificate and certificate.exact):
         found.append(
             f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
-            "see the certificate, or take rank=None."
+            "see the certificate, or leave rank out."
         )
     if quartic is not None and not quartic.reached:
         found.append(
