@@ -32,8 +32,16 @@ from ase_mlx.adapters.phono3py import conductivity
 from ase_mlx.adapters.phono3py.crystal import mass_variances_of
 from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import derivatives
-from ase_mlx.adapters.phonopy import axial_expansion, gruneisen, phonons, quasi_harmonic
+from ase_mlx.adapters.phonopy import (
+    axial_expansion,
+    gruneisen,
+    load_phonons,
+    phonons,
+    quasi_harmonic,
+    save_phonons,
+)
 from ase_mlx.adapters.phonopy.cells import standardized
+from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.graph import neighbor_pairs
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
@@ -251,6 +259,30 @@ def test_frequencies_are_those_of_the_labelled_supercell_moved_atom_by_atom(labe
     found = np.sort(ph.run_qpoints(fitting).frequencies.ravel())
     np.testing.assert_allclose(found, expected, atol=0.06 if method == "random" else 2e-3)
     assert np.abs(direct(bare(whole), calculator, 0.003) - expected).max() > 0.5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("blind", [True, False])
+def test_isotopes_of_one_element_have_their_masses_site_by_site(blind, tmp_path):
+    """An isotope on one site of four, with calculators that read labels and that do not; also third order and files."""
+    atoms, calculator = bulk("Cu", cubic=True, a=3.59), EMT()
+    atoms.set_masses([65.0, 63.0, 63.0, 63.0])
+    calculator.ignores_labels = blind
+    ph = phonons(atoms, calculator, (2, 1, 1), relax=False, displacement=0.003)
+    assert len(ph.primitive) == 4 and set(ph.primitive.masses) == {63.0, 65.0}
+    expected = direct(repeated(atoms, np.diag([2, 1, 1])), calculator, 0.003)
+    points = [[0, 0, 0], [0.5, 0, 0]]
+    np.testing.assert_allclose(np.sort(ph.run_qpoints(points).frequencies.ravel()), expected, atol=2e-3)
+    mean = atoms.copy()
+    mean.set_masses([63.5] * 4)
+    assert np.abs(direct(repeated(mean, np.diag([2, 1, 1])), calculator, 0.003) - expected).max() > 0.02
+    assert set(third_order(atoms, calculator, (1, 1, 1), relax=False).primitive.masses) == {63.0, 65.0}
+    save_phonons(ph, tmp_path / "ph.yaml")
+    again = load_phonons(tmp_path / "ph.yaml")
+    np.testing.assert_allclose(np.sort(again.run_qpoints(points).frequencies.ravel()), expected, atol=2e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(unitcell_of(again).get_masses(), atoms.get_masses())
 
 
 def test_a_charged_cell_has_the_phonons_of_its_charged_supercell():

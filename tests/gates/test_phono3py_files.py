@@ -169,7 +169,7 @@ def test_a_supercell_without_third_order_force_constants_is_refused(snapshots, t
         load_third_order(tmp_path / "params.yaml")
     if snapshots is None:
         with pytest.raises(ValueError, match="8 atoms whose symmetry leaves no third-order"):
-            third_order(atoms, EMT(), supercell=(2, 2, 2), relax=False)
+            conductivity(atoms, EMT(), (2, 2, 2), supercell=(2, 2, 2), relax=False)
 
 
 def test_force_constants_that_are_not_finite_are_refused(alloy, tmp_path):

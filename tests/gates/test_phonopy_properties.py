@@ -129,9 +129,9 @@ def test_a_supercell_is_enlarged_until_the_frequencies_stand(monkeypatch):
 
 @pytest.mark.parametrize(
     ("masses", "message"),
-    [([0.0, 0.0], "positive numbers"), ([np.nan, 27], "positive numbers"), ([27.0, 28.0], "masses from 27 to 28")],
+    [([0.0, 0.0], "positive numbers"), ([np.nan, 27], "positive numbers")],
 )
-def test_wrong_masses_and_isotopes_are_refused(masses, message):
+def test_masses_without_meaning_are_refused(masses, message):
     atoms = bulk("Al", cubic=True).repeat((1, 1, 1))[:2]
     atoms.set_masses(masses)
     with pytest.raises(ValueError, match=message):

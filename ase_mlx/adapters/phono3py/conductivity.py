@@ -19,6 +19,7 @@ from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
+from ase_mlx.adapters.phono3py.symmetry import check_third
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
 from ase_mlx.models.extrapolation import once
@@ -128,6 +129,7 @@ def conductivity(
         ph = third_order(source, calculator, supercell, displacement, relax, pairs=rank != "learned", **run)
     else:
         ph = source if isinstance(source, Phono3py) else load_third_order(source)
+    check_third(ph)
     scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
     found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
     return _with_std(found, calculator, run) if isinstance(source, Atoms) and rank != "learned" else found

@@ -11,7 +11,7 @@ from phonopy.structure.cells import guess_primitive_matrix
 
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phono3py.displaced_pairs import displaced
-from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py, produce_third
+from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py
 from ase_mlx.adapters.phonopy.born import born_charges
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.consistency import check_residuals
@@ -84,7 +84,7 @@ def third_order(
 
 
 def _produce(ph: Phono3py) -> None:
-    produce_third(ph)
+    ph.produce_fc3()
     ph.symmetrize_fc3()
     ph.symmetrize_fc2()
     _check_answers(ph)

@@ -29,7 +29,7 @@ class LabelledPhono3py(Phono3py):
         return Symmetry(cell, self._symprec, self._is_symmetry, **options, **maps)
 
 
-def produce_third(ph: Phono3py, solver: str | None = None) -> None:
+def produce_third(ph: Phono3py, solver: str | None) -> None:
     """Make compact force constants (eV/Å², eV/Å³) of displacements (Å) and forces (eV/Å); random ones by symfc.
 
     Raises:
@@ -39,12 +39,25 @@ def produce_third(ph: Phono3py, solver: str | None = None) -> None:
     """
     try:
         ph.produce_fc3(is_compact_fc=True, fc_calculator=solver)
-        vanishing = np.abs(ph.fc3).max() < VANISHING * np.abs(ph.fc2).max()
-    except AssertionError:  # of symfc 1.7.3, where it is left without a basis
-        vanishing = True
-    if vanishing:
-        raise ValueError(
-            f"got a supercell of {len(ph.supercell)} atoms whose symmetry leaves no third-order force constants, since "
-            "each atom has all others in opposite directions at once; expected one that has some: take a larger "
-            "supercell"
-        )
+    except AssertionError as error:  # of symfc 1.7.3, where it is left without a basis
+        raise _vanishing(ph) from error
+    check_third(ph)
+
+
+def check_third(ph: Phono3py) -> None:
+    """Refuse a supercell whose symmetry leaves no third-order force constants (eV/Å³): phonons would never scatter.
+
+    Raises:
+        ValueError: it is one.
+
+    Source: ours.
+    """
+    if ph.fc3 is not None and np.abs(ph.fc3).max() < VANISHING * np.abs(ph.fc2).max():
+        raise _vanishing(ph)
+
+
+def _vanishing(ph: Phono3py) -> ValueError:
+    return ValueError(
+        f"got a supercell of {len(ph.supercell)} atoms whose symmetry leaves no third-order force constants, since "
+        "each atom has all others in opposite directions at once; expected one that has some: take a larger supercell"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.data import atomic_masses
+from ase.data import atomic_masses, chemical_symbols
 from jaxtyping import Int, Num
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -23,7 +23,7 @@ MASS_TOLERANCE = 0.25
 
 
 def check_crystal(atoms: Atoms) -> None:
-    """Refuse what has no phonons of a crystal: molecules, slabs, masses (amu) without meaning or one element with two.
+    """Refuse what has no phonons of a crystal: molecules, slabs, masses (amu) without meaning.
 
     Raises:
         ValueError: naming what was found.
@@ -36,18 +36,12 @@ def check_crystal(atoms: Atoms) -> None:
     masses = atoms.get_masses()
     if not np.all(np.isfinite(masses)) or np.any(masses <= 0):
         raise ValueError(f"Masses must be positive numbers in amu, got {masses[~(masses > 0)][:3].tolist()}.")
-    for number in np.unique(atoms.numbers):
-        found, symbol = masses[atoms.numbers == number], atoms.symbols[atoms.numbers == number][0]
-        if np.ptp(found) > 1e-6:
-            raise ValueError(
-                f"The atoms of {symbol} have masses from {found.min():g} to {found.max():g} amu; phonopy's symmetry "
-                "takes atoms of one element for equal. Give them their mean mass."
-            )
+    for number, mass in sorted(set(zip(atoms.numbers.tolist(), masses.tolist(), strict=True))):
         standard = atomic_masses[number]
-        if abs(found[0] / standard - 1) > MASS_TOLERANCE and not (number == 1 and found[0] < 3.1):
+        if abs(mass / standard - 1) > MASS_TOLERANCE and not (number == 1 and mass < 3.1):
             warnings.warn(
-                f"The mass of {symbol} is {found[0]:g} amu, the element's is {standard:.4g}: frequencies scale as "
-                "1/√mass. Clear it with atoms.set_masses(None) if it was not meant.",
+                f"The mass of {chemical_symbols[number]} is {mass:g} amu, the element's is {standard:.4g}: "
+                "frequencies scale as 1/√mass. Clear it with atoms.set_masses(None) if it was not meant.",
                 stacklevel=3,
             )
 
@@ -55,15 +49,18 @@ def check_crystal(atoms: Atoms) -> None:
 def to_phonopy(atoms: Atoms, calculator=None) -> PhonopyAtoms:
     """Turn ASE's atoms (Å, amu) into phonopy's, masses and magnetic moments included.
 
-    Where other labels tell atoms of one element apart, and the calculator may read them, these get symbols of their
-    own, such as Cu1 and Cu2, which `FastPhonopy` takes for different atoms.
+    Where masses tell atoms of one element apart, or other labels that the calculator may read, these get symbols of
+    their own, such as Cu1 and Cu2, which `FastPhonopy` takes for different atoms.
 
     Source: ours.
     """
     moments = atoms.get_initial_magnetic_moments()
     bare = atoms.copy()
-    bare.arrays.pop("initial_magmoms", None)  # phonopy knows them, and time reversal
-    kinds = species(bare) if calculator is not None and reads_labels(calculator) else atoms.numbers
+    read = calculator is not None and reads_labels(calculator)
+    for name in set(bare.arrays) - {"numbers", "positions", "masses"}:
+        if not read or name == "initial_magmoms":  # phonopy knows moments, and time reversal
+            del bare.arrays[name]
+    kinds = species(bare)
     symbols = [f"{symbol}{kind // 1000 + 1}" for symbol, kind in zip(atoms.symbols, kinds, strict=True)]
     apart = not np.array_equal(kinds, atoms.numbers)
     return PhonopyAtoms(
@@ -96,7 +93,7 @@ def standardized(atoms: Atoms, symprec: float, primitive: bool = False) -> Atoms
     Atoms of one element whose labels differ are different atoms. A crystal with vectors on it is not turned.
 
     Args:
-        atoms: a crystal, one mass an element.
+        atoms: a crystal.
         symprec: tolerance of the symmetry search in Å.
         primitive: the primitive cell instead of the conventional one.
 

@@ -3,7 +3,6 @@
 Source: ours.
 """
 
-import re
 import warnings
 
 import numpy as np
@@ -102,7 +101,8 @@ def labelled(ph, cell: PhonopyAtoms, index: Int[np.ndarray, " atoms"]) -> Atoms:
     source = getattr(ph, "labelled", None)
     if source is not None:
         return carried(source, to_ase(cell), index)
-    if any(re.search(r"\d", symbol) for symbol in cell.symbols):
+    plain = zip(cell.numbers.tolist(), np.round(cell.masses, 6).tolist(), strict=True)
+    if len(set(cell.symbols)) > len(set(plain)):
         warnings.warn(
             f"Labels told the atoms {', '.join(dict.fromkeys(cell.symbols))} apart, but phonopy's file does not hold "
             "them: the calculator sees none. Give the labelled structure instead of the file.",
