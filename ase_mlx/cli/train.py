@@ -4,12 +4,15 @@ Source: ours.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
+
+Engine = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")]
+Master = Annotated[str, typer.Option("--master", help="Of Spark: local[1] or spark://host:port.")]
 
 
 def train(
@@ -22,6 +25,11 @@ def train(
     ] = None,
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    engine: Annotated[
+        Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")
+    ] = "local",
+    master: Annotated[str, typer.Option("--master", help="Of Spark: local[1] or spark://host:port.")] = "local[1]",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Of Spark: processes that share each batch.")] = 2,
 ) -> None:
     """Train a model of any kind; the same command goes on after a kill.
 
@@ -41,11 +49,24 @@ def train(
         recipe = recipe_class(settings)
     with exits.reading("--out"), model_folder(out, recipe.model):
         pass
-    with _bar(config.name) as show:
-        _, lines = run(recipe, out, show, device)
+    if engine == "spark":
+        lines = _by_spark(config, out, workers, master, device)
+    else:
+        with _bar(config.name) as show:
+            _, lines = run(recipe, out, show, device)
     if not write_json(lines, json):
         _print(lines)
         print(f"wrote {out}")
+
+
+def _by_spark(config: Path, out: Path, workers: int, master: str, device: str) -> dict:
+    from ase_mlx.adapters.spark import train_distributed
+    from ase_mlx.learn.cards import read_card
+
+    if device != "cpu":
+        raise typer.BadParameter(f"got {device!r} with --engine spark, expected cpu", param_hint="--device")
+    train_distributed(config, out, workers, master, start=_start(config))
+    return read_card(out)
 
 
 def _start(config: Path) -> str:

@@ -20,6 +20,15 @@ def processes() -> tuple[int, int]:
     return 0, 1
 
 
+def meet() -> None:
+    """Wait until all processes are here.
+
+    Source: ours.
+    """
+    if processes()[1] > 1:
+        distributed.barrier()
+
+
 def count_up(numbers: dict[str, float]) -> dict[str, float]:
     """Add up numbers (any unit) by name over all processes; a name may be missing in some of them.
 

@@ -103,8 +103,10 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
 
 
 @contextmanager
-def model_folder(folder: str | Path, model: torch.nn.Module | None = None) -> Iterator[Path]:
+def model_folder(folder: str | Path, model: torch.nn.Module | None = None, patience: float = 0.0) -> Iterator[Path]:
     """Keep a folder for one training: other processes are kept out, space is looked at before the work.
+
+    `patience` (seconds) is waited for another process to leave it.
 
     Raises:
         OSError: the folder cannot be written, or has no space for the model and its checkpoint.
@@ -115,7 +117,7 @@ def model_folder(folder: str | Path, model: torch.nn.Module | None = None) -> It
     folder = Path(folder)
     size = sum(p.numel() * p.element_size() for p in model.parameters()) if model else 100_000
     check_folder(folder, STATES * size + 100_000)
-    with sole(folder):
+    with sole(folder, patience):
         yield folder
 
 

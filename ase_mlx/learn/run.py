@@ -12,10 +12,13 @@ import torch
 
 from ase_mlx.models import Model
 
-from .distributed import processes
+from .distributed import meet, processes
 from .files import model_folder, save_model
 from .fit import Report, fit
 from .recipe import Recipe
+
+ENDING = 60.0
+"""Seconds that processes of an attempt which lost one of them may take to end, and hold the folder."""
 
 
 def run(
@@ -46,8 +49,11 @@ def run(
     Source: ours.
     """
     place = expect_device(device)
-    first = processes()[0] == 0
-    with model_folder(folder, recipe.model) if first else nullcontext(Path(folder)) as folder:
+    rank, count = processes()
+    first = rank == 0
+    patience = ENDING if count > 1 else 0.0
+    with model_folder(folder, recipe.model, patience) if first else nullcontext(Path(folder)) as folder:
+        meet()  # nobody reads a checkpoint that an earlier attempt may still write
         config = getattr(recipe.model, "config", None)
         sizes = {f"model.{key}": size for key, size in asdict(config).items()} if is_dataclass(config) else {}
         recipe.epochs = {}

@@ -10,6 +10,7 @@ Source: ours, on `torch.distributed`.
 import argparse
 import os
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from ase_mlx.processes import end_with
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for the first one to read its data."""
+
+LOOPBACK = ("127.0.0.1", "localhost")
+"""Addresses of a meeting place that only processes of its own machine reach."""
 
 
 def train_as_worker(config_path: str | Path, folder: str | Path, device: str = "cpu", start: str = "") -> None:
@@ -46,7 +50,8 @@ def train_as_worker(config_path: str | Path, folder: str | Path, device: str = "
             "--nproc-per-node 2 -m ase_mlx.learn.worker CONFIG.toml -o FOLDER"
         )
     recipe, config = read_training(config_path, start)
-    if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"] and sys.platform == "linux":
+    alone = os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"] or os.environ["MASTER_ADDR"] in LOOPBACK
+    if alone and sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo asks for the host's name, which may not resolve
     if device == "cuda":
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
@@ -56,6 +61,23 @@ def train_as_worker(config_path: str | Path, folder: str | Path, device: str = "
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
+
+
+def problem_of_worker(config_path: str, folder: str, start: str = "", owner: int = 0) -> str:
+    """Train as `train_as_worker`; returns what went wrong, for starters that lose the exit code, or nothing.
+
+    The process ends when the one of the number `owner` does, where that is not 0.
+
+    Source: ours.
+    """
+    if owner:
+        end_with(owner)
+    try:
+        train_as_worker(config_path, folder, start=start)
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def print_progress(p: Progress) -> None:
@@ -78,10 +100,7 @@ def main() -> int:
     parser.add_argument("-o", "--out", required=True, help="folder for the model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--start", default="", help="folder of the model to start from, in place of the file's")
-    parser.add_argument("--end-with", type=int, metavar="PID", help="end when this process does")
     arguments = parser.parse_args()
-    if arguments.end_with:
-        end_with(arguments.end_with)
     train_as_worker(arguments.config, arguments.out, arguments.device, arguments.start)
     return 0
 

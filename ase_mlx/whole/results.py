@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -110,8 +111,10 @@ def _remove(folder: Path, names: Collection[str]) -> None:
 
 
 @contextmanager
-def sole(path: str | Path) -> Iterator[None]:
+def sole(path: str | Path, patience: float = 0.0) -> Iterator[None]:
     """Let no other process write the same file or folder while the block runs; the end of a process ends its claim.
+
+    `patience` (seconds) is waited for another process to end its own.
 
     Raises:
         BlockingIOError: another process is writing it.
@@ -121,8 +124,10 @@ def sole(path: str | Path) -> Iterator[None]:
     """
     path = Path(path)
     lock = path if path.is_dir() else path.with_name(f".{path.name}.lock")
+    end = time.monotonic() + patience
     with sentences(path):
-        descriptor = _locked(lock)
+        while (descriptor := _locked(lock)) is None and time.monotonic() < end:
+            time.sleep(0.1)
     if descriptor is None:
         raise BlockingIOError(
             errno.EWOULDBLOCK, f"got {str(path)!r}, into which another process is writing; wait for it or name another"

@@ -7,93 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from commands import call
-from tiny import labelled, tiny_potential
-from tiny_anomaly import FILE as CRYSTALS
-from tiny_density import aluminium
+from kinds import SETTINGS, checkpoints, write_data, write_settings
 
-from ase_mlx.data.densities import write_densities
-from ase_mlx.data.io import write_frames
-from ase_mlx.learn.files import load_model, parameters_equal, save_model
+from ase_mlx.learn.files import load_model, parameters_equal
 from ase_mlx.learn.recipe import RECIPES, kinds, read_training
 from ase_mlx.learn.run import run
 from ase_mlx.testing import check_model
 
-ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {
-    "potential": """
-[data]
-file = "frames.extxyz"
-[model]
-l_max = 1
-layers = 2
-channels = 4
-latent = 8
-members = 4
-radial_hidden = [8]
-cutoff = 4.0
-[fit]
-epochs = {epochs}
-batch_size = 2
-""",
-    "density": """
-start = "start"
-[data]
-file = "densities.npz"
-[model]
-range = 2.5
-n_radial = 4
-channels = 3
-radial_hidden = [8]
-members = 4
-[fit]
-epochs = {epochs}
-batch_size = 2
-""",
-    "point_density": """
-[data]
-file = "densities.npz"
-[model]
-cutoff = 4.0
-near = 3.2
-n_radial = 5
-degree = 2
-hidden = [8, 8]
-members = 4
-[fit]
-epochs = {epochs}
-batch_size = 8
-""",
-    "crystal_property": """
-[data]
-file = "crystals.parquet"
-properties = {{ formation_energy = "formation_energy_per_atom" }}
-[model]
-members = 2
-width = 8
-hyper_width = 8
-[fit]
-epochs = {epochs}
-batch_size = 32
-""",
-    "anomaly": """
-[data]
-file = "crystals.parquet"
-properties = {{ formation_energy = "formation_energy_per_atom", hull_distance = "e_above_hull" }}
-[model]
-members = 2
-width = 8
-hyper_width = 8
-[fit]
-epochs = {epochs}
-batch_size = 32
-""",
-}
 MEANINGLESS = {
     "potential": ("fit", "energy_weigth = 0.1", "did you mean 'energy_weight'"),
     "density": ("fit", "hessian_weight = 1.0", "unknown key 'hessian_weight'"),
@@ -116,29 +40,7 @@ def test_every_kind_of_the_package_is_in_the_table():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Small real data of each kind, and a potential to start from."""
-    import pandas as pd
-
-    folder = tmp_path_factory.mktemp("kinds")
-    write_frames(folder / "frames.extxyz", labelled(8))
-    few = [f for part, count in (("train", 3), ("val", 2), ("test", 1)) for f in aluminium(ROOT, part, count)]
-    write_densities(folder / "densities.npz", few)
-    save_model(tiny_potential(elements=(13,), cutoff=4.0), folder / "start", {"title": "tiny", "errors": {}})
-    crystals = pd.read_parquet(CRYSTALS)
-    small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
-    small["part"] = np.repeat(["train", "val", "test"], 40)
-    small.to_parquet(folder / "crystals.parquet")
-    for kind in SETTINGS:
-        write_settings(folder, kind)
-    return folder
-
-
-def write_settings(folder, kind, epochs=2, **added):
-    text = f'kind = "{kind}"\n' + SETTINGS[kind].format(epochs=epochs)
-    for table, line in added.items():
-        text = text.replace(f"[{table}]\n", f"[{table}]\n{line}\n")
-    (folder / f"{kind}.toml").write_text(text, encoding="utf-8")
-    return folder / f"{kind}.toml"
+    return write_data(tmp_path_factory.mktemp("kinds"))
 
 
 @pytest.fixture(scope="module")
@@ -202,11 +104,6 @@ def test_a_training_that_is_killed_three_times_ends_in_the_same_weights(data, tm
     assert kills >= 2, "the training was done before it could be killed"
     subprocess.run([*start, str(tmp_path / "model")], check=True, capture_output=True)
     assert parameters_equal(load_model(tmp_path / "model"), load_model(tmp_path / "whole"))
-
-
-def checkpoints(folder):
-    """Names and times of writing of the checkpoints in a folder."""
-    return {p.name: p.stat().st_mtime_ns for p in folder.glob("checkpoint*.safetensors")}
 
 
 @pytest.mark.parametrize("kind", RECIPES)

@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("pyspark")
 
-from ase_mlx.adapters import spark as gate
+from ase_mlx.adapters import spark as spark_gate
+from ase_mlx.adapters.spark import screening as gate
 from ase_mlx.data.tables import open_table
 from ase_mlx.learn.anomaly.crystals import describe_crystals, split
 from ase_mlx.learn.config import TableFit
@@ -99,7 +100,7 @@ def parts(rows, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def spark():
-    opened = gate.session("local[2]")
+    opened = spark_gate.session("local[2]")
     yield opened
     opened.stop()
 
@@ -235,11 +236,11 @@ def test_without_java_the_message_says_what_to_do(tmp_path, monkeypatch, version
         (tmp_path / "java").write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
         (tmp_path / "java").chmod(0o755)
     with pytest.raises(RuntimeError, match=said) as caught:
-        gate.session("local[2]")
+        spark_gate.session("local[2]")
     assert "apt-get install openjdk-17-jre-headless" in str(caught.value) and "JAVA_HOME" in str(caught.value)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
     with pytest.raises(RuntimeError, match="nowhere"):
-        gate.session("local[2]")
+        spark_gate.session("local[2]")
 
 
 CONFIG = """
@@ -262,7 +263,7 @@ def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
     (tmp_path / "config.toml").write_text(CONFIG)
     recipe, config = read_training(tmp_path / "config.toml")
     run(recipe(config), tmp_path / "one")
-    gate.train_distributed(tmp_path / "config.toml", tmp_path / "two", workers=2)
+    spark_gate.train_distributed(tmp_path / "config.toml", tmp_path / "two", workers=2)
     one, two = (load_model(tmp_path / name).double() for name in ("one", "two"))
     a, b = (model.property.table(table.rows[:100]) for model in (one, two))
     for name in TARGETS.values():
@@ -275,4 +276,4 @@ def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
 def test_training_of_no_kind_is_refused(tmp_path):
     (tmp_path / "config.toml").write_text('kind = "potentail"\n')
     with pytest.raises(ValueError, match="did you mean 'potential'"):
-        gate.train_distributed(tmp_path / "config.toml", tmp_path / "out")
+        spark_gate.train_distributed(tmp_path / "config.toml", tmp_path / "out")

@@ -1,19 +1,15 @@
-"""The gate to Apache Spark: screenings on a cluster, training by several workers.
+"""Screenings by Spark.
 
 Spark reads the rows and hands them out; what is done with a row is `screen.scores`, as on one machine.
 
-Source: ours, on Spark's `mapInPandas` and `TorchDistributor`.
+Source: ours, on Spark's `mapInPandas`.
 """
 
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -24,99 +20,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-try:
-    import pyspark
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "ase_mlx.adapters.spark needs pyspark, which is not installed: pip install 'ase-mlx[spark]'"
-    ) from error
-
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from ase_mlx.adapters.spark.session import session
 from ase_mlx.data.tables import PROBLEM
-from ase_mlx.learn import worker
 from ase_mlx.learn.anomaly.crystals import graph_of
 from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
-from ase_mlx.learn.recipe import read_training
 from ase_mlx.models.anomaly import AnomalyModel
 from ase_mlx.screen.ranges import RANGE, SCHEMA, Job, done_ranges, double_model, needed_columns, open_ranges
 from ase_mlx.screen.scores import Screening, screen
 from ase_mlx.whole import scratch_folder, sole
 
-JAVA = 17
-"""The oldest version that Spark 4 runs on."""
-
 ROUNDS, SMALLEST, LARGEST = 20, 2_000, 50_000
 """A table is screened in about so many rounds, of at least and at most so many rows: a kill costs one of them."""
-
-MENDED = f"install one (apt-get install openjdk-{JAVA}-jre-headless) or point JAVA_HOME to it"
-
-
-def session(master: str = "local[*]", **options: str) -> SparkSession:
-    """Start Spark, or take the session that is open, with what screenings need.
-
-    Args:
-        master: Spark's address of a cluster; `local[2]` means two cores of this machine.
-        options: further settings by Spark's names, such as `**{"spark.executor.memory": "8g"}`; they win.
-
-    Raises:
-        RuntimeError: no Java, or one that is too old.
-
-    Source: ours.
-    """
-    if SparkSession.getActiveSession() is None:
-        _expect_java()
-    settings = {
-        "spark.driver.memory": "2g",
-        "spark.executor.memory": "1g",
-        "spark.executorEnv.OMP_NUM_THREADS": "1",
-        "spark.log.level": "ERROR",
-        "spark.sql.adaptive.enabled": "false",  # it may merge partitions, which are files of a fixed range of rows
-        "spark.sql.caseSensitive": "true",  # as pandas and pyarrow are
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(RANGE),
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "ase-mlx-spark"),  # else in the current folder
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
-    if re.match(r"local\b|spark://(127\.|localhost)", master):
-        settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    builder = SparkSession.builder.master(master).appName("ase-mlx")
-    for name, value in (settings | options).items():
-        builder = builder.config(name, value)
-    with _python_of_workers():
-        return builder.getOrCreate()
-
-
-@contextmanager
-def _python_of_workers() -> Iterator[None]:
-    """Spark's workers run this very Python unless the user named one; Spark reads the name when it starts."""
-    before = os.environ.get("PYSPARK_PYTHON")
-    os.environ["PYSPARK_PYTHON"] = before or sys.executable
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYSPARK_PYTHON"]
-
-
-def _expect_java() -> None:
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
-    where = f"in JAVA_HOME = {home!r}" if home else "on PATH"
-    wanted = f"expected Java {JAVA} or newer, which Spark {pyspark.__version__} runs on; {MENDED}"
-    if java is None:
-        raise RuntimeError(f"got no `java` {where}, {wanted}")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    version = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
-    if version is None:
-        first = (said.stderr + said.stdout).strip().split("\n")[0]
-        raise RuntimeError(f"got {java}, which does not say its version ({first!r}), {wanted}")
-    if int(version[1]) < JAVA:
-        raise RuntimeError(f"got Java {version[1]} ({java}), {wanted}")
 
 
 def run_spark(
@@ -372,29 +290,3 @@ def _said(structure: list[str], values: tuple[Any, ...]) -> str | None:
         except (ValueError, TypeError, OverflowError) as error:
             return str(error)
     return None
-
-
-def train_distributed(config_path: str | Path, folder: str | Path, workers: int = 2) -> None:
-    """Train a model by several workers of this machine, which share each batch: the model of one worker.
-
-    Args:
-        config_path: a TOML file as `ase-mlx train` takes it.
-        folder: where the model goes.
-        workers: processes.
-
-    Raises:
-        ValueError: the file is of no kind that is trained so, or holds wrong values.
-        RuntimeError: no Java, or a worker failed; what it printed is in the message.
-
-    Source: ours, on Spark's `TorchDistributor`.
-    """
-    from pyspark.ml.torch.distributor import TorchDistributor
-
-    read_training(config_path)
-    opened, spark = SparkSession.getActiveSession() is None, session("local[1]")
-    try:
-        words = (worker.__file__, Path(config_path).resolve(), "-o", Path(folder).resolve(), "--end-with", os.getpid())
-        TorchDistributor(num_processes=workers, local_mode=True, use_gpu=False).run(*map(str, words))
-    finally:
-        if opened:
-            spark.stop()
