@@ -18,7 +18,35 @@ def without_counter_of_draws(card: dict[str, Any], tensors: Tensors) -> None:
         tensors.pop("draws", None)
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], None]] = {1: without_counter_of_draws}
+def without_spare_input(card: dict[str, Any], tensors: Tensors) -> None:
+    """Leave out of properties of crystals the last input of each network, which was always zero.
+
+    Raises:
+        ValueError: the published score, an average over all inputs to which the spare one added.
+
+    Source: ours.
+    """
+    if card.get("kind") not in ("crystal_property", "anomaly") or not tensors:
+        return
+    anomaly = card["kind"] == "anomaly"
+    config = card["config"]["property"] if anomaly else card["config"]
+    if config["literal"]:
+        raise ValueError("got a model with literal = true of schema 2, whose score had a spare input; train it anew")
+    start = "property.networks." if anomaly else "networks."
+    for network in {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}:
+        weights = f"{start}{network}.stacked."
+        count = sum(name.startswith(weights) for name in tensors)
+        base = count - 4 - 2 * config["depth"]  # before it: λ, offset, six of the hyper-network, those of attention
+        last_axis = [2, 6, 7, base, count - 3] + ([base - 4] if base > 8 else [])
+        for place in last_axis:
+            tensors[f"{weights}{place}"] = tensors[f"{weights}{place}"][..., :-1]
+        tensors[f"{weights}{count - 4}"] = tensors[f"{weights}{count - 4}"][:, :-1]
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], None]] = {
+    1: without_counter_of_draws,
+    2: without_spare_input,
+}
 """From schema n to n + 1; each changes a card, and the tensors where they are at hand, in place."""
 
 SCHEMA = 1 + len(UPGRADES)

@@ -41,9 +41,6 @@ VOLUMES = (1.5, 2000.0)
 WAYS = {"structure": (0, 1), "pattern": (0, 2), "composition": (0,)}
 """Blocks that the ensembles see, by what is known; the first that fits a crystal is asked."""
 
-SPARE = 1
-"""Inputs that are always zero, after the others: shipped weights have a place for one."""
-
 CLOSEST = 0.5
 """Å; no bond is shorter (H₂: 0.74 Å), so atoms closer than this are one atom given twice."""
 
@@ -105,7 +102,7 @@ class CrystalPropertyConfig:
         """Sizes of the groups of descriptors that attention weighs in this ensemble; none without attention."""
         sizes = [len(places) for places in GROUPS.values() if way == "structure" or places[0] < STRUCTURE]
         sizes += [self.blocks[2]] if way == "pattern" else []
-        return (*sizes[:-1], sizes[-1] + SPARE) if self.attention else ()
+        return tuple(sizes) if self.attention else ()
 
 
 def check_volume(volume: float) -> None:
@@ -166,7 +163,7 @@ class CrystalProperty(Model):
         self.networks = nn.ModuleList(
             Ensemble(
                 [
-                    AttenuatedNetwork(len(config.columns(way)) + SPARE, *settings, config.groups(way))
+                    AttenuatedNetwork(len(config.columns(way)), *settings, config.groups(way))
                     for _ in range(config.members)
                 ]
             )
@@ -252,8 +249,7 @@ class CrystalProperty(Model):
     def inputs(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[Tensor, "crystals features"]:
         """Standardise the descriptors that this ensemble sees, and cut them where they are far out (dimensionless)."""
         x = (torch.from_numpy(np.asarray(rows, dtype=np.float64)) - self.center.cpu()) / self.scale.cpu()
-        x = x[:, self.config.columns(way)].clamp(-FARTHEST, FARTHEST)
-        return torch.cat([x, x.new_zeros(len(x), SPARE)], 1)
+        return x[:, self.config.columns(way)].clamp(-FARTHEST, FARTHEST)
 
     @torch.no_grad()
     def scored(self, rows: Float[np.ndarray, "crystals n"], target: int) -> Scored:
@@ -270,7 +266,7 @@ class CrystalProperty(Model):
                 filled = torch.cat([block, block.new_zeros(ROWS - len(block), block.shape[1])])
                 found = [part[:, : len(block)].cpu().double() for part in network(filled)]
                 mean[:, now], noise[:, now], variance[:, now] = found[:3]
-                terms[:, now[:, None], columns] = found[3][:, :, : len(columns)]
+                terms[:, now[:, None], columns] = found[3]
         center, scale = self.target_center[target].cpu(), self.target_scale[target].cpu()
         return Scored(center + scale * mean, scale**2 * noise, scale**2 * variance, scale * terms)
 
