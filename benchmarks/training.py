@@ -1,6 +1,6 @@
 """Training: data that do not fit in memory, the time of an epoch, the way through the code.
 
-    python benchmarks/training.py [--shards] [--epochs] [--trace] [--quick] [--gigabytes 4] [--limit 2] [--json FILE]
+    python benchmarks/training.py [--shards] [--epochs] [--trace] [--quick] [--gigabytes 4] [--limit 2] [--before ...]
 
 `--shards`: frames of data/sigesn.extxyz.xz (8 atoms), repeated to 64 atoms and rattled by 0.01 Å until they take 4 GB
 as samples with graphs, are written into shards in a temporary folder and trained on for an epoch, each in a process
@@ -228,12 +228,12 @@ hessian_weight = 0.05
 
 
 @contextmanager
-def trees() -> Iterator[dict[str, Path]]:
+def trees(commit: str = BEFORE) -> Iterator[dict[str, Path]]:
     """This tree and, in a worktree of git, that of the commit before."""
     root = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory(prefix="ase-mlx-before-") as folder:
         place = Path(folder, "tree")
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", place, BEFORE], cwd=root, check=True)
+        subprocess.run(["git", "worktree", "add", "-q", "--detach", place, commit], cwd=root, check=True)
         try:
             yield {"before": place, "after": root}
         finally:
@@ -256,7 +256,7 @@ def epochs(options: argparse.Namespace) -> tuple[dict, bool]:
     """CPU seconds of an epoch of the training of sigesn, before and after, in turn."""
     config = SMALL.format(data=DATA, epochs=3 if options.quick else 4)
     seconds: dict[str, list[float]] = {"before": [], "after": []}
-    with trees() as tree:
+    with trees(options.before) as tree:
         for _ in range(1 if options.quick else 2):
             for name, place in tree.items():
                 seconds[name] += probe(place, "epochs", config)
@@ -282,7 +282,7 @@ def trace(options: argparse.Namespace) -> tuple[dict, bool]:
         file = Path(folder, "frames.extxyz")
         write(file, frames)
         config = SMALL.format(data=file, epochs=1).replace("hessian_weight = 0.05\n", "")
-        with trees() as tree:
+        with trees(options.before) as tree:
             rows = {name: probe(place, "trace", config) for name, place in tree.items()}
     for name, row in rows.items():
         leading = list(dict.fromkeys(row["stays"]))
@@ -299,6 +299,7 @@ def main() -> int:
     parser.add_argument("--shards", action="store_true", help="data that do not fit in memory")
     parser.add_argument("--epochs", action="store_true", help="time of an epoch before and after")
     parser.add_argument("--trace", action="store_true", help="files that a tiny training enters, before and after")
+    parser.add_argument("--before", default=BEFORE, help="commit that --epochs and --trace compare with")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of samples")
     parser.add_argument("--limit", type=float, default=2.0, help="GB of address space")
     parser.add_argument("--quick", action="store_true")

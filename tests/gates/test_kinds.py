@@ -87,6 +87,7 @@ def test_a_training_that_stops_three_times_ends_in_the_same_weights(data, traine
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_training_that_is_killed_three_times_ends_in_the_same_weights(data, tmp_path, kind):
     config = write_settings(data, kind, epochs=60)
@@ -160,6 +161,7 @@ def test_a_kind_that_is_none_is_named_with_the_nearest(data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", RECIPES)
 def test_two_processes_make_the_losses_and_the_model_of_one(data, tmp_path, kind):
     config = write_settings(data, kind, epochs=3)
