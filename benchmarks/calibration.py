@@ -7,6 +7,9 @@ Coverage is measured on the labelled test part, which no training or calibration
 with the model itself, from fixed seeds, as are perfect crystals at 300 to 1,200 K, the in-distribution frames of the
 same cell size. Mixtures between trained compositions (the held-out ones of eight atoms, random alloys of 64) are scored
 too but not judged.
+
+Bars of forces and stress are read from a few directions of the readout: `error_bars.py`, run here too, prints them
+beside those of all members, with the price of both.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
+from error_bars import agreement, costs
 from verdict import machine, print_machine, verdict
 
 from ase_mlx.adapters.ase import Calculator
@@ -174,6 +178,8 @@ def main() -> int:
         print(f"{kind:24}{len(s):8}{np.median(s):9.2f}{s.min():9.2f}{s.max():9.2f}{text}")
         if area is not None and kind not in SHOWN_ALONE:
             lines.append((f"AUROC, {kind}", area, "≥", 0.95))
+    for name in ("sigesn", "al"):
+        lines += agreement(name) + costs(name, (2, 4) if options.quick else (2, 4, 8))
     good = verdict(lines)
     if options.json:
         plain = {k: v.tolist() for k, v in scores.items()}

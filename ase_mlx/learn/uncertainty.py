@@ -9,19 +9,24 @@ Source: Kellner and Ceriotti, arXiv 2402.16621 (shallow ensemble, likelihood); t
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import minimize
 from torch import Tensor
 
 from ase_mlx.data.samples import Sample, batches
 from ase_mlx.graph import Graph
 from ase_mlx.models.mechanics import mechanics, sum_by_graph
 from ase_mlx.models.potential import CALIBRATED, Potential, hessian_column, moved_atoms
-from ase_mlx.units import NORMAL_95
 
-NOMINAL_68 = 0.682689
+from .scales import calibrate, calibrate_growth
+
 FITTED = ("energy", "forces")
 """Quantities whose residuals tell the members apart, with the same weight; columns of the Hessian added nothing."""
+
+READ = ("forces", "stress")
+"""Quantities whose bars are read from a few directions of the readout."""
 
 FORBIDDEN = 1e-4
 """Dimensionless: a component whose response to the readout is smaller, beside the largest, is zero by symmetry."""
@@ -34,13 +39,16 @@ class Response:
     """Residuals (reference − prediction) and their linear response to the readout weights.
 
     Rows are one energy per structure (eV per atom), components of forces (eV/Å), of stress (eV/Å³) or of columns of the
-    Hessian (eV/Å²).
+    Hessian (eV/Å²); `distance` is the score of the atom, or the mean of the structure's, `composition` the shares of
+    the elements in the structure (dimensionless).
 
     Source: ours.
     """
 
     residual: Float[Tensor, " rows"]
     by_weight: Float[Tensor, "rows features"]
+    distance: Float[Tensor, " rows"]
+    composition: Float[Tensor, "rows elements"]
 
 
 def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> dict[str, Response]:
@@ -51,39 +59,56 @@ def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> 
 
     Source: ours.
     """
-    rows: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in CALIBRATED}
+    rows: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in CALIBRATED}
     model.eval()
     for joined in batches(samples, batch_size):
         for name, row in _batch_rows(model, joined).items():
             rows[name].append(row)
     found = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
-    moved = {name: by_weight.norm(dim=1) for name, (_, by_weight) in found.items()}
+    moved = {name: by_weight.norm(dim=1) for name, (_, by_weight, *_) in found.items()}
     free = {name: size > FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
     return {name: Response(*(part[keep] for part in found[name])) for name, keep in free.items()}
 
 
-def _batch_rows(model: Potential, sample: Sample) -> dict[str, tuple[Tensor, Tensor]]:
+def _batch_rows(model: Potential, sample: Sample) -> dict[str, tuple[Tensor, ...]]:
     graph, target, weight = sample.graph, sample.targets, sample.weight
     mean, by_weight = model(graph), _by_weight(model, graph)
-    n = graph.n_atoms.to(torch.float64)
     keep = {
         "energy": weight["energy"] > 0,
         "forces": (weight["forces"] > 0)[graph.atom_graph],
         "stress": weight["stress"] > 0,
     }
+    by_structure, by_atom = _distance_and_composition(model, graph, mean["features"])
+    size = {"energy": graph.n_atoms.to(torch.float64)}
     out = {
-        name: ((target[name] - mean[name])[chosen], by_weight[name][:, chosen])
+        name: (
+            ((target[name] - mean[name]) / size.get(name, 1.0))[chosen],
+            (by_weight[name] / size.get(name, 1.0))[:, chosen],
+            (by_atom if name == "forces" else by_structure)[chosen],
+        )
         for name, chosen in keep.items()
         if name in mean
     }
-    out["energy"] = tuple(part / n[keep["energy"]] for part in out["energy"])
     if sample.base is not None:
         moved = moved_atoms(sample)
         change = mean["forces"][moved] - model(sample.base)["forces"]
         by_change = by_weight["forces"][:, moved] - _by_weight(model, sample.base)["forces"]
         parts = (target["force_change"][moved] - change, by_change)
-        out["hessian"] = tuple(hessian_column(sample, part) for part in parts)
-    return {name: (residual.reshape(-1), by.reshape(len(by), -1).T) for name, (residual, by) in out.items()}
+        out["hessian"] = (*(hessian_column(sample, part) for part in parts), by_atom[moved])
+    return {name: _rows(*parts) for name, parts in out.items() if len(parts[0])}
+
+
+def _rows(residual: Tensor, by_weight: Tensor, place: Tensor) -> tuple[Tensor, ...]:
+    place = place.repeat_interleave(residual.numel() // len(place), dim=0)
+    return residual.reshape(-1), by_weight.reshape(len(by_weight), -1).T, place[:, 0], place[:, 1:]
+
+
+def _distance_and_composition(model: Potential, graph: Graph, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Give structures, then atoms their distance score (of structures the mean) and their structure's composition."""
+    distance = model.distance(graph, features).to(torch.float64).unsqueeze(1)
+    species = torch.nn.functional.one_hot(model.species_index[graph.numbers], len(model.elements)).to(torch.float64)
+    by_structure = sum_by_graph(graph, torch.cat([distance, species], dim=1)) / graph.n_atoms.unsqueeze(1)
+    return by_structure, torch.cat([distance, by_structure[graph.atom_graph, 1:]], dim=1)
 
 
 def _by_weight(model: Potential, graph: Graph) -> dict[str, Tensor]:
@@ -133,57 +158,6 @@ def fit_members(
         loss.backward()
         optimizer.step()
     return ((raw - raw.mean(0)) * start).detach()
-
-
-def calibrate(
-    residual: Float[Tensor, " rows"], spread: Float[Tensor, " rows"], floors: int = 41
-) -> tuple[float, float, float]:
-    """Find scale a and floor b of σ² = a² s² + b², and the tail t: held-out errors fill ±σ to 68 % and ±tσ to 95 %.
-
-    The floor is the one of highest Gaussian likelihood, the scale follows from the 68 % quantile, the tail from the
-    95 % quantile: 1.96 for a normal distribution, more where errors have heavy tails.
-
-    Args:
-        residual: held-out errors in the quantity's unit.
-        spread: standard deviation s of the members, same unit.
-        floors: how many to try, from none on (dimensionless).
-
-    Returns:
-        Scale (dimensionless), floor (the quantity's unit) and tail (dimensionless).
-
-    Source: ours; quantiles of normalised held-out errors as in Angelopoulos and Bates, arXiv 2107.07511, sections 1 and
-    2.3.
-    """
-    error = residual.abs()
-    if len(error) == 0 or float(error.max()) == 0:
-        return 1.0, 0.0, NORMAL_95
-    typical = float(torch.quantile(error, NOMINAL_68))
-    best = (math.inf, 1.0, 0.0, NORMAL_95)
-    for share in torch.linspace(0.0, 1.0, floors, dtype=torch.float64).tolist():
-        floor = share * typical
-        scale = _scale(error, spread, floor)
-        sigma = torch.sqrt(scale**2 * spread.square() + floor**2).clamp_min(1e-300)
-        z = error / sigma
-        score = float((0.5 * z.square().clamp_max(25.0) + torch.log(sigma)).mean())
-        if score < best[0]:
-            best = (score, scale, floor, max(1.0, _tail(z)))
-    return best[1:]
-
-
-def _tail(z: Tensor) -> float:
-    """The size that the next error exceeds with a chance of 5 %, be the known ones few (dimensionless)."""
-    rank = math.ceil(0.95 * (len(z) + 1))
-    return float(z.sort().values[min(rank, len(z)) - 1])
-
-
-def _scale(error: Tensor, spread: Tensor, floor: float) -> float:
-    """Scale of the spread at which 68 % of the errors lie within σ, by bisection (dimensionless)."""
-    low, high = 1e-4, 1e4
-    for _ in range(60):
-        scale = math.sqrt(low * high)
-        sigma = torch.sqrt(scale**2 * spread.square() + floor**2)
-        low, high = (scale, high) if float((error <= sigma).double().mean()) < NOMINAL_68 else (low, scale)
-    return scale
 
 
 def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> None:
@@ -251,12 +225,14 @@ def set_uncertainty(
 ) -> dict[str, dict[str, float]]:
     """Give a fitted potential its members (by likelihood), calibrated scales (on `val`) and distance score.
 
-    The scales come from cross-fitting: members fitted without a fifth of `val` are judged on that fifth. The scale of
-    the forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants)
+    The scales come from cross-fitting: members fitted without a fifth of `val` are judged on that fifth. Bars of forces
+    and stress are then read from a few directions and scaled to agree with those of all members. The scale of the
+    forces goes into the members themselves, so that what is propagated from them (phonons, lattice constants)
     carries it.
 
     Returns:
-        Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³, eV/Å²) of each quantity, for the model card.
+        Scale and tail (dimensionless) and floor (eV/atom, eV/Å, eV/Å³, eV/Å²) of each quantity, for the model card;
+        `all_members`: scale and floor of bars that are read from all members.
 
     Source: see the module.
     """
@@ -280,22 +256,87 @@ def set_uncertainty(
     }
     unit = found["forces"][0]
     model.deviations.copy_(deviations * unit)
-    for name, (scale, floor, tail) in found.items():
-        k = CALIBRATED.index(name)
-        model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale / unit, floor, tail
-    return {
-        name: {"scale": scale / unit, "floor": floor, "tail": tail, "rows": len(held_out[name].residual)}
-        for name, (scale, floor, tail) in found.items()
+    model.directions.copy_(principal_directions(model.deviations, known["forces"].by_weight, len(model.directions)))
+    grown = {
+        name: calibrate_growth(r.residual, torch.cat(spreads[name]), r.distance, r.composition)
+        for name, r in held_out.items()
+        if name != "hessian"
     }
+    if "hessian" in found:
+        grown["hessian"] = (*found["hessian"], 0.0)
+    of_members = {name: (scale / unit, floor) for name, (scale, floor, _, _) in grown.items()}
+    tails, every = {name: tail for name, (_, _, tail, _) in grown.items()}, _join([known, held_out])
+    scales = {
+        name: _matched(every[name].by_weight, model, *pair) if name in READ else pair
+        for name, pair in of_members.items()
+    }
+    for name, (scale, floor) in scales.items():
+        k = CALIBRATED.index(name)
+        model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale, floor, tails[name]
+        model.std_growth[k] = grown[name][3]
+    return {
+        name: {
+            "scale": scale,
+            "floor": floor,
+            "tail": tails[name],
+            "growth": grown[name][3],
+            "rows": len(held_out[name].residual),
+        }
+        | ({"all_members": dict(zip(("scale", "floor"), of_members[name], strict=True))} if name in READ else {})
+        for name, (scale, floor) in scales.items()
+    }
+
+
+def principal_directions(
+    deviations: Float[Tensor, "members features"], by_weight: Float[Tensor, "rows features"], count: int
+) -> Float[Tensor, "count features"]:
+    """Directions of the readout that carry most of the members' variance of some components (dimensionless).
+
+    With C the members' covariance and G = ⟨J Jᵀ⟩ of the components' responses J to the readout, they are the leading
+    eigenvectors of √G C √G: the sum of their squared responses is the largest share of Jᵀ C J on average.
+
+    Args:
+        deviations: of the members' readouts, dimensionless.
+        by_weight: responses, any unit.
+        count: how many.
+
+    Source: ours.
+    """
+    c = deviations.to(torch.float64)
+    c = c.T @ c / (len(c) - 1)
+    size, axes = torch.linalg.eigh(by_weight.T @ by_weight / len(by_weight))
+    size = size.clamp_min(float(size[-1]) * 1e-12).sqrt()
+    root, inverse = (axes * size) @ axes.T, (axes / size) @ axes.T
+    variance, vectors = torch.linalg.eigh(root @ c @ root)
+    leading = inverse @ (vectors * variance.clamp_min(0).sqrt())
+    return leading.flip(1)[:, :count].T
+
+
+def _matched(by_weight: Tensor, model: Potential, scale: float, floor: float) -> tuple[float, float]:
+    """Scale and floor with which bars from the directions are those of all members, (scale, floor), on log average."""
+    deviations, directions = model.deviations.to(torch.float64), model.directions.to(torch.float64)
+    members = (by_weight @ deviations.T).square().sum(1) / (len(deviations) - 1)
+    expected = torch.sqrt(scale**2 * members + floor**2).log().numpy()
+    spread = (by_weight @ directions.T).square().sum(1).clamp_min(1e-300).log().numpy()
+
+    def misfit(logs: np.ndarray) -> float:
+        return float(np.square(0.5 * np.logaddexp(2 * logs[0] + spread, 2 * logs[1]) - expected).mean())
+
+    start = [math.log(scale), math.log(max(floor, 1e-2 * math.exp(np.median(expected))))]
+    return tuple(np.exp(minimize(misfit, start, method="Nelder-Mead").x).tolist())
 
 
 def _join(parts: list[dict[str, Response]]) -> dict[str, Response]:
     rows = {name: [part[name] for part in parts if name in part] for name in CALIBRATED}
     return {
-        name: Response(torch.cat([r.residual for r in found]), torch.cat([r.by_weight for r in found]))
+        name: Response(*(torch.cat(column) for column in zip(*map(_columns, found), strict=True)))
         for name, found in rows.items()
         if found
     }
+
+
+def _columns(r: Response) -> tuple[Tensor, ...]:
+    return r.residual, r.by_weight, r.distance, r.composition
 
 
 def _stack(train: dict[str, Response], held_out: dict[str, Response]) -> dict[str, Response]:
@@ -310,5 +351,7 @@ def _stack(train: dict[str, Response], held_out: dict[str, Response]) -> dict[st
         stacked[name] = Response(
             torch.cat([known.residual * ratio.clamp_min(1.0), val.residual]),
             torch.cat([known.by_weight, val.by_weight]),
+            torch.cat([known.distance, val.distance]),
+            torch.cat([known.composition, val.composition]),
         )
     return stacked

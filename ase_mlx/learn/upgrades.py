@@ -43,9 +43,20 @@ def without_spare_input(card: dict[str, Any], tensors: Tensors) -> None:
         tensors[f"{weights}{count - 4}"] = tensors[f"{weights}{count - 4}"][:, :-1]
 
 
+def bars_of_all_members(card: dict[str, Any], tensors: Tensors) -> None:
+    """Say of potentials that their bars come from all members and do not grow with the distance.
+
+    Source: ours.
+    """
+    if card.get("kind") == "potential" and "deviations" in tensors:
+        tensors["directions"] = 0 * tensors["deviations"][:3]
+        tensors["std_growth"] = 0 * tensors["std_scale"]
+
+
 UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], None]] = {
     1: without_counter_of_draws,
     2: without_spare_input,
+    3: bars_of_all_members,
 }
 """From schema n to n + 1; each changes a card, and the tensors where they are at hand, in place."""
 

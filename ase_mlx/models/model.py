@@ -64,4 +64,8 @@ class Model(nn.Module, Predicts):
 
     @abc.abstractmethod
     def with_std(self, graph: Graph, points: Points | None = None) -> Prediction:
-        """Predict as `forward`, with `std` and `members` where the model knows them, in the package's units."""
+        """Predict as `forward`, with `std` and what `members` cost nothing beside it, in the package's units."""
+
+    def with_members(self, graph: Graph) -> Prediction:
+        """Predict as `with_std`, with all `members` that the model has, in the package's units."""
+        return self.with_std(graph)

@@ -99,6 +99,9 @@ class Labelled(Protocol):
 CALIBRATED = ("energy", "forces", "stress", "hessian")
 """Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
 
+BAR_DIRECTIONS = 3
+"""Directions of the readout that error bars of forces and stress are taken from: a backward pass each."""
+
 
 class Potential(Model, Field):
     """Energy, forces and stress of the config's elements, with calibrated error bars once `learn` has set them.
@@ -127,11 +130,13 @@ class Potential(Model, Field):
         self.readout = nn.Parameter(torch.randn(config.layers * config.channels, config.latent))
         self.head = nn.Parameter(torch.randn(config.latent) / math.sqrt(config.latent))
         self.register_buffer("deviations", torch.zeros(config.members, config.latent))
+        self.register_buffer("directions", torch.zeros(min(BAR_DIRECTIONS, config.members), config.latent))
         self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
         self.register_buffer("feature_precision", torch.zeros(len(config.elements), config.latent, config.latent))
         self.register_buffer("distance_scale", torch.ones(()))
         self.register_buffer("std_scale", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_floor", torch.zeros(len(CALIBRATED)))
+        self.register_buffer("std_growth", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_tail", torch.full((len(CALIBRATED),), NORMAL_95))
         index = torch.full((120,), -1, dtype=torch.int64)
         index[list(config.elements)] = torch.arange(len(config.elements))
@@ -206,13 +211,19 @@ class Potential(Model, Field):
         with torch.enable_grad():
             energies, features = self._energies(graph, vectors)
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)
+        values = self._values(graph, vectors, energies, features, slope)
+        return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
+
+    def _values(
+        self, graph: Graph, vectors: Tensor, energies: Tensor, features: Tensor, slope: Tensor
+    ) -> dict[str, Tensor]:
         values = {"energies": energies.to(torch.float64) + self.reference[self.species_index[graph.numbers]]}
         values |= mechanics(graph, vectors, slope)
         values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
         if not self.training and bool(self.feature_precision.any()):
             values["distance"] = self.distance(graph, features.detach())
-        return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
+        return values
 
     def first_layer(self, graph: Graph) -> Float[Tensor, "core m c"]:
         """Features of the trunk's first layer (dimensionless), which a density reads.
@@ -284,35 +295,72 @@ class Potential(Model, Field):
         return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy(), score
 
     def with_std(self, graph: Graph) -> Prediction:
-        """Predict as `forward`, with members and calibrated `std`.
+        """Predict as `forward`, with calibrated `std`; of the members only the energies (eV), which cost nothing.
 
-        Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; the calibration is `learn`'s.
+        The spread of forces and stress is that of `directions`, which carry most of the members' variance, in the same
+        forward pass as the prediction; of the energy that of all members.
+
+        Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; directions and calibration are ours.
         """
-        mean = self(graph)
+        return self._with_std(graph, members=False)
+
+    def with_members(self, graph: Graph) -> Prediction:
+        """Predict as `with_std`, with the energies, forces and stresses of all members: a backward pass for each."""
+        return self._with_std(graph, members=True)
+
+    def _with_std(self, graph: Graph, members: bool) -> Prediction:
         if not bool(self.deviations.any()):
-            return mean
+            return self(graph)
+        has_directions = bool(self.directions.any())  # models of earlier versions have none
+        members = members or not has_directions
+        readouts = [self.directions] * has_directions + [self.deviations] * members
         vectors = self._leaf(graph)
         with torch.enable_grad():
-            features = self.latent(graph, vectors)
-            shifts = (features @ self.deviations.T) * self.config.energy_scale
-            slopes = [torch.autograd.grad(s, vectors, retain_graph=True)[0] for s in shifts.sum(0)]
-        names = [n for n in CALIBRATED if n in mean]
-        parts = [
-            mechanics(graph, vectors.detach(), slope)
-            | {"energy": sum_by_graph(graph, shift.detach().to(torch.float64))}
-            for slope, shift in zip(slopes, shifts.unbind(1), strict=True)
-        ]
-        deviation = {n: torch.stack([p[n] for p in parts]) for n in names}
-        known = [n for n in names if self.std_scale[CALIBRATED.index(n)] > 0]
-        std = {n: self._calibrated(n, deviation[n], graph) for n in known}
-        return Prediction(mean, std, {n: mean[n] + deviation[n] for n in names})
+            energies, features = self._energies(graph, vectors)
+            shifts = (features @ torch.cat(readouts).T) * self.config.energy_scale
+            sums = [energies.sum(), *shifts.sum(0)]
+            slope, *slopes = [torch.autograd.grad(s, vectors, retain_graph=s is not sums[-1])[0] for s in sums]
+        features, vectors = features.detach(), vectors.detach()
+        mean = {k: v.detach() for k, v in self._values(graph, vectors, energies, features, slope).items()}
+        parts = [mechanics(graph, vectors, slope) for slope in slopes]
+        spread = {n: torch.stack([p[n] for p in parts]) for n in ("forces", "stress") if n in mean}
+        shifts = (features @ self.deviations.T) * self.config.energy_scale
+        deviation = {"energy": sum_by_graph(graph, shifts.to(torch.float64)).T}
+        if members:
+            deviation |= {n: change[-len(self.deviations) :] for n, change in spread.items()}
+        n = len(self.deviations) - 1
+        variance = {"energy": deviation["energy"].square().sum(0) / n}
+        if has_directions:
+            variance |= {name: x[: len(self.directions)].square().sum(0) for name, x in spread.items()}
+        else:
+            variance |= {name: x.square().sum(0) / n for name, x in spread.items()}
+        std = {
+            name: self._calibrated(name, v, graph) * self.growth(name, graph, mean.get("distance"))
+            for name, v in variance.items()
+            if self._is_calibrated(name)
+        }
+        return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()})
 
-    def _calibrated(self, name: str, deviation: Tensor, graph: Graph) -> Tensor:
+    def growth(
+        self, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None
+    ) -> Float[Tensor, "*items"] | float:
+        """Factor √(1 + g² d²) of a bar (dimensionless): d is the score of the atom, or the mean of a structure's."""
+        g = self.std_growth[CALIBRATED.index(name)].to(torch.float64)
+        if distance is None or not bool(g > 0):
+            return 1.0
+        d = distance.to(torch.float64)
+        d = d if name == "forces" else sum_by_graph(graph, d) / graph.n_atoms
+        factor = torch.sqrt(1 + (g * d) ** 2)
+        return factor if name == "energy" else factor.unsqueeze(-1)
+
+    def _is_calibrated(self, name: str) -> bool:
+        return bool(self.std_scale[CALIBRATED.index(name)] > 0)
+
+    def _calibrated(self, name: str, variance: Tensor, graph: Graph) -> Tensor:
         k = CALIBRATED.index(name)
         scale, floor = self.std_scale[k].to(torch.float64), self.std_floor[k].to(torch.float64)
-        raw = deviation.square().sum(0) / (len(deviation) - 1)
         size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
-        return torch.sqrt(scale**2 * raw + (floor * size) ** 2)
+        return torch.sqrt(scale**2 * variance + (floor * size) ** 2)
 
     def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
         """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""

@@ -15,7 +15,7 @@ from ase_mlx.structure import net_charge
 from .contract import Field, Predicts
 from .extrapolation import warn
 from .large import large_density, predict_large
-from .model import check_numbers
+from .model import Model, check_numbers
 from .prediction import Prediction
 
 ATOMS_PER_BATCH = 512
@@ -29,6 +29,7 @@ def predict(
     at: Points | list[Points] | None = None,
     charge: float | None = None,
     blocks: bool = False,
+    members: bool = False,
 ) -> Prediction | list[Prediction]:
     """Predict all outputs of a model for one structure or a list, batched.
 
@@ -37,13 +38,14 @@ def predict(
     Args:
         model: any model that predicts; `am.predict` also takes a shipped name or a model's folder.
         atoms: `ase.Atoms`, or a list of them (Å).
-        std: also the calibrated standard deviations and the members, where the model has them; costs one backward pass
-            a member.
+        std: also the calibrated standard deviations, where the model has them: of a potential, two to three times the
+            cost of energy and forces.
         at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
         charge: of a density, in units of e; −1 is one electron more. None: `info["charge"]` of each structure, 0
             without. Energy and forces do not depend on it.
         blocks: compute each structure block by block, of any size, by a potential on the CPU; energies and forces then
             have no error bars.
+        members: also what every member of the ensemble says of forces and stress: a backward pass a member.
 
     Returns:
         A Prediction of numpy arrays (energy eV, forces eV/Å, stress Voigt eV/Å³, density e/Å³ …), or a list in the
@@ -57,7 +59,7 @@ def predict(
     """
     one = hasattr(atoms, "positions")
     with torch.inference_mode(False):  # forces are derivatives: within somebody's inference mode there are none
-        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks)
+        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks, members)
     distances = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
     if distances:
         warn(np.concatenate(distances))
@@ -65,7 +67,13 @@ def predict(
 
 
 def _predictions(
-    model: Any, atoms: list[Any], std: bool, at: Points | list[Points] | None, charge: float | None, in_blocks: bool
+    model: Any,
+    atoms: list[Any],
+    std: bool,
+    at: Points | list[Points] | None,
+    charge: float | None,
+    in_blocks: bool,
+    members: bool,
 ) -> list[Prediction]:
     _check_question(model, at, charge)
     device = next(model.parameters(), torch.zeros(0)).device
@@ -94,8 +102,18 @@ def _predictions(
         return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
-        results += split(model, model.with_std(joined) if std else model(joined), joined)
+        results += split(model, ask(model, joined, std, members), joined)
     return results
+
+
+def ask(model: Predicts, graph: Graph, std: bool, members: bool) -> Prediction:
+    """Predict a batched graph with what is asked for beside the mean, in the outputs' units.
+
+    Source: ours.
+    """
+    if members and isinstance(model, Model):
+        return model.with_members(graph)
+    return model.with_std(graph) if std or members else model(graph)
 
 
 def _in_blocks(model: Any, atoms: Any, std: bool, points: Points | None, charge: float | None) -> Prediction:

@@ -43,7 +43,7 @@ def slopes(
     Source: Fornberg, Math. Comput. 51, 699 (1988), table 1, fourth order.
     """
     moved = tuple(change(c, float(h)) for h in step * _STEPS for c in crystals)
-    p = evaluate(model, moved, std=members)
+    p = evaluate(model, moved, members=members)
     energies = p.members["energy"] if members else p["energy"]
     by_step = energies.reshape(*energies.shape[:-1], 4, len(crystals))
     return np.tensordot(by_step, _STENCIL, axes=(-2, 0)) / step
@@ -146,7 +146,7 @@ def members(model: Model, geometry: str) -> None:
     Source: ours: only then do members carry an error bar into phonons and conductivities.
     """
     trial = Trial("members", model, geometry)
-    p = evaluate(model, trial.crystals, std=True)
+    p = evaluate(model, trial.crystals, members=True)
     for name in trial.reference:
         trial.equal(f"{name} asked with error bars", p[name], trial.reference[name])
     for name, values in p.members.items():

@@ -16,6 +16,7 @@ import torch
 
 from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models import Model, Prediction
+from ase_mlx.models.predict import ask
 from ase_mlx.quantities import Quantity
 from ase_mlx.structure import Structure
 from ase_mlx.units import VOIGT
@@ -74,13 +75,13 @@ def dtype_of(model: torch.nn.Module) -> str:
     return str(next(model.parameters(), torch.zeros(0, dtype=torch.float64)).dtype).removeprefix("torch.")
 
 
-def evaluate(model: Model, crystals: tuple[Structure, ...], std: bool = False) -> Prediction:
+def evaluate(model: Model, crystals: tuple[Structure, ...], std: bool = False, members: bool = False) -> Prediction:
     """Predict structures (Å) as one batch; numpy arrays in eV, eV/Å, eV/Å³.
 
     Source: ours.
     """
     graph = batch([from_atoms(c, model.cutoff) for c in crystals]).to(next(model.parameters(), torch.zeros(0)).device)
-    p = model.with_std(graph) if std else model(graph)
+    p = ask(model, graph, std, members)
     return Prediction(*({k: v.detach().cpu().numpy() for k, v in d.items()} for d in (p, p.std, p.members)))
 
 

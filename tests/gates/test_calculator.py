@@ -26,6 +26,7 @@ from tiny import tiny_potential
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.learn.files import save_model
 from ase_mlx.models.predict import predict
+from ase_mlx.pretrained import load
 
 NAMES = ["energy", "energies", "free_energy", "forces", "stress", "stresses"]
 EXTRAS = ["energy_std", "forces_std", "stress_std", "energy_members", "forces_members", "stress_members", "distance"]
@@ -328,6 +329,20 @@ def test_extras_have_the_shapes_of_the_page(model, silicon):
     assert found["forces_members"].mean(0) == pytest.approx(calculator.get_property("forces", silicon), abs=1e-4)
 
 
+def test_bars_are_the_same_whether_or_not_members_are_asked_for(silicon):
+    model = load("sigesn")
+    together = predict(model, silicon, members=True)
+    alone = predict(model, silicon)
+    assert set(alone.members) == {"energy"} and set(together.members) == {"energy", "forces", "stress"}
+    for name in ("energy", "forces", "stress"):
+        assert alone.std[name] == pytest.approx(together.std[name], rel=1e-5)
+        assert alone[name] == pytest.approx(together[name], abs=1e-6)
+    calculator = Calculator(model)
+    bars = calculator.get_property("forces_std", silicon)
+    assert calculator.get_property("forces_members", silicon).shape == (16, len(silicon), 3)
+    assert calculator.get_property("forces_std", silicon) == pytest.approx(bars, rel=1e-5)
+
+
 def test_extras_are_computed_for_the_structure_asked(model, silicon):
     calculator = silicon.calc = Calculator(model)
     first = calculator.get_property("energy_std") if silicon.get_potential_energy() else None
@@ -412,7 +427,7 @@ def test_the_given_model_is_left_alone(silicon):
 def test_predicting_a_list_equals_a_loop(model):
     frames = [rattled(build()) for build in GEOMETRIES.values()]
     calculator = Calculator(model)
-    together = predict(model, frames)
+    together = predict(model, frames, members=True)
     assert len(together) == len(frames)
     for atoms, p in zip(frames, together, strict=True):
         assert ("stress" in p) == (atoms.cell.rank == 3)

@@ -51,6 +51,9 @@ class Broken(Model):
     def with_std(self, graph):
         return self.changed(self.sound.with_std(graph), graph)
 
+    def with_members(self, graph):
+        return self.changed(self.sound.with_members(graph), graph)
+
     def changed(self, p, graph):
         values, std, members = dict(p), dict(p.std), dict(p.members)
         self.fault(graph, values, std, members)

@@ -37,7 +37,7 @@ def mean_forces(model, graph):
 
 
 def member_forces(model, graph):
-    return model.with_std(graph).members["forces"].detach().numpy()
+    return model.with_members(graph).members["forces"].detach().numpy()
 
 
 @pytest.mark.parametrize("geometry", ["triclinic", "slab", "molecule", "primitive cell smaller than the cutoff"])

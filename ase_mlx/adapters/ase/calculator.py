@@ -19,7 +19,7 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.adapters.ase.extras import UNSAVED, described, save_extras
+from ase_mlx.adapters.ase.extras import UNSAVED, depth, described, save_extras
 from ase_mlx.adapters.ase.generator import Generator
 from ase_mlx.adapters.ase.labels import THERMAL
 from ase_mlx.adapters.ase.vibrations import Vibrations
@@ -28,7 +28,7 @@ from ase_mlx.learn.files import load_model
 from ase_mlx.models import Field, Prediction, Predicts
 from ase_mlx.models.extrapolation import warn
 from ase_mlx.models.large import distances, large_density, predict_large
-from ase_mlx.models.predict import split
+from ase_mlx.models.predict import ask, split
 from ase_mlx.pretrained import covering, find
 from ase_mlx.structure import net_charge
 from ase_mlx.threads import after_fork
@@ -104,7 +104,7 @@ class Calculator(_Base):
         self.model, self.device, self.dtype, self.skin, self.blocks = None, device, dtype, skin, blocks
         self.implemented_properties: list[str] = []
         self._extras: dict[str, Any] = {}
-        self._warned = self._has_std = False
+        self._warned, self._depth = False, 0
         self._process, self._lock = os.getpid(), threading.RLock()
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
         self._vibrations: Vibrations | None = None
@@ -179,7 +179,7 @@ class Calculator(_Base):
     def reset(self) -> None:
         """Forget results and extras of the last structure."""
         super().reset()
-        self._extras, self._has_std = {}, False
+        self._extras, self._depth = {}, 0
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -222,12 +222,12 @@ class Calculator(_Base):
         """
         self._choose(atoms)
         super().calculate(atoms, properties or ["energy"], system_changes)
-        self._has_std = any(n.endswith(("_std", "_members")) for n in properties or ())
+        self._depth = max(map(depth, properties or ("energy",)))
         if self.blocks:
             self._fill(predict_large(self.model, self.atoms))
         elif isinstance(self.model, Predicts):
             graph = self._graph(self.atoms)
-            self._fill(split(self.model, self.model.with_std(graph) if self._has_std else self.model(graph), graph)[0])
+            self._fill(split(self.model, ask(self.model, graph, self._depth > 0, self._depth > 1), graph)[0])
         if properties and "charges" in properties:
             self.results["charges"] = self._charges()
         if not self._warned and "distance" in self._extras:  # once: a run of dynamics asks a thousand times
@@ -288,7 +288,7 @@ class Calculator(_Base):
     def _extra(self, name: str, atoms: Atoms, allow_calculation: bool) -> Any:
         if self.check_state(atoms):
             self.reset()
-        if name not in self._extras and not (self._has_std and name != "reasons"):
+        if name not in self._extras and (name == "reasons" or not 0 < depth(name) <= self._depth):
             if not allow_calculation:
                 return None
             if name != "reasons":

@@ -316,7 +316,7 @@ def _evaluate(calculator, cells: list[Atoms]) -> _Responses:
     from ase_mlx.adapters.ase.calculator import Calculator
 
     if isinstance(calculator, Calculator):
-        found = predict(calculator.model, cells)
+        found = predict(calculator.model, cells, members=True)
         stress, forces = ([p[name] for p in found] for name in ("stress", "forces"))
         ensembles = [[p.members.get(name) for p in found] for name in ("stress", "forces")]
     else:

@@ -17,6 +17,14 @@ UNSAVED = ("features",)
 """Extras that are asked for by name only: too long for a file."""
 
 
+def depth(name: str) -> int:
+    """How much of a model a name needs: 0 its mean, 1 also standard deviations, 2 all members.
+
+    Source: ours.
+    """
+    return 2 if name.endswith("_members") else int(name.endswith("_std"))
+
+
 def save_extras(
     calculator, atoms: Atoms, prefix: str, names: Sequence[str] | None, conditions: Mapping[str, Any]
 ) -> dict[str, float | str]:

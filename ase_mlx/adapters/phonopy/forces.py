@@ -205,7 +205,7 @@ def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
     if not isinstance(calculator, Calculator):
         return [np.array(calculator.get_property(name, cell), dtype=float) for cell in cells]
     members = name == "forces_members"
-    found = predict(calculator.model, cells, std=members)
+    found = predict(calculator.model, cells, std=False, members=members)
     return [np.asarray(p.members["forces"] if members else p["forces"], dtype=float) for p in found]
 
 

@@ -33,7 +33,8 @@ def collect(
     device = next(model.parameters()).device
     for joined in batches(list(samples), batch_size):
         graph = joined.graph.to(device)
-        p = model.with_std(graph) if std else model(graph)
+        ask = model.with_members if joined.base is not None else model.with_std
+        p = ask(graph) if std else model(graph)
         see(p["distance"].cpu().numpy() if "distance" in p else None)
         parts = {name: _rows(name, joined, p) for name in ("energy", "forces", "stress") if name in p}
         if joined.base is not None and "forces" in p:
@@ -72,7 +73,7 @@ def _rows(name: str, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
 
 def _hessian_rows(model: Potential, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
     moved, members = moved_atoms(sample), "forces" in p.members
-    base = model.with_std(sample.base) if members else model(sample.base)
+    base = model.with_members(sample.base) if members else model(sample.base)
     changes = {
         "reference": sample.targets["force_change"][moved],
         "predicted": p["forces"][moved] - base["forces"],

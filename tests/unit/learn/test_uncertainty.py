@@ -9,11 +9,11 @@ from tiny import labelled, tiny_potential
 from ase_mlx.data.samples import sample
 from ase_mlx.learn.metrics import calibration
 from ase_mlx.learn.recipes.potential_errors import collect
+from ase_mlx.learn.scales import NOMINAL_68, calibrate, calibrate_growth
 from ase_mlx.learn.uncertainty import (
-    NOMINAL_68,
     Response,
-    calibrate,
     fit_members,
+    principal_directions,
     responses,
     set_distance,
     set_uncertainty,
@@ -50,6 +50,36 @@ def test_calibration_recovers_a_floor(generator):
     assert float(sigma.std()) < 0.1
 
 
+def rows(residual, by_weight):
+    return Response(residual, by_weight, torch.zeros(len(residual)), torch.ones(len(residual), 1))
+
+
+def test_bars_grow_with_the_distance_where_errors_do(generator):
+    distance = 2 * torch.rand(8000, generator=generator, dtype=torch.float64)
+    spread = torch.exp(0.3 * torch.randn(8000, generator=generator, dtype=torch.float64))
+    normal = torch.randn(8000, generator=generator, dtype=torch.float64)
+    one = torch.ones(8000, 1, dtype=torch.float64)
+    error = 0.5 * torch.sqrt(1 + (3 * distance) ** 2) * spread * normal
+    scale, floor, tail, growth = calibrate_growth(error, spread, distance, one)
+    assert growth == 3 and scale == pytest.approx(0.5, rel=0.05) and tail == pytest.approx(NORMAL_95, rel=0.05)
+    assert floor < 0.15
+    assert calibrate_growth(0.5 * spread * normal, spread, distance, one)[3] <= 0.25
+
+
+def test_many_easy_frames_of_one_composition_do_not_set_the_bars_of_all(generator):
+    easy = torch.arange(4000) < 2200
+    normal = torch.randn(4000, generator=generator, dtype=torch.float64)
+    error = torch.where(easy, 0.3, 1.0) * normal
+    kinds = torch.where(easy, 0, 1 + torch.arange(4000) % 10)
+    composition = torch.stack([kinds, 10 - kinds], dim=1).to(torch.float64) / 10
+    zero = torch.zeros(4000, dtype=torch.float64)
+    scale, floor, tail, _ = calibrate_growth(error, torch.ones_like(zero), zero, composition)
+    sigma = float(torch.sqrt(torch.tensor(scale**2 + floor**2)))
+    assert sigma == pytest.approx(0.93, abs=0.12)
+    inside = (error[~easy].abs() <= sigma).double().mean()
+    assert 0.6 < float(inside) < 0.72
+
+
 def test_calibration_fills_both_intervals_on_new_errors(generator):
     spread = torch.exp(0.7 * torch.randn(8000, generator=generator, dtype=torch.float64))
     error = torch.sqrt((0.6 * spread) ** 2 + 0.3**2) * torch.randn(8000, generator=generator, dtype=torch.float64)
@@ -81,8 +111,8 @@ def test_members_learn_where_errors_are_large(generator):
     x = torch.randn(4000, 6, generator=generator, dtype=torch.float64)
     truth = torch.linalg.vector_norm(x * torch.tensor([2.0, 1.0, 0.5, 0.2, 0.1, 0.1]), dim=1)
     residual = truth * torch.randn(4000, generator=generator, dtype=torch.float64)
-    empty = Response(residual[:0], x[:0])
-    deviations = fit_members({"energy": empty, "forces": Response(residual, x)}, members=24, steps=600)
+    empty = rows(residual[:0], x[:0])
+    deviations = fit_members({"energy": empty, "forces": rows(residual, x)}, members=24, steps=600)
     assert deviations.shape == (24, 6)
     assert deviations.mean(0).abs().max() < 1e-12
     spread = ((x @ deviations.T).square().sum(1) / 23).sqrt()
@@ -92,7 +122,7 @@ def test_members_learn_where_errors_are_large(generator):
 
 def test_members_depend_on_the_seed_alone(generator):
     x = torch.randn(200, 3, generator=generator, dtype=torch.float64)
-    data = {"energy": Response(x[:50, 0], x[:50]), "forces": Response(x[:, 1], x)}
+    data = {"energy": rows(x[:50, 0], x[:50]), "forces": rows(x[:, 1], x)}
     first, again = (fit_members(data, 4, seed=2, steps=20) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, fit_members(data, 4, seed=3, steps=20))
@@ -143,6 +173,35 @@ def test_a_potential_gets_members_scales_and_distances(samples):
     coverage = calibration(np.abs(forces.predicted - forces.reference), forces.std)
     assert coverage["inside_68"] == pytest.approx(0.68, abs=0.06)
     assert coverage["rank_correlation"] > 0
+
+
+def test_directions_carry_the_members_variance(generator):
+    deviations = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    deviations -= deviations.mean(0)
+    by_weight = torch.randn(40, 9, generator=generator, dtype=torch.float64) * torch.logspace(0, -2, 9)
+    every = (by_weight @ deviations.T).square().sum(1) / 5
+    variances = [(by_weight @ principal_directions(deviations, by_weight, n).T).square().sum(1) for n in (1, 2, 3, 5)]
+    shares = [float(v.mean() / every.mean()) for v in variances]
+    assert torch.allclose(variances[-1], every, rtol=1e-6)  # six members about their mean span five directions
+    assert 0.3 < shares[0] < shares[1] < shares[2] < shares[3] == pytest.approx(1)
+    other = torch.linalg.qr(torch.randn(9, 9, generator=generator, dtype=torch.float64)).Q[:, :1].T
+    root = torch.linalg.cholesky(deviations.T @ deviations / 5 + 1e-12 * torch.eye(9, dtype=torch.float64))
+    assert float((by_weight @ (root @ other.T)).square().mean() / every.mean()) <= shares[0]
+
+
+def test_bars_from_directions_are_those_of_all_members(samples):
+    model = untrained(seed=1)
+    found = set_uncertainty(model, samples[:7], samples[7:])
+    assert len(model.directions) == 3 and bool(model.directions.any())
+    for name in ("forces", "stress"):
+        scale, floor = found[name]["all_members"].values()
+        pairs = []
+        for s in samples:
+            p = model.with_members(s.graph)
+            pairs.append((p.std[name], torch.sqrt(scale**2 * p.members[name].var(0) + floor**2)))
+        bars, every = (torch.cat([x.flatten() for x in column]).log().numpy() for column in zip(*pairs, strict=True))
+        assert np.mean(bars) == pytest.approx(np.mean(every), abs=0.05)
+        assert np.corrcoef(bars, every)[0, 1] > 0.9
 
 
 def test_distance_is_small_inside_and_large_outside(samples):
