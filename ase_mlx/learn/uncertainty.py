@@ -243,48 +243,46 @@ def set_uncertainty(
     parts = [responses(model, val[k::FOLDS]) for k in range(FOLDS) if val[k::FOLDS]]
     held_out = _join(parts)
     deviations = fit_members(_stack(known, held_out), model.config.members, seed)
-    spreads: dict[str, list[Tensor]] = {name: [] for name in held_out}
-    for k, part in enumerate(parts):
-        others = [p for q, p in enumerate(parts) if q != k] or parts
-        crossed = fit_members(_stack(known, _join(others)), model.config.members, seed)
-        for name, r in part.items():
-            spreads[name].append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
+    spreads = _crossed_spreads(known, parts, model.config.members, seed)
     found = {
         # what follows from members' force constants can have no floor: theirs is a scale alone
-        name: calibrate(r.residual, torch.cat(spreads[name]), floors=1 if name == "hessian" else 41)
+        name: calibrate(r.residual, spreads[name], floors=1 if name == "hessian" else 41)
         for name, r in held_out.items()
     }
     unit = found["forces"][0]
     model.deviations.copy_(deviations * unit)
     model.directions.copy_(principal_directions(model.deviations, known["forces"].by_weight, len(model.directions)))
     grown = {
-        name: calibrate_growth(r.residual, torch.cat(spreads[name]), r.distance, r.composition)
+        name: calibrate_growth(r.residual, spreads[name], r.distance, r.composition)
         for name, r in held_out.items()
         if name != "hessian"
     }
     if "hessian" in found:
         grown["hessian"] = (*found["hessian"], 0.0)
-    of_members = {name: (scale / unit, floor) for name, (scale, floor, _, _) in grown.items()}
-    tails, every = {name: tail for name, (_, _, tail, _) in grown.items()}, _join([known, held_out])
-    scales = {
-        name: _matched(every[name].by_weight, model, *pair) if name in READ else pair
-        for name, pair in of_members.items()
-    }
-    for name, (scale, floor) in scales.items():
+    every = _join([known, held_out])
+    lines = {}
+    for name, (scale, floor, tail, growth) in grown.items():
+        of_members = (scale / unit, floor)
+        read = _matched(every[name].by_weight, model, *of_members) if name in READ else of_members
         k = CALIBRATED.index(name)
-        model.std_scale[k], model.std_floor[k], model.std_tail[k] = scale, floor, tails[name]
-        model.std_growth[k] = grown[name][3]
-    return {
-        name: {
-            "scale": scale,
-            "floor": floor,
-            "tail": tails[name],
-            "growth": grown[name][3],
-            "rows": len(held_out[name].residual),
-        }
-        | ({"all_members": dict(zip(("scale", "floor"), of_members[name], strict=True))} if name in READ else {})
-        for name, (scale, floor) in scales.items()
-    }
+        (model.std_scale[k], model.std_floor[k]), model.std_tail[k], model.std_growth[k] = read, tail, growth
+        lines[name] = {"scale": read[0], "floor": read[1], "tail": tail, "growth": growth}
+        lines[name] |= {"rows": len(held_out[name].residual)}
+        lines[name] |= {"all_members": {"scale": of_members[0], "floor": floor}} if name in READ else {}
+    return lines
+
+
+def _crossed_spreads(
+    known: dict[str, Response], parts: list[dict[str, Response]], members: int, seed: int
+) -> dict[str, Tensor]:
+    """Spreads on each held-out part of members that were fitted without it, in the quantities' units."""
+    spreads: dict[str, list[Tensor]] = {}
+    for k, part in enumerate(parts):
+        others = [p for q, p in enumerate(parts) if q != k] or parts
+        crossed = fit_members(_stack(known, _join(others)), members, seed)
+        for name, r in part.items():
+            spreads.setdefault(name, []).append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
+    return {name: torch.cat(each) for name, each in spreads.items()}
 
 
 def principal_directions(
