@@ -79,6 +79,7 @@ def predict(
     at: "Points | list[Points] | None" = None,
     charge: float | None = None,
     blocks: bool = False,
+    members: bool = False,
 ) -> "Prediction | list[Prediction]":
     """Predict with a model, a shipped name or a trained model's folder: `ase_mlx.models.predict.predict` (eV, Å, e).
 
@@ -94,7 +95,8 @@ def predict(
     from ase_mlx.adapters.ase.generator import Generator
     from ase_mlx.models.predict import predict as predictions
 
-    return predictions(loaded.model if isinstance(loaded, Generator) else loaded, atoms, std, at, charge, blocks)
+    learned = loaded.model if isinstance(loaded, Generator) else loaded
+    return predictions(learned, atoms, std, at, charge, blocks, members)
 
 
 def covering(

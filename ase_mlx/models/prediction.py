@@ -13,6 +13,16 @@ import torch
 from ase_mlx.quantities import ALL
 
 
+class _Members(dict[str, Any]):
+    """Values of all members by name; what is not there may have to be asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(
+            f"got {name!r}, but members are here of {', '.join(self) or 'nothing'}; a potential gives those of forces "
+            "and stress with am.predict(..., members=True)"
+        )
+
+
 class Prediction(Mapping[str, Any]):
     """A read-only map from quantity names to arrays in the package's units (eV, Å, eV/Å, eV/Å³).
 
@@ -30,7 +40,7 @@ class Prediction(Mapping[str, Any]):
         """Wrap arrays in the package's units."""
         self._values = MappingProxyType(dict(values))
         self.std: Mapping[str, Any] = MappingProxyType(dict(std or {}))
-        self.members: Mapping[str, Any] = MappingProxyType(dict(members or {}))
+        self.members: Mapping[str, Any] = MappingProxyType(_Members(members or {}))
 
     def __getitem__(self, name: str) -> Any:
         """Return one quantity, or say which there are."""

@@ -23,6 +23,7 @@ from ase.outputs import all_outputs
 from crystals import recelled, unwrapped
 from tiny import tiny_potential
 
+import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.learn.files import save_model
 from ase_mlx.models.predict import predict
@@ -332,7 +333,10 @@ def test_extras_have_the_shapes_of_the_page(model, silicon):
 def test_bars_are_the_same_whether_or_not_members_are_asked_for(silicon):
     model = load("sigesn")
     together = predict(model, silicon, members=True)
-    alone = predict(model, silicon)
+    alone = am.predict("sigesn", silicon)
+    with pytest.raises(KeyError, match="members are here of energy.*members=True"):
+        alone.members["forces"]
+    assert set(am.predict("sigesn", silicon, members=True).members) == {"energy", "forces", "stress"}
     assert set(alone.members) == {"energy"} and set(together.members) == {"energy", "forces", "stress"}
     for name in ("energy", "forces", "stress"):
         assert alone.std[name] == pytest.approx(together.std[name], rel=1e-5)
