@@ -404,7 +404,7 @@ TRIALS = dict(
 )
 
 
-def rows(quick: bool = False, only: tuple[str, ...] = ()) -> list[dict]:
+def rows(quick: bool = False, only: tuple[str, ...] = (), faults: tuple[str, ...] = FAULTS) -> list[dict]:
     """Try every operation under every fault (quick: a kill and a full disk alone) and say what became of it."""
     table = []
     for operation in operations():
@@ -423,7 +423,9 @@ def rows(quick: bool = False, only: tuple[str, ...] = ()) -> list[dict]:
         seconds = time.monotonic() - call.begun
         expected = content(folder / "undisturbed", operation)
         for fault, work in TRIALS.items():
-            if (fault == "kill of a worker" and not operation.workers) or (quick and fault not in FAULTS[0:3:2]):
+            if fault not in faults or (fault == "kill of a worker" and not operation.workers):
+                continue
+            if quick and fault not in FAULTS[0:3:2]:
                 continue
             trial = Trial(operation, folder, expected, seconds)
             work(trial, folder / fault.replace(" ", "-"), quick)
@@ -443,9 +445,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], help="names of operations, or their beginnings")
+    parser.add_argument("--faults", nargs="+", default=FAULTS, choices=FAULTS, help="those alone")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    table = rows(arguments.quick, tuple(arguments.only))
+    table = rows(arguments.quick, tuple(arguments.only), tuple(arguments.faults))
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     tried, lost = (sum(row[key] for row in table) for key in ("tried", "lost"))

@@ -89,13 +89,13 @@ def phonons(
             made = named(calculator, device)
     if made is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
-    from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, phonon_job
+    from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, check_settings, phonon_job
 
+    settings = PhononSettings(shape, displacement, method, relax, born, on_imaginary, qha, pressure, mesh, temperature)
+    with exits.reading("OPTIONS"):
+        check_settings(settings) if crystal is not None else None
     out = out or named_after(structure, "phonons")
     with results_folder(out, FILES, BYTES) as part, progress_bar(structure.name) as tell:
-        settings = PhononSettings(
-            shape, displacement, method, relax, born, on_imaginary, qha, pressure, mesh, temperature
-        )
         outcome = phonon_job(
             crystal or atoms, made, part, settings, stem(structure), calculator, out / "work", tell, exits.in_options
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import typer
@@ -24,6 +25,9 @@ Steps = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the dynamics: equal seeds give equal runs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+
+EVERY = 5.0
+"""Seconds between two lines of progress in a pipe."""
 
 DEMO = (("silicon", "Si", "sigesn"), ("aluminium", "Al", "al"))
 
@@ -240,7 +244,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 @contextmanager
 def progress_bar(name: str):
-    """Show a bar for each stage on a terminal; nothing in a pipe.
+    """Show a bar for each stage on a terminal, a line every few seconds in a pipe.
 
     Source: ours.
     """
@@ -255,10 +259,16 @@ def progress_bar(name: str):
     )
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         tasks: dict[str, int] = {}
+        printed = monotonic()
 
-        def tell(stage: str, done: int, total: int) -> None:
+        def tell(stage: str, done: int, total: int, more: str = "") -> None:
+            nonlocal printed
+            text = f"{name}: {stage}{more and f', {more}'}"
             if stage not in tasks:
-                tasks[stage] = bar.add_task(f"{name}: {stage}", total=total)
-            bar.update(tasks[stage], completed=done)
+                tasks[stage] = bar.add_task(text, total=total)
+            bar.update(tasks[stage], completed=done, description=text)
+            if bar.disable and monotonic() - printed >= EVERY:
+                printed = monotonic()
+                print(f"{text} {done}/{total}", file=sys.stderr, flush=True)
 
         yield tell

@@ -3,13 +3,15 @@
 Source: ours.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
+from ase_mlx.cli.run import progress_bar
 
 Engine = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")]
 Master = Annotated[str, typer.Option("--master", help="Of Spark: local[1] or spark://host:port.")]
@@ -44,6 +46,7 @@ def train(
     out = out or named_after(config, "model")
     with exits.reading("--device"):
         expect_device(device)
+    _say_what_is_counted()
     with exits.reading("CONFIG.toml"):
         recipe_class, settings = read_training(config, _start(config))
         recipe = recipe_class(settings)
@@ -52,8 +55,8 @@ def train(
     if engine == "spark":
         lines = _by_spark(config, out, workers, master, device)
     else:
-        with _bar(config.name) as show:
-            _, lines = run(recipe, out, show, device)
+        with progress_bar(config.name) as tell:
+            _, lines = run(recipe, out, _report(tell), device)
     if not write_json(lines, json):
         _print(lines)
         print(f"wrote {out}")
@@ -69,6 +72,15 @@ def _by_spark(config: Path, out: Path, workers: int, master: str, device: str) -
     return read_card(out)
 
 
+def _say_what_is_counted() -> None:
+    """A line every few seconds while neighbours of all frames are counted, which takes minutes where there are many."""
+    import logging
+
+    log = logging.getLogger("ase_mlx.data.shards")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+
+
 def _start(config: Path) -> str:
     """Folder of the shipped model that a file names as its start, empty where it names none."""
     from ase_mlx.learn.config import read_toml
@@ -80,35 +92,16 @@ def _start(config: Path) -> str:
     return str(find(start if start in names() else config.parent / start))
 
 
-def _bar(title: str):
-    """A bar of the epochs of each stage on a terminal, a line every twentieth of a stage in a pipe."""
-    from contextlib import contextmanager
+def _report(tell) -> Callable[[Any], None]:
+    """Say after each epoch how far a stage is, and its losses."""
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def report(p) -> None:
+        losses = f"loss {p.train_loss:.4f}"
+        if p.val_loss is not None:
+            losses += f", held out {p.val_loss:.4f} (best {p.best_val_loss:.4f})"
+        tell(p.stage or "epochs", p.epoch, p.epochs, losses)
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-
-    @contextmanager
-    def shown():
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            tasks = {}
-
-            def show(p) -> None:
-                text = f"loss {p.train_loss:.4f}"
-                if p.val_loss is not None:
-                    text += f", held out {p.val_loss:.4f} (best {p.best_val_loss:.4f})"
-                text = f"{p.stage}: {text}" if p.stage else text
-                if p.stage not in tasks:
-                    tasks[p.stage] = bar.add_task(title, total=p.epochs)
-                bar.update(tasks[p.stage], completed=p.epoch, description=text)
-                if not console.is_terminal and (p.epoch == p.epochs or p.epoch % max(1, p.epochs // 20) == 0):
-                    console.print(f"epoch {p.epoch}/{p.epochs}: {text}")
-
-            yield show
-
-    return shown()
+    return report
 
 
 def _print(lines: dict) -> None:

@@ -1,6 +1,6 @@
 """One file of many labelled frames, each reached in a few small reads.
 
-A file is safetensors with a checksum (`keep.seal_tensors`). Of all its frames, one after another:
+A file is safetensors with a checksum (`keep.pack_tensors`). Of all its frames, one after another:
 
     numbers (atoms), positions, forces (atoms, 3)                  in Å, eV/Å; `first_atom` says where a frame begins
     cell (frames, 3, 3), pbc, energy, stress (frames, 6)           in Å, eV, eV/Å³; NaN where there is no stress
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import dict2constraint
@@ -29,7 +28,7 @@ from jaxtyping import Shaped
 from ase_mlx.data.label import BUILDERS
 from ase_mlx.data.labels import labels_of
 from ase_mlx.data.samples import column_of, weight_of
-from ase_mlx.keep import check_tensors, seal_tensors
+from ase_mlx.keep import check_tensors, pack_tensors
 from ase_mlx.keep.tensors import SUM
 from ase_mlx.reading import reading
 from ase_mlx.structure import check
@@ -179,8 +178,7 @@ def pack(records: Sequence[Record], meta: Mapping[str, Any]) -> bytes:
         starts, places = iter(first(list(map(len, having)))), [name in r.arrays for r in records]
         tensors[f"array {name}"] = np.concatenate(having)
         tensors[f"first {name}"] = np.array([next(starts) if has else -1 for has in places], dtype=np.int64)
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}  # safetensors takes bytes as is
-    return seal_tensors(safetensors.numpy.save(tensors, {META: json.dumps(meta, ensure_ascii=False)}))
+    return pack_tensors(tensors, {META: json.dumps(meta, ensure_ascii=False)})
 
 
 class ShardFile:

@@ -28,6 +28,11 @@ SHARD = 2**24
 HOPELESS = 100
 """Frames that are refused before a first one is good: then their labels have other names."""
 
+GROWN = (
+    ". Where the files only grew, write the new frames alone into another folder; a call on both folders, "
+    "`ase-mlx data FOLDER NEW -o ALL`, joins them"
+)
+
 
 class ShardWriter:
     """Writes labelled frames (Å, eV, eV/Å, eV/Å³) into a folder of shards; a context that nobody else can enter.
@@ -74,7 +79,7 @@ class ShardWriter:
         """Find what an earlier call of the same kind has finished."""
         if is_shards(self.folder):
             if Shards(self.folder).call != self.call:
-                raise self._foreign("holds the shards of another call")
+                raise self._foreign("holds the shards of another call", GROWN)
             self.done = True
             return
         whole = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
@@ -83,17 +88,17 @@ class ShardWriter:
         for name in whole:
             file = ShardFile(self.folder / name)
             if file.meta["call"] != self.call:
-                raise self._foreign("holds the beginning of another call")
+                raise self._foreign("holds the beginning of another call", GROWN)
             self._checksums.append(file.checksum)
             self.at = tuple(file.meta["at"])
             self.refused |= file.meta["refused"]
             self.frames += len(file.whole("energy"))
 
-    def _foreign(self, what: str) -> FileExistsError:
+    def _foreign(self, what: str, more: str = "") -> FileExistsError:
         return FileExistsError(
             errno.EEXIST,
             f"got the folder {str(self.folder)!r}, which {what}, expected a new one or one that the same call began: "
-            "name another one, or remove it yourself",
+            f"name another one, or remove it yourself{more}",
         )
 
     def add(self, frame: Record, at: tuple[int, int]) -> None:

@@ -7,10 +7,12 @@ Source: ours.
 """
 
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,16 @@ from jaxtyping import Float, Int
 from ase_mlx.data.samples import draw_parts, expect_parts, fit_references, name_of
 from ase_mlx.data.shard_files import META, PARTS, WHAT, ShardFile
 from ase_mlx.graph.neighbors import neighbor_pairs
-from ase_mlx.keep import check_tensors, digest, seal_tensors
+from ase_mlx.keep import check_tensors, digest, pack_tensors
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading
 from ase_mlx.whole import write_bytes
 
 INDEX = "index.safetensors"
 FORMAT = 1
+LOG = logging.getLogger(__name__)
+EVERY = 5.0
+"""Seconds between two lines of a long count."""
 OPEN = 256
 """Files that are open at a time."""
 
@@ -211,11 +216,14 @@ class Shards(Sequence[Atoms]):
         return tensors["edges"] if meta == {"cutoff": cutoff, "digest": self.digest} else None
 
     def _count_edges(self, path: Path, cutoff: float, progress: Callable[[int, int], None] | None) -> np.ndarray:
-        edges = np.empty(len(self), dtype=np.int64)
+        edges, logged = np.empty(len(self), dtype=np.int64), monotonic()
         for k, atoms in enumerate(self):
             edges[k] = len(neighbor_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)[0])
             if progress is not None:
                 progress(k + 1, len(self))
+            if monotonic() - logged > EVERY:
+                logged = monotonic()
+                LOG.info("neighbours within %g Å counted in %d of %d frames", cutoff, k + 1, len(self))
         with suppress(OSError):  # a folder that may not be written serves all the same
             write_tensors(path, {"edges": edges}, {"cutoff": cutoff, "digest": self.digest})
         return edges
@@ -302,5 +310,4 @@ def write_tensors(path: Path, tensors: dict[str, Any], meta: dict[str, Any]) -> 
 
     Source: ours.
     """
-    content = safetensors.numpy.save(tensors, {META: json.dumps(meta, ensure_ascii=False)})
-    write_bytes(path, seal_tensors(content))
+    write_bytes(path, pack_tensors(tensors, {META: json.dumps(meta, ensure_ascii=False)}))

@@ -53,6 +53,25 @@ class PhononSettings:
     temperature: float = 300.0
 
 
+def check_settings(settings: PhononSettings) -> None:
+    """Refuse what only force constants that are computed depend on (Å), where they are read.
+
+    Raises:
+        ValueError: naming it.
+
+    Source: ours.
+    """
+    default = PhononSettings()
+    computing = ("method", "relax") if settings.qha else ("method", "relax", "displacement")
+    unused = [name for name in computing if getattr(settings, name) != getattr(default, name)]
+    unused += [] if isinstance(settings.supercell, str) else ["supercell"]
+    if unused:
+        raise ValueError(
+            f"got {', '.join(sorted(unused))} for force constants that are read, expected none of these: nothing is "
+            "displaced; leave them out, or give the structure itself and a calculator"
+        )
+
+
 def phonon_job(
     structure,
     calculator=None,
@@ -70,7 +89,7 @@ def phonon_job(
         structure: a crystal as `ase.Atoms` (Å), or a `phonopy.Phonopy` with force constants.
         calculator: any ASE calculator, eV and Å; None for a Phonopy's own force constants.
         folder: for the results, made if missing; None: nothing is written.
-        settings: what to compute.
+        settings: what to compute; those of the supercells do not count for a Phonopy, see `check_settings`.
         name: of the structure in tables and figures; its formula if not given.
         model: the calculator's name, for the record.
         work: folder for finished supercells, from which a second call goes on.

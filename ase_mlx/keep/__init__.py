@@ -6,7 +6,7 @@ Source: ours.
 from ase_mlx.keep.content import Unstable, contents, digest
 from ase_mlx.keep.entries import DamagedWarning, Entries, damaged, seal, unseal
 from ase_mlx.keep.rows import check_rows, write_rows
-from ase_mlx.keep.tensors import check_tensors, seal_tensors
+from ase_mlx.keep.tensors import check_tensors, pack_tensors, seal_tensors
 
 __all__ = [
     "DamagedWarning",
@@ -17,6 +17,7 @@ __all__ = [
     "contents",
     "damaged",
     "digest",
+    "pack_tensors",
     "seal",
     "seal_tensors",
     "unseal",

@@ -6,12 +6,27 @@ Source: ours; the format is safetensors' (Hugging Face).
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
 
 from ase_mlx.reading import parsed_json
 
 SUM = "sha256"
 """Name of the checksum in a file's `__metadata__`: of the header without it, sorted, and of all data."""
+
+
+def pack_tensors(arrays: Mapping[str, np.ndarray], words: Mapping[str, str] | None = None) -> bytes:
+    """Write arrays (any unit) and words about them as safetensors' bytes with a checksum.
+
+    safetensors takes the bytes of an array as they lie in memory, also those of a transposed one.
+
+    Source: ours.
+    """
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return seal_tensors(save(ordered, dict(words or {})))
 
 
 def seal_tensors(content: bytes) -> bytes:

@@ -18,6 +18,8 @@ from .large import large_density, predict_large
 from .model import Model, check_numbers
 from .prediction import Prediction
 
+NO_BARS = "energies and forces in blocks have no error bars"
+
 ATOMS_PER_BATCH = 512
 """Enough to hide the cost of launching operations, few enough to stay in a CPU's cache."""
 
@@ -118,11 +120,12 @@ def ask(model: Predicts, graph: Graph, std: bool, members: bool) -> Prediction:
 
 def _in_blocks(model: Any, atoms: Any, std: bool, points: Points | None, charge: float | None) -> Prediction:
     numbers = predict_large(model, atoms)
+    note = NO_BARS if std else ""
     if points is None:
-        return numbers
+        return Prediction(numbers, note=note)
     field = large_density(model, atoms, points, std, net_charge(atoms, charge))
     arrays = lambda values: {name: value.numpy() for name, value in values.items()}  # noqa: E731
-    return Prediction({**numbers, **arrays(field)}, arrays(field.std))
+    return Prediction({**numbers, **arrays(field)}, arrays(field.std), note=note)
 
 
 def _check_question(model: Any, at: Any, charge: float | None) -> None:

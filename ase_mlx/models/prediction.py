@@ -23,24 +23,43 @@ class _Members(dict[str, Any]):
         )
 
 
+class _ErrorBars(dict[str, Any]):
+    """Standard deviations by name, which say why one is not known."""
+
+    def __init__(self, std: Mapping[str, Any], why: str):
+        super().__init__(std)
+        self.why = why
+
+    def __missing__(self, name: str) -> Any:
+        known = f"known are those of {', '.join(self)}" if self else "none is known"
+        raise KeyError(
+            f"got {name!r}, whose standard deviation is not known here; {known}{self.why and f': {self.why}'}"
+        )
+
+
 class Prediction(Mapping[str, Any]):
     """A read-only map from quantity names to arrays in the package's units (eV, Å, eV/Å, eV/Å³).
 
     `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member,
-    member axis first; a name is absent there where nothing is known, never zero.
+    member axis first; a name is absent there where nothing is known, never zero. `note` says why, where one may wonder.
 
     Source: ours.
     """
 
-    __slots__ = ("_values", "members", "std")
+    __slots__ = ("_values", "members", "note", "std")
 
     def __init__(
-        self, values: Mapping[str, Any], std: Mapping[str, Any] | None = None, members: Mapping[str, Any] | None = None
+        self,
+        values: Mapping[str, Any],
+        std: Mapping[str, Any] | None = None,
+        members: Mapping[str, Any] | None = None,
+        note: str = "",
     ):
         """Wrap arrays in the package's units."""
         self._values = MappingProxyType(dict(values))
-        self.std: Mapping[str, Any] = MappingProxyType(dict(std or {}))
+        self.std: Mapping[str, Any] = MappingProxyType(_ErrorBars(std or {}, note))
         self.members: Mapping[str, Any] = MappingProxyType(_Members(members or {}))
+        self.note = note
 
     def __getitem__(self, name: str) -> Any:
         """Return one quantity, or say which there are."""
@@ -60,7 +79,8 @@ class Prediction(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         """List the names and which of them have an error bar."""
-        return f"Prediction({', '.join(n + (' ± std' if n in self.std else '') for n in self)})"
+        names = ", ".join(n + (" ± std" if n in self.std else "") for n in self)
+        return f"Prediction({names}{self.note and f'; {self.note}'})"
 
 
 def as_tensors(prediction: Prediction) -> Prediction:

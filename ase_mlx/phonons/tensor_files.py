@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
-from ase_mlx.keep import check_tensors, seal_tensors
+from ase_mlx.keep import check_tensors, pack_tensors
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.reading import parsed_json
@@ -41,8 +41,7 @@ def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = 
         for name in ("sites", "functions", "operations", "signs"):
             arrays[f"{k}.{name}"] = getattr(orbit, name)
     header = {"schema": SCHEMA, "order": str(tensor.order), "card": json.dumps(card or {})}
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=header)
-    write_bytes(path, seal_tensors(content))
+    write_bytes(path, pack_tensors(arrays, header))
     return Path(path)
 
 

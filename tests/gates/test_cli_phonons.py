@@ -66,6 +66,9 @@ def test_phonopys_own_command_and_our_own_read_the_yaml(silicon):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     again = run(out / "phonopy_params.yaml", "--json", "-", "-o", "again", cwd=folder)
+    refused = run(out / "phonopy_params.yaml", "--supercell", "2 2 2", "--no-relax", "-o", "third", cwd=folder)
+    assert refused.returncode == 2 and not (folder / "third").exists()
+    assert "got relax, supercell for force constants that are read" in " ".join(refused.stderr.replace("│", "").split())
     assert again.returncode == 0, again.stderr
     ours = {row["quantity"]: row["value"] for row in json.loads(again.stdout)["quantities"]}
     first = {row["quantity"]: row["value"] for row in json.loads((out / "results.json").read_text())["quantities"]}

@@ -12,7 +12,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane
 from jaxtyping import Bool, Int
 
 from ase_mlx.quantities import SCREENED
@@ -33,7 +32,7 @@ UNREAD = frozenset({"numbers", "positions", "momenta", "displacement", "spacegro
 MULTIPLICITIES = frozenset({"spin", "multiplicity", "spin_multiplicity"})
 """Entries of `info` with 2S + 1 of the whole cell, as potentials of molecules read them."""
 
-PER_ATOM = (FixAtoms, FixCartesian, FixedPlane, FixedLine)
+PER_ATOM = ("FixAtoms", "FixCartesian", "FixedPlane", "FixedLine")
 """Constraints of single atoms in Cartesian directions, which every image of an atom can have."""
 
 SAME = 1e-5
@@ -223,12 +222,14 @@ def _of_cells(key: str, value, atoms: int, before: int):
 
 
 def _image(constraint, source: Atoms, index: np.ndarray):
-    if isinstance(constraint, FixCom):
+    from ase import constraints  # half a second, for those whose atoms have some
+
+    if isinstance(constraint, constraints.FixCom):
         return copy.deepcopy(constraint)
-    if not isinstance(constraint, PER_ATOM):
+    if not isinstance(constraint, tuple(getattr(constraints, name) for name in PER_ATOM)):
         raise ValueError(
             f"got a constraint {type(constraint).__name__}, which has no image in another cell; expected "
-            f"{', '.join(one.__name__ for one in PER_ATOM)}: set it on the supercell itself, or take it off"
+            f"{', '.join(PER_ATOM)}: set it on the supercell itself, or take it off"
         )
     image = copy.deepcopy(constraint)
     image.index = np.flatnonzero(np.isin(index, np.arange(len(source))[constraint.index]))

@@ -129,7 +129,6 @@ def conductivity(
         ph = third_order(source, calculator, supercell, displacement, relax, pairs=rank != "learned", **run)
     else:
         ph = source if isinstance(source, Phono3py) else load_third_order(source)
-    check_third(ph)
     scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
     found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
     return _with_std(found, calculator, run) if isinstance(source, Atoms) and rank != "learned" else found
@@ -138,6 +137,7 @@ def conductivity(
 def _solved(
     ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
 ) -> Conductivity:
+    check_third(ph)
     judge(stability(harmonic_of(ph)), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
     products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from ase_mlx.descriptors import CUTOFF, anion_classes, describe
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.models.crystal_property import check_volume
 from ase_mlx.quantities import SYMBOLS
+from ase_mlx.structure import Structure
 
 STRUCTURE_COLUMNS = ("lattice", "numbers", "frac_coords")
 """Nine numbers in Å, row by row; one atomic number a site; three fractional coordinates a site."""
@@ -79,9 +79,7 @@ def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
     cell = cell.reshape(3, 3)
     check_volume(abs(np.linalg.det(cell)) / max(len(kinds), 1))  # before a cell in nm has a million neighbours
     positions = fractional.reshape(-1, 3) @ cell
-    return from_atoms(
-        SimpleNamespace(positions=positions, numbers=kinds.astype(int), cell=cell, pbc=np.ones(3, bool)), CUTOFF
-    )
+    return from_atoms(Structure(kinds.astype(int), positions, cell, np.ones(3, dtype=bool)), CUTOFF)
 
 
 def describe_crystals(

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +66,33 @@ class DensityTraining:
     start: str = ""
 
 
-class DensityRecipe(Recipe):
+class DensitiesRecipe(Recipe):
+    """What both kinds of densities share: their files, their card and how they are compared.
+
+    Source: ours.
+    """
+
+    config: Any
+    model: Model
+    parts: Mapping[str, list[DensityFrame]]
+
+    def lines(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """List what the card says of the density (units in the names)."""
+        lines = density_lines(self.model, self.parts, self.config.data, self.config.fit)
+        return lines | facts | {"epochs": self.epochs[""]}
+
+    @classmethod
+    def read(cls, model: Model, path: Path, part: str = "all") -> list[DensityFrame]:
+        """Read densities (e/Å³), checked against what the model knows of their atoms."""
+        return frames_of(model, path, part)
+
+    @classmethod
+    def residuals(cls, model: Model, data: list[DensityFrame]) -> dict[str, Residuals]:
+        """Compare densities (e/Å³) point by point."""
+        return density_residuals(model, data)
+
+
+class DensityRecipe(DensitiesRecipe):
     """How densities on potentials are taught.
 
     Source: ours.
@@ -103,8 +129,7 @@ class DensityRecipe(Recipe):
     def finish(self) -> dict[str, Any]:
         """Set head and members to the posterior, error bars on held-out cells; the card is the potential's and more."""
         self.equations, facts = finish_density(self.model, self.parts["train"], self.parts["val"], self.config.fit)
-        lines = density_lines(self.model, self.parts, self.config.data, self.config.fit) | facts
-        lines["epochs"] = self.epochs[""]
+        lines = self.lines(facts)
         card = {key: line for key, line in read_card(self.config.start).items() if key not in HEAD}
         shared = {key: lines[key] for key in ("title", "level_of_theory", "licence")}
         return shared | card | {"density": lines}
@@ -112,16 +137,6 @@ class DensityRecipe(Recipe):
     def write(self, folder: Path) -> None:
         """Keep the normal equations, for updates."""
         self.equations.save(folder / EQUATIONS)
-
-    @classmethod
-    def read(cls, model: Potential, path: Path, part: str = "all") -> list[DensityFrame]:
-        """Read densities (e/Å³), checked against what the model knows of their atoms."""
-        return frames_of(model, path, part)
-
-    @classmethod
-    def residuals(cls, model: Potential, data: list[DensityFrame]) -> dict[str, Residuals]:
-        """Compare densities (e/Å³) point by point."""
-        return density_residuals(model, data)
 
     @classmethod
     def evaluates(cls, model: Model, path: Path) -> bool:

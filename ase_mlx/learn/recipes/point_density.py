@@ -27,14 +27,12 @@ from ase_mlx.nn.terms import Term
 
 from ..cards import read_card
 from ..config import FitConfig, build
-from ..density.errors import density_residuals, error_bars
+from ..density.errors import error_bars
 from ..density.samples import check, choose, grid_positions
 from ..files import load_model
 from ..fit import Report, Stage, fit
 from ..methods import network
-from ..metrics import Residuals
-from ..recipe import Recipe
-from .density import HEAD, DensityData, density_lines, frames_of, read_parts
+from .density import HEAD, DensitiesRecipe, DensityData, read_parts
 
 POINTS = 3000
 """Points of a structure; a structure of N atoms gives the N/8-fold."""
@@ -64,7 +62,7 @@ class PointDensityTraining:
     start: str = ""
 
 
-class PointDensityRecipe(Recipe):
+class PointDensityRecipe(DensitiesRecipe):
     """How point densities are taught.
 
     Source: ours.
@@ -106,22 +104,11 @@ class PointDensityRecipe(Recipe):
     def finish(self) -> dict[str, Any]:
         """Set error bars on held-out cells, and give the card's lines."""
         facts = finish_points(self.model, self.parts["val"], self.config.fit)
-        lines = density_lines(self.model, self.parts, self.config.data, self.config.fit) | facts
-        lines["epochs"] = self.epochs[""]
+        lines = self.lines(facts)
         start = read_card(self.config.start) if self.config.start else {}
         shared = {key: lines[key] for key in ("title", "level_of_theory", "licence")}
         shared["elements"] = list(symbols(self.model.elements))
         return {key: line for key, line in start.items() if key not in HEAD} | shared | {"density": lines}
-
-    @classmethod
-    def read(cls, model: PointDensity, path: Path, part: str = "all") -> list[DensityFrame]:
-        """Read densities (e/Å³), checked against what the model knows of their atoms."""
-        return frames_of(model, path, part)
-
-    @classmethod
-    def residuals(cls, model: PointDensity, data: list[DensityFrame]) -> dict[str, Residuals]:
-        """Compare densities (e/Å³) point by point."""
-        return density_residuals(model, data)
 
     @classmethod
     def evaluates(cls, model: Model, path: Path) -> bool:

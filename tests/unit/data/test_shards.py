@@ -224,8 +224,24 @@ def test_a_killed_call_goes_on(tmp_path, small, frames):
     assert {name: (tmp_path / "cut" / name).stat().st_mtime_ns for name in finished} == before
     assert cut.digest == whole.digest and cut.refused == whole.refused and len(cut) == len(frames) - 1
     assert write_shards(files[:2], tmp_path / "cut").digest == whole.digest  # done: nothing to do
-    with pytest.raises(FileExistsError, match="shards of another call"):
+    with pytest.raises(FileExistsError, match=r"shards of another call.*only grew, .* FOLDER NEW -o ALL`"):
         write_shards([tmp_path / "a.traj"], tmp_path / "cut")
+
+
+def test_a_grown_file_is_joined_as_the_refusal_says(tmp_path, frames, small):
+    frames = [frames[0], *frames[3:6]]
+    ase.io.write(tmp_path / "new.traj", frames[2:])
+    ase.io.write(tmp_path / "a.traj", frames[:2])
+    write_shards([tmp_path / "a.traj"], tmp_path / "old")
+    joined = write_shards([tmp_path / "old", tmp_path / "new.traj"], tmp_path / "all")
+    assert [atoms.get_potential_energy() for atoms in joined] == [atoms.get_potential_energy() for atoms in frames]
+
+
+def test_counting_neighbours_says_how_far_it_is(tmp_path, frames, monkeypatch, caplog):
+    monkeypatch.setattr("ase_mlx.data.shards.EVERY", -1.0)
+    with caplog.at_level("INFO", "ase_mlx.data.shards"):
+        write(tmp_path, frames).edges(4.0)
+    assert f"neighbours within 4 Å counted in 1 of {len(frames)} frames" in caplog.text
 
 
 def test_foreign_folders_stay(tmp_path, frames):

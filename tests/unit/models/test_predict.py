@@ -43,6 +43,8 @@ STRUCTURES = [bulk("Si", "fcc", 4.0), molecule("H2O"), bulk("Si"), molecule("H2"
 def test_shapes_of_outputs_that_only_the_model_declares(atoms):
     p = am.predict(PlugIn(), atoms)
     edges = int(p["coordination"].sum())
+    with pytest.raises(KeyError, match="'energy', whose standard deviation is not known here; known are those of"):
+        p.std["energy"]
     assert p["band_gap"].shape == p.std["band_gap"].shape == ()
     assert p["coordination"].shape == (len(atoms),)
     assert p["bond"].shape == p.std["bond"].shape == (edges, 3)
