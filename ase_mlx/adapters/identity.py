@@ -87,10 +87,10 @@ def _recall(calculator) -> Identity | None:
 
 def _of_original(calculator, parts: dict[str, str]) -> Identity | None:
     """Identity of a calculator that has worked, of which this one is a copy: it holds the same to the last bit."""
-    for other, known in list(_KNOWN.items()):
-        if type(other) is type(calculator) and other is not calculator and known.transient and not known.unstable:
+    for other, earlier in list(_KNOWN.items()):
+        if type(other) is type(calculator) and other is not calculator and earlier.transient and not earlier.unstable:
             if _contents(other)[0] == parts:
-                return known
+                return earlier
     return None
 
 

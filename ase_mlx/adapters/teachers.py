@@ -139,9 +139,9 @@ def calculator(factory: str, arguments: Mapping[str, Any] | None = None) -> Teac
     """
     arguments = dict(arguments or {})
     timeout = float(arguments.pop("timeout_s", 7200))
-    made = callable_factory(factory, arguments)
+    make = callable_factory(factory, arguments)
     # files that it names and is defined by, too, but those of this package
-    _, lasting, _ = contents((made, arguments), lambda owner, name: False)
+    _, lasting, _ = contents((make, arguments), lambda owner, name: False)
     identity = json.dumps({factory: arguments, "content": digest(lasting)[:12]}, sort_keys=True)
     return Teacher(factory, _command({"factory": factory, "arguments": arguments}), identity, timeout)
 
@@ -252,34 +252,34 @@ def _facts(text: str) -> dict[str, Any]:
     from ase.units import Rydberg
 
     facts: dict[str, Any] = {}
-    if found := re.findall(r"smearing contrib\. \(-TS\)\s*=\s*(\S+) Ry", text):
-        facts["minus_TS"] = float(found[-1]) * Rydberg
-    if found := re.search(r"number of electrons\s*=\s*(\S+)", text):
-        facts["n_electrons"] = float(found[1])
-    if found := re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", text):
-        facts["grid_shape"] = [int(n) for n in found.groups()]
-    if found := re.search(r"PWSCF\s*:\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:([\d.]+)s)? CPU", text):
-        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    if match := re.findall(r"smearing contrib\. \(-TS\)\s*=\s*(\S+) Ry", text):
+        facts["minus_TS"] = float(match[-1]) * Rydberg
+    if match := re.search(r"number of electrons\s*=\s*(\S+)", text):
+        facts["n_electrons"] = float(match[1])
+    if match := re.search(r"FFT dimensions:\s*\(\s*(\d+),\s*(\d+),\s*(\d+)\)", text):
+        facts["grid_shape"] = [int(n) for n in match.groups()]
+    if match := re.search(r"PWSCF\s*:\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:([\d.]+)s)? CPU", text):
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
         facts["cpu_s"] = round(3600 * hours + 60 * minutes + seconds, 2)
     return facts
 
 
-def _run_calculator(atoms: Atoms, made) -> Atoms:
+def _run_calculator(atoms: Atoms, potential) -> Atoms:
     """Run any ASE calculator once and note the CPU seconds."""
     before = _cpu_seconds()
     free = _free(atoms)
-    free.calc = made
-    if callable(getattr(made, "reset", None)):
-        made.reset()  # ASE takes a structure that differs in tags or info alone for the last one
+    free.calc = potential
+    if callable(getattr(potential, "reset", None)):
+        potential.reset()  # ASE takes a structure that differs in tags or info alone for the last one
     try:
-        energy = made.get_property("free_energy", free)
+        energy = potential.get_property("free_energy", free)
     except PropertyNotImplementedError:
-        energy = made.get_property("energy", free)
-    forces = made.get_property("forces", free)
+        energy = potential.get_property("energy", free)
+    forces = potential.get_property("forces", free)
     stress = None
     if atoms.cell.rank == 3:
         try:
-            stress = made.get_property("stress", free)
+            stress = potential.get_property("stress", free)
         except (PropertyNotImplementedError, NotImplementedError):
             pass
     atoms.info["cpu_s"] = round(_cpu_seconds() - before, 2)
@@ -321,9 +321,9 @@ def _serve(spec: Mapping[str, Any]) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     sys.path.append(os.getcwd())  # after all else, for good: what a factory imports later may lie there, too
-    made, trouble = None, ""
+    potential, trouble = None, ""
     try:
-        made = None if "espresso" in spec else made_by(spec["factory"], spec["arguments"])
+        potential = None if "espresso" in spec else made_by(spec["factory"], spec["arguments"])
     except Exception as error:
         trouble = (
             f"{NO_TEACHER}{error}" if isinstance(error, ValueError) else f"{NO_TEACHER}{type(error).__name__}: {error}"
@@ -337,11 +337,11 @@ def _serve(spec: Mapping[str, Any]) -> None:
             continue
         try:
             atoms = read_frames(folder / FRAME)[0]
-            if made is None:
+            if potential is None:
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     atoms = _run_espresso(atoms, spec["espresso"], Path(scratch))
             else:
-                atoms = _run_calculator(atoms, made)
+                atoms = _run_calculator(atoms, potential)
             write_frames(folder / "part.extxyz", [atoms])
             (folder / "part.extxyz").replace(folder / LABELLED)
         except Exception as error:

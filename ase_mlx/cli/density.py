@@ -178,16 +178,16 @@ def _pick(name: str, symbols: list[str]) -> str:
     from ase_mlx.pretrained import available, find
 
     densities = {card["name"]: card["elements"] for card in available() if "density" in card["outputs"]}
-    shipped = ", ".join(f"{known} ({' '.join(elements)})" for known, elements in densities.items())
+    shipped = ", ".join(f"{candidate} ({' '.join(elements)})" for candidate, elements in densities.items())
     if name != "auto":
         card = read_card(find(name))
         if "density" not in card["outputs"]:
             raise ValueError(f"got {name!r}, a model without a density; these have one: {shipped}; train another with "
                              "`ase-mlx train` (docs/density.md)")  # fmt: skip
         densities = {name: card["elements"]}
-    for known, elements in densities.items():
+    for candidate, elements in densities.items():
         if set(symbols) <= set(elements):
-            return known
+            return candidate
     raise ValueError(
         f"got {', '.join(sorted(set(symbols)))}; no density of these elements: {shipped}. Name the folder of a model "
         f"trained on them with --model (docs/density.md). {SUPERPOSED}"
@@ -218,14 +218,14 @@ def _picture(model, atoms, out: Path, charge: float | None, dipole: tuple | None
         _warn(raised.sentences)
 
 
-def _print(result, said: list[str]) -> None:
+def _print(result, sentences: list[str]) -> None:
     volume = " × ".join(str(n) for n in result.shape)
     print(f"wrote {result.path}: {volume} points, {result.bytes / 1e6:.1f} MB in {result.seconds:.1f} s")
     print(f"electrons {result.electrons:.10f} (expected {result.expected:g}), between {result.lowest:.4f} and "
           f"{result.highest:.4f} e/Å³")  # fmt: skip
     if result.std_path is not None:
         print(f"wrote {result.std_path}: mean standard deviation {result.mean_std:.2e} e/Å³")
-    _warn(said)
+    _warn(sentences)
 
 
 def _warn(sentences: list[str]) -> None:

@@ -28,8 +28,10 @@ def models(json: JsonFile = None) -> None:
         [{column: row.get(column, "") for column in columns} for row in rows],
     )
     for card in cards:
-        said = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
-        print(f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs'])}. {'; '.join(said)}")
+        facts = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
+        print(
+            f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs'])}. {'; '.join(facts)}"
+        )
 
 
 def _row(card: dict) -> dict[str, str]:
@@ -37,5 +39,5 @@ def _row(card: dict) -> dict[str, str]:
     if card["density"]:
         errors["density, %"] = f"{card['density']['errors']['nmae']:.2g}"
     elements = card["elements"]
-    known = " ".join(elements) if len(elements) <= 12 else f"{len(elements)}, {elements[0]} to {elements[-1]}"
-    return {"name": card["name"], "elements": known, **errors}
+    covered = " ".join(elements) if len(elements) <= 12 else f"{len(elements)}, {elements[0]} to {elements[-1]}"
+    return {"name": card["name"], "elements": covered, **errors}

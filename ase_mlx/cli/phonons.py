@@ -79,15 +79,15 @@ def phonons(
             pick(calculator, ())
     with exits.reading("STRUCTURE"):
         crystal, atoms = _read(structure, born)
-    made = None
+    potential = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
             calculator = pick(calculator, atoms.get_chemical_symbols())
         with exits.reading("STRUCTURE"):
             check_crystal(atoms)
         with exits.reading("--calculator"):
-            made = named(calculator, device)
-    if made is None and qha:
+            potential = named(calculator, device)
+    if potential is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
     from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, check_settings, phonon_job
 
@@ -97,7 +97,15 @@ def phonons(
     out = out or named_after(structure, "phonons")
     with results_folder(out, FILES, BYTES) as part, progress_bar(structure.name) as tell:
         outcome = phonon_job(
-            crystal or atoms, made, part, settings, stem(structure), calculator, out / "work", tell, exits.in_options
+            crystal or atoms,
+            potential,
+            part,
+            settings,
+            stem(structure),
+            calculator,
+            out / "work",
+            tell,
+            exits.in_options,
         )
     finish([outcome], out, json)
 

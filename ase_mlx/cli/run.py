@@ -194,8 +194,8 @@ def _print(outcomes: list, out: Path) -> None:
             for column in ("quantity", "value", "unit", "DFT", "experiment"):
                 table.add_column(column, justify="left" if column in ("quantity", "unit") else "right")
             for row in outcome.quantities:
-                known = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("dft", "experiment"))
-                table.add_row(row["quantity"], with_error_bar(row["value"], row["std"]), row["unit"], *known)
+                references = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("dft", "experiment"))
+                table.add_row(row["quantity"], with_error_bar(row["value"], row["std"]), row["unit"], *references)
             console.print(table)
             for source, names in _sources(outcome.quantities).items():
                 console.print(f"  DFT of {', '.join(names)}: {source}", markup=False, highlight=False)

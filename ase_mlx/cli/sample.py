@@ -82,7 +82,7 @@ def sample(
         atoms = repeated(read_frames(structure)[-1], _triple(repeat))
         first = random_variant(atoms, settings, _generator(seed))
     with exits.reading("--calculator"):
-        made = named(pick(calculator, list(first.symbols)), device)
+        potential = named(pick(calculator, list(first.symbols)), device)
     out = out or Path(f"{named_after(structure, 'sampled')}.extxyz")
     if not out.parent.is_dir():
         raise typer.BadParameter(
@@ -90,14 +90,14 @@ def sample(
         )
     check_output(out, 250 * len(atoms) * frames * variants * len(temperature), inputs=[structure])
     with sole_output(out), progress_bar(structure.name) as tell:
-        marks = run_marks(settings, atoms, made)
+        marks = run_marks(settings, atoms, potential)
         with exits.reading("--out"):
             kept = finished(out, marks, frames)
-        found = finish_sampling(atoms, made, out, settings, marks, kept, tell)
-    count = len(found.frames)
-    if not write_json(vars(found) | {"frames": count, "notes": found.notes}, json):
-        print_table(f"{count} frames in {out}", found.runs)
-        for note in found.notes:
+        runs = finish_sampling(atoms, potential, out, settings, marks, kept, tell)
+    count = len(runs.frames)
+    if not write_json(vars(runs) | {"frames": count, "notes": runs.notes}, json):
+        print_table(f"{count} frames in {out}", runs.runs)
+        for note in runs.notes:
             print(note)
 
 
@@ -118,10 +118,10 @@ def _pairs(text: str) -> dict[str, float]:
     """Read "Si 0.5 Ge 0.5"."""
     parts = text.replace(",", " ").replace("=", " ").split()
     try:
-        found = {symbol: float(number) for symbol, number in zip(parts[::2], parts[1::2], strict=True)}
+        shares = {symbol: float(number) for symbol, number in zip(parts[::2], parts[1::2], strict=True)}
     except ValueError as error:
         raise ValueError(f'got "{text}", expected symbols and numbers in turn, such as "Si 0.5 Ge 0.5"') from error
-    return found
+    return shares
 
 
 def _whole(symbol: str, number: float) -> int:

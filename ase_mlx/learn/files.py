@@ -87,12 +87,12 @@ def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kind = _kind_of(model)
-    made = {"kind": kind, "config": asdict(model.config)}
+    header = {"kind": kind, "config": asdict(model.config)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    content = save(tensors, metadata={"model": json.dumps(made)})
+    content = save(tensors, metadata={"model": json.dumps(header)})
     head = {
         "schema": SCHEMA,
-        **made,
+        **header,
         "outputs": {q.name: q.unit for q in model.outputs},
         "e3nn_convention": CONVENTION,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -147,8 +147,8 @@ def load_model(folder: str | Path) -> Model:
     with reading(folder / WEIGHTS, f"the weights that {CARD} beside it describes", AGAIN):
         tensors = {name[len(prefix) :]: x for name, x in load(content).items() if name.startswith(prefix)}
         _expect_finite(tensors)
-        made = {} if prefix else parsed_json(_metadata(content).get("model", "{}"))
-        changed = [key for key, value in made.items() if card.get(key) != value]
+        head = {} if prefix else parsed_json(_metadata(content).get("model", "{}"))
+        changed = [key for key, value in head.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
         upgrade(card, tensors)

@@ -64,10 +64,10 @@ def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> 
     for joined in batches(samples, batch_size):
         for name, row in _batch_rows(model, joined).items():
             rows[name].append(row)
-    found = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
-    moved = {name: by_weight.norm(dim=1) for name, (_, by_weight, *_) in found.items()}
+    tensors = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
+    moved = {name: by_weight.norm(dim=1) for name, (_, by_weight, *_) in tensors.items()}
     free = {name: size > FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
-    return {name: Response(*(part[keep] for part in found[name])) for name, keep in free.items()}
+    return {name: Response(*(part[keep] for part in tensors[name])) for name, keep in free.items()}
 
 
 def _batch_rows(model: Potential, sample: Sample) -> dict[str, tuple[Tensor, ...]]:
@@ -118,9 +118,9 @@ def _by_weight(model: Potential, graph: Graph) -> dict[str, Tensor]:
         features = model.latent(graph, vectors)
         slopes = [torch.autograd.grad(f, vectors, retain_graph=True)[0] for f in features.sum(0)]
     parts = [mechanics(graph, vectors.detach(), slope) for slope in slopes]
-    found = {name: torch.stack([p[name] for p in parts]) for name in ("forces", "stress") if name in parts[0]}
-    found["energy"] = sum_by_graph(graph, features.detach().to(torch.float64)).T
-    return {name: model.config.energy_scale * values for name, values in found.items()}
+    stacked = {name: torch.stack([p[name] for p in parts]) for name in ("forces", "stress") if name in parts[0]}
+    stacked["energy"] = sum_by_graph(graph, features.detach().to(torch.float64)).T
+    return {name: model.config.energy_scale * values for name, values in stacked.items()}
 
 
 def fit_members(
@@ -170,13 +170,13 @@ def set_distance(model: Potential, train: list[Sample], val: list[Sample]) -> No
     """
     parts = [_features(model, train[k::FOLDS]) for k in range(FOLDS) if train[k::FOLDS]]
     held_out, n = _features(model, val), len(model.elements)
-    known = _concatenate(parts)
-    ridge = max(RIDGES, key=lambda r: _log_likelihood(*held_out, *_gaussians(*known, n, r)))
+    joined = _concatenate(parts)
+    ridge = max(RIDGES, key=lambda r: _log_likelihood(*held_out, *_gaussians(*joined, n, r)))
     crossed = []
     for k, part in enumerate(parts):
         others = _concatenate([p for q, p in enumerate(parts) if q != k] or parts)
         crossed.append(_square(*part, *_gaussians(*others, n, ridge)).sqrt())
-    means, precisions = _gaussians(*known, n, ridge)
+    means, precisions = _gaussians(*joined, n, ridge)
     model.feature_mean.copy_(means)
     model.feature_precision.copy_(precisions)
     model.distance_scale.fill_(float(torch.quantile(torch.cat(crossed), 0.99)))
@@ -186,13 +186,13 @@ def _gaussians(features: Tensor, species: Tensor, n_species: int, ridge: float) 
     """Mean and precision of each species' features (dimensionless)."""
     means, precisions = [], []
     for s in range(n_species):
-        mine = features[species == s]
-        if len(mine) < 2:  # without a spread of its own an element takes that of all
-            mine = features - features.mean(0) + (mine if len(mine) else features).mean(0)
-        centred = mine - mine.mean(0)
-        covariance = centred.T @ centred / (len(mine) - 1)
+        own = features[species == s]
+        if len(own) < 2:  # without a spread of its own an element takes that of all
+            own = features - features.mean(0) + (own if len(own) else features).mean(0)
+        centred = own - own.mean(0)
+        covariance = centred.T @ centred / (len(own) - 1)
         added = ridge * covariance.diagonal().mean().clamp_min(1e-12)
-        means.append(mine.mean(0))
+        means.append(own.mean(0))
         precisions.append(torch.linalg.inv(covariance + added * torch.eye(len(covariance), dtype=covariance.dtype)))
     return torch.stack(means), torch.stack(precisions)
 
@@ -239,27 +239,27 @@ def set_uncertainty(
     set_distance(model, train, val)
     if not model.config.members:
         return {}
-    known = responses(model, train)
+    training = responses(model, train)
     parts = [responses(model, val[k::FOLDS]) for k in range(FOLDS) if val[k::FOLDS]]
     held_out = _join(parts)
-    deviations = fit_members(_stack(known, held_out), model.config.members, seed)
-    spreads = _crossed_spreads(known, parts, model.config.members, seed)
-    found = {
+    deviations = fit_members(_stack(training, held_out), model.config.members, seed)
+    spreads = _crossed_spreads(training, parts, model.config.members, seed)
+    scales = {
         # what follows from members' force constants can have no floor: theirs is a scale alone
         name: calibrate(r.residual, spreads[name], floors=1 if name == "hessian" else 41)
         for name, r in held_out.items()
     }
-    unit = found["forces"][0]
+    unit = scales["forces"][0]
     model.deviations.copy_(deviations * unit)
-    model.directions.copy_(principal_directions(model.deviations, known["forces"].by_weight, len(model.directions)))
+    model.directions.copy_(principal_directions(model.deviations, training["forces"].by_weight, len(model.directions)))
     grown = {
         name: calibrate_growth(r.residual, spreads[name], r.distance, r.composition)
         for name, r in held_out.items()
         if name != "hessian"
     }
-    if "hessian" in found:
-        grown["hessian"] = (*found["hessian"], 0.0)
-    every = _join([known, held_out])
+    if "hessian" in scales:
+        grown["hessian"] = (*scales["hessian"], 0.0)
+    every = _join([training, held_out])
     lines = {}
     for name, (scale, floor, tail, growth) in grown.items():
         of_members = (scale / unit, floor)
@@ -327,9 +327,9 @@ def _matched(by_weight: Tensor, model: Potential, scale: float, floor: float) ->
 def _join(parts: list[dict[str, Response]]) -> dict[str, Response]:
     rows = {name: [part[name] for part in parts if name in part] for name in CALIBRATED}
     return {
-        name: Response(*(torch.cat(column) for column in zip(*map(_columns, found), strict=True)))
-        for name, found in rows.items()
-        if found
+        name: Response(*(torch.cat(column) for column in zip(*map(_columns, pieces), strict=True)))
+        for name, pieces in rows.items()
+        if pieces
     }
 
 
@@ -344,12 +344,12 @@ def _stack(train: dict[str, Response], held_out: dict[str, Response]) -> dict[st
         if name not in train:
             stacked[name] = val
             continue
-        known = train[name]
-        ratio = val.residual.abs().median() / known.residual.abs().median().clamp_min(1e-12)
+        target = train[name]
+        ratio = val.residual.abs().median() / target.residual.abs().median().clamp_min(1e-12)
         stacked[name] = Response(
-            torch.cat([known.residual * ratio.clamp_min(1.0), val.residual]),
-            torch.cat([known.by_weight, val.by_weight]),
-            torch.cat([known.distance, val.distance]),
-            torch.cat([known.composition, val.composition]),
+            torch.cat([target.residual * ratio.clamp_min(1.0), val.residual]),
+            torch.cat([target.by_weight, val.by_weight]),
+            torch.cat([target.distance, val.distance]),
+            torch.cat([target.composition, val.composition]),
         )
     return stacked

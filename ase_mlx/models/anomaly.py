@@ -140,11 +140,11 @@ class AnomalyModel(Model):
             Formation energy and hull distance in eV/atom, and an `Anomaly` for each mode; NaN and no flag for the
             novelty of crystals whose structure is not known.
         """
-        found = self.property.table(rows)
-        judged = {"supervised_tail": self._tail(found, anions), "novelty": self._novelty(rows)}
+        properties = self.property.table(rows)
+        judged = {"supervised_tail": self._tail(properties, anions), "novelty": self._novelty(rows)}
         if reported is not None:
-            judged["residual"] = self._residual(found, np.asarray(reported, dtype=np.float64))
-        return found, judged
+            judged["residual"] = self._residual(properties, np.asarray(reported, dtype=np.float64))
+        return properties, judged
 
     def contributions(
         self, rows: Float[np.ndarray, "crystals n"], mode: Mode, reported=None
@@ -185,20 +185,22 @@ class AnomalyModel(Model):
         names = [[self.config.property.names[k] for k in row] for row in order]
         return names, np.take_along_axis(terms, order, axis=1)
 
-    def _tail(self, found: Prediction, anions: np.ndarray) -> Anomaly:
+    def _tail(self, properties: Prediction, anions: np.ndarray) -> Anomaly:
         threshold = self.tail.cpu().numpy()[anions]
-        probability = self.property.probability_below(found, "formation_energy", threshold)
-        std = found.members["formation_energy"].std(0)
+        probability = self.property.probability_below(properties, "formation_energy", threshold)
+        std = properties.members["formation_energy"].std(0)
         return Anomaly(
-            threshold - found["formation_energy"], std, probability, probability >= float(self.thresholds[0])
+            threshold - properties["formation_energy"], std, probability, probability >= float(self.thresholds[0])
         )
 
-    def _residual(self, found: Prediction, reported: np.ndarray) -> Anomaly:
-        off = reported - found["formation_energy"]
-        right, wrong = log_densities(off, found.std["formation_energy"], *self.errors.tolist())
+    def _residual(self, properties: Prediction, reported: np.ndarray) -> Anomaly:
+        off = reported - properties["formation_energy"]
+        right, wrong = log_densities(off, properties.std["formation_energy"], *self.errors.tolist())
         probability = expit(wrong - right)
-        std = found.members["formation_energy"].std(0) / found.std["formation_energy"]
-        return Anomaly(off / found.std["formation_energy"], std, probability, probability >= float(self.thresholds[1]))
+        std = properties.members["formation_energy"].std(0) / properties.std["formation_energy"]
+        return Anomaly(
+            off / properties.std["formation_energy"], std, probability, probability >= float(self.thresholds[1])
+        )
 
     def _novelty(self, rows: np.ndarray) -> Anomaly:
         members = (self.nats(rows) - self.usual.cpu()).mean(2).numpy()
@@ -214,14 +216,14 @@ class AnomalyModel(Model):
         for start in range(0, len(x), ROWS):
             block = x[start : start + ROWS]
             filled = torch.cat([block, x.new_zeros(ROWS - len(block), x.shape[1])])
-            known, entries = filled[:, :STRUCTURE], filled[:, STRUCTURE:]
-            found = x.new_zeros(len(self.novelty), ROWS, entries.shape[1])
+            described, entries = filled[:, :STRUCTURE], filled[:, STRUCTURE:]
+            nats = x.new_zeros(len(self.novelty), ROWS, entries.shape[1])
             for places in HIDDEN:
                 group = [place - STRUCTURE for place in places]
                 shown = torch.ones_like(entries)
                 shown[:, group] = 0
-                found[:, :, group] = self.novelty(known, entries, shown)[:, :, group]
-            parts.append(found[:, : len(block)].cpu().double().clamp(max=MOST))
+                nats[:, :, group] = self.novelty(described, entries, shown)[:, :, group]
+            parts.append(nats[:, : len(block)].cpu().double().clamp(max=MOST))
         return torch.cat(parts, 1)
 
     def standard(self, rows: Float[np.ndarray, "crystals n"]) -> Float[Tensor, "crystals m"]:
@@ -245,11 +247,11 @@ class AnomalyModel(Model):
 
     def with_std(self, graph: Graph) -> Prediction:
         """Predict crystals as `forward`, with standard deviations where they are known (same units)."""
-        found, judged, _ = self.judged(graph)
+        prediction, judged, _ = self.judged(graph)
         tail, novel = judged["supervised_tail"], judged["novelty"]
         values = {
-            **found, "tail_margin": tail.score, "tail_probability": tail.probability, "novelty": novel.score,
+            **prediction, "tail_margin": tail.score, "tail_probability": tail.probability, "novelty": novel.score,
             "novelty_probability": novel.probability,
         }  # fmt: skip
-        std = {**found.std, "tail_margin": found.std["formation_energy"], "novelty": novel.std}
-        return as_tensors(Prediction(values, std, found.members))
+        std = {**prediction.std, "tail_margin": prediction.std["formation_energy"], "novelty": novel.std}
+        return as_tensors(Prediction(values, std, prediction.members))

@@ -229,18 +229,18 @@ class CrystalProperty(Model):
         if np.isfinite(rows).all():
             return np.zeros(len(rows), dtype=int)
         parts = np.split(rows, np.cumsum(blocks)[:-1], axis=1)
-        known = np.column_stack([np.isfinite(part).all(1) for part in parts])
+        present = np.column_stack([np.isfinite(part).all(1) for part in parts])
         missing = np.column_stack([np.isnan(part).all(1) for part in parts])
-        found = np.full(len(rows), -1)
+        choice = np.full(len(rows), -1)
         for k, way in reversed(list(enumerate(self.config.ways))):
-            found[known[:, WAYS[way]].all(1)] = k
-        found[~(known | missing).all(1)] = -1
-        if (found < 0).any():
+            choice[present[:, WAYS[way]].all(1)] = k
+        choice[~(present | missing).all(1)] = -1
+        if (choice < 0).any():
             raise ValueError(
-                f"got {int((found < 0).sum())} crystals with descriptors that are no numbers, expected all of them; "
+                f"got {int((choice < 0).sum())} crystals with descriptors that are no numbers, expected all of them; "
                 "a model with diffraction can do without a whole block (structure, pattern), no other without any"
             )
-        return found
+        return choice
 
     def without_others(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[np.ndarray, "crystals n"]:
         """Leave out the blocks (NaN; units stay) that this ensemble does not see."""
@@ -264,9 +264,9 @@ class CrystalProperty(Model):
                 now = places[start : start + ROWS]
                 block = self.inputs(rows[now], way).to(weight)
                 filled = torch.cat([block, block.new_zeros(ROWS - len(block), block.shape[1])])
-                found = [part[:, : len(block)].cpu().double() for part in network(filled)]
-                mean[:, now], noise[:, now], variance[:, now] = found[:3]
-                terms[:, now[:, None], columns] = found[3]
+                outputs = [part[:, : len(block)].cpu().double() for part in network(filled)]
+                mean[:, now], noise[:, now], variance[:, now] = outputs[:3]
+                terms[:, now[:, None], columns] = outputs[3]
         center, scale = self.target_center[target].cpu(), self.target_scale[target].cpu()
         return Scored(center + scale * mean, scale**2 * noise, scale**2 * variance, scale * terms)
 
@@ -275,12 +275,12 @@ class CrystalProperty(Model):
         values, std, members = {}, {}, {}
         scale = self.std_scale.cpu().numpy().reshape(-1, len(self.config.targets))[self.ways(rows)]
         for k, name in enumerate(self.config.targets):
-            found = self.scored(rows, k)
-            values[name] = found.mean.mean(0).numpy()
-            between = found.mean.var(0, correction=0)
-            spread = (found.noise + found.variance).mean(0) + between
+            scores = self.scored(rows, k)
+            values[name] = scores.mean.mean(0).numpy()
+            between = scores.mean.var(0, correction=0)
+            spread = (scores.noise + scores.variance).mean(0) + between
             std[name] = scale[:, k] * spread.sqrt().numpy()
-            members[name] = found.mean.numpy()
+            members[name] = scores.mean.numpy()
         return Prediction(values, std, members)
 
     def contributions(self, rows: Float[np.ndarray, "crystals n"], name: str) -> Float[np.ndarray, "crystals n"]:

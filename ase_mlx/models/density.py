@@ -164,12 +164,12 @@ class Density(nn.Module):
         q = heads[:, :, 0] @ torch.as_tensor(self.primitives.charges, device=heads.device)
         f = features[:, :4].to(torch.float64)
         electrons = torch.einsum("af,kaf->ka", f[:, 0], q[:, species])
-        found = [electrons.sum(1, keepdim=True), electrons @ (positions @ axes.T)]
+        moments = [electrons.sum(1, keepdim=True), electrons @ (positions @ axes.T)]
         if len(axes) and self.config.l_max > 0:
             p = heads[:, :, 1] @ torch.as_tensor(self.primitives.moments, device=heads.device)
             along = torch.einsum("axf,cx->acf", f[:, 1:4], axes)
-            found[1] = found[1] + torch.einsum("acf,kaf->kc", along, p[:, species])
-        return torch.cat(found, dim=1)
+            moments[1] = moments[1] + torch.einsum("acf,kaf->kc", along, p[:, species])
+        return torch.cat(moments, dim=1)
 
     def conditioned(
         self, moments: Float[Tensor, "heads moments"], electrons: float, known: Float[Tensor, " moments"]
@@ -224,14 +224,14 @@ class Density(nn.Module):
         out = features.new_empty(*features.shape[:2], INTERVALS * 4)
         kinds = torch.unique(species).tolist()
         for s in kinds:
-            mine = torch.nonzero(species == s).squeeze(1)
-            some = features if len(kinds) == 1 else features[mine]
-            found = out if len(kinds) == 1 else torch.empty_like(out[: len(mine)])
+            own = torch.nonzero(species == s).squeeze(1)
+            some = features if len(kinds) == 1 else features[own]
+            part = out if len(kinds) == 1 else torch.empty_like(out[: len(own)])
             for l in range(self.config.l_max + 1):  # plain products of matrices: batched ones are ten times slower
                 rows = some[:, block(l)].reshape(-1, some.shape[2])
-                found[:, block(l)] = (rows @ weights[s, l]).unflatten(0, (len(some), 2 * l + 1))
+                part[:, block(l)] = (rows @ weights[s, l]).unflatten(0, (len(some), 2 * l + 1))
             if len(kinds) > 1:
-                out.index_copy_(0, mine, found)
+                out.index_copy_(0, own, part)
         out = out.unflatten(-1, (INTERVALS, 4))
         if free:
             out[:, 0] += self.atoms[species].to(out)

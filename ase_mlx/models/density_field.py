@@ -83,8 +83,8 @@ class Conditioned:
 
         def tables(atoms: np.ndarray) -> tuple[Tensor, Tensor | None]:
             features, species = self.source(atoms), torch.from_numpy(self.species[atoms]).to(device)
-            found = self.density.tables(features.to(torch_dtype(dtype)), species, weights, free=head == 0)
-            return found, self._electrons(features, atoms) if head == 0 else None
+            values = self.density.tables(features.to(torch_dtype(dtype)), species, weights, free=head == 0)
+            return values, self._electrons(features, atoms) if head == 0 else None
 
         return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables, device)
 
@@ -148,17 +148,17 @@ def known_of(
         raise ValueError(f"got a dipole and charge={charge}; a charged structure's dipole depends on the origin")
     left, size, right = np.linalg.svd(np.where(pbc[:, None], cell, 0.0))
     axes = right[int((size > 1e-6 * max(size[0], 1e-300)).sum()) if pbc.any() else 0 :]
-    rest = vector - axes.T @ (axes @ vector)
-    if np.linalg.norm(rest) > 1e-6:
+    remainder = vector - axes.T @ (axes @ vector)
+    if np.linalg.norm(remainder) > 1e-6:
         raise ValueError(
-            f"got dipole={vector.tolist()}, {np.linalg.norm(rest):.3g} e Å of it along a periodic direction, expected "
-            "none there, where a dipole is no number; set atoms.pbc, or give the normal part alone"
+            f"got dipole={vector.tolist()}, {np.linalg.norm(remainder):.3g} e Å of it along a periodic direction, "
+            "expected none there, where a dipole is no number; set atoms.pbc, or give the normal part alone"
         )
     return axes, torch.from_numpy(np.concatenate([[0.0], -axes @ vector]))
 
 
 def at_points(
-    found: Conditioned, points: Points, std: bool, charge: float = 0.0
+    conditioned_density: Conditioned, points: Points, std: bool, charge: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Evaluate the density and, on request, its standard deviation (both e/Å³), of a structure with a charge (e).
 
@@ -170,15 +170,22 @@ def at_points(
     Source: ours.
     """
     if points.positions is not None:
-        return _scattered(found, points.positions, std)
-    if not abs(np.linalg.det(found.cell)) > 1e-6:
+        return _scattered(conditioned_density, points.positions, std)
+    if not abs(np.linalg.det(conditioned_density.cell)) > 1e-6:
         raise ValueError(
             "got a structure whose cell has no volume, expected one that the grid can fill; set atoms.cell, or give "
             "scattered points"
         )
-    mean = whole(found.field(), points.shape)
-    check_density(mean, abs(float(np.linalg.det(found.cell))), found.expected - charge, found.pbc)
-    return mean, standard_deviation(found, points.shape) if std and known(found.density) else None
+    mean = whole(conditioned_density.field(), points.shape)
+    check_density(
+        mean,
+        abs(float(np.linalg.det(conditioned_density.cell))),
+        conditioned_density.expected - charge,
+        conditioned_density.pbc,
+    )
+    return mean, standard_deviation(conditioned_density, points.shape) if std and known(
+        conditioned_density.density
+    ) else None
 
 
 def known(density: Density) -> bool:
@@ -189,16 +196,16 @@ def known(density: Density) -> bool:
     return float(density.std_scale) > 0
 
 
-def standard_deviation(found: Conditioned, shape: tuple[int, int, int]) -> Float[np.ndarray, "n1 n2 n3"]:
+def standard_deviation(conditioned_density: Conditioned, shape: tuple[int, int, int]) -> Float[np.ndarray, "n1 n2 n3"]:
     """Standard deviation on a grid, e/Å³.
 
     Source: ours.
     """
-    return np.concatenate([values for _, values in std_planes(found, shape)])
+    return np.concatenate([values for _, values in std_planes(conditioned_density, shape)])
 
 
 def std_planes(
-    found: Conditioned, shape: tuple[int, int, int], turned: bool = False
+    conditioned_density: Conditioned, shape: tuple[int, int, int], turned: bool = False
 ) -> Iterator[tuple[int, Float[np.ndarray, "planes n2 n3"]]]:
     """Standard deviation (e/Å³) plane by plane: noise, and members, on every second point where the grid is fine.
 
@@ -208,15 +215,15 @@ def std_planes(
     """
     way = slice(None, None, -1 if turned else 1)
     shape = tuple(shape)[way]
-    steps = np.linalg.norm(found.cell, axis=1)[way] / np.array(shape)
+    steps = np.linalg.norm(conditioned_density.cell, axis=1)[way] / np.array(shape)
     coarse = tuple(-(-n // 2) if step < COARSE_STEP and n > 1 else n for n, step in zip(shape, steps, strict=True))
 
     def turn(field: AtomField) -> AtomField:
         return field.turned if turned else field
 
-    members = range(1, found.n_members + 1)
-    variance = sum(whole(turn(found.field(k, np.float32)), coarse, np.float32) ** 2 for k in members)
-    for start, noise, _ in planes(turn(found.noise(np.float32)), shape, np.float32):
+    members = range(1, conditioned_density.n_members + 1)
+    variance = sum(whole(turn(conditioned_density.field(k, np.float32)), coarse, np.float32) ** 2 for k in members)
+    for start, noise, _ in planes(turn(conditioned_density.noise(np.float32)), shape, np.float32):
         axes = (np.arange(start, start + len(noise)), np.arange(shape[1]), np.arange(shape[2]))
         if coarse == shape:
             here = variance[axes[0]]
@@ -225,7 +232,7 @@ def std_planes(
             from scipy.ndimage import map_coordinates
 
             here = map_coordinates(variance, where, order=1, mode="grid-wrap")
-        yield start, np.sqrt(_total(found.density, here, noise))
+        yield start, np.sqrt(_total(conditioned_density.density, here, noise))
 
 
 def _total(density: Density, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -233,17 +240,28 @@ def _total(density: Density, variance: np.ndarray, noise: np.ndarray) -> np.ndar
     return scale**2 * (variance / len(density.deviations) + np.maximum(noise, 0))
 
 
-def _scattered(found: Conditioned, positions: np.ndarray, std: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    density = found.density
-    atom, point, vector = near(positions, found.positions, found.cell, found.pbc, density.config.range)
-    pairs = pairs_of(density, atom, point, vector, len(found.positions), len(positions), torch.float64)
+def _scattered(
+    conditioned_density: Conditioned, positions: np.ndarray, std: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    density = conditioned_density.density
+    atom, point, vector = near(
+        positions,
+        conditioned_density.positions,
+        conditioned_density.cell,
+        conditioned_density.pbc,
+        density.config.range,
+    )
+    pairs = pairs_of(density, atom, point, vector, len(conditioned_density.positions), len(positions), torch.float64)
     distance = np.linalg.norm(vector, axis=1)
-    mean = pairs.evaluate(found.coefficients()).numpy()
-    mean = mean + free_atoms_at(density, found.species, atom, point, distance, len(positions))
+    mean = pairs.evaluate(conditioned_density.coefficients()).numpy()
+    mean = mean + free_atoms_at(density, conditioned_density.species, atom, point, distance, len(positions))
     if not std or not known(density):
         return mean, None
-    variance = sum(pairs.evaluate(found.coefficients(k)).numpy() ** 2 for k in range(1, found.n_members + 1))
-    noise = noise_at(density, found.species, atom, point, distance, len(positions))
+    variance = sum(
+        pairs.evaluate(conditioned_density.coefficients(k)).numpy() ** 2
+        for k in range(1, conditioned_density.n_members + 1)
+    )
+    noise = noise_at(density, conditioned_density.species, atom, point, distance, len(positions))
     return mean, np.sqrt(_total(density, variance, noise))
 
 

@@ -54,10 +54,10 @@ def hessian_columns(
     n = len(graph.numbers)
     directions = np.zeros((len(atoms), 3, n, 3))
     directions[np.arange(len(atoms))[:, None], np.arange(3), np.asarray(atoms)[:, None], np.arange(3)] = 1.0
-    found = hessian_products(model, graph, directions.reshape(-1, n, 3), members)
+    products = hessian_products(model, graph, directions.reshape(-1, n, 3), members)
     if not members:
-        return found.reshape(directions.shape)
-    return found[0].reshape(directions.shape), found[1].reshape(-1, *directions.shape)
+        return products.reshape(directions.shape)
+    return products[0].reshape(directions.shape), products[1].reshape(-1, *directions.shape)
 
 
 def hessian_products(
@@ -100,8 +100,8 @@ def hessian_products(
         if not members:
             return mean
         shifts = (features.sum(0) @ expanded.deviations.T) * expanded.config.energy_scale
-        known = shifts if bool(expanded.deviations.any()) else shifts[:0]
-        parts = [mean + _products(shift, vectors, graph, moves) for shift in known]
+        spread = shifts if bool(expanded.deviations.any()) else shifts[:0]
+        parts = [mean + _products(shift, vectors, graph, moves) for shift in spread]
     return mean, np.stack(parts) if parts else np.zeros((0, *mean.shape))
 
 

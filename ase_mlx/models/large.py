@@ -46,9 +46,9 @@ class _Features:
         first: Tensor | None = None
         for k, part in enumerate(self.parts):
             self.block[part.core], self.place[part.core] = k, np.arange(len(part.core))
-            found = model.first_layer(self._graph(part))[: len(part.core), :1]
-            first = found.new_empty(len(positions), *found.shape[1:]) if first is None else first
-            first[torch.from_numpy(part.core)] = found
+            features = model.first_layer(self._graph(part))[: len(part.core), :1]
+            first = features.new_empty(len(positions), *features.shape[1:]) if first is None else first
+            first[torch.from_numpy(part.core)] = features
         self.first = first
 
     def _graph(self, part: Block) -> Graph:
@@ -71,19 +71,19 @@ class _Features:
         while self.kept and sum(len(f) for f in self.kept.values()) > CACHED_ATOMS:
             self.kept.popitem(last=False)
         part = self.parts[k]
-        found = self.model.density_features(self._graph(part), self.first[torch.from_numpy(part.atom)])
-        self.kept[k] = found[: len(part.core)].clone()
+        features = self.model.density_features(self._graph(part), self.first[torch.from_numpy(part.atom)])
+        self.kept[k] = features[: len(part.core)].clone()
         return self.kept[k]
 
     def __call__(self, atoms: np.ndarray) -> Tensor:
-        found: Tensor | None = None
+        gathered: Tensor | None = None
         for k in np.unique(self.block[atoms]):
-            mine = np.flatnonzero(self.block[atoms] == k)
-            features = self.of_block(int(k))[torch.from_numpy(self.place[atoms[mine]])]
-            if found is None:
-                found = features.new_empty(len(atoms), *features.shape[1:])
-            found[torch.from_numpy(mine)] = features
-        return found
+            own = np.flatnonzero(self.block[atoms] == k)
+            features = self.of_block(int(k))[torch.from_numpy(self.place[atoms[own]])]
+            if gathered is None:
+                gathered = features.new_empty(len(atoms), *features.shape[1:])
+            gathered[torch.from_numpy(own)] = features
+        return gathered
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def conditioned_structure(
     if len(positions) <= FIELD_BLOCK:
         return model.conditioned(from_atoms(structure, model.cutoff), charge, dipole)
     source = _Features(model, structure, axis)
-    axes, known = known_of(cell, pbc, charge, dipole)
+    axes, known_moments = known_of(cell, pbc, charge, dipole)
     arrays = (axes, positions - positions.mean(0), numbers)
     along, places, kinds = (torch.from_numpy(a).to(model.density.head.device) for a in arrays)
     kinds, moments = model.species_index[kinds], 0.0
@@ -117,7 +117,7 @@ def conditioned_structure(
         moments = moments + model.density.moments(source.of_block(k), kinds[core], places[core], along)
     species = kinds.cpu().numpy()
     electrons = float(np.asarray(model.config.density.electrons)[species].sum())
-    heads = model.density.conditioned(moments, electrons, known.to(moments.device)).cpu()
+    heads = model.density.conditioned(moments, electrons, known_moments.to(moments.device)).cpu()
     return Conditioned(model.density, positions, cell, pbc, species, heads, source)
 
 
@@ -137,13 +137,13 @@ def distances(model: Model, structure: AtomsLike) -> Float[np.ndarray, " atoms"]
     if not bool(getattr(model, "feature_precision", torch.zeros(1)).any()):
         return None
     positions, numbers, cell, pbc = check(structure)
-    found = np.zeros(len(positions))
+    scores = np.zeros(len(positions))
     for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
         graph = from_atoms(part.structure, model.cutoff)
         model.check_elements(graph)
         features = model.latent(graph, graph.vectors().to(model.head.dtype))
-        found[part.core] = model.distance(graph, features)[: len(part.core)].cpu().numpy()
-    return found
+        scores[part.core] = model.distance(graph, features)[: len(part.core)].cpu().numpy()
+    return scores
 
 
 def predict_large(model: "Potential", structure: AtomsLike) -> Prediction:

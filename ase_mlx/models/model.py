@@ -27,11 +27,11 @@ def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...])
     """
     unknown = set(numbers.tolist()) - set(elements)
     if unknown:
-        missing, known = (", ".join(_symbol(z) for z in sorted(zs)) for zs in (unknown, elements))
+        missing, covered = (", ".join(_symbol(z) for z in sorted(zs)) for zs in (unknown, elements))
         if len(elements) > 20:
-            known = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
+            covered = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
         raise ValueError(
-            f"got {missing}, but this model knows {known} only; train a model on data with these elements "
+            f"got {missing}, but this model knows {covered} only; train a model on data with these elements "
             "(`ase-mlx train`), fine-tune this one on such data (`start` in the config), or use another calculator "
             "for them"
         )

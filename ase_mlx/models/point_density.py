@@ -137,14 +137,14 @@ class PointDensity(Model, Field):
         atom, point, vector = atom[order], point[order], vector[order]
         n = len(positions)
         first = np.concatenate([[0], np.cumsum(np.bincount(point, minlength=n))])
-        found = descriptors(
+        values = descriptors(
             first, -vector, self.chemistry[species[atom]], c.cutoff, c.n_radial, c.degree, c.decay, c.near
         )
         distance = np.linalg.norm(vector, axis=1)
         free = np.bincount(point, at_distances(self.atoms.cpu().numpy()[species], atom, distance, c.range), n) + 0.0
         closeness = np.maximum(1 - (distance / c.near) ** 2, 0) ** 3
         envelope = -np.expm1(np.bincount(point, np.log1p(-np.minimum(closeness, 1 - 1e-12)), n))
-        return found.reshape(n, -1), envelope, free
+        return values.reshape(n, -1), envelope, free
 
     def inputs(self, found: Float[np.ndarray, "points d"]) -> Float[Tensor, "points d"]:
         """Bring descriptors to zero mean and unit width over the training data (dimensionless)."""
@@ -181,8 +181,8 @@ class PointDensity(Model, Field):
                 "got a structure whose cell has no volume, expected one that the grid can fill; set atoms.cell, or "
                 "give scattered points"
             )
-        found = [self._block(graph, positions) for positions in _blocks(points, cell)]
-        mean, variance = (torch.cat([f[k] for f in found]) for k in (0, 1))
+        parts = [self._block(graph, positions) for positions in _blocks(points, cell)]
+        mean, variance = (torch.cat([f[k] for f in parts]) for k in (0, 1))
         if points.positions is None:
             free = np.asarray(self.config.electrons)[self.species_index[graph.numbers].cpu().numpy()].sum()
             electrons, pbc = float(free) - charge, graph.pbc[0].cpu().numpy()
@@ -190,9 +190,9 @@ class PointDensity(Model, Field):
                 share = variance.sum(-1) + 1e-12
                 mean = mean + (electrons / volume - mean.mean()) * share / share.mean()
             check_density(mean.cpu().numpy(), volume, electrons, pbc)
-        known = std and bool((self.std_scale > 0).any())
+        has_std = std and bool((self.std_scale > 0).any())
         deviation = (variance * self.std_scale.to(variance)).sum(-1).sqrt()
-        stds = {"density": deviation.reshape(points.shape)} if known else {}
+        stds = {"density": deviation.reshape(points.shape)} if has_std else {}
         return Prediction({"density": mean.reshape(points.shape)}, stds)
 
     density_at = at
@@ -220,8 +220,8 @@ class PointDensity(Model, Field):
         return WholePlanes(self.density_at(graph, points, std, charge), float(free) - charge)
 
     def _block(self, graph: Graph, positions: np.ndarray) -> tuple[Tensor, Tensor]:
-        found, envelope, free = self.describe(graph, positions)
-        x = self.inputs(found)
+        described, envelope, free = self.describe(graph, positions)
+        x = self.inputs(described)
         mean, variance = self.moments(x, torch.from_numpy(envelope).to(x.device))
         return mean + torch.from_numpy(free).to(mean), variance
 

@@ -160,15 +160,15 @@ class Potential(Model, Field):
         Source: ours.
         """
         shared = [z for z in self.elements if z in other.elements]
-        mine, theirs = self.species_index[shared], other.species_index[shared]
-        known = dict(other.named_parameters())
+        own, source = self.species_index[shared], other.species_index[shared]
+        parameters = dict(other.named_parameters())
         per_element = declared(self, "per_element")
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if name in per_element:
-                    weight[mine] = known[name][theirs]
+                    weight[own] = parameters[name][source]
                 else:
-                    weight.copy_(known[name])
+                    weight.copy_(parameters[name])
         self.trunk.refresh()
 
     @property

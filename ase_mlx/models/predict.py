@@ -155,8 +155,8 @@ def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: flo
     field = model.at(graph, points, std, **({"charge": charge} if charge else {}))
     if not isinstance(model, Predicts):
         return field
-    rest = model.with_std(graph) if std else model(graph)
-    return Prediction({**rest, **field}, {**rest.std, **field.std}, {**rest.members, **field.members})
+    others = model.with_std(graph) if std else model(graph)
+    return Prediction({**others, **field}, {**others.std, **field.std}, {**others.members, **field.members})
 
 
 def _groups(graphs: list[Graph]) -> list[list[Graph]]:

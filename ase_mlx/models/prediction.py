@@ -31,9 +31,9 @@ class _ErrorBars(dict[str, Any]):
         self.why = why
 
     def __missing__(self, name: str) -> Any:
-        known = f"known are those of {', '.join(self)}" if self else "none is known"
+        listed = f"known are those of {', '.join(self)}" if self else "none is known"
         raise KeyError(
-            f"got {name!r}, whose standard deviation is not known here; {known}{self.why and f': {self.why}'}"
+            f"got {name!r}, whose standard deviation is not known here; {listed}{self.why and f': {self.why}'}"
         )
 
 

@@ -29,8 +29,8 @@ def expect_ranges(config: Any, where: str = "", **ranges: tuple[float, float]) -
     Source: ours.
     """
     for name, (least, largest) in ranges.items():
-        given = getattr(config, name)
-        for value in given if isinstance(given, tuple | list) else (given,):
+        size = getattr(config, name)
+        for value in size if isinstance(size, tuple | list) else (size,):
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is not None and not (number and least <= value <= largest):
                 raise ValueError(f"got {where}{name} = {value!r}, expected a number from {least:g} to {largest:g}")

@@ -39,10 +39,10 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
 
     Source: ours.
     """
-    found = _model(model)
-    _, judged, rows = found.judged(from_atoms(atoms, CUTOFF))
+    anomaly_model = _model(model)
+    _, judged, rows = anomaly_model.judged(from_atoms(atoms, CUTOFF))
     novelty = judged["novelty"]
-    names, _ = found.reasons(rows, "novelty", REASONS)
+    names, _ = anomaly_model.reasons(rows, "novelty", REASONS)
     return Strangeness(
         Value(float(novelty.score[0]), float(novelty.std[0]), "dimensionless", "members"),
         Value(100 * float(novelty.probability[0]), None, "%"),

@@ -349,10 +349,10 @@ class Calculator(_Base):
         Raises:
             ValueError: a model without a density, or without error bars of it.
         """
-        found = self._density(atoms, spacing, shape, std=True)
-        if "density" not in found.std:
+        prediction = self._density(atoms, spacing, shape, std=True)
+        if "density" not in prediction.std:
             raise ValueError("got a model without error bars of its density; train it with validation frames")
-        return found.std["density"].numpy()
+        return prediction.std["density"].numpy()
 
     @_alone
     def _density(

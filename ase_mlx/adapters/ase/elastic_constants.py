@@ -316,9 +316,9 @@ def _evaluate(calculator, cells: list[Atoms]) -> _Responses:
     from ase_mlx.adapters.ase.calculator import Calculator
 
     if isinstance(calculator, Calculator):
-        found = predict(calculator.model, cells, members=True)
-        stress, forces = ([p[name] for p in found] for name in ("stress", "forces"))
-        ensembles = [[p.members.get(name) for p in found] for name in ("stress", "forces")]
+        predictions = predict(calculator.model, cells, members=True)
+        stress, forces = ([p[name] for p in predictions] for name in ("stress", "forces"))
+        ensembles = [[p.members.get(name) for p in predictions] for name in ("stress", "forces")]
     else:
         stress, forces = (
             [np.array(calculator.get_property(name, cell)) for cell in cells] for name in ("stress", "forces")

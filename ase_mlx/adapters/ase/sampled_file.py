@@ -53,20 +53,20 @@ def finished(out: Path, marks: dict[str, str], frames: int) -> list[Atoms]:
     """
     if not out.exists():
         return []
-    found = read_frames(out)
+    written = read_frames(out)
     whats = {SETTINGS: "with other settings or from another start", CALCULATOR: "with another calculator"}
     for name, what in whats.items():
-        if any(atoms.info.get(name) != marks[name] for atoms in found):
+        if any(atoms.info.get(name) != marks[name] for atoms in written):
             raise ValueError(
                 f"got {str(out)!r}, which holds structures of another call, {what}; expected none or those of this "
                 "one: choose another file with -o, or remove it"
             )
-    for k, atoms in enumerate(found):
+    for k, atoms in enumerate(written):
         if atoms.info.get(SUM) != _checksum(atoms):
             damaged(out, f"frame {k + 1} is not what was written")
-            found = found[:k]
+            written = written[:k]
             break
-    return found[: len(found) // frames * frames]
+    return written[: len(written) // frames * frames]
 
 
 def _checksum(frame: Atoms) -> str:

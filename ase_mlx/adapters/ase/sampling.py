@@ -189,15 +189,15 @@ def sample(
     if kind(_settled(atoms, settings)[0]) == "molecule" and len(atoms) == 1:
         raise ValueError("A single atom has no vibrations to follow: give a crystal, a slab or a molecule.")
     runs = [(v, t) for v in range(settings.variants) for t in range(len(settings.temperatures))]
-    made: tuple[int, Atoms] | None = None
+    variant: tuple[int, Atoms] | None = None
     for number, (v, t) in enumerate(runs):
         if progress is not None:
             progress(number, len(runs))
         if number < done:
             continue
-        if made is None or made[0] != v:
-            made = (v, _variant(atoms, calculator, settings, v))
-        frames = _thermalised(made[1], calculator, settings, t, np.random.default_rng([settings.seed, v, t + 1]))
+        if variant is None or variant[0] != v:
+            variant = (v, _variant(atoms, calculator, settings, v))
+        frames = _thermalised(variant[1], calculator, settings, t, np.random.default_rng([settings.seed, v, t + 1]))
         for k, frame in enumerate(frames):
             frame.info |= {"config_name": f"v{v}_{settings.temperatures[t]:g}K_{k}", "variant": v}
         yield frames
@@ -207,11 +207,11 @@ def sample(
 
 def _variant(atoms: Atoms, calculator, settings: Sampling, number: int) -> Atoms:
     rng = np.random.default_rng([settings.seed, number, 0])
-    made = random_variant(atoms, settings, rng)
-    changed = len(made) != len(atoms) or (made.numbers != atoms.numbers).any()
+    variant = random_variant(atoms, settings, rng)
+    changed = len(variant) != len(atoms) or (variant.numbers != atoms.numbers).any()
     if changed and settings.relax:
-        made = relax(made, calculator, fmax=0.01, steps=200, symmetry=False).atoms
-    return _strained(made, settings, rng)
+        variant = relax(variant, calculator, fmax=0.01, steps=200, symmetry=False).atoms
+    return _strained(variant, settings, rng)
 
 
 def _thermalised(start: Atoms, calculator, s: Sampling, which: int, rng: np.random.Generator) -> list[Atoms]:

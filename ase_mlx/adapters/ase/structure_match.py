@@ -44,10 +44,10 @@ def same_structure(one: Atoms, other: Atoms) -> bool:
         return False
     shells = [_shells(atoms, elements) for atoms in (one, other)]
     for element in elements:
-        mine, theirs = (found[atoms.numbers == element] for found, atoms in zip(shells, (one, other), strict=True))
-        if abs(len(mine) / len(one) - len(theirs) / len(other)) > 1e-9:
+        first, second = (shell[atoms.numbers == element] for shell, atoms in zip(shells, (one, other), strict=True))
+        if abs(len(first) / len(one) - len(second) / len(other)) > 1e-9:
             return False
-        apart = np.abs(mine[:, None] - theirs[None]).max(axis=2)
+        apart = np.abs(first[:, None] - second[None]).max(axis=2)
         if max(apart.min(axis=1).max(), apart.min(axis=0).max()) > OFF:
             return False
     return True

@@ -66,14 +66,14 @@ class Vibrations:
         if key not in self.phonons and not allow_calculation:
             return None
         quantity = THERMAL[name.removesuffix("_std")]
-        found = self._harmonic(key, bare, float(temperature), options)
-        values = found.std if name.endswith("_std") else {quantity: getattr(found, quantity)}
+        thermal = self._harmonic(key, bare, float(temperature), options)
+        values = thermal.std if name.endswith("_std") else {quantity: getattr(thermal, quantity)}
         if quantity not in values:
             raise PropertyNotImplementedError(
-                f"got a request for {name!r}, which is not known for this structure: {' '.join(found.notes)} (error "
+                f"got a request for {name!r}, which is not known for this structure: {' '.join(thermal.notes)} (error "
                 "bars need a model trained with members)"
             )
-        return float(values[quantity][0]) * len(atoms) / found.natoms / _unit(quantity)
+        return float(values[quantity][0]) * len(atoms) / thermal.natoms / _unit(quantity)
 
     def _harmonic(self, key: str, atoms: Atoms, temperature: float, options: dict[str, Any]):
         from ase_mlx.adapters.phonopy import harmonic, members, phonons  # phonopy, for those who ask
@@ -85,9 +85,9 @@ class Vibrations:
         while len(self.phonons) > KEPT:
             self.phonons.popitem(last=False)
         ph, ensemble, elastic = self.phonons[key]
-        found = harmonic(ph, ensemble, np.array([temperature]), elastic=elastic)
-        self.phonons[key] = (ph, ensemble, found.elastic)
-        return found
+        thermal = harmonic(ph, ensemble, np.array([temperature]), elastic=elastic)
+        self.phonons[key] = (ph, ensemble, thermal.elastic)
+        return thermal
 
     def _key(self, atoms: Atoms, options: dict[str, Any]) -> str:
         constraints = [constraint.todict() for constraint in atoms.constraints]

@@ -76,10 +76,10 @@ class AnomalyFeaturizer(Batched):
             raise ValueError(f"mode: got {self.mode!r}, expected one of {', '.join(MODES)}")
         if not isinstance(self.top, (int, np.integer)) or not 0 <= self.top <= len(NAMES):
             raise ValueError(f"top: got {self.top!r}, expected a whole number from 0 to {len(NAMES)}")
-        found = loaded(self.model)
-        if not isinstance(found, AnomalyModel):
+        model = loaded(self.model)
+        if not isinstance(model, AnomalyModel):
             raise ValueError(
-                f"got a {type(found).__name__}, expected a model of anomalies such as 'bhnaa'; for the outputs of "
+                f"got a {type(model).__name__}, expected a model of anomalies such as 'bhnaa'; for the outputs of "
                 "other models take ModelFeaturizer"
             )
 
@@ -133,9 +133,9 @@ class AnomalyFeaturizer(Batched):
         model = exact(loaded(self.model))
         reported = np.array([energy for _, energy in prepared]) if self.mode == "residual" else None
         _, judged, rows = model.judged(batch([graph for graph, _ in prepared]), reported)
-        found = judged[self.mode]
-        scores = np.round(np.column_stack([found.score, found.std, found.probability]), DIGITS).tolist()
-        table = [[*row, bool(flag)] for row, flag in zip(scores, found.flagged, strict=True)]
+        values = judged[self.mode]
+        scores = np.round(np.column_stack([values.score, values.std, values.probability]), DIGITS).tolist()
+        table = [[*row, bool(flag)] for row, flag in zip(scores, values.flagged, strict=True)]
         if self.top:
             names, terms = model.reasons(rows, self.mode, self.top, reported)
             for row, *pair in zip(table, names, terms.tolist(), strict=True):

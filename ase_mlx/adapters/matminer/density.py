@@ -96,8 +96,8 @@ class DensityFeaturizer(OneProcess):
         """
         if not self.spacing > 0:
             raise ValueError(f"spacing: got {self.spacing!r} Å, expected a number above zero.")
-        found = self._loaded()
-        if found is not None and "density" not in {q.name for q in found.outputs}:
+        model = self._loaded()
+        if model is not None and "density" not in {q.name for q in model.outputs}:
             raise ValueError(f"got {self.model!r}, a model without a density; expected one with, or 'atoms'")
 
     @once()
@@ -154,9 +154,9 @@ class DensityFeaturizer(OneProcess):
             density = evaluate(grid_points(points.shape, cell)).reshape(points.shape)
             check_electrons(*_electrons(atoms), pbc)
         else:
-            found = predict(model, atoms, at=points)
-            see(found.get("distance"))
-            density, sigma = found["density"], found.std.get("density")
+            prediction = predict(model, atoms, at=points)
+            see(prediction.get("distance"))
+            density, sigma = prediction["density"], prediction.std.get("density")
             evaluate = lambda x: predict(model, atoms, std=False, at=at(x))["density"]  # noqa: E731
         around = evaluate(np.concatenate([spheres.reshape(-1, 3), middles]))
         sites = around[: spheres.shape[0] * spheres.shape[1]].reshape(spheres.shape[:2]) @ SHARE

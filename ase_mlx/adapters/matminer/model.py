@@ -104,16 +104,16 @@ class ModelFeaturizer(Batched):
 
         Source: ours.
         """
-        found = loaded(self.model)
-        given = ", ".join(map(str, found.outputs))
-        if self.pooled and not isinstance(found, Potential):
+        model = loaded(self.model)
+        outputs = ", ".join(map(str, model.outputs))
+        if self.pooled and not isinstance(model, Potential):
             raise ValueError(
-                f"got pooled=True for a {type(found).__name__}, which has no features of atoms to pool; expected a "
+                f"got pooled=True for a {type(model).__name__}, which has no features of atoms to pool; expected a "
                 "potential: give one, or leave out pooled"
             )
-        if not _scalars(found):
+        if not _scalars(model):
             raise ValueError(
-                f"got {self.model!r}, whose outputs are {given}; expected a model with a number per structure; for a "
+                f"got {self.model!r}, whose outputs are {outputs}; expected a model with a number per structure; for a "
                 "density take DensityFeaturizer"
             )
 
@@ -173,19 +173,21 @@ class ModelFeaturizer(Batched):
     def _evaluate(self, prepared: list[tuple[Graph]]) -> list[list]:
         model, graph = exact(loaded(self.model)), batch([item[0] for item in prepared])
         atoms = graph.n_atoms.numpy()
-        found = model.with_std(graph if of_crystals(model) else graph.to(next(model.parameters()).device))
+        prediction = model.with_std(graph if of_crystals(model) else graph.to(next(model.parameters()).device))
         unknown, columns = np.full(len(atoms), np.nan), []
         for name in _scalars(model):
             by = atoms if name == "energy" else 1
-            columns.append(_array(found[name]) / by)
+            columns.append(_array(prediction[name]) / by)
             if _has_std(name):
-                columns.append(_array(found.std[name]) / by if name in found.std else unknown)
+                columns.append(_array(prediction.std[name]) / by if name in prediction.std else unknown)
         if isinstance(model, Potential):
-            see(_array(found["distance"]) if "distance" in found else None)
+            see(_array(prediction["distance"]) if "distance" in prediction else None)
             first = np.cumsum(atoms) - atoms
-            columns.append(np.maximum.reduceat(_array(found["distance"]), first) if "distance" in found else unknown)
+            columns.append(
+                np.maximum.reduceat(_array(prediction["distance"]), first) if "distance" in prediction else unknown
+            )
             if self.pooled:
-                columns += _pooled(_array(found["features"]), first, atoms)
+                columns += _pooled(_array(prediction["features"]), first, atoms)
         return np.round(np.column_stack(columns), DIGITS).tolist()
 
 

@@ -270,16 +270,16 @@ class Batched(OneProcess):
 
     def _many(self, entries: list[tuple], ignore: bool, tell: bool, options: dict | None = None) -> list[list]:
         self.check()
-        found: dict[int, list] = {}
+        rows: dict[int, list] = {}
         failed: dict[int, Exception] = {}
         options = {"desc": type(self).__name__, "disable": not options} | (options or {})
         with tqdm(total=len(entries), **options) as bar, once(stacklevel=4):
             for group in self._groups(entries, failed):
                 if ignore or not failed:
-                    found |= self._evaluated(group, failed)
+                    rows |= self._evaluated(group, failed)
                 if failed and not ignore:
                     break
-                bar.update(len(found) + len(failed) - bar.n)
+                bar.update(len(rows) + len(failed) - bar.n)
         errors = {place: named(failed[place], formula(entries[place][0])) for place in sorted(failed)}
         for place, error in errors.items():
             error.__cause__ = failed[place]
@@ -291,8 +291,8 @@ class Batched(OneProcess):
             warnings.warn(self._summary(errors, len(entries), tell), stacklevel=4)
         nothing = [math.nan] * len(self.feature_labels())
         for place, error in errors.items():
-            found[place] = [*nothing, "".join(traceback.format_exception(error))] if tell else list(nothing)
-        return [found[k] if not tell or k in errors else [*found[k], math.nan] for k in range(len(entries))]
+            rows[place] = [*nothing, "".join(traceback.format_exception(error))] if tell else list(nothing)
+        return [rows[k] if not tell or k in errors else [*rows[k], math.nan] for k in range(len(entries))]
 
     def _groups(self, entries: list[tuple], failed: dict[int, Exception]) -> Iterator[dict[int, tuple]]:
         """Cut rows into groups to evaluate together; those that cannot be prepared go to `failed`."""

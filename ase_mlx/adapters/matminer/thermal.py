@@ -160,11 +160,11 @@ class ThermalFeaturizer(OneProcess):
 
     def _row(self, atoms: Atoms) -> list:
         store, options = Store(self.folder, self.calculator), self._options()
-        known = store.fetch("thermal", atoms, options)
-        if known is None:
-            known = {"row": np.array(self._compute(atoms), dtype=float)}
-            store.keep("thermal", atoms, known, options)
-        *numbers, stable = known["row"].tolist()
+        kept = store.fetch("thermal", atoms, options)
+        if kept is None:
+            kept = {"row": np.array(self._compute(atoms), dtype=float)}
+            store.keep("thermal", atoms, kept, options)
+        *numbers, stable = kept["row"].tolist()
         return [*numbers, bool(stable)]
 
     def _options(self) -> str:
@@ -181,8 +181,8 @@ class ThermalFeaturizer(OneProcess):
                 atoms, self.calculator, self.supercell, self.displacement, self.relax, folder=self.folder, **report
             )
             ensemble = members(ph, self.calculator, self.folder)
-            found = harmonic(ph, ensemble, temperatures=np.array([self.temperature]), **report)
-        modes = found.stability
+            thermal = harmonic(ph, ensemble, temperatures=np.array([self.temperature]), **report)
+        modes = thermal.stability
         if modes.is_interpolation(TOLERANCE):
             warnings.warn(
                 f"{formula(atoms)}: {modes}; {modes.exact:.3f} THz where the supercell is exact. Only interpolation "
@@ -190,12 +190,12 @@ class ThermalFeaturizer(OneProcess):
                 stacklevel=2,
             )
         stable = modes.lowest >= -TOLERANCE
-        if stable and found.debye_temperature is None:
-            warnings.warn(f"{formula(atoms)}: {' '.join(found.notes)}", stacklevel=2)
-        pairs = _thermal(found) if stable else [(math.nan, math.nan)] * 4
+        if stable and thermal.debye_temperature is None:
+            warnings.warn(f"{formula(atoms)}: {' '.join(thermal.notes)}", stacklevel=2)
+        pairs = _thermal(thermal) if stable else [(math.nan, math.nan)] * 4
         if self.expansion:
             pairs += self._expansion(ph) if stable else [(math.nan, math.nan)] * 2
-        pairs.append(_lowest(found))
+        pairs.append(_lowest(thermal))
         return [number for pair in pairs for number in pair] + [float(stable)]
 
     def _expansion(self, ph: Phonopy) -> list[tuple[float, float]]:
@@ -203,7 +203,7 @@ class ThermalFeaturizer(OneProcess):
         step = min(STEP, self.temperature / 2)
         atoms = unitcell_of(ph)
         try:
-            found = quasi_harmonic(
+            curves = quasi_harmonic(
                 atoms,
                 self.calculator,
                 ph.supercell_matrix,
@@ -216,23 +216,23 @@ class ThermalFeaturizer(OneProcess):
         except ValueError as error:  # too few volumes are stable, or the free energy has no minimum among them
             warnings.warn(f"{formula(atoms)}: no thermal expansion: {error}", stacklevel=2)
             return [(math.nan, math.nan)] * 2
-        return [_pair(getattr(found, name)[1], found.std.get(name), 1) for name in ("expansion", "gruneisen")]
+        return [_pair(getattr(curves, name)[1], curves.std.get(name), 1) for name in ("expansion", "gruneisen")]
 
 
-def _thermal(found: Harmonic) -> list[tuple[float, float]]:
-    per_atom = 1 / found.natoms
+def _thermal(thermal: Harmonic) -> list[tuple[float, float]]:
+    per_atom = 1 / thermal.natoms
     pairs = []
     for name in ("heat_capacity", "entropy", "free_energy"):
-        value, std = _pair(getattr(found, name)[0], found.std.get(name), 0)
+        value, std = _pair(getattr(thermal, name)[0], thermal.std.get(name), 0)
         pairs.append((value * per_atom, std * per_atom))
-    debye = math.nan if found.debye_temperature is None else found.debye_temperature
-    return [*pairs, _pair(debye, found.std.get("debye_temperature"))]
+    debye = math.nan if thermal.debye_temperature is None else thermal.debye_temperature
+    return [*pairs, _pair(debye, thermal.std.get("debye_temperature"))]
 
 
-def _lowest(found: Harmonic) -> tuple[float, float]:
-    q = int(np.argmin(np.abs(found.qpoints - found.stability.qpoint).max(axis=1)))
-    band = int(np.argmin(np.abs(found.frequencies[q] - found.stability.lowest)))
-    return _pair(found.stability.lowest, found.std.get("frequencies"), q, band)
+def _lowest(thermal: Harmonic) -> tuple[float, float]:
+    q = int(np.argmin(np.abs(thermal.qpoints - thermal.stability.qpoint).max(axis=1)))
+    band = int(np.argmin(np.abs(thermal.frequencies[q] - thermal.stability.lowest)))
+    return _pair(thermal.stability.lowest, thermal.std.get("frequencies"), q, band)
 
 
 def _pair(value: float, std: np.ndarray | None, *place: int) -> tuple[float, float]:

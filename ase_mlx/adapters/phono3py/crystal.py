@@ -43,8 +43,8 @@ def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
     if ph.fc2 is None or (third and ph.fc3 is None):
         missing = "second" if ph.fc2 is None else "third"
         raise ValueError(f"got a Phono3py without {missing}-order force constants, expected them; set ph.forces first.")
-    primitive, found, harmonic = ph.primitive, ph.primitive_symmetry.dataset, harmonic_of(ph)
-    group = SpaceGroup(primitive.cell, primitive.scaled_positions, found.rotations, found.translations)
+    primitive, dataset, harmonic = ph.primitive, ph.primitive_symmetry.dataset, harmonic_of(ph)
+    group = SpaceGroup(primitive.cell, primitive.scaled_positions, dataset.rotations, dataset.translations)
 
     def modes(points: Float[np.ndarray, "q 3"], velocities: bool) -> Modes:
         result = harmonic.run_qpoints(points, with_eigenvectors=True, with_group_velocities=velocities)
@@ -116,12 +116,12 @@ def mesh_numbers(ph: Phono3py, mesh: float | Sequence[float]) -> tuple[int, int,
     Source: phonopy's rule (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
     """
     if np.ndim(mesh) == 0 and np.isfinite(mesh) and mesh > 0:
-        found = length2mesh(float(mesh), ph.primitive.cell, ph.primitive_symmetry.pointgroup_operations)
+        numbers = length2mesh(float(mesh), ph.primitive.cell, ph.primitive_symmetry.pointgroup_operations)
     else:
-        found = np.asarray(mesh)
-    if found.shape != (3,) or np.any(found < 1) or np.any(found != np.rint(found)):
+        numbers = np.asarray(mesh)
+    if numbers.shape != (3,) or np.any(numbers < 1) or np.any(numbers != np.rint(numbers)):
         raise ValueError(f"mesh: got {mesh}, expected three positive integers or a length in Å.")
-    return tuple(int(n) for n in found)
+    return tuple(int(n) for n in numbers)
 
 
 def _reach(cell: np.ndarray) -> float:

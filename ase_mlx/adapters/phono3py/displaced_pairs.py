@@ -102,8 +102,8 @@ def read_forces(path: Path, dataset: dict | None, atoms: int) -> dict:
             return get_dataset_type2(rows, atoms)
         if dataset is None or "first_atoms" not in dataset:
             raise ValueError(f"got {str(path)!r}, forces alone, and no displaced atoms in the yaml, expected both")
-        found = copy.deepcopy(dataset)
-        entries = list(_entries(found))
+        filled = copy.deepcopy(dataset)
+        entries = list(_entries(filled))
         if len(rows) != len(entries) * atoms:
             raise ValueError(
                 f"got {str(path)!r} of {len(rows)} lines of forces, expected {len(entries)} supercells of {atoms} "
@@ -112,4 +112,4 @@ def read_forces(path: Path, dataset: dict | None, atoms: int) -> dict:
         forces = np.array([row.split() for row in rows], dtype=float).reshape(len(entries), atoms, 3)
         for entry, one in zip(entries, forces, strict=True):
             entry["forces"] = one
-        return found
+        return filled

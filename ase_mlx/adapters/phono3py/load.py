@@ -100,9 +100,9 @@ def _crystal(path: Path, data: Phono3pyYamlData, units: FileUnits) -> ReadPhono3
         primitive_matrix=primitive,
         phonon_supercell_matrix=data.phonon_supercell_matrix,
     )
-    for written, made in ((data.supercell, ph.supercell), (data.phonon_supercell, ph.phonon_supercell)):
-        if written is not None and made is not None:
-            check_cell(units.cell(written), made, path)
+    for written, built in ((data.supercell, ph.supercell), (data.phonon_supercell, ph.phonon_supercell)):
+        if written is not None and built is not None:
+            check_cell(units.cell(written), built, path)
     return ph
 
 
@@ -233,11 +233,11 @@ def _read_fc3(path: Path, ph: Phono3py) -> np.ndarray:
 
 def _other_fc3(path: Path, ph: Phono3py) -> bool:
     try:
-        theirs = _read_fc3(path, ph)
+        other = _read_fc3(path, ph)
     except (ValueError, OSError):
         return True
-    theirs = theirs if len(theirs) == len(ph.fc3) else theirs[ph.primitive.p2s_map]
-    return bool(np.linalg.norm(theirs - ph.fc3) > 0.1 * np.linalg.norm(ph.fc3))
+    other = other if len(other) == len(ph.fc3) else other[ph.primitive.p2s_map]
+    return bool(np.linalg.norm(other - ph.fc3) > 0.1 * np.linalg.norm(ph.fc3))
 
 
 def _check_symmetry(path: Path, ph: Phono3py) -> None:

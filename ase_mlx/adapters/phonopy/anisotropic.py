@@ -117,8 +117,8 @@ def axial_expansion(
 
 def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
     """The conventional cell, and its free lengths as groups of axes."""
-    found = symmetry_of(atoms, labels=True)
-    number = 1 if found is None else found.number
+    dataset = symmetry_of(atoms, labels=True)
+    number = 1 if dataset is None else dataset.number
     if number < 16 or number > 194:
         system = "cubic, use quasi_harmonic" if number > 194 else "monoclinic or triclinic"
         blind = symmetry_of(atoms)
@@ -136,12 +136,12 @@ def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: floa
     phs, notes = [cell.ph for cell in cells], []
 
     def run(members, energies):
-        found = vibrations(members, numbers, temperatures)
+        thermal = vibrations(members, numbers, temperatures)
         surface = run_anisotropic_qha(
-            phs, temperatures, energies, phonon_free_energies=found.free_energy.T, pressure=pressure,
+            phs, temperatures, energies, phonon_free_energies=thermal.free_energy.T, pressure=pressure,
             polynomial_degree=DEGREE, lattice_smoothing="none",
         )  # fmt: skip
-        return surface, found.lowest
+        return surface, thermal.lowest
 
     mean, _ = run(phs, np.array([cell.energy for cell in cells]))
     outside = mean.minimum_extrapolated

@@ -164,8 +164,8 @@ def contradict(path: Path, ph: Phonopy, units: FileUnits) -> bool:
             displacements, forces = get_displacements_and_forces(read_force_sets(path, ph, units))
             answers = residuals(displacements, forces, ph.force_constants, ph.primitive)
             return bool(answers.max() > DIFFERENT)
-        theirs = read_force_constants(path, ph, units)
+        other = read_force_constants(path, ph, units)
     except (ValueError, OSError):
         return True
-    ours = ph.force_constants if len(ph.force_constants) == len(theirs) else ph.force_constants[ph.primitive.p2s_map]
-    return bool(np.linalg.norm(theirs - ours) > DIFFERENT * np.linalg.norm(ours))
+    ours = ph.force_constants if len(ph.force_constants) == len(other) else ph.force_constants[ph.primitive.p2s_map]
+    return bool(np.linalg.norm(other - ours) > DIFFERENT * np.linalg.norm(ours))

@@ -65,9 +65,9 @@ def checked(params: dict, primitive: Primitive, what: str) -> dict:
     lowest = float(np.linalg.eigvalsh((params["dielectric"] + params["dielectric"].T) / 2)[0])
     if lowest <= 0:
         raise ValueError(f"got {what} with an eigenvalue {lowest:.3g} of the dielectric tensor, expected positive ones")
-    rest = float(np.abs(params["born"].sum(axis=0)).max()) / len(primitive)
-    if rest > NEUTRAL:
+    excess = float(np.abs(params["born"].sum(axis=0)).max()) / len(primitive)
+    if excess > NEUTRAL:
         warnings.warn(
-            f"The Born charges of {what} sum to {rest:.2f} e an atom; a neutral crystal's sum to zero.", stacklevel=3
+            f"The Born charges of {what} sum to {excess:.2f} e an atom; a neutral crystal's sum to zero.", stacklevel=3
         )
     return params

@@ -105,10 +105,10 @@ def standardized(atoms: Atoms, symprec: float, primitive: bool = False) -> Atoms
     index = np.array([int(np.flatnonzero(kinds == kind)[0]) for kind in types])
     if may_point(atoms):
         lattice = lattice @ symmetry_of(atoms, symprec, labels=True).std_rotation_matrix
-    found = Atoms(atoms.numbers[index], cell=lattice, scaled_positions=positions, pbc=True)
-    found.set_masses(atoms.get_masses()[index])
-    carried(atoms, found, index).arrays.pop("momenta", None)  # of atoms that were one of several equal ones
-    return found
+    standard = Atoms(atoms.numbers[index], cell=lattice, scaled_positions=positions, pbc=True)
+    standard.set_masses(atoms.get_masses()[index])
+    carried(atoms, standard, index).arrays.pop("momenta", None)  # of atoms that were one of several equal ones
+    return standard
 
 
 def matrix(atoms: Atoms, supercell: Supercell, symprec: float) -> Int[np.ndarray, "3 3"]:
@@ -127,11 +127,15 @@ def matrix(atoms: Atoms, supercell: Supercell, symprec: float) -> Int[np.ndarray
         raise ValueError(f"supercell: got {supercell!r}, expected {expected}.")
     if np.ndim(supercell) == 0:
         return supercell_matrix(atoms, float(supercell), symprec=symprec)
-    given = np.asarray(supercell)
-    given = np.diag(given) if given.shape == (3,) else given
-    if given.shape != (3, 3) or not np.array_equal(given, np.rint(given)) or round(np.linalg.det(given)) == 0:
+    multiples = np.asarray(supercell)
+    multiples = np.diag(multiples) if multiples.shape == (3,) else multiples
+    if (
+        multiples.shape != (3, 3)
+        or not np.array_equal(multiples, np.rint(multiples))
+        or round(np.linalg.det(multiples)) == 0
+    ):
         raise ValueError(f"supercell: got {supercell}, expected {expected}.")
-    return np.rint(given).astype(int)
+    return np.rint(multiples).astype(int)
 
 
 def warn_if_small(cell: PhonopyAtoms, calculator) -> None:

@@ -184,17 +184,17 @@ def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape
     Source: ours.
     """
     options = f"{RELAXED} {cell}"
-    known = store.fetch("relaxed", atoms, options)
-    if known is None:
+    kept = store.fetch("relaxed", atoms, options)
+    if kept is None:
         with once(speak=False):  # the caller looks at the end, which is there again when this is taken from the store
-            found = relax_structure(atoms, calculator, fmax=RELAXED, cell=cell)
-        if not found.converged:
-            raise RuntimeError(f"{found.notes[-1]} Relax it yourself, then call with relax=False.")
-        known = {"cell": found.atoms.cell.array, "positions": found.atoms.positions}
-        store.keep("relaxed", atoms, known, options)
+            relaxation = relax_structure(atoms, calculator, fmax=RELAXED, cell=cell)
+        if not relaxation.converged:
+            raise RuntimeError(f"{relaxation.notes[-1]} Relax it yourself, then call with relax=False.")
+        kept = {"cell": relaxation.atoms.cell.array, "positions": relaxation.atoms.positions}
+        store.keep("relaxed", atoms, kept, options)
     done = atoms.copy()
-    done.set_cell(known["cell"])
-    done.positions = known["positions"]
+    done.set_cell(kept["cell"])
+    done.positions = kept["positions"]
     if kind(done) != "crystal":
         raise RuntimeError(f"Relaxed, the crystal of {done.symbols} fell apart into a {kind(done)}.")
     return done

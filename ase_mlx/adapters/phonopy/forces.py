@@ -80,24 +80,26 @@ def displacement_forces(
     name, store = "forces_members" if members else "forces", store or Store(None, calculator)
     cells = displaced_of(ph)
     if members:
-        rest = _members_at_rest(ph, calculator, store)
-        if rest is None:
+        at_rest = _members_at_rest(ph, calculator, store)
+        if at_rest is None:
             return None
     else:
-        rest = forces_at_rest(ph, calculator, store)
+        at_rest = forces_at_rest(ph, calculator, store)
         if progress is not None:
             progress(0, len(cells))
-    found: list[np.ndarray | None] = []
+    collected: list[np.ndarray | None] = []
     for cell in cells:
-        known = store.fetch(name, cell)
-        found.append(None if known is None else known[name])
-    missing = [k for k, forces in enumerate(found) if forces is None]
+        kept = store.fetch(name, cell)
+        collected.append(None if kept is None else kept[name])
+    missing = [k for k, forces in enumerate(collected) if forces is None]
     for k, forces in _evaluate(cells, missing, calculator, name, store):
-        found[k] = forces
+        collected[k] = forces
         store.keep(name, cells[k], {name: forces})
         if progress is not None:
-            progress(sum(f is not None for f in found), len(cells))
-    moved = np.stack(found) - (rest if rest.shape[-2] == len(ph.supercell) else rest[..., images(ph.supercell), :])
+            progress(sum(f is not None for f in collected), len(cells))
+    moved = np.stack(collected) - (
+        at_rest if at_rest.shape[-2] == len(ph.supercell) else at_rest[..., images(ph.supercell), :]
+    )
     if not members:
         away = np.array([cell.positions - ph.supercell.positions for cell in ph.supercells_with_displacements])
         counts = np.abs(away).max(axis=(1, 2)) > 1e-8  # a pair may bring an atom back to its place
@@ -131,19 +133,19 @@ def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]
     Source: ours.
     """
     cell = _at_rest(ph, calculator)
-    known = store.fetch("rest", cell)
-    if known is None:
+    kept = store.fetch("rest", cell)
+    if kept is None:
         try:
             forget_last(calculator)
             forces = np.array(calculator.get_property("forces", cell), dtype=float)
             stress = property_or_none(calculator, "stress", cell)
         except Exception as error:
             raise ForcesError(_message(AT_REST, store, f"{type(error).__name__}: {error}")) from error
-        known = {"forces": _checked(forces, cell, AT_REST, store)}
-        known["stress"] = np.zeros(6) if stress is None else stress
-        store.keep("rest", cell, known)
-    force = np.linalg.norm(known["forces"], axis=1).max()
-    stress = np.abs(known["stress"]).max() * EV_PER_A3_IN_GPA
+        kept = {"forces": _checked(forces, cell, AT_REST, store)}
+        kept["stress"] = np.zeros(6) if stress is None else stress
+        store.keep("rest", cell, kept)
+    force = np.linalg.norm(kept["forces"], axis=1).max()
+    stress = np.abs(kept["stress"]).max() * EV_PER_A3_IN_GPA
     if force > RESIDUAL_FORCE or stress > RESIDUAL_STRESS:
         warnings.warn(
             f"The undisplaced atoms feel up to {force:.3g} eV/Å, the cell up to {stress:.3g} GPa: no minimum, so the "
@@ -151,19 +153,19 @@ def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]
             ResidualWarning,
             stacklevel=6,
         )
-    return known["forces"]
+    return kept["forces"]
 
 
 def _members_at_rest(ph, calculator, store: Store) -> np.ndarray | None:
     cell = _at_rest(ph, calculator)
-    known = store.fetch("forces_members", cell)
-    if known is None:
+    kept = store.fetch("forces_members", cell)
+    if kept is None:
         forces = property_or_none(calculator, "forces_members", cell)
         if forces is None:
             return None
-        known = {"forces_members": _checked(forces, cell, AT_REST, store)}
-        store.keep("forces_members", cell, known)
-    return known["forces_members"]
+        kept = {"forces_members": _checked(forces, cell, AT_REST, store)}
+        store.keep("forces_members", cell, kept)
+    return kept["forces_members"]
 
 
 def _at_rest(ph, calculator) -> Atoms:
@@ -205,21 +207,21 @@ def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
     if not isinstance(calculator, Calculator):
         return [np.array(calculator.get_property(name, cell), dtype=float) for cell in cells]
     members = name == "forces_members"
-    found = predict(calculator.model, cells, std=False, members=members)
-    return [np.asarray(p.members["forces"] if members else p["forces"], dtype=float) for p in found]
+    predictions = predict(calculator.model, cells, std=False, members=members)
+    return [np.asarray(p.members["forces"] if members else p["forces"], dtype=float) for p in predictions]
 
 
 def _checked(forces: np.ndarray, cell: Atoms, what: str, store: Store) -> np.ndarray:
     if forces.shape[-2:] != (len(cell), 3) or not np.isfinite(forces).all():
-        said = f"forces of shape {forces.shape}, {np.count_nonzero(~np.isfinite(forces))} of them not finite"
-        raise ForcesError(_message(what, store, said))
+        reason = f"forces of shape {forces.shape}, {np.count_nonzero(~np.isfinite(forces))} of them not finite"
+        raise ForcesError(_message(what, store, reason))
     return forces
 
 
-def _message(what: str, store: Store, said: str) -> str:
+def _message(what: str, store: Store, reason: str) -> str:
     kept = (
         f"What was finished is kept in {str(store.folder)!r}: the same call goes on from there"
         if store.folder
         else "Give folder= to keep what is finished and go on from there"
     )
-    return f"The calculator failed on {what}: {said}. {kept}."
+    return f"The calculator failed on {what}: {reason}. {kept}."

@@ -80,13 +80,13 @@ def harmonic(
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6; error bars ours.
     """
     temperatures = np.arange(0.0, 1001.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
-    found, grid = stability(ph, mesh), ph.mesh
-    judge(found, on_imaginary, tolerance)
-    stable = found.lowest >= -tolerance
+    modes, grid = stability(ph, mesh), ph.mesh
+    judge(modes, on_imaginary, tolerance)
+    stable = modes.lowest >= -tolerance
     mean = _modes(ph, grid.frequencies)
     rows = [_modes(one, one.run_mesh(mesh, is_gamma_center=True).frequencies) for one in ensemble]
     std = _spread(rows, tuple(mean))
-    notes = [f"Left out of the thermal sums as noise: {found}."] if stable and found.weight else []
+    notes = [f"Left out of the thermal sums as noise: {modes}."] if stable and modes.weight else []
     notes += _polar(ph)
     if stable:
         mean |= _thermal(grid.qpoints, grid.weights, mean["frequencies"], temperatures)
@@ -95,7 +95,7 @@ def harmonic(
         std, notes = std | more | _debye_std(elastic), [*notes, *reasons, *remarks]
     return Harmonic(
         natoms=len(ph.primitive),
-        stability=found,
+        stability=modes,
         qpoints=grid.qpoints,
         weights=grid.weights.astype(float),
         temperatures=temperatures,

@@ -52,10 +52,10 @@ def hessian_force_constants(
     directions = np.zeros((len(linear.dataset["first_atoms"]), len(ph.supercell), 3))
     for direction, first in zip(directions, linear.dataset["first_atoms"], strict=True):
         direction[first["number"]] = first["displacement"]
-    found = hessian_products(model, graph, directions, members)
+    products = hessian_products(model, graph, directions, members)
     if not members:
-        return _distribute(linear, found)
-    mean, ensemble = (_distribute(linear, found[0]), [_distribute(linear, each) for each in found[1]])
+        return _distribute(linear, products)
+    mean, ensemble = (_distribute(linear, products[0]), [_distribute(linear, each) for each in products[1]])
     return mean, np.array(ensemble).reshape(-1, *mean.shape)
 
 

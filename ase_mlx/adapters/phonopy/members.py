@@ -44,24 +44,24 @@ def members(
     sets = displacement_forces(ph, calculator, members=True, store=Store(folder, calculator), progress=progress)
     if sets is None:
         return ()
-    found = []
+    ensemble = []
     for forces in sets:
         member = copy.copy(ph)  # cells, symmetry and primitive are never changed in place; what the setters replace is
         member.dataset = copy.deepcopy(ph.dataset)
         member.forces = forces
         produce(member)
         member.force_constants = _calibrated(member.force_constants, ph, calculator)
-        found.append(member)
-    return tuple(found)
+        ensemble.append(member)
+    return tuple(ensemble)
 
 
 def _from_hessian(ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
-    found = []
+    ensemble = []
     for one in hessian_force_constants(ph, calculator, members=True)[1]:
         member = copy.copy(ph)
         member.force_constants = _calibrated(symmetric(one, ph.primitive), ph, calculator)
-        found.append(member)
-    return tuple(found)
+        ensemble.append(member)
+    return tuple(ensemble)
 
 
 def _calibrated(constants: np.ndarray, ph: Phonopy, calculator) -> np.ndarray:

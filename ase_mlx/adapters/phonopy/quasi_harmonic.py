@@ -152,8 +152,8 @@ def _collect(points: list[SampledCell], temperatures, pressure: float, mesh: flo
         )
     ensemble = []
     if points[0].ensemble:
-        ensemble, said = _ensemble(points, numbers, tolerance, last, *common)
-        notes += said
+        ensemble, sentences = _ensemble(points, numbers, tolerance, last, *common)
+        notes += sentences
     lengths = np.polyfit(volumes, np.array([p.atoms.cell.lengths() for p in points]), 3)
     mean_functions = _functions(mean, lengths, last)
     rows = [_functions(one, lengths, last) for one in ensemble]

@@ -70,15 +70,15 @@ def sample_cell(
         warnings.simplefilter("ignore", ResidualWarning)  # a strained crystal is under stress by intent
         ph = phonons(atoms, calculator, supercell, displacement, relax=False, tolerance=tolerance, folder=folder)
     ensemble, cell, store = members(ph, calculator, folder), unitcell_of(ph), Store(folder, calculator)
-    known = store.fetch("energy", cell)
-    if known is None:
-        known = {"energy": np.asarray(calculator.get_property("energy", cell))}
+    kept = store.fetch("energy", cell)
+    if kept is None:
+        kept = {"energy": np.asarray(calculator.get_property("energy", cell))}
         each = property_or_none(calculator, "energy_members", cell)
-        known |= {} if each is None else {"members": each}
-        store.keep("energy", cell, known)
+        kept |= {} if each is None else {"members": each}
+        store.keep("energy", cell, kept)
     share = len(ph.primitive) / len(ph.unitcell)
-    each = known["members"] * share if "members" in known and ensemble else None
-    return SampledCell(atoms, ph, ensemble, float(known["energy"]) * share, each)
+    each = kept["members"] * share if "members" in kept and ensemble else None
+    return SampledCell(atoms, ph, ensemble, float(kept["energy"]) * share, each)
 
 
 def settled_supercell(
@@ -90,8 +90,8 @@ def settled_supercell(
     """
     if not isinstance(supercell, str):
         return matrix(atoms, supercell, symprec=1e-5)
-    found = phonons(atoms, calculator, supercell, displacement, relax=False, on_imaginary="report", folder=folder)
-    return found.supercell_matrix
+    ph = phonons(atoms, calculator, supercell, displacement, relax=False, on_imaginary="report", folder=folder)
+    return ph.supercell_matrix
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def elastic_of(ph: Phonopy) -> tuple[Elastic | None, tuple[str, ...]]:
     atoms = unitcell_of(ph)
     atoms.set_constraint()  # force constants move all atoms, too
     try:
-        found = elastic(atoms, calculator, relax=False)
+        constants = elastic(atoms, calculator, relax=False)
     except (ValueError, NotImplementedError) as error:
         return None, (f"{WITHOUT}{error}",)
-    return found, found.notes
+    return constants, constants.notes

@@ -164,8 +164,10 @@ def thermal_displacements(
 
     def function(one: Phonopy) -> dict[str, np.ndarray]:
         one.run_mesh(mesh, with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
-        found = one.run_thermal_displacement_matrices(temperatures=kelvin, freq_min=1e-3, exclude_gamma_acoustic=True)
-        return {"u": np.real(found.thermal_displacement_matrices)}
+        matrices = one.run_thermal_displacement_matrices(
+            temperatures=kelvin, freq_min=1e-3, exclude_gamma_acoustic=True
+        )
+        return {"u": np.real(matrices.thermal_displacement_matrices)}
 
     mean, std = propagate(function, ph, ensemble)
     return Property(mean["u"], std.get("u"), kelvin)

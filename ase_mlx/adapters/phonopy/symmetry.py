@@ -99,7 +99,7 @@ class _Symmetry(Symmetry):
         _, first, coset = np.unique(rotations.reshape(-1, 9), axis=0, return_index=True, return_inverse=True)
         pure = np.flatnonzero((rotations == np.eye(3, dtype=int)).all(axis=(1, 2)))
         tree = cKDTree(_wrapped(shifts[pure]), boxsize=1.0)
-        distance, found = tree.query(_wrapped(shifts - shifts[first][coset.ravel()]))
+        distance, nearest = tree.query(_wrapped(shifts - shifts[first][coset.ravel()]))
         if distance.max() > SAME_TRANSLATION or len(first) * len(pure) != len(rotations):
             super()._set_atomic_permutations()
             return
@@ -107,7 +107,7 @@ class _Symmetry(Symmetry):
         self._atomic_permutations = np.empty((len(rotations), len(self._cell)), dtype="int64")
         for k, representative in enumerate(representatives):
             chosen = np.flatnonzero(coset.ravel() == k)
-            self._atomic_permutations[chosen] = translations[found[chosen]][:, representative]
+            self._atomic_permutations[chosen] = translations[nearest[chosen]][:, representative]
 
     def get_site_symmetry(self, atom_number: int | np.integer) -> Int[np.ndarray, "k 3 3"]:
         """Find the rotations that leave an atom where it is.
@@ -120,14 +120,14 @@ class _Symmetry(Symmetry):
     def _match(self, operations: Int[np.ndarray, " k"]) -> Int[np.ndarray, "k atoms"]:
         positions, lattice = self._cell.scaled_positions, np.array(self._cell.cell.T, order="C")
         types = self._cell.totuple(distinguish_symbol_index=True)[2]
-        found = []
+        permutations = []
         for k in operations:
             rotation, shift = (self.symmetry_operations[name][k] for name in ("rotations", "translations"))
             moved = positions @ rotation.T + shift
-            found.append(
+            permutations.append(
                 compute_permutation_for_rotation(positions, moved, lattice, self.tolerance, types, lang=self._lang)
             )
-        return np.array(found)
+        return np.array(permutations)
 
 
 def _wrapped(shifts: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:

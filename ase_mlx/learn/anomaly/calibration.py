@@ -39,9 +39,9 @@ def calibrate_property(model: CrystalProperty, val: Crystals) -> None:
     model.std_scale.fill_(1.0)
     targets = model.config.targets
     for j, way in enumerate(model.config.ways):
-        found = model.table(model.without_others(val.rows, way))
+        table = model.table(model.without_others(val.rows, way))
         for k, name in enumerate(targets):
-            z = (val.properties[name] - found[name]) / found.std[name]
+            z = (val.properties[name] - table[name]) / table.std[name]
             scale, freedom = fit_student(z[np.isfinite(z)], float(model.freedom[k]) if j else None)
             model.std_scale[j * len(targets) + k], model.freedom[k] = scale, freedom
 
@@ -66,8 +66,8 @@ def fit_student(z: Float[np.ndarray, " n"], freedom: float | None = None) -> tup
 
     start = [np.log(np.sqrt(np.mean(np.clip(z, -5, 5) ** 2)) + 1e-12), 1.0]
     start = start if freedom is None else start[:1]
-    found = minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7})
-    scale, tails = unpacked(found.x)
+    minimum = minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7})
+    scale, tails = unpacked(minimum.x)
     return scale, min(tails, 1e3)
 
 
@@ -77,11 +77,11 @@ def tail_quantiles(train: Crystals, tail: float = TAIL) -> Float[np.ndarray, " c
     Source: ours; a class without crystals gets minus infinity.
     """
     energy = train.properties["formation_energy"]
-    found = np.full(len(CLASSES), -np.inf)
+    quantiles = np.full(len(CLASSES), -np.inf)
     for k in range(len(CLASSES)):
         values = energy[(train.anions == k) & np.isfinite(energy)]
-        found[k] = np.quantile(values, tail) if len(values) else -np.inf
-    return found
+        quantiles[k] = np.quantile(values, tail) if len(values) else -np.inf
+    return quantiles
 
 
 def best_threshold(truth: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
@@ -125,8 +125,8 @@ def fit_errors(off: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]) -> tu
     def cost(p: np.ndarray) -> float:
         return -np.logaddexp(*log_densities(off, std, *unpacked(p))).mean()
 
-    found = minimize(cost, [-0.3, -2.0, np.log(0.4)], method="Nelder-Mead", options={"maxiter": 2000})
-    return tuple(float(x) for x in unpacked(found.x))
+    minimum = minimize(cost, [-0.3, -2.0, np.log(0.4)], method="Nelder-Mead", options={"maxiter": 2000})
+    return tuple(float(x) for x in unpacked(minimum.x))
 
 
 def calibrate_residual(model: AnomalyModel, val: Crystals) -> None:
@@ -134,10 +134,10 @@ def calibrate_residual(model: AnomalyModel, val: Crystals) -> None:
 
     Source: ours.
     """
-    found = model.property.table(val.rows)
-    off = val.properties["formation_energy"] - found["formation_energy"]
-    known = np.isfinite(off)
-    model.errors.copy_(torch.tensor(fit_errors(off[known], found.std["formation_energy"][known])))
+    table = model.property.table(val.rows)
+    off = val.properties["formation_energy"] - table["formation_energy"]
+    finite = np.isfinite(off)
+    model.errors.copy_(torch.tensor(fit_errors(off[finite], table.std["formation_energy"][finite])))
 
 
 def calibrate_anomalies(model: AnomalyModel, train: Crystals, val: Crystals) -> None:

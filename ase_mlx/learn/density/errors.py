@@ -38,22 +38,22 @@ class _Residuals:
 
 def _residuals(model: Potential, frame: DensityFrame, seed: int) -> _Residuals:
     """Errors at random points, the members' variance there, and how much each value of the noise's profile adds."""
-    found = model.conditioned(from_atoms(frame.atoms, model.cutoff))
-    density, n_atoms = found.density, len(found.positions)
+    field = model.conditioned(from_atoms(frame.atoms, model.cutoff))
+    density, n_atoms = field.density, len(field.positions)
     chosen = choose(frame, CALIBRATION_POINTS * copies(frame), seed)
     positions = grid_positions(frame, chosen)
-    atom, point, vector = near(positions, found.positions, found.cell, found.pbc, density.config.range)
+    atom, point, vector = near(positions, field.positions, field.cell, field.pbc, density.config.range)
     distance = np.linalg.norm(vector, axis=1)
     pairs = pairs_of(density, atom, point, vector, n_atoms, len(positions), torch.float64)
-    mean = pairs.evaluate(found.coefficients()).numpy()
-    mean = mean + free_atoms_at(density, found.species, atom, point, distance, len(positions))
-    members = np.stack([pairs.evaluate(found.coefficients(k)).numpy() for k in range(1, found.n_members + 1)])
+    mean = pairs.evaluate(field.coefficients()).numpy()
+    mean = mean + free_atoms_at(density, field.species, atom, point, distance, len(positions))
+    members = np.stack([pairs.evaluate(field.coefficients(k)).numpy() for k in range(1, field.n_members + 1)])
     n_species = len(density.config.electrons)
     position = np.minimum(distance / density.config.range, 1 - 1e-12) * HATS
     low, part = position.astype(int), position - position.astype(int)
     hats = np.zeros((len(positions), n_species, HATS + 1))
-    np.add.at(hats, (point, found.species[atom], low), 1 - part)
-    np.add.at(hats, (point, found.species[atom], low + 1), part)
+    np.add.at(hats, (point, field.species[atom], low), 1 - part)
+    np.add.at(hats, (point, field.species[atom], low + 1), part)
     error = mean - frame.density.reshape(-1)[chosen]
     return _Residuals(error, np.square(members).mean(0), hats[:, :, :HATS].reshape(len(positions), -1))
 
@@ -69,12 +69,12 @@ def calibrate(model: Potential, frames: list[DensityFrame], seed: int = 1) -> di
     parts = [_residuals(model, frame, seed) for frame in frames]
     error = np.concatenate([p.error for p in parts])
     columns = np.concatenate([np.concatenate([p.spread[:, None], p.hats], 1) for p in parts])
-    found, factor, tail = error_bars(error, columns)
-    scale = max(found[0], 1e-6)
+    profile, factor, tail = error_bars(error, columns)
+    scale = max(profile[0], 1e-6)
     density = model.density
     with torch.no_grad():
         density.std_scale.fill_(math.sqrt(scale) * factor)
-        density.noise.copy_(torch.from_numpy(found[1:].reshape(density.noise.shape) / scale))
+        density.noise.copy_(torch.from_numpy(profile[1:].reshape(density.noise.shape) / scale))
         density.std_tail.fill_(tail)
     return {"scale": math.sqrt(scale) * factor, "tail": tail}
 
@@ -91,11 +91,11 @@ def error_bars(
     """
     variance = np.full(len(error), float(np.mean(error**2)))
     for _ in range(8):
-        found, _ = nnls(columns / variance[:, None], error**2 / variance)
-        variance = np.maximum(columns @ found, 1e-4 * float(np.mean(error**2)))
+        profile, _ = nnls(columns / variance[:, None], error**2 / variance)
+        variance = np.maximum(columns @ profile, 1e-4 * float(np.mean(error**2)))
     ratio = np.abs(error) / np.sqrt(variance)
     factor = float(np.quantile(ratio, math.erf(1 / math.sqrt(2))))
-    return found, factor, float(np.quantile(ratio, 0.95)) / factor
+    return profile, factor, float(np.quantile(ratio, 0.95)) / factor
 
 
 def compare(frame: DensityFrame, density: Float[np.ndarray, "n1 n2 n3"], electrons: float) -> dict[str, float]:
@@ -161,7 +161,7 @@ def _compared(
         rows.setdefault(str(frame.info.get("family", "")), []).append(row)
     table = _means([row for family in rows.values() for row in family])
     if len(rows) > 1:
-        table["families"] = {family: _means(found) for family, found in rows.items()}
+        table["families"] = {family: _means(errors) for family, errors in rows.items()}
     return table | {"unit": "e/Å³"}, columns
 
 

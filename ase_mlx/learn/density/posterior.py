@@ -56,12 +56,12 @@ class NormalEquations:
         content = Path(path).read_bytes()
         try:
             check_tensors(content)
-            found = load(content)
-            n = len(found["vector"])
+            tensors = load(content)
+            n = len(tensors["vector"])
             matrix = np.zeros((n, n))
-            matrix[np.tril_indices(n)] = found["lower"].numpy()
+            matrix[np.tril_indices(n)] = tensors["lower"].numpy()
             matrix += np.tril(matrix, -1).T
-            return cls(matrix, found["vector"].numpy(), float(found["sums"][0]), int(found["sums"][1]))
+            return cls(matrix, tensors["vector"].numpy(), float(tensors["sums"][0]), int(tensors["sums"][1]))
         except (SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"got {str(path)!r}, which is damaged ({error}); train the density anew") from error
 

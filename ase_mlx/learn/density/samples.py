@@ -44,9 +44,9 @@ class DensitySample:
         """Move everything to a device (e/Å³, Å)."""
         p = self.pairs
         pairs = Pairs(p.n_points, *(x.to(device) for x in (p.index, p.radial, p.angular)))
-        rest = (x.to(device) for x in (self.difference, self.share, self.point_graph))
+        tensors = (x.to(device) for x in (self.difference, self.share, self.point_graph))
         return DensitySample(
-            self.graph.to(device), self.first.to(device), self.species.to(device), pairs, *rest, self.names
+            self.graph.to(device), self.first.to(device), self.species.to(device), pairs, *tensors, self.names
         )
 
     @staticmethod

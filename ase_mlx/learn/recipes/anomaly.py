@@ -149,7 +149,7 @@ def novelty_stage(model: AnomalyModel, train: Crystals, settings: TableFit) -> S
     Source: ours; masks cover any share of the entries, or whole groups, as they are asked for later.
     """
     x = model.standard(train.rows).float()
-    known, entries = x[:, :STRUCTURE], x[:, STRUCTURE : len(NAMES)]
+    described, entries = x[:, :STRUCTURE], x[:, STRUCTURE : len(NAMES)]
     group = torch.zeros(len(HIDDEN), entries.shape[1])
     for k, places in enumerate(HIDDEN):
         group[k, [place - STRUCTURE for place in places]] = 1
@@ -161,7 +161,7 @@ def novelty_stage(model: AnomalyModel, train: Crystals, settings: TableFit) -> S
         shown = (rows.draw(random, noisy.shape[2]) < rows.draw(random, 1).pow(0.7)).float()
         whole = 1 - group.to(device)[(rows.draw(random) * len(HIDDEN)).long()]
         shown = torch.where(rows.draw(random, 1) < 0.5, whole, shown)
-        nats = networks(known[places].to(device), noisy, shown, own=True)
+        nats = networks(described[places].to(device), noisy, shown, own=True)
         hidden = 1 - shown
         each = (nats * hidden).sum(-1) / hidden.sum(-1).clamp_min(1)
         return {"nats": Term(each.sum(), places.shape[1])}

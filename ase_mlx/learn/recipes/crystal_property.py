@@ -282,9 +282,9 @@ def _tables(model: CrystalProperty, train: Crystals) -> Iterator[tuple[Ensemble,
     ):
         name = target if len(config.ways) == 1 else f"{target} from {way}"
         standard = (train.properties[target] - float(model.target_center[k])) / float(model.target_scale[k])
-        known = np.flatnonzero(np.isfinite(standard))
-        x = model.inputs(train.rows, way).float()[known]
-        yield networks, name, x, torch.from_numpy(standard[known]).float()
+        finite = np.flatnonzero(np.isfinite(standard))
+        x = model.inputs(train.rows, way).float()[finite]
+        yield networks, name, x, torch.from_numpy(standard[finite]).float()
 
 
 def _property_loss(x: Tensor, target: Tensor, outliers: float) -> Callable[[Ensemble, Rows, Any], dict[str, Term]]:
@@ -367,9 +367,9 @@ def property_residuals(model: CrystalProperty, crystals: Crystals) -> dict[str, 
     p, residuals = model.table(crystals.rows), {}
     for name in model.config.targets:
         reference = crystals.properties[name]
-        known = np.isfinite(reference)
+        finite = np.isfinite(reference)
         levels = {level: model.half_width(name, level) for level in (0.68, 0.9, 0.95)}
-        residuals[name] = Residuals("eV/atom", reference[known], p[name][known], p.std[name][known], levels)
+        residuals[name] = Residuals("eV/atom", reference[finite], p[name][finite], p.std[name][finite], levels)
     return residuals
 
 

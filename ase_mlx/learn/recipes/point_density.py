@@ -131,14 +131,14 @@ class PointSample:
 
     def to(self, device: str | torch.device) -> "PointSample":
         """Move everything to a device."""
-        rest = (getattr(self, name).to(device) for name in ("descriptors", "envelope", "difference"))
-        return PointSample(self.graph.to(device), *rest, self.names)
+        tensors = (getattr(self, name).to(device) for name in ("descriptors", "envelope", "difference"))
+        return PointSample(self.graph.to(device), *tensors, self.names)
 
     @staticmethod
     def join(samples: list["PointSample"]) -> "PointSample":
         """Batch samples (e/Å³) into one."""
-        rest = (torch.cat([getattr(s, k) for s in samples]) for k in ("descriptors", "envelope", "difference"))
-        return PointSample(batch([s.graph for s in samples]), *rest, tuple(n for s in samples for n in s.names))
+        tensors = (torch.cat([getattr(s, k) for s in samples]) for k in ("descriptors", "envelope", "difference"))
+        return PointSample(batch([s.graph for s in samples]), *tensors, tuple(n for s in samples for n in s.names))
 
 
 def point_density(elements: tuple[int, ...], sizes: dict[str, Any] | None = None) -> PointDensity:
@@ -183,8 +183,8 @@ def _raw(model: PointDensity, frame: DensityFrame, n_points: int, seed: int) -> 
 
 def _samples(model: PointDensity, raw: _Raw) -> list[PointSample]:
     x = model.inputs(raw.descriptors)
-    rest = [torch.from_numpy(a).to(x.dtype) for a in (raw.envelope, raw.difference)]
-    parts = zip(*(torch.split(a, TOGETHER) for a in (x, *rest)), strict=True)
+    tensors = [torch.from_numpy(a).to(x.dtype) for a in (raw.envelope, raw.difference)]
+    parts = zip(*(torch.split(a, TOGETHER) for a in (x, *tensors)), strict=True)
     return [PointSample(raw.graph, *part, (raw.frame.name,)) for part in parts]
 
 

@@ -199,10 +199,10 @@ class PotentialRecipe(Recipe):
         frames = [a for a in stored if part in ("all", str(a.info.get("part")))]
         if not frames:
             raise ValueError(f"got no frame of part {part!r} in {path}, expected at least one; try --part all")
-        known, present = symbols(model.elements), symbols(elements_of(frames))
-        if foreign := [s for s in present if s not in known]:
+        elements, present = symbols(model.elements), symbols(elements_of(frames))
+        if foreign := [s for s in present if s not in elements]:
             raise ValueError(
-                f"got {', '.join(foreign)} in {path}, but this model knows {', '.join(known)} only; choose another "
+                f"got {', '.join(foreign)} in {path}, but this model knows {', '.join(elements)} only; choose another "
                 "model or leave these frames out"
             )
         with reading(path, "labelled frames", "mend or leave out these frames"):
