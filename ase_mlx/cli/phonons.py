@@ -79,15 +79,15 @@ def phonons(
             pick(calculator, ())
     with exits.reading("STRUCTURE"):
         crystal, atoms = _read(structure, born)
-    potential = None
+    model = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
             calculator = pick(calculator, atoms.get_chemical_symbols())
         with exits.reading("STRUCTURE"):
             check_crystal(atoms)
         with exits.reading("--calculator"):
-            potential = named(calculator, device)
-    if potential is None and qha:
+            model = named(calculator, device)
+    if model is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
     from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, check_settings, phonon_job
 
@@ -97,15 +97,7 @@ def phonons(
     out = out or named_after(structure, "phonons")
     with results_folder(out, FILES, BYTES) as part, progress_bar(structure.name) as tell:
         outcome = phonon_job(
-            crystal or atoms,
-            potential,
-            part,
-            settings,
-            stem(structure),
-            calculator,
-            out / "work",
-            tell,
-            exits.in_options,
+            crystal or atoms, model, part, settings, stem(structure), calculator, out / "work", tell, exits.in_options
         )
     finish([outcome], out, json)
 

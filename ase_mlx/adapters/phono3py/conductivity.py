@@ -19,7 +19,6 @@ from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
-from ase_mlx.adapters.phono3py.symmetry import check_third
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
 from ase_mlx.models.extrapolation import once
@@ -137,7 +136,6 @@ def conductivity(
 def _solved(
     ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
 ) -> Conductivity:
-    check_third(ph)
     judge(stability(harmonic_of(ph)), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
     products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))

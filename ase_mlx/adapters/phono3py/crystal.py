@@ -14,6 +14,7 @@ from phonopy import Phonopy
 from phonopy.phonon.grid import length2mesh
 from phonopy.structure.symmetry import NosymDataset
 
+from ase_mlx.adapters.phono3py.symmetry import check_third
 from ase_mlx.adapters.phonopy.consistency import check_finite
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
 from ase_mlx.phonons.crystal import Crystal
@@ -23,9 +24,6 @@ from ase_mlx.phonons.third_order import ThirdOrder
 
 NATURAL = 1e-3
 """Relative: a mass further from the natural mixture's is that of chosen isotopes."""
-
-VANISHING = 1e-8
-"""eV/Å³."""
 
 
 def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
@@ -55,12 +53,7 @@ def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
 
 def _third(ph: Phono3py) -> ThirdOrder:
     check_finite(ph.fc3, "third-order force constants")
-    largest = float(np.abs(ph.fc3).max())
-    if largest < VANISHING:
-        raise ValueError(
-            f"The third-order force constants vanish (largest {largest:.1e} eV/Å³): in a supercell of "
-            f"{len(ph.supercell)} atoms their images cancel, or no forces were read. Take a larger supercell."
-        )
+    check_third(ph)
     primitive = ph.primitive
     vectors, images = primitive.get_smallest_vectors()
     constants = ph.fc3 if len(ph.fc3) == len(primitive) else ph.fc3[primitive.p2s_map]

@@ -8,8 +8,8 @@ from phono3py import Phono3py
 from phonopy.structure.cells import Primitive, Supercell
 from phonopy.structure.symmetry import Symmetry
 
-VANISHING = 1e-9
-"""Å⁻¹; third-order force constants that are smaller in second-order ones are zero by symmetry."""
+VANISHING = 1e-8
+"""eV/Å³."""
 
 
 class LabelledPhono3py(Phono3py):
@@ -52,7 +52,7 @@ def check_third(ph: Phono3py) -> None:
 
     Source: ours.
     """
-    if ph.fc3 is not None and np.abs(ph.fc3).max() < VANISHING * np.abs(ph.fc2).max():
+    if np.abs(ph.fc3).max() < VANISHING:
         raise _vanishing(ph)
 
 
