@@ -46,6 +46,8 @@ def train(
     out = out or named_after(config, "model")
     with exits.reading("--device"):
         expect_device(device)
+        if engine == "spark" and device != "cpu":
+            raise ValueError(f"got {device!r} with --engine spark, expected cpu")
     _say_what_is_counted()
     with exits.reading("CONFIG.toml"):
         recipe_class, settings = read_training(config, _start(config))
@@ -53,7 +55,7 @@ def train(
     with exits.reading("--out"), model_folder(out, recipe.model):
         pass
     if engine == "spark":
-        lines = _by_spark(config, out, workers, master, device)
+        lines = _by_spark(config, out, workers, master)
     else:
         with progress_bar(config.name) as tell:
             _, lines = run(recipe, out, _report(tell), device)
@@ -62,12 +64,10 @@ def train(
         print(f"wrote {out}")
 
 
-def _by_spark(config: Path, out: Path, workers: int, master: str, device: str) -> dict:
+def _by_spark(config: Path, out: Path, workers: int, master: str) -> dict:
     from ase_mlx.adapters.spark import train_distributed
     from ase_mlx.learn.cards import read_card
 
-    if device != "cpu":
-        raise typer.BadParameter(f"got {device!r} with --engine spark, expected cpu", param_hint="--device")
     train_distributed(config, out, workers, master, start=_start(config))
     return read_card(out)
 
