@@ -136,11 +136,12 @@ def conductivity(
 def _solved(
     ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
 ) -> Conductivity:
-    judge(stability(harmonic_of(ph)), "error", tolerance)
+    harmonic = harmonic_of(ph)
+    judge(stability(harmonic), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
     products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))
     _check_memory(numbers, len(ph.primitive), len(temperatures), products)
-    crystal = crystal_of(ph, third=not learn)
+    crystal = crystal_of(ph, not learn, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
         made = learned(ph, calculator, 3, **run)

@@ -26,12 +26,13 @@ NATURAL = 1e-3
 """Relative: a mass further from the natural mixture's is that of chosen isotopes."""
 
 
-def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
+def crystal_of(ph: Phono3py, third: bool = True, harmonic: Phonopy | None = None) -> Crystal:
     """Take force constants (eV/Å³), space group and phonons out of phono3py's object.
 
     Args:
         ph: with force constants of the second order, and of the third.
         third: False for the second order alone.
+        harmonic: what `harmonic_of` makes of it, where it is there already: it searches the symmetry of a supercell.
 
     Raises:
         ValueError: no force constants, or third-order ones that vanish.
@@ -41,7 +42,8 @@ def crystal_of(ph: Phono3py, third: bool = True) -> Crystal:
     if ph.fc2 is None or (third and ph.fc3 is None):
         missing = "second" if ph.fc2 is None else "third"
         raise ValueError(f"got a Phono3py without {missing}-order force constants, expected them; set ph.forces first.")
-    primitive, dataset, harmonic = ph.primitive, ph.primitive_symmetry.dataset, harmonic_of(ph)
+    primitive, dataset = ph.primitive, ph.primitive_symmetry.dataset
+    harmonic = harmonic_of(ph) if harmonic is None else harmonic
     group = SpaceGroup(primitive.cell, primitive.scaled_positions, dataset.rotations, dataset.translations)
 
     def modes(points: Float[np.ndarray, "q 3"], velocities: bool) -> Modes:
