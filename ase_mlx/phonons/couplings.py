@@ -55,7 +55,7 @@ def couplings_of(
     return Couplings(bands, left, right, values * (RATE * STRENGTH / len(frequencies)))
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, nogil=True)
 def _couplings(own, second, third, counts, strengths, frequencies, corners, lowest):  # pragma: no cover, compiled
     """Strength times δ(ω₁ − ω₂ − ω₃) + δ(ω₁ + ω₂ − ω₃) + δ(ω₁ − ω₂ + ω₃), where it is not zero."""
     bands = len(own)
@@ -96,7 +96,7 @@ def _couplings(own, second, third, counts, strengths, frequencies, corners, lowe
     return band[:filled].copy(), left[:filled].copy(), right[:filled].copy(), values[:filled].copy()
 
 
-@compiled
+@compiled(nogil=True)
 def _grown(array, room):  # pragma: no cover, compiled
     longer = np.empty(room, np.int32)
     longer[: len(array)] = array

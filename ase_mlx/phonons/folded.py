@@ -9,7 +9,6 @@ Source: ours.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
@@ -167,11 +166,11 @@ def _scatter(table, place, cubes, atom):  # pragma: no cover, compiled
                             into[9 * x + 3 * y + z] += cubes[3 * a + x, 3 * b + y, 3 * c + z]
 
 
-@compiled(fastmath=True, parallel=True)
+@compiled(fastmath=True, nogil=True)
 def _series(start, cell, atoms, blocks, waves, legs, n):  # pragma: no cover, compiled
     count, cells, bands, others = len(legs), len(start) - 1, 3 * n, 9 * n * n
     out = np.empty((count, cells, bands, others), np.complex128)
-    for k in numba.prange(cells):
+    for k in range(cells):
         sums = np.zeros((bands, others, 2 * count))
         for r in range(start[k], start[k + 1]):
             a, b, c = atoms[r]

@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
-from ase_mlx.phonons.linewidths import BLOCKS
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.units import AMU, HBAR
+
+BLOCKS = 16
+"""Of quartets, as many as can run side by side."""
 
 STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 4
 """|V|² in eV² per |element|² in (eV/Å⁴)² (amu THz)^-4; on a mesh, over its number of points squared. Source: ours."""

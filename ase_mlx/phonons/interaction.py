@@ -3,7 +3,8 @@
 Source: ours; A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41.
 """
 
-import numba
+import threading
+
 import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
@@ -27,9 +28,6 @@ LOOPS = 12
 """Bands up to which compiled loops over legs are faster than products of small matrices."""
 
 
-BLOCKS = 16
-"""Of triplets, as many as can run side by side."""
-
 WRITTEN = 20
 """Time to write one number of a compressed tensor out, over that of a product of one element."""
 
@@ -40,6 +38,7 @@ def interaction_of(
     legs: Complex[np.ndarray, "q bands bands"],
     tensor: CompressedTensor | None = None,
     device: str = "cpu",
+    threads: int = 1,
 ) -> "Interaction | ProductInteraction":
     """Choose how elements are computed on a mesh; a compressed tensor is written out where that pays.
 
@@ -49,15 +48,16 @@ def interaction_of(
         legs: of its phonons, as `Modes.legs` gives them, in 1/√(amu THz).
         tensor: compressed force constants.
         device: of torch.
+        threads: that will share the irreducible points, in runs of `batch`.
 
     Source: ours.
     """
     if tensor is None:
-        return Interaction(fold(crystal.third), mesh, legs, device)
+        return Interaction(fold(crystal.third), mesh, legs, device, threads)
     written = sum(len(orbit.operations) * (3 * len(orbit.sites)) ** 3 for orbit in tensor.orbits)
     elements = len(mesh.irreducible[0]) * len(mesh.points) / 2 * legs.shape[2] ** 3
     if WRITTEN * written < elements * tensor.rank:
-        return Interaction(fold_products(tensor), mesh, legs, device)
+        return Interaction(fold_products(tensor), mesh, legs, device, threads)
     return ProductInteraction(tensor, mesh, legs, device)
 
 
@@ -68,13 +68,19 @@ class Interaction:
     """
 
     def __init__(
-        self, tensor: FoldedTensor, mesh: Mesh, legs: Complex[np.ndarray, "q bands bands"], device: str = "cpu"
+        self,
+        tensor: FoldedTensor,
+        mesh: Mesh,
+        legs: Complex[np.ndarray, "q bands bands"],
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
         self.tensor, self.mesh = tensor, mesh
         self.legs, self.bands = tensor.phased(mesh.points, legs), legs.shape[2]
         self.device = device if device != "cpu" or self.bands > LOOPS else None
-        self.batch = max(1, min(BATCH, ROOM // (16 * len(tensor.second) * self.bands**3)))
-        self.kept: dict[int, np.ndarray] = {}
+        share = BATCH if threads == 1 else -(-len(mesh.irreducible[0]) // (2 * threads))
+        self.batch = max(1, min(BATCH, share, ROOM // (16 * len(tensor.second) * self.bands**3)))
+        self.kept = threading.local()
         # e^(2πi q₂·S) is a product over the axes of the mesh: the sum over the first one is shared by all q₂ of a level
         cells, numbers = tensor.second, np.array(mesh.numbers)
         axis = int(np.argmin([len(np.unique(np.delete(cells, k, axis=1), axis=0)) for k in range(3)]))
@@ -111,13 +117,14 @@ class Interaction:
 
     def _series(self, point: int) -> np.ndarray:
         """The series of a first wave vector; those that follow on the mesh's irreducible points are folded with it."""
-        if point not in self.kept:
+        kept = getattr(self.kept, "series", {})
+        if point not in kept:
             points = self.mesh.irreducible[0]
             at = np.flatnonzero(points == point)
             batch = points[at[0] : at[0] + self.batch] if len(at) else np.array([point])
             found = self.tensor.series(self.mesh.points[batch], self.legs[batch])
-            self.kept = dict(zip(batch.tolist(), found, strict=True))
-        return self.kept[point]
+            kept = self.kept.series = dict(zip(batch.tolist(), found, strict=True))
+        return kept[point]
 
     def _square(self, half: np.ndarray, pairs: np.ndarray, squared: np.ndarray, chosen: np.ndarray) -> None:
         """Contract elements (t, bands³) of one leg with the other two, and square them into their places."""
@@ -136,6 +143,8 @@ class ProductInteraction:
     Source: Y. Luo et al., arXiv 2503.05913.
     """
 
+    batch = BATCH
+
     def __init__(
         self, tensor: CompressedTensor, mesh: Mesh, legs: Complex[np.ndarray, "q bands bands"], device: str = "cpu"
     ) -> None:
@@ -152,29 +161,28 @@ class ProductInteraction:
         return strengths(self.tables, self.signs, point, pairs).double().cpu().numpy()
 
 
-@compiled(fastmath=True, parallel=True)
+@compiled(fastmath=True, nogil=True)
 def _squares(half, legs, pairs, chosen, out):  # pragma: no cover, compiled
     size, n = len(pairs), half.shape[1]
-    for block in numba.prange(BLOCKS):
-        real, imag = np.empty((n, n)), np.empty((n, n))
-        ar, ai, br, bi = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
-        for t in range(block, size, BLOCKS):
+    real, imag = np.empty((n, n)), np.empty((n, n))
+    ar, ai, br, bi = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    for t in range(size):
+        for x in range(n):
+            for y in range(n):
+                ar[x, y], ai[x, y] = legs[pairs[t, 0], x, y].real, legs[pairs[t, 0], x, y].imag
+                br[x, y], bi[x, y] = legs[pairs[t, 1], x, y].real, legs[pairs[t, 1], x, y].imag
+        for i in range(n):
+            real[:], imag[:] = 0.0, 0.0
             for x in range(n):
                 for y in range(n):
-                    ar[x, y], ai[x, y] = legs[pairs[t, 0], x, y].real, legs[pairs[t, 0], x, y].imag
-                    br[x, y], bi[x, y] = legs[pairs[t, 1], x, y].real, legs[pairs[t, 1], x, y].imag
-            for i in range(n):
-                real[:], imag[:] = 0.0, 0.0
-                for x in range(n):
-                    for y in range(n):
-                        u, v = half[t, i, x, y].real, half[t, i, x, y].imag
-                        for k in range(n):
-                            real[x, k] += u * br[y, k] - v * bi[y, k]
-                            imag[x, k] += u * bi[y, k] + v * br[y, k]
-                for j in range(n):
+                    u, v = half[t, i, x, y].real, half[t, i, x, y].imag
                     for k in range(n):
-                        u, v = 0.0, 0.0
-                        for x in range(n):
-                            u += ar[x, j] * real[x, k] - ai[x, j] * imag[x, k]
-                            v += ar[x, j] * imag[x, k] + ai[x, j] * real[x, k]
-                        out[chosen[t], i, j, k] = u * u + v * v
+                        real[x, k] += u * br[y, k] - v * bi[y, k]
+                        imag[x, k] += u * bi[y, k] + v * br[y, k]
+            for j in range(n):
+                for k in range(n):
+                    u, v = 0.0, 0.0
+                    for x in range(n):
+                        u += ar[x, j] * real[x, k] - ai[x, j] * imag[x, k]
+                        v += ar[x, j] * imag[x, k] + ai[x, j] * real[x, k]
+                    out[chosen[t], i, j, k] = u * u + v * v

@@ -3,7 +3,6 @@
 Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -17,9 +16,6 @@ number of points. Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094
 
 RATE = 18 * np.pi / (2 * np.pi * HBAR) ** 2
 """Γ in THz per |Φ|² in eV² and δ in 1/THz. Source: as above, eq. 11."""
-
-BLOCKS = 16
-"""Of triplets, as many as can run side by side."""
 
 
 def linewidths(
@@ -57,40 +53,39 @@ def linewidths(
     return parts.transpose(0, 2, 1) * (RATE * STRENGTH / len(frequencies))
 
 
-@compiled(fastmath=True, parallel=True)
+@compiled(fastmath=True, nogil=True)
 def _parts(own, second, third, counts, strengths, frequencies, occupations, corners, lowest):  # pragma: no cover
     size, bands, temperatures = len(counts), len(own), occupations.shape[2]
     parts = np.zeros((size, bands, temperatures))
-    for block in numba.prange(BLOCKS):
-        up, down, far = np.empty(15), np.empty(15), np.empty(15)
-        for t in range(block, size, BLOCKS):
-            for j in range(bands):
-                for k in range(bands):
-                    here = second[t, 0], third[t, 0]
-                    if frequencies[here[0], j] <= lowest or frequencies[here[1], k] <= lowest:
+    up, down, far = np.empty(15), np.empty(15), np.empty(15)
+    for t in range(size):
+        for j in range(bands):
+            for k in range(bands):
+                here = second[t, 0], third[t, 0]
+                if frequencies[here[0], j] <= lowest or frequencies[here[1], k] <= lowest:
+                    continue
+                highest, least, most = 0.0, 1e300, -1e300
+                bottom = 1e300
+                for c in range(15):
+                    a, b = frequencies[second[t, c], j], frequencies[third[t, c], k]
+                    up[c], down[c], far[c] = a + b, b - a, a - b
+                    highest, bottom = max(highest, a + b), min(bottom, a + b)
+                    least, most = min(least, b - a), max(most, b - a)
+                for i in range(bands):
+                    f = own[i]
+                    if f <= lowest:
                         continue
-                    highest, least, most = 0.0, 1e300, -1e300
-                    bottom = 1e300
-                    for c in range(15):
-                        a, b = frequencies[second[t, c], j], frequencies[third[t, c], k]
-                        up[c], down[c], far[c] = a + b, b - a, a - b
-                        highest, bottom = max(highest, a + b), min(bottom, a + b)
-                        least, most = min(least, b - a), max(most, b - a)
-                    for i in range(bands):
-                        f = own[i]
-                        if f <= lowest:
-                            continue
-                        together, apart = 0.0, 0.0
-                        if bottom < f < highest:
-                            together = delta_weight(up, corners, f)
-                        if least < f < most:
-                            apart += delta_weight(down, corners, f)
-                        if -most < f < -least:
-                            apart -= delta_weight(far, corners, f)
-                        if together == 0.0 and apart == 0.0:
-                            continue
-                        weight = counts[t] * strengths[t, i, j, k]
-                        for x in range(temperatures):
-                            n, m = occupations[here[0], j, x], occupations[here[1], k, x]
-                            parts[t, i, x] += weight * ((n + m + 1) * together + (n - m) * apart)
+                    together, apart = 0.0, 0.0
+                    if bottom < f < highest:
+                        together = delta_weight(up, corners, f)
+                    if least < f < most:
+                        apart += delta_weight(down, corners, f)
+                    if -most < f < -least:
+                        apart -= delta_weight(far, corners, f)
+                    if together == 0.0 and apart == 0.0:
+                        continue
+                    weight = counts[t] * strengths[t, i, j, k]
+                    for x in range(temperatures):
+                        n, m = occupations[here[0], j, x], occupations[here[1], k, x]
+                        parts[t, i, x] += weight * ((n + m + 1) * together + (n - m) * apart)
     return parts

@@ -4,8 +4,10 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from ase_mlx.phonons.brillouin import Mesh
@@ -19,6 +21,7 @@ from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
 from ase_mlx.progress import Steps
+from ase_mlx.threads import side_by_side
 from ase_mlx.units import VOIGT, WATTS
 
 LOWEST = 1e-4
@@ -122,29 +125,54 @@ def relaxation_times(
     temperatures = np.asarray(temperatures, dtype=float)
     mesh = Mesh(tuple(int(n) for n in numbers), crystal.group.rotations)
     modes = crystal.modes(mesh.points, False)
-    cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
-    points, weights = mesh.irreducible
-    interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device)
     occupations = occupation(modes.frequencies, temperatures, LOWEST)
-    gamma, kept, coupled = np.empty((len(temperatures), len(points), modes.frequencies.shape[1])), [], []
-    for k, point in enumerate(points.tolist()):
-        triplets, counts = mesh.triplets(point)
-        strengths = interaction.strengths(point, triplets)
-        widths = linewidths(point, triplets, counts, strengths, modes.frequencies, occupations, cells, LOWEST)
-        kept.append(widths[:, middle(temperatures)])
-        if couplings:
-            coupled.append(couplings_of(point, triplets, counts, strengths, modes.frequencies, cells, LOWEST))
-        disorder = 0.0 if mass_variances is None else isotope_linewidths(point, modes, mass_variances, cells)
-        gamma[:, k] = shared(widths.sum(axis=0) + disorder, modes.frequencies[point])
+    scattered = _Scattering(crystal, mesh, modes, occupations, middle(temperatures), mass_variances, couplings)
+    points, found, threads = mesh.irreducible[0], [], torch.get_num_threads()
+    interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device, threads)
+    runs = np.split(points, range(interaction.batch, len(points), interaction.batch))
+    for part in side_by_side(lambda run: [scattered(interaction, point) for point in run.tolist()], runs, threads):
+        found += part
         if progress is not None:
-            progress(k + 1, len(points))
+            progress(len(found), len(points))
+    gamma, kept, coupled = zip(*found, strict=True)
+    gamma = np.stack(gamma, axis=1)
     own = crystal.modes(mesh.points[points], True)
     if boundary is not None:
         gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
     four = quartic and _four_phonon(crystal, mesh, occupations, quartic, device, progress)
     gamma += 0.0 if four is None else four.gamma
-    found = _collect(crystal, mesh, own, temperatures, gamma, tuple(kept), four)
-    return replace(found, couplings=tuple(coupled)) if couplings else found
+    result = _collect(crystal, mesh, own, temperatures, gamma, kept, four)
+    return replace(result, couplings=coupled) if couplings else result
+
+
+@dataclass(frozen=True)
+class _Scattering:
+    """What three phonons and the disorder of masses do to the modes of one point after the other."""
+
+    crystal: Crystal
+    mesh: Mesh
+    modes: Modes
+    occupations: np.ndarray
+    middle: int
+    mass_variances: np.ndarray | None
+    couplings: bool
+
+    def __call__(self, interaction, point: int) -> tuple[np.ndarray, np.ndarray, Couplings | None]:
+        """Linewidths in THz at all temperatures, each triplet's part at the middle one, couplings."""
+        cells, modes = self.cells, self.modes
+        triplets, counts = self.mesh.triplets(point)
+        strengths = interaction.strengths(point, triplets)
+        widths = linewidths(point, triplets, counts, strengths, modes.frequencies, self.occupations, cells, LOWEST)
+        both, gamma = None, widths.sum(axis=0)
+        if self.couplings:
+            both = couplings_of(point, triplets, counts, strengths, modes.frequencies, cells, LOWEST)
+        if self.mass_variances is not None:
+            gamma = gamma + isotope_linewidths(point, modes, self.mass_variances, cells)
+        return shared(gamma, modes.frequencies[point]), widths[:, self.middle], both
+
+    @cached_property
+    def cells(self) -> Tetrahedra:
+        return tetrahedra(self.mesh, np.linalg.inv(self.crystal.group.lattice).T)
 
 
 def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from phono3py import Phono3py
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -25,7 +26,8 @@ DATA = Path(__file__).parent / "data"
 class Direct:
     """Strengths by `ThirdOrder.elements`, triplet by triplet."""
 
-    def __init__(self, crystal, mesh, legs, tensor=None, device="cpu"):
+    def __init__(self, crystal, mesh, legs, tensor=None, device="cpu", threads=1):
+        self.batch = 16
         self.third, self.mesh, self.legs = crystal.third, mesh, legs
 
     def strengths(self, point, triplets):
@@ -81,6 +83,27 @@ def test_linewidths_and_conductivity_are_those_of_the_direct_contraction(crystal
     np.testing.assert_allclose(ours.kappa[:, :3], direct.kappa[:, :3], rtol=1e-12)
 
 
+def test_several_threads_give_what_one_gives(silicon):
+    one = relaxation_times(silicon, (7, 7, 7), np.array([300.0]), couplings=True)
+    before, steps = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(3)
+        three = relaxation_times(
+            silicon,
+            (7, 7, 7),
+            np.array([300.0]),
+            couplings=True,
+            progress=lambda done, total: steps.append((done, total)),
+        )
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(three.gamma, one.gamma, rtol=1e-12)
+    for ours, theirs in zip(three.couplings, one.couplings, strict=True):
+        np.testing.assert_array_equal(ours.second, theirs.second)
+        np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-9)
+    assert steps[-1] == (20, 20) and len(steps) > 3 and steps == sorted(steps)
+
+
 @pytest.mark.parametrize("few", [0, 10**6])
 def test_numbers_without_any_symmetry_on_a_mesh_of_three_lengths(silicon, few, monkeypatch):
     monkeypatch.setattr(interaction, "FEW", few)
@@ -115,6 +138,13 @@ def test_torch_gives_what_compiled_loops_give(silicon, monkeypatch):
     mesh = Mesh((5, 5, 5), silicon.group.rotations)
     monkeypatch.setattr(interaction, "LOOPS", 0)
     assert far(silicon, mesh, legs_of(silicon, mesh)) < 1e-13
+
+
+@pytest.mark.slow
+def test_random_displacements_with_second_order_in_a_larger_supercell_are_read():
+    ph = load_third_order(DATA / "phono3py-mgo" / "phono3py_params.yaml.xz")
+    assert ph.fc2.shape[1] == 512 and ph.fc3.shape[1] == 64
+    assert relaxation_times(crystal_of(ph), (5, 5, 5), np.array([300.0])).kappa[0, 0] > 10
 
 
 def test_cells_without_force_constants_are_left_out(silicon):
