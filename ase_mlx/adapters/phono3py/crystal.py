@@ -17,6 +17,7 @@ from phonopy.structure.symmetry import NosymDataset
 from ase_mlx.adapters.phono3py.symmetry import check_third
 from ase_mlx.adapters.phonopy.consistency import check_finite
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
@@ -75,8 +76,8 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
     Source: ours.
     """
     shape = ph.supercell_matrix if ph.phonon_supercell_matrix is None else ph.phonon_supercell_matrix
-    options = {"is_symmetry": not isinstance(ph.symmetry.dataset, NosymDataset), "distinguish_symbol_index": True}
-    harmonic = Phonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix, **options)
+    symmetric = not isinstance(ph.symmetry.dataset, NosymDataset)
+    harmonic = FastPhonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix, is_symmetry=symmetric)
     harmonic.force_constants = ph.fc2
     if ph.nac_params is not None:  # phono3py.load leaves e²/4πε₀ in the unit of the file, beside lengths in Å
         harmonic.nac_params = FileUnits().born(ph.nac_params, "the Phono3py")

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from phono3py import Phono3py
 from phono3py.interface.phono3py_yaml import Phono3pyYamlData, load_phono3py_yaml
-from phonopy import Phonopy
 from phonopy.file_IO import check_force_constants_indices
 
 from ase_mlx.adapters.phono3py.displaced_pairs import displaced, has_forces, read_forces
@@ -23,6 +22,7 @@ from ase_mlx.adapters.phonopy.consistency import check_finite, check_force_sets,
 from ase_mlx.adapters.phonopy.files import check_cell
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
 from ase_mlx.adapters.phonopy.safe_yaml import SAVED, read_yaml
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
 from ase_mlx.reading import reading
 
 LOG = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _take_constants(path: Path, ph: ReadPhono3py) -> list[str]:
         elif _other_fc3(third, ph):
             _pass_over(third, path)
     if second.is_file():
-        harmonic = Phonopy(ph.unitcell, _phonon_shape(ph), primitive_matrix=ph.primitive_matrix)
+        harmonic = FastPhonopy(ph.unitcell, _phonon_shape(ph), primitive_matrix=ph.primitive_matrix)
         if ph.fc2 is None:
             ph.fc2 = read_force_constants(second, harmonic, FileUnits())
             taken.append(f"second order in fc2.hdf5 beside {path.name}")
