@@ -44,7 +44,7 @@ def compute(symbol: str) -> dict:
         "std": std[:, 0] if std is not None else np.full(len(TEMPERATURES), np.nan),
         "rta": found.modes.kappa[:, 0],
         "rta_three": found.modes.three_phonon_kappa[:, 0],
-        "notes": (str(found.certificate), *found.notes),
+        "notes": found.notes,
         "quartic_held_out": found.quartic.held_out,
         "mesh": found.modes.mesh.numbers,
         "s": time.perf_counter() - begin,

@@ -30,7 +30,7 @@ RELATIVE = {"float32": 1e-6, "float64": 1e-12}
 """Largest difference to reach, in units of the quantity's largest size over all structures."""
 
 TAIL = 1e-7
-"""The same, of the σ of densities: the normal's quantile of 95 % was 1.959964, and has all its digits now."""
+"""The same, of the σ of densities: the normal's quantile of 95 % had seven digits then, and has all now."""
 
 
 def structures(card: dict, count: int) -> list:

@@ -27,10 +27,8 @@ def train(
     ] = None,
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
-    engine: Annotated[
-        Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")
-    ] = "local",
-    master: Annotated[str, typer.Option("--master", help="Of Spark: local[1] or spark://host:port.")] = "local[1]",
+    engine: Engine = "local",
+    master: Master = "local[1]",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Of Spark: processes that share each batch.")] = 2,
 ) -> None:
     """Train a model of any kind; the same command goes on after a kill.

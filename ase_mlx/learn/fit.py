@@ -121,8 +121,11 @@ class _State:
         _expect_same(meta.get("run", {}), self.run, path)
         try:
             for prefix, module in self._modules().items():
-                n = len(prefix) + 1
-                module.load_state_dict({k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")})
+                n, buffers = len(prefix) + 1, dict(module.named_buffers())
+                stored = {k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+                # what an earlier version had not is set after the fit
+                added = {k: v for k, v in module.state_dict().items() if k in buffers and k not in stored}
+                module.load_state_dict(stored | added)
         except RuntimeError as error:
             raise ValueError(f"got a checkpoint of another model in {path}; choose another folder with -o") from error
         for which, optimizer in enumerate(self.optimizers):

@@ -49,7 +49,7 @@ def bars_of_all_members(card: dict[str, Any], tensors: Tensors) -> None:
     Source: ours.
     """
     if card.get("kind") == "potential" and "deviations" in tensors:
-        tensors["directions"] = 0 * tensors["deviations"][:3]
+        tensors["directions"] = 0 * tensors["deviations"][: min(3, tensors["deviations"].shape[1])]
         tensors["std_growth"] = 0 * tensors["std_scale"]
 
 

@@ -30,6 +30,7 @@ from .contract import Field
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
 from .density_planes import AtomPlanes
+from .error_bars import CALIBRATED, calibrated
 from .large import conditioned_structure
 from .mechanics import mechanics, sum_by_graph
 from .model import Model
@@ -96,9 +97,6 @@ class Labelled(Protocol):
     base: Graph | None
 
 
-CALIBRATED = ("energy", "forces", "stress", "hessian")
-"""Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
-
 BAR_DIRECTIONS = 3
 """Directions of the readout that error bars of forces and stress are taken from: a backward pass each."""
 
@@ -130,7 +128,9 @@ class Potential(Model, Field):
         self.readout = nn.Parameter(torch.randn(config.layers * config.channels, config.latent))
         self.head = nn.Parameter(torch.randn(config.latent) / math.sqrt(config.latent))
         self.register_buffer("deviations", torch.zeros(config.members, config.latent))
-        self.register_buffer("directions", torch.zeros(min(BAR_DIRECTIONS, config.members), config.latent))
+        self.register_buffer(
+            "directions", torch.zeros(min(BAR_DIRECTIONS, config.members, config.latent), config.latent)
+        )
         self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
         self.register_buffer("feature_precision", torch.zeros(len(config.elements), config.latent, config.latent))
         self.register_buffer("distance_scale", torch.ones(()))
@@ -211,17 +211,23 @@ class Potential(Model, Field):
         with torch.enable_grad():
             energies, features = self._energies(graph, vectors)
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)
-        values = self._values(graph, vectors, energies, features, slope)
+        values = self._values(graph, vectors, energies, features, slope, with_distance=not self.training)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
     def _values(
-        self, graph: Graph, vectors: Tensor, energies: Tensor, features: Tensor, slope: Tensor
+        self,
+        graph: Graph,
+        vectors: Tensor,
+        energies: Tensor,
+        features: Tensor,
+        slope: Tensor,
+        with_distance: bool = True,
     ) -> dict[str, Tensor]:
         values = {"energies": energies.to(torch.float64) + self.reference[self.species_index[graph.numbers]]}
         values |= mechanics(graph, vectors, slope)
         values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
-        if not self.training and bool(self.feature_precision.any()):
+        if with_distance and bool(self.feature_precision.any()):
             values["distance"] = self.distance(graph, features.detach())
         return values
 
@@ -334,33 +340,8 @@ class Potential(Model, Field):
             variance |= {name: x[: len(self.directions)].square().sum(0) for name, x in spread.items()}
         else:
             variance |= {name: x.square().sum(0) / n for name, x in spread.items()}
-        std = {
-            name: self._calibrated(name, v, graph) * self.growth(name, graph, mean.get("distance"))
-            for name, v in variance.items()
-            if self._is_calibrated(name)
-        }
+        std = calibrated(self, graph, variance, mean.get("distance"))
         return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()})
-
-    def growth(
-        self, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None
-    ) -> Float[Tensor, "*items"] | float:
-        """Factor √(1 + g² d²) of a bar (dimensionless): d is the score of the atom, or the mean of a structure's."""
-        g = self.std_growth[CALIBRATED.index(name)].to(torch.float64)
-        if distance is None or not bool(g > 0):
-            return 1.0
-        d = distance.to(torch.float64)
-        d = d if name == "forces" else sum_by_graph(graph, d) / graph.n_atoms
-        factor = torch.sqrt(1 + (g * d) ** 2)
-        return factor if name == "energy" else factor.unsqueeze(-1)
-
-    def _is_calibrated(self, name: str) -> bool:
-        return bool(self.std_scale[CALIBRATED.index(name)] > 0)
-
-    def _calibrated(self, name: str, variance: Tensor, graph: Graph) -> Tensor:
-        k = CALIBRATED.index(name)
-        scale, floor = self.std_scale[k].to(torch.float64), self.std_floor[k].to(torch.float64)
-        size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
-        return torch.sqrt(scale**2 * variance + (floor * size) ** 2)
 
     def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
         """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""

@@ -87,7 +87,7 @@ def _predictions(
         if not hasattr(model, "core_slope") or device.type != "cpu":
             raise ValueError(f"got blocks=True for a {type(model).__name__} on {device}, expected a potential on a CPU")
         pairs = zip(atoms, places if at is not None else [None] * len(atoms), strict=True)
-        return [_in_blocks(model, a, std, points, charge) for a, points in pairs]
+        return [_in_blocks(model, a, std or members, points, charge) for a, points in pairs]
     graphs = []
     for k, a in enumerate(atoms):
         try:
@@ -100,7 +100,7 @@ def _predictions(
     if at is not None:
         for a, graph, points in zip(atoms, graphs, places, strict=True):
             one = graph.to(device)
-            results += split(model, _with_field(model, one, points, std, net_charge(a, charge)), one)
+            results += split(model, _with_field(model, one, points, std, net_charge(a, charge), members), one)
         return results
     for group in _groups(graphs):
         joined = batch(group).to(device)
@@ -146,7 +146,7 @@ def _check_question(model: Any, at: Any, charge: float | None) -> None:
         )
 
 
-def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: float) -> Prediction:
+def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: float, members: bool) -> Prediction:
     """What a model says of one structure, its field at points included."""
     if not isinstance(model, Field):
         if charge:
@@ -155,7 +155,7 @@ def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: flo
     field = model.at(graph, points, std, **({"charge": charge} if charge else {}))
     if not isinstance(model, Predicts):
         return field
-    others = model.with_std(graph) if std else model(graph)
+    others = ask(model, graph, std, members)
     return Prediction({**others, **field}, {**others.std, **field.std}, {**others.members, **field.members})
 
 

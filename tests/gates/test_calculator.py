@@ -336,6 +336,8 @@ def test_bars_are_the_same_whether_or_not_members_are_asked_for(silicon):
     alone = am.predict("sigesn", silicon)
     with pytest.raises(KeyError, match="members are here of energy.*members=True"):
         alone.members["forces"]
+    with_density = am.predict("sigesn", silicon, at=am.grid(silicon, shape=(2, 2, 2)), members=True)
+    assert {"energy", "forces", "stress"} <= set(with_density.members)
     assert set(am.predict("sigesn", silicon, members=True).members) == {"energy", "forces", "stress"}
     assert set(alone.members) == {"energy"} and set(together.members) == {"energy", "forces", "stress"}
     for name in ("energy", "forces", "stress"):

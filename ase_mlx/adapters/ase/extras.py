@@ -22,7 +22,9 @@ def depth(name: str) -> int:
 
     Source: ours.
     """
-    return 2 if name.endswith("_members") else int(name.endswith("_std"))
+    if name.endswith("_members"):
+        return 1 if name == "energy_members" else 2  # energies of members come with the bars
+    return int(name.endswith("_std"))
 
 
 def save_extras(

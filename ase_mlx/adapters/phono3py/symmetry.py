@@ -52,7 +52,7 @@ def check_third(ph: Phono3py) -> None:
 
     Source: ours.
     """
-    if np.abs(ph.fc3).max() < VANISHING:
+    if ph.fc3 is not None and ph.fc2 is not None and np.abs(ph.fc3).max() < VANISHING:
         raise _vanishing(ph)
 
 

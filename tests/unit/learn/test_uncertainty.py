@@ -189,6 +189,24 @@ def test_directions_carry_the_members_variance(generator):
     assert float((by_weight @ (root @ other.T)).square().mean() / every.mean()) <= shares[0]
 
 
+@pytest.mark.parametrize("latent", [1, 2])
+def test_a_narrow_readout_has_as_many_directions_as_features(samples, latent):
+    model = tiny_potential(elements=(13, 79), members=4, cutoff=4.0, fitted=False, latent=latent)
+    set_uncertainty(model, samples[:7], samples[7:])
+    assert model.directions.shape == (latent, latent)
+    p = model.with_members(samples[0].graph)
+    assert p.std["forces"].shape == p["forces"].shape and bool((p.std["forces"] > 0).all())
+
+
+def test_bars_grow_in_training_mode_too(samples):
+    model = untrained(seed=1)
+    set_uncertainty(model, samples[:7], samples[7:])
+    model.std_growth.fill_(2.0)
+    grown = model.with_std(samples[0].graph).std["forces"]
+    model.train()
+    assert torch.allclose(model.with_std(samples[0].graph).std["forces"], grown, rtol=0.05)
+
+
 def test_bars_from_directions_are_those_of_all_members(samples):
     model = untrained(seed=1)
     found = set_uncertainty(model, samples[:7], samples[7:])
