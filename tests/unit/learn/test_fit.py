@@ -8,7 +8,7 @@ from tiny import labelled, tiny_potential
 from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.samples import sample
 from ase_mlx.learn.config import FitConfig
-from ase_mlx.learn.files import load_state, parameters_equal
+from ase_mlx.learn.files import load_state, parameters_equal, save_state
 from ase_mlx.learn.fit import CHECKPOINT, Stage, fit, mean_loss
 from ase_mlx.learn.methods import learning_rate, network
 from ase_mlx.learn.recipes.potential import potential_loss
@@ -84,6 +84,19 @@ def test_resuming_gives_the_same_weights_to_the_bit(samples, uninterrupted, tmp_
     resumed, history = fitted(fresh(seed=9), potential_loss, *samples, CONFIG, tmp_path)
     assert parameters_equal(resumed, uninterrupted[0])
     assert history == uninterrupted[1]
+
+
+def test_a_checkpoint_without_what_is_set_after_the_fit_goes_on(samples, uninterrupted, tmp_path):
+    """One of a version whose potentials had no directions of error bars."""
+    with pytest.raises(Killed):
+        fitted(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(1))
+    tensors, meta = load_state(tmp_path / CHECKPOINT)
+    assert any(name.endswith(".directions") for name in tensors)
+    older = {name: x for name, x in tensors.items() if not name.endswith((".directions", ".std_growth"))}
+    save_state(tmp_path / CHECKPOINT, older, meta)
+    model = fresh()
+    fitted(model, potential_loss, *samples, CONFIG, tmp_path)
+    assert parameters_equal(model, uninterrupted[0])
 
 
 def test_killed_while_writing_a_checkpoint(samples, uninterrupted, tmp_path, monkeypatch):
