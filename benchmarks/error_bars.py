@@ -73,13 +73,13 @@ def agreement(name: str) -> list[tuple]:
     for atoms in frames:
         if atoms.info["part"] == "test":
             kinds.setdefault(kind_of(atoms, trained), []).append(atoms)
-    found = {kind: bars(model, some, scales) for kind, some in kinds.items()}
+    columns_by_kind = {kind: bars(model, some, scales) for kind, some in kinds.items()}
     tails = {n: scales[n]["tail"] for n in ("forces", "stress")}
     print(f"\n{name}: {len(model.directions)} directions beside all {len(model.deviations)} members, test frames")
     print(f"{'':44}{'rows':>6}{'inside 68 %':>17}{'inside 95 %':>17}")
     lines = []
     for quantity in ("forces", "stress"):
-        for kind, columns in found.items():
+        for kind, columns in columns_by_kind.items():
             error, few, every = columns[quantity]
             inside = [[100 * np.mean(error <= t * bar) for bar in (few, every)] for t in (1, tails[quantity])]
             cells = "".join(f"{a:8.1f} |{b:6.1f} %" for a, b in inside)
@@ -89,7 +89,7 @@ def agreement(name: str) -> list[tuple]:
                     (f"{name}, {quantity}, {kind}, {level} %: points apart", abs(a - b), "≤", LIMITS["coverage"])
                     for level, (a, b) in zip((68, 95), inside, strict=True)
                 ]
-        few, every = np.concatenate([columns[quantity] for columns in found.values()], axis=1)[1:]
+        few, every = np.concatenate([columns[quantity] for columns in columns_by_kind.values()], axis=1)[1:]
         above = every > 1.01 * every.min()
         correlation = np.corrcoef(np.log(few[above]), np.log(every[above]))[0, 1]
         low, high = np.quantile(few / every, (0.05, 0.95))
