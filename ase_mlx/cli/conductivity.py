@@ -10,7 +10,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Name, named, pick
-from ase_mlx.cli.phonons import Displacement, Relax, _supercell, check_crystal, numbers_of
+from ase_mlx.cli.phonons import Displacement, ErrorBars, Relax, _supercell, check_crystal, numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, progress_bar
 
@@ -71,6 +71,7 @@ def conductivity(
     isotopes: Isotopes = False,
     boundary: Boundary = None,
     symmetrize: Symmetrize = False,
+    error_bars: ErrorBars = True,
     json: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -104,7 +105,7 @@ def conductivity(
         outcome = conductivity_job(
             given, made, part, source.name, tell, exits.in_options, mesh=numbers, temperatures=np.unique(temperature),
             rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
-            boundary=boundary, solver=solver, order=int(order), device=device, work=out / "work",
+            boundary=boundary, solver=solver, order=int(order), error_bars=error_bars, device=device, work=out / "work",
         )  # fmt: skip
     result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
     if not write_json(result, json):

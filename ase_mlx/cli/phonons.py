@@ -46,6 +46,9 @@ Qha = Annotated[bool, typer.Option("--qha", help="Thermal expansion too: phonons
 Pressure = Annotated[float, typer.Option("--pressure", metavar="GPa", help="Of the quasi-harmonic curves.")]
 Mesh = Annotated[float, typer.Option("--mesh", min=1, metavar="Å", help="Length of the q mesh, Γ-centred.")]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the table.")]
+ErrorBars = Annotated[
+    bool, typer.Option("--error-bars/--no-error-bars", help="From the members of a calculator that has some.")
+]
 
 
 def phonons(
@@ -62,6 +65,7 @@ def phonons(
     pressure: Pressure = 0.0,
     mesh: Mesh = 60.0,
     temperature: Temperature = 300.0,
+    error_bars: ErrorBars = True,
     json: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -91,7 +95,9 @@ def phonons(
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
     from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, check_settings, phonon_job
 
-    settings = PhononSettings(shape, displacement, method, relax, born, on_imaginary, qha, pressure, mesh, temperature)
+    settings = PhononSettings(
+        shape, displacement, method, relax, born, on_imaginary, qha, pressure, mesh, temperature, error_bars
+    )
     with exits.reading("OPTIONS"):
         check_settings(settings) if crystal is not None else None
     out = out or named_after(structure, "phonons")

@@ -37,6 +37,7 @@ class PhononSettings:
         pressure: of the quasi-harmonic curves, GPa.
         mesh: length of the q mesh, Å.
         temperature: of the table, K.
+        error_bars: of all that follows from force constants, where the calculator has members.
 
     Source: ours.
     """
@@ -51,6 +52,7 @@ class PhononSettings:
     pressure: float = 0.0
     mesh: float = 60.0
     temperature: float = 300.0
+    error_bars: bool = True
 
 
 def check_settings(settings: PhononSettings) -> None:
@@ -161,7 +163,8 @@ def _spectra(ph, calculator, settings: PhononSettings, work, tell):
 
     from ase_mlx.adapters.phonopy import harmonic, members, projected_dos, spectrum
 
-    ensemble = () if calculator is None else members(ph, calculator, work, tell("error bars"))
+    bars = settings.error_bars and calculator is not None
+    ensemble = () if not bars else members(ph, calculator, work, tell("error bars"))
     temperatures = np.union1d(np.arange(0.0, max(1000.0, settings.temperature) + 1, 10.0), settings.temperature)
     report = "error" if settings.on_imaginary == "error" else "report"
     waves = harmonic(ph, ensemble, temperatures, settings.mesh, on_imaginary=report)
@@ -177,15 +180,13 @@ def _expansion(ph, calculator, settings: PhononSettings, work, tell):
     return quasi_harmonic(
         unitcell_of(ph), calculator, ph.supercell_matrix, settings.displacement,
         pressure=settings.pressure, mesh=settings.mesh, on_imaginary=report, folder=work,
-        progress=tell("volumes"),
+        progress=tell("volumes"), error_bars=settings.error_bars,
     )  # fmt: skip
 
 
 def _origin(ph, waves) -> str:
     how = "exact second derivatives" if waves.displacement is None else f"displacements of {waves.displacement:g} Å"
-    bars = (
-        f"error bars from {waves.members} members" if waves.members else "no error bars: the calculator has no members"
-    )
+    bars = f"error bars from {waves.members} members" if waves.members else "no error bars: no members, or none asked"
     return f"Supercell of {len(ph.supercell)} atoms, {how}; {bars}. Modes: {waves.stability}."
 
 

@@ -343,6 +343,14 @@ class Potential(Model, Field):
         std = calibrated(self, graph, variance, mean.get("distance"))
         return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()})
 
+    def along_directions(self, graph: Graph) -> Float[Tensor, "directions atoms 3"]:
+        """What each of `directions` adds to the forces (eV/Å): the sum of their squares is the variance of bars."""
+        vectors = self._leaf(graph)
+        with torch.enable_grad():
+            sums = ((self.latent(graph, vectors) @ self.directions.T) * self.config.energy_scale).sum(0).unbind()
+            slopes = [torch.autograd.grad(s, vectors, retain_graph=s is not sums[-1])[0] for s in sums]
+        return torch.stack([mechanics(graph, vectors.detach(), slope)["forces"] for slope in slopes]).cpu()
+
     def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
         """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""
         species = self.species_index[graph.numbers]

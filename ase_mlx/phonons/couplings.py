@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ase_mlx.compiled import compiled
-from ase_mlx.phonons.linewidths import RATE, STRENGTH
+from ase_mlx.phonons.linewidths import RATE, STRENGTH, averaged
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight
 
 
@@ -48,6 +48,7 @@ def couplings_of(
 
     Source: L. Chaput, Phys. Rev. Lett. 110, 265506 (2013), eq. 5.
     """
+    strengths = averaged(strengths, frequencies, triplets)
     second, third = cells.neighbours[triplets[:, 0]], cells.neighbours[triplets[:, 1]][:, cells.opposite]
     bands, left, right, values = _couplings(
         frequencies[point], second, third, counts.astype(float), strengths, frequencies, cells.corners, lowest

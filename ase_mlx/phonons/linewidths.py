@@ -14,6 +14,9 @@ STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 3 / 36
 """|Φ|² in eV² of one triplet, as phono3py counts it, per |element|² in (eV/Å³)² (amu THz)^-3; on a mesh, over its
 number of points. Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41."""
 
+DEGENERATE = 1e-4
+"""THz: modes closer than this share what eigenvectors of any choice within their space would give them."""
+
 RATE = 18 * np.pi / (2 * np.pi * HBAR) ** 2
 """Γ in THz per |Φ|² in eV² and δ in 1/THz. Source: as above, eq. 11."""
 
@@ -45,12 +48,38 @@ def linewidths(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 11.
     """
+    strengths = averaged(strengths, frequencies, triplets)
     second, third = cells.neighbours[triplets[:, 0]], cells.neighbours[triplets[:, 1]][:, cells.opposite]
     parts = _parts(
         frequencies[point], second, third, counts.astype(float), strengths, frequencies, occupations, cells.corners,
         lowest,
     )  # fmt: skip
     return parts.transpose(0, 2, 1) * (RATE * STRENGTH / len(frequencies))
+
+
+def averaged(
+    strengths: Float[np.ndarray, "t bands bands bands"],
+    frequencies: Float[np.ndarray, "q bands"],
+    triplets: Int[np.ndarray, "t 2"],
+) -> Float[np.ndarray, "t bands bands bands"]:
+    """Average |element|² (any unit) over degenerate modes of q₂ and q₃, frequencies in THz.
+
+    Eigenvectors within a degenerate space are anybody's choice, but the weights of its bands differ, since around the
+    point they part: without the average the last digit of force constants would move linewidths by a thousandth.
+
+    Source: ours.
+    """
+    alike = np.abs(np.diff(frequencies[triplets], axis=2)) < DEGENERATE
+    chosen = np.flatnonzero(alike.any(axis=(1, 2)))
+    if not len(chosen):
+        return strengths
+    f = frequencies[triplets[chosen]]
+    same = np.abs(f[..., :, None] - f[..., None, :]) < DEGENERATE
+    mean = same / same.sum(axis=-1, keepdims=True)
+    result = strengths.copy()
+    half = strengths[chosen] @ mean[:, 1, None].swapaxes(-1, -2)
+    result[chosen] = mean[:, 0, None] @ half
+    return result
 
 
 @compiled(fastmath=True, nogil=True)

@@ -16,7 +16,7 @@ from ase_mlx.phonons.couplings import Couplings, couplings_of
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.four_phonon import CompressedQuartic, FourPhonon, four_phonon_linewidths
 from ase_mlx.phonons.interaction import interaction_of
-from ase_mlx.phonons.linewidths import linewidths
+from ase_mlx.phonons.linewidths import DEGENERATE, linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
@@ -26,9 +26,6 @@ from ase_mlx.units import VOIGT, WATTS
 
 LOWEST = 1e-4
 """THz: modes below take no part, as in phono3py; imaginary ones are refused at the gate."""
-
-DEGENERATE = 1e-4
-"""THz: modes closer than this share their linewidth."""
 
 ASIDE = 1e-6
 """THz: elastic weights are taken on both sides. At equal points of a star the level lies on corners of tetrahedra."""
@@ -203,6 +200,7 @@ def isotope_linewidths(
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)
     overlap = np.einsum("acj,qack->qajk", vectors[point].conj(), vectors)
     squares = np.einsum("a,qajk->qjk", mass_variances, np.abs(overlap) ** 2)
+    squares = np.einsum("qjk,qkl->qjl", squares, _same(modes.frequencies))
     sums = np.zeros(bands)
     around = modes.frequencies[cells.neighbours]
     for j, f in enumerate(modes.frequencies[point]):
@@ -229,8 +227,13 @@ def shared(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
     """
-    same = np.abs(frequencies[:, None] - frequencies) < DEGENERATE
-    return values @ (same / same.sum(axis=0))
+    return values @ _same(frequencies)
+
+
+def _same(frequencies: np.ndarray) -> np.ndarray:
+    """Matrices (..., bands, bands) that average over degenerate modes."""
+    same = np.abs(frequencies[..., :, None] - frequencies[..., None, :]) < DEGENERATE
+    return same / same.sum(axis=-2, keepdims=True)
 
 
 def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, parts, four) -> Relaxation:

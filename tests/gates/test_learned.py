@@ -1,5 +1,6 @@
 """Orders learned from forces, four-phonon scattering and error bars, through the gates."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,19 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ensemble_emt import EnsembleEMT
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.phono3py import conductivity, learned, load_third_order, third_order
+from ase_mlx.adapters.phono3py.crystal import harmonic_of, mesh_numbers
 from ase_mlx.adapters.phono3py.learned import derivatives
+from ase_mlx.adapters.phono3py.members import _constants, _kappa, relative_std
+from ase_mlx.adapters.phono3py.symmetry import symmetric_third
+from ase_mlx.adapters.phonopy.forces import displacement_forces
+from ase_mlx.adapters.phonopy.symmetry import symmetric
 
 YAML = Path(__file__).parents[1] / "reference" / "data" / "phono3py-si" / "phono3py_params.yaml.xz"
+ROOM = np.array([300.0])
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +63,51 @@ def test_four_phonons_shorten_lifetimes():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
 def test_members_give_an_error_bar(tmp_path):
     calculator = Calculator("sigesn", dtype="float64")
-    found = conductivity(bulk("Si"), calculator, (3, 3, 3), [300.0], 48, supercell=(2, 2, 2), folder=tmp_path)
+    settings = {"supercell": (2, 2, 2), "folder": tmp_path}
+    found = conductivity(bulk("Si"), calculator, (3, 3, 3), [300.0], 48, **settings)
     assert 0.005 < found.kappa_std[0, 0] / found.kappa[0, 0] < 0.5
+    plain = conductivity(bulk("Si"), calculator, (3, 3, 3), [300.0], error_bars=False, **settings)
+    assert plain.kappa_std is None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
+def test_an_error_bar_is_that_of_all_members_and_moves_as_little_as_forces_do():
+    calculator = Calculator("sigesn", dtype="float64")
+    ph = third_order(bulk("Si"), calculator, (2, 2, 2))
+    std = relative_std(ph, calculator, ROOM)[0, 0]
+    harmonic, numbers, kappas = harmonic_of(ph), mesh_numbers(ph, 15.0), []
+    for forces in displacement_forces(ph, calculator, "forces_members"):
+        second, third = _constants(ph, harmonic, range(len(forces)), forces - ph.forces)
+        scale = calculator.model.hessian_scale
+        kappas.append(_kappa(ph, harmonic, scale * second, scale * third, numbers, ROOM))
+    spread = np.std(kappas, ddof=1) / np.mean(kappas)  # itself uncertain by 18 %
+    assert std == pytest.approx(spread, rel=0.25)
+    moved = copy.copy(ph)
+    moved.forces = ph.forces + 2e-15 * np.random.default_rng(0).standard_normal(ph.forces.shape)
+    moved.produce_fc3()
+    moved.fc2, moved.fc3 = symmetric(moved.fc2, ph.primitive), symmetric_third(moved.fc3, ph.primitive)
+    ph.fc3 = symmetric_third(ph.fc3, ph.primitive)
+    assert relative_std(moved, calculator, ROOM)[0, 0] == pytest.approx(
+        relative_std(ph, calculator, ROOM)[0, 0], rel=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
+def test_the_error_bar_of_members_of_other_calculators_is_their_spread():
+    strengths = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
+    ph = third_order(bulk("Cu", cubic=True), EnsembleEMT(strengths), (2, 2, 2))
+    std = relative_std(ph, EnsembleEMT(strengths), np.array([2000.0]))[0, 0]
+    # warm, of the energy's factor λ: v² ~ λ, linewidths ~ λ^-1/2
+    assert std == pytest.approx(1.5 * np.std(strengths, ddof=1), rel=0.05)
+
+
+def test_the_third_order_is_symmetric_where_alternating_ends():
+    ph = third_order(bulk("Al", cubic=True), EMT(), (2, 2, 2))
+    ph.produce_fc3()
+    once = symmetric_third(ph.fc3, ph.primitive)
+    ph.symmetrize_fc3(options="level=20")
+    np.testing.assert_allclose(once, ph.fc3, atol=1e-12)
+    assert np.abs(once.sum(axis=1)).max() < 1e-12
 
 
 def test_what_is_missing_is_said(aluminium):

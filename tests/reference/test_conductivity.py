@@ -8,6 +8,7 @@ import pytest
 
 from ase_mlx.adapters.phono3py import conductivity, load_third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of
+from ase_mlx.phonons import linewidths
 from ase_mlx.phonons.accumulation import accumulated, mean_free_paths, normal_and_umklapp
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import Certificate, certify
@@ -37,6 +38,29 @@ def exact(crystal):
     return relaxation_times(crystal, NUMBERS, TEMPERATURES)
 
 
+@pytest.fixture
+def eigenvectors_as_they_come(monkeypatch):
+    """phono3py averages linewidths over degenerate modes, not the elements that they are made of."""
+    monkeypatch.setattr(linewidths, "averaged", lambda strengths, *_: strengths)
+
+
+def of_other_eigenvectors(crystal):
+    """The crystal with another choice of degenerate modes."""
+
+    def mixed(points, velocities):
+        found = crystal.modes(points, velocities)
+        vectors, random = found.eigenvectors.copy(), np.random.default_rng(0)
+        for q, f in enumerate(found.frequencies):
+            for start in range(len(f)):
+                same = np.flatnonzero(np.abs(f - f[start]) < 1e-4)
+                if same[0] == start and len(same) > 1:
+                    turn = np.linalg.qr(random.normal(size=(len(same), len(same))))[0]
+                    vectors[q][:, same] = vectors[q][:, same] @ turn
+        return replace(found, eigenvectors=vectors)
+
+    return replace(crystal, modes=mixed)
+
+
 @pytest.fixture(scope="module")
 def compressed(crystal):
     made = compress(crystal, 48)
@@ -50,14 +74,23 @@ def theirs(ph, **options):
     return ph.thermal_conductivity
 
 
-def test_exact_route_gives_linewidths_and_conductivity_of_phono3py(silicon, exact):
-    found = theirs(silicon)
+def test_exact_route_gives_linewidths_and_conductivity_of_phono3py(silicon, crystal, eigenvectors_as_they_come):
+    exact, found = relaxation_times(crystal, NUMBERS, TEMPERATURES), theirs(silicon)
     np.testing.assert_array_equal(found.grid_weights, exact.weights)
     np.testing.assert_allclose(exact.gamma, found.gamma[0], rtol=1e-5, atol=1e-12)
     np.testing.assert_allclose(exact.kappa[:, :3], found.kappa[0, :, :3], rtol=1e-5)
 
 
-def test_boundaries_scatter_as_in_phono3py(silicon, crystal):
+def test_linewidths_do_not_depend_on_the_choice_of_degenerate_modes(silicon, crystal, exact):
+    turned = relaxation_times(of_other_eigenvectors(crystal), NUMBERS, TEMPERATURES, couplings=True)
+    np.testing.assert_allclose(turned.gamma, exact.gamma, rtol=1e-6, atol=1e-12)
+    straight = relaxation_times(crystal, NUMBERS, TEMPERATURES, couplings=True)
+    kappas = [iterative_kappa(crystal, one)[0] for one in (turned, straight)]
+    np.testing.assert_allclose(*kappas, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(exact.kappa[:, 0], theirs(silicon).kappa[0, :, 0], rtol=3e-3)
+
+
+def test_boundaries_scatter_as_in_phono3py(silicon, crystal, eigenvectors_as_they_come):
     found = relaxation_times(crystal, NUMBERS, TEMPERATURES, boundary=1e4)
     np.testing.assert_allclose(found.kappa[:, 0], theirs(silicon, boundary_mfp=1.0).kappa[0, :, 0], rtol=1e-5)
 
@@ -75,7 +108,7 @@ def test_isotopes_scatter_as_in_phono3py_but_for_levels_on_corners_of_tetrahedra
     found = np.stack([isotope_linewidths(int(p), modes, variances, cells) for p in points])
     assert np.sum(weights[:, None] * found) == pytest.approx(np.sum(weights[:, None] * peer), rel=0.03)
     same = np.abs(found - peer) < 1e-3 * peer.max()
-    assert np.mean(same) > 0.8
+    assert np.mean(same) > 0.65  # 0.81 with phonopy's choice of degenerate eigenvectors, which moves theirs by 3 %
 
 
 def test_iterative_solution_is_near_the_direct_one_of_phono3py(silicon, crystal):
@@ -178,7 +211,8 @@ def test_rank_that_is_none_is_refused(crystal):
         compress(crystal, 0)
 
 
-def test_normal_and_umklapp_parts_are_those_of_phono3py(silicon, crystal, exact):
+def test_normal_and_umklapp_parts_are_those_of_phono3py(silicon, crystal, eigenvectors_as_they_come):
+    exact = relaxation_times(crystal, NUMBERS, TEMPERATURES)
     normal, umklapp = normal_and_umklapp(exact, crystal.group.lattice)
     theirs_normal, theirs_umklapp = theirs(silicon, is_N_U=True).get_gamma_N_U()
     np.testing.assert_allclose(normal, theirs_normal[0, 1], rtol=1e-4, atol=1e-9)
@@ -199,18 +233,7 @@ def test_coherences_are_near_those_of_phono3py_and_do_not_depend_on_the_choice_o
 ):
     more = coherence_kappa(crystal, exact)
     total = theirs(silicon, transport_type="SMM19").kappa[0]
-    np.testing.assert_allclose((exact.kappa + more)[:, 0], total[:, 0], rtol=5e-3)  # at degenerate modes theirs does
+    np.testing.assert_allclose((exact.kappa + more)[:, 0], total[:, 0], rtol=1e-2)  # at degenerate modes theirs does
     assert np.all(more[:, 0] > 0) and np.abs(more[:, 3:]).max() < 1e-9
 
-    def mixed(points, velocities):
-        found = crystal.modes(points, velocities)
-        vectors, random = found.eigenvectors.copy(), np.random.default_rng(0)
-        for q, f in enumerate(found.frequencies):
-            for start in range(len(f)):
-                same = np.flatnonzero(np.abs(f - f[start]) < 1e-4)
-                if same[0] == start and len(same) > 1:
-                    turn = np.linalg.qr(random.normal(size=(len(same), len(same))))[0]
-                    vectors[q][:, same] = vectors[q][:, same] @ turn
-        return replace(found, eigenvectors=vectors)
-
-    np.testing.assert_allclose(coherence_kappa(replace(crystal, modes=mixed), exact), more, atol=1e-6)
+    np.testing.assert_allclose(coherence_kappa(of_other_eigenvectors(crystal), exact), more, atol=1e-6)

@@ -87,6 +87,7 @@ def conductivity(
     tolerance: float = 0.05,
     solver: Literal["rta", "iterative"] = "rta",
     order: Literal[3, 4] = 3,
+    error_bars: bool = True,
     device: str = "cpu",
     folder: str | Path | None = None,
     progress: Steps | None = None,
@@ -108,6 +109,7 @@ def conductivity(
         tolerance: frequencies in THz above minus this pass as numerical noise.
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
+        error_bars: of a crystal whose calculator has members.
         device: of torch.
         folder: finished supercells of a crystal are kept there.
         progress: called with the number of supercells, then of points of the mesh, done and in all.
@@ -122,15 +124,17 @@ def conductivity(
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
-    temperatures = _checked(temperatures, solver, order, isinstance(source, Atoms), calculator)
-    run = {"folder": folder, "progress": progress}
-    if isinstance(source, Atoms):
-        ph = third_order(source, calculator, supercell, displacement, relax, pairs=rank != "learned", **run)
-    else:
-        ph = source if isinstance(source, Phono3py) else load_third_order(source)
+    crystal = isinstance(source, Atoms)
+    temperatures = _checked(temperatures, solver, order, crystal, calculator)
+    run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
+    ph = third_order(source, calculator, *steps, pairs=rank != "learned", **run) if crystal else _read(source)
     scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
     found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
-    return _with_std(found, calculator, run) if isinstance(source, Atoms) and rank != "learned" else found
+    return _with_std(found, calculator, run) if error_bars and crystal and rank != "learned" else found
+
+
+def _read(source: str | Path | Phono3py) -> Phono3py:
+    return source if isinstance(source, Phono3py) else load_third_order(source)
 
 
 def _solved(

@@ -1,66 +1,119 @@
-"""The conductivities of an ensemble's members: the error bar that a potential gives.
+"""The error bar that a potential gives to a conductivity: its response to what the members' spread does to forces.
 
 Source: Kellner and Ceriotti, arXiv 2402.16621, for the members; the rest is ours.
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ase.geometry import find_mic
 from jaxtyping import Float
 from phono3py import Phono3py
+from phonopy import Phonopy
 
-from ase_mlx.adapters.phono3py.crystal import crystal_of, mesh_numbers
-from ase_mlx.adapters.phonopy.forces import displacement_forces
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mesh_numbers
+from ase_mlx.adapters.phono3py.symmetry import symmetric_third
+from ase_mlx.adapters.phonopy.forces import DIRECTIONS, displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.adapters.phonopy.symmetry import symmetric
 from ase_mlx.phonons.transport import relaxation_times
 from ase_mlx.progress import Steps
 
-MESH = 21.0
-"""Å: 7×7×7 points for silicon. Members are compared with each other on it, not with experiment."""
+MESH = 15.0
+"""Å: 5×5×5 points for silicon. Conductivities are compared with each other on it, not with experiment."""
+
+NEAREST = 0.25
+"""Of the displaced pairs, so many of the nearest, in whole shells, have a third order of their own in the spread."""
+
+STEP = 0.1
+"""Of a standard deviation: what force constants are moved by to see how the conductivity responds."""
+
+SHELL = 0.05
+"""Å: pairs whose distances differ by less are of one shell."""
 
 
 def relative_std(
     ph: Phono3py, calculator, temperatures, folder: str | Path | None = None, progress: Steps | None = None
 ) -> Float[np.ndarray, "t 1"] | None:
-    """Standard deviation of the members' mean diagonal conductivities over their mean, dimensionless; None without any.
+    """Standard deviation of the mean diagonal conductivity over its value, dimensionless; None where none is known.
 
-    Each member's second- and third-order force constants come from its own forces of the same supercells, at the
-    structure that the mean relaxed; conductivities are uncompressed ones on a coarse mesh.
+    The response of the conductivity, to first order and in the relaxation-time approximation on a coarse mesh, to what
+    each direction of a potential's readout that carries the members' spread, or else each member, adds to the force
+    constants of second and third order, at the structure that the mean relaxed. Pairs of atoms that are far apart
+    add to the second order alone.
 
     Args:
         ph: from `third_order`, force constants in eV/Å² and eV/Å³.
         calculator: the one used there, eV and Å.
         temperatures: in K.
         folder: finished supercells are kept there.
-        progress: called with the number of supercells, then of members, done and in all.
+        progress: called with the number of supercells, then of conductivities, done and in all.
 
     Raises:
         ForcesError: the calculator raised or gave NaN.
 
     Source: ours.
     """
-    sets = displacement_forces(ph, calculator, members=True, store=Store(folder, calculator), progress=progress)
-    if sets is None:
+    model = getattr(calculator, "model", None)
+    few = isinstance(calculator, Calculator) and hasattr(model, "along_directions") and bool(model.directions.any())
+    near = _near(ph)
+    run = {"store": Store(folder, calculator), "progress": progress, "chosen": near}
+    changes = displacement_forces(ph, calculator, DIRECTIONS if few else "forces_members", **run)
+    if changes is None:
         return None
-    scale = getattr(getattr(calculator, "model", None), "hessian_scale", 1.0)
-    found = []
-    for number, forces in enumerate(sets):
-        member = copy.copy(ph)  # cells and symmetry are never changed in place; what the setters replace is
-        member.dataset = copy.deepcopy(ph.dataset)
-        member.forces = forces
-        member.produce_fc3()
-        member.symmetrize_fc3()
-        member.symmetrize_fc2()
-        member.fc2 = ph.fc2 + scale * (member.fc2 - ph.fc2)
-        member.fc3 = ph.fc3 + scale * (member.fc3 - ph.fc3)
-        found.append(_kappa(member, temperatures))
+    changes = getattr(model, "hessian_scale", 1.0) * (changes if few else changes - changes.mean(axis=0))
+    harmonic, numbers = harmonic_of(ph), mesh_numbers(ph, MESH)
+    kappas = [_kappa(ph, harmonic, 0.0, 0.0, numbers, temperatures)]
+    for change in changes:
+        constants = _constants(ph, harmonic, near, STEP * change)
+        kappas.append(_kappa(ph, harmonic, *constants, numbers, temperatures))
         if progress is not None:
-            progress(number + 1, len(sets))
-    found = np.stack(found)
-    return (found.std(axis=0, ddof=1) / found.mean(axis=0))[:, None]
+            progress(len(kappas) - 1, len(changes))
+    responses = (np.array(kappas[1:]) / kappas[0] - 1) / STEP
+    return np.sqrt(np.square(responses).sum(axis=0) / (1 if few else len(changes) - 1))[:, None]
 
 
-def _kappa(ph: Phono3py, temperatures) -> np.ndarray:
-    result = relaxation_times(crystal_of(ph), mesh_numbers(ph, MESH), temperatures)
-    return result.kappa[:, :3].mean(axis=1)
+def _pairs(ph: Phono3py) -> list[tuple[int, int, np.ndarray]]:
+    """Of each displaced pair, in phono3py's order: number of the first displacement, second atom, its displacement."""
+    firsts = ph.dataset["first_atoms"]
+    return [(k, int(b["number"]), np.array(b["displacement"])) for k, a in enumerate(firsts) for b in a["second_atoms"]]
+
+
+def _near(ph: Phono3py) -> list[int]:
+    """Numbers of the displaced supercells of single atoms, and of pairs that are near each other."""
+    firsts, pairs, x = ph.dataset["first_atoms"], _pairs(ph), ph.supercell.positions
+    apart = [x[second] - x[firsts[first]["number"]] for first, second, _ in pairs]
+    lengths = find_mic(np.array(apart), ph.supercell.cell)[1]
+    edge = np.sort(lengths)[int(NEAREST * len(lengths))] + SHELL
+    return [*range(len(firsts)), *(len(firsts) + np.flatnonzero(lengths < edge)).tolist()]
+
+
+def _constants(
+    ph: Phono3py, harmonic: Phonopy, near: Sequence[int], change: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a change of the forces of near supercells adds to the force constants of second and third order."""
+    singles = [{k: first[k] for k in ("number", "displacement")} for first in ph.dataset["first_atoms"]]
+    one = copy.copy(harmonic)  # cells and symmetry are never changed in place; what the setters replace is
+    one.dataset = {"natom": len(ph.supercell), "first_atoms": singles}
+    one.forces = change[: len(singles)]
+    one.produce_force_constants(fc_calculator="traditional", show_drift=False)
+    pairs = _pairs(ph)
+    forces = np.concatenate([change[: len(singles)], np.empty((len(pairs), *change.shape[1:]))])
+    for k, (first, second, moved) in enumerate(pairs, len(singles)):
+        forces[k] = change[first] - one.force_constants[:, second] @ moved
+    forces[list(near)] = change
+    both = copy.copy(ph)
+    both.dataset = copy.deepcopy(ph.dataset)
+    both.forces = forces
+    both.produce_fc3()
+    return symmetric(both.fc2, ph.primitive), symmetric_third(both.fc3, ph.primitive)
+
+
+def _kappa(ph: Phono3py, harmonic: Phonopy, second, third, numbers, temperatures) -> np.ndarray:
+    member, phonons = copy.copy(ph), copy.copy(harmonic)
+    member.fc2, member.fc3 = ph.fc2 + second, ph.fc3 + third
+    phonons.force_constants = member.fc2
+    return relaxation_times(crystal_of(member, harmonic=phonons), numbers, temperatures).kappa[:, :3].mean(axis=1)

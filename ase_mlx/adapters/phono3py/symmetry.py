@@ -4,9 +4,15 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 """
 
 import numpy as np
+from jaxtyping import Float
 from phono3py import Phono3py
+from phono3py.phonon3.fc3 import set_permutation_symmetry_compact_fc3
 from phonopy.structure.cells import Primitive, Supercell
 from phonopy.structure.symmetry import Symmetry
+
+from ase_mlx.adapters.phonopy.symmetry import brought
+
+Third = Float[np.ndarray, "primitive supercell supercell 3 3 3"]
 
 VANISHING = 1e-8
 """eV/Å³."""
@@ -27,6 +33,35 @@ class LabelledPhono3py(Phono3py):
     def _symmetry_of(self, cell: Supercell | Primitive, **maps) -> Symmetry:
         options = {"lang": self._lang, "distinguish_symbol_index": True}
         return Symmetry(cell, self._symprec, self._is_symmetry, **options, **maps)
+
+
+def symmetric_third(constants: Third, primitive: Primitive) -> Third:
+    """Project compact force constants, eV/Å³, onto those with exact permutation symmetry and acoustic sum rules.
+
+    Where phono3py does one after the other, three times, this is the limit of so doing: what lacks permutation symmetry
+    is left out, then the means over each atom, which are as symmetric.
+
+    Args:
+        constants: in eV/Å³, rows of the primitive cell's atoms, as phono3py keeps them.
+        primitive: phonopy's primitive cell, which knows the translations of the supercell.
+
+    Returns:
+        Force constants in eV/Å³.
+
+    Source: ours.
+    """
+    even = constants.copy()
+    set_permutation_symmetry_compact_fc3(even, primitive)
+    row, moved = brought(primitive)
+    third, second = even.mean(axis=2), even.mean(axis=1)
+    first = np.moveaxis(third[row[:, None], moved], -1, 2)
+    both = third.mean(axis=1)
+    even -= third[:, :, None]
+    even -= second[:, None]
+    even -= first
+    even += both[:, None, None] - both.mean(axis=0)
+    even += both[row].transpose(0, 2, 1, 3)[None, :, None] + both[row].transpose(0, 2, 3, 1)[None, None]
+    return even
 
 
 def produce_third(ph: Phono3py, solver: str | None) -> None:

@@ -67,6 +67,7 @@ def axial_expansion(
     *,
     mesh: float = 60.0,
     tolerance: float = 0.05,
+    error_bars: bool = True,
     folder: str | Path | None = None,
     progress: Steps | None = None,
 ) -> AxialExpansion:
@@ -83,6 +84,7 @@ def axial_expansion(
         pressure: in GPa.
         mesh: length in Å of the Γ-centred mesh, the same numbers for every cell.
         tolerance: frequencies in THz above minus this pass as noise.
+        error_bars: False leaves the members out, which cost as much as all else and more.
         folder: finished work is kept there, as in `phonons`.
         progress: called with the number of cells done and in all.
 
@@ -109,7 +111,7 @@ def axial_expansion(
         scaled = atoms.copy()
         scaled.set_cell(atoms.cell.array * stretch[:, None], scale_atoms=True)
         scaled = relaxed(scaled, calculator, store, cell="fixed")
-        cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder))
+        cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder, error_bars))
         if progress is not None:
             progress(number + 1, len(grid))
     return _collect(cells, temperatures, pressure, mesh, tolerance)

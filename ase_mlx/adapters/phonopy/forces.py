@@ -4,7 +4,7 @@ Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +16,7 @@ from ase_mlx.adapters.ase.job import forget_last, property_or_none
 from ase_mlx.adapters.phonopy.consistency import check_force_sets
 from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
+from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
 from ase_mlx.progress import Steps
 from ase_mlx.units import EV_PER_A3_IN_GPA
@@ -26,6 +27,9 @@ RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
 AT_REST = "the supercell at rest"
 
 FORCES = "forces of displaced supercells"
+
+DIRECTIONS = "forces_directions"
+"""Name of what each direction of the readout adds to forces, and of their files."""
 
 
 class ResidualWarning(UserWarning):
@@ -58,16 +62,23 @@ def check_precision(calculator) -> None:
 
 
 def displacement_forces(
-    ph, calculator, members: bool = False, store: Store | None = None, progress: Steps | None = None
+    ph,
+    calculator,
+    name: str = "forces",
+    store: Store | None = None,
+    progress: Steps | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> Float[np.ndarray, "..."] | None:
     """Forces of the displaced supercells less those at rest, in eV/Å; None where members are asked and there are none.
 
     Args:
         ph: phonopy's or phono3py's object with displacements, Å.
         calculator: any ASE calculator, eV and Å.
-        members: shape (members, displacements, atoms, 3) of the ensemble instead of (displacements, atoms, 3).
+        name: "forces", shape (displacements, atoms, 3); "forces_members" of the ensemble, members first; `DIRECTIONS`,
+            what each direction of the readout of our potentials adds to the forces, directions first.
         store: finished supercells are taken from it and put there.
         progress: called with the number of supercells done and in all.
+        chosen: numbers of the displaced supercells that are wanted; all of them if not given.
 
     Returns:
         Forces in eV/Å.
@@ -77,10 +88,11 @@ def displacement_forces(
 
     Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
     """
-    name, store = "forces_members" if members else "forces", store or Store(None, calculator)
+    store, mean = store or Store(None, calculator), name == "forces"
     cells = displaced_of(ph)
-    if members:
-        at_rest = _members_at_rest(ph, calculator, store)
+    cells = cells if chosen is None else [cells[k] for k in chosen]
+    if not mean:
+        at_rest = _members_at_rest(ph, calculator, store, name)
         if at_rest is None:
             return None
     else:
@@ -100,12 +112,12 @@ def displacement_forces(
     moved = np.stack(collected) - (
         at_rest if at_rest.shape[-2] == len(ph.supercell) else at_rest[..., images(ph.supercell), :]
     )
-    if not members:
-        away = np.array([cell.positions - ph.supercell.positions for cell in ph.supercells_with_displacements])
+    if mean:
+        away = np.array([cell.positions for cell in cells]) - ph.supercell.positions
         counts = np.abs(away).max(axis=(1, 2)) > 1e-8  # a pair may bring an atom back to its place
         with refusing_forces():
             check_force_sets(away[counts], moved[counts], FORCES)
-    return np.moveaxis(moved, 1, 0) if members else moved
+    return moved if mean else np.moveaxis(moved, 1, 0)
 
 
 @contextmanager
@@ -156,16 +168,17 @@ def forces_at_rest(ph, calculator, store: Store) -> Float[np.ndarray, "atoms 3"]
     return kept["forces"]
 
 
-def _members_at_rest(ph, calculator, store: Store) -> np.ndarray | None:
+def _members_at_rest(ph, calculator, store: Store, name: str) -> np.ndarray | None:
     cell = _at_rest(ph, calculator)
-    kept = store.fetch("forces_members", cell)
+    kept = store.fetch(name, cell)
     if kept is None:
-        forces = property_or_none(calculator, "forces_members", cell)
+        along = name == DIRECTIONS
+        forces = _batch([cell], calculator, name)[0] if along else property_or_none(calculator, name, cell)
         if forces is None:
             return None
-        kept = {"forces_members": _checked(forces, cell, AT_REST, store)}
-        store.keep("forces_members", cell, kept)
-    return kept["forces_members"]
+        kept = {name: _checked(forces, cell, AT_REST, store)}
+        store.keep(name, cell, kept)
+    return kept[name]
 
 
 def _at_rest(ph, calculator) -> Atoms:
@@ -206,6 +219,10 @@ def _evaluate(cells, missing, calculator, name: str, store: Store) -> Iterator[t
 def _batch(cells: list[Atoms], calculator, name: str) -> list[np.ndarray]:
     if not isinstance(calculator, Calculator):
         return [np.array(calculator.get_property(name, cell), dtype=float) for cell in cells]
+    if name == DIRECTIONS:
+        model, device = calculator.model, calculator.device
+        forces = model.along_directions(batch([from_atoms(cell, model.cutoff) for cell in cells]).to(device))
+        return np.split(forces.numpy(), np.cumsum([len(cell) for cell in cells])[:-1], axis=1)
     members = name == "forces_members"
     predictions = predict(calculator.model, cells, std=False, members=members)
     return [np.asarray(p.members["forces"] if members else p["forces"], dtype=float) for p in predictions]

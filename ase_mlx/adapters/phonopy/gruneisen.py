@@ -54,6 +54,7 @@ def gruneisen(
     mesh: float | tuple[int, int, int] = 40.0,
     *,
     on_imaginary: OnImaginary = "error",
+    error_bars: bool = True,
     folder: str | Path | None = None,
 ) -> Gruneisen:
     """Mode Grüneisen parameters of a crystal by phonons at its volume and at two others, all else relaxed at each.
@@ -66,6 +67,7 @@ def gruneisen(
         strain: relative change of volume to both sides, dimensionless.
         mesh: three numbers, or a length in Å, of a Γ-centred mesh.
         on_imaginary: "error" or "report".
+        error_bars: False leaves the members out, which cost as much as all else and more.
         folder: finished work is kept there, as in `phonons`.
 
     Returns:
@@ -88,7 +90,7 @@ def gruneisen(
             phs.append(
                 phonons(scaled, calculator, shape, displacement, relax=False, on_imaginary=on_imaginary, folder=folder)
             )
-    ensembles = [members(ph, calculator, folder) for ph in phs]
+    ensembles = [members(ph, calculator, folder) if error_bars else () for ph in phs]
     return mode_gruneisen(*phs, list(zip(*ensembles, strict=True)), mesh)
 
 

@@ -41,7 +41,7 @@ def members(
     """
     if ph.dataset is None:
         return _from_hessian(ph, calculator)
-    sets = displacement_forces(ph, calculator, members=True, store=Store(folder, calculator), progress=progress)
+    sets = displacement_forces(ph, calculator, "forces_members", store=Store(folder, calculator), progress=progress)
     if sets is None:
         return ()
     ensemble = []

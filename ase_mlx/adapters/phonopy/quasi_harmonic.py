@@ -79,6 +79,7 @@ def quasi_harmonic(
     mesh: float = 60.0,
     on_imaginary: OnImaginary = "error",
     tolerance: float = 0.05,
+    error_bars: bool = True,
     folder: str | Path | None = None,
     progress: Steps | None = None,
 ) -> QuasiHarmonic:
@@ -95,6 +96,7 @@ def quasi_harmonic(
         mesh: length in Å of the Γ-centred mesh, the same numbers at every volume.
         on_imaginary: "error", or "report": volumes with imaginary modes are left out, with a note.
         tolerance: frequencies in THz above minus this pass as numerical noise.
+        error_bars: False leaves the members out, which cost as much as all else and more.
         folder: finished relaxations and supercells are kept there; the same call after a kill goes on from them.
         progress: called with the number of volumes done and in all.
 
@@ -113,11 +115,10 @@ def quasi_harmonic(
     store, notes = Store(folder, calculator), []
     atoms = relaxed(atoms, calculator, store)
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
-    points = []
+    points, work = [], (calculator, supercell, displacement, tolerance, folder, error_bars)
     for number, strain in enumerate(_ascending(strains)):
         try:
-            scaled = relaxed(stretched(atoms, strain), calculator, store, cell="shape")
-            points.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder))
+            points.append(sample_cell(relaxed(stretched(atoms, strain), calculator, store, cell="shape"), *work))
         except ImaginaryModesError as error:
             notes.append(f"Volume of strain {strain:+.3f} left out: {error}")
             if on_imaginary == "error" or len(notes) > len(strains) - 5:

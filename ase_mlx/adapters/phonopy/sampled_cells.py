@@ -49,7 +49,13 @@ def stretched(atoms: Atoms, strain: float) -> Atoms:
 
 
 def sample_cell(
-    atoms: Atoms, calculator, supercell: Supercell, displacement: float, tolerance: float, folder: str | Path | None
+    atoms: Atoms,
+    calculator,
+    supercell: Supercell,
+    displacement: float,
+    tolerance: float,
+    folder: str | Path | None,
+    error_bars: bool = True,
 ) -> SampledCell:
     """Compute phonons and energy of a cell as it stands, stress and all, and those of the members.
 
@@ -60,6 +66,7 @@ def sample_cell(
         displacement: in Å.
         tolerance: frequencies in THz above minus this pass as noise.
         folder: finished work is kept there.
+        error_bars: False leaves the members out.
 
     Raises:
         ImaginaryModesError, ForcesError: as `phonons`.
@@ -69,7 +76,8 @@ def sample_cell(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResidualWarning)  # a strained crystal is under stress by intent
         ph = phonons(atoms, calculator, supercell, displacement, relax=False, tolerance=tolerance, folder=folder)
-    ensemble, cell, store = members(ph, calculator, folder), unitcell_of(ph), Store(folder, calculator)
+    ensemble = members(ph, calculator, folder) if error_bars else ()
+    cell, store = unitcell_of(ph), Store(folder, calculator)
     kept = store.fetch("energy", cell)
     if kept is None:
         kept = {"energy": np.asarray(calculator.get_property("energy", cell))}

@@ -53,15 +53,21 @@ def symmetric(constants: Constants, primitive: Primitive) -> Constants:
 
 def _exchanged(primitive: Primitive) -> tuple[Int[np.ndarray, "p s"], Int[np.ndarray, "p s"]]:
     """Where compact force constants keep the pair (j, i) for each pair (i, j): row and column."""
-    to_row = np.array([primitive.p2p_map[atom] for atom in primitive.s2p_map])
+    row, moved = brought(primitive)
+    return np.broadcast_to(row, (len(primitive.p2s_map), len(row))), moved[:, primitive.p2s_map].T
+
+
+def brought(primitive: Primitive) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, "s s"]]:
+    """Row of each atom j in compact force constants, and where each atom goes as j is brought to its primitive cell.
+
+    Source: ours.
+    """
+    row = np.array([primitive.p2p_map[atom] for atom in primitive.s2p_map])
     translations = primitive.atomic_permutations
-    # The translation that brings atom j to its image in the primitive cell carries i to the column asked for.
-    bringing = np.empty(len(to_row), dtype=int)
+    bringing = np.empty(len(row), dtype=int)
     for translation, images in enumerate(translations):
         bringing[images == primitive.s2p_map] = translation
-    return np.broadcast_to(to_row, (len(primitive.p2s_map), len(to_row))), translations[bringing][
-        :, primitive.p2s_map
-    ].T
+    return row, translations[bringing]
 
 
 class FastPhonopy(Phonopy):
