@@ -15,6 +15,7 @@ from ase_mlx.cli.conductivity import compress, conductivity
 from ase_mlx.cli.data import data
 from ase_mlx.cli.density import density
 from ase_mlx.cli.evaluate import evaluate
+from ase_mlx.cli.import_checkpoint import import_checkpoint
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
 from ase_mlx.cli.phonons import phonons
@@ -50,6 +51,7 @@ for command in (
     models,
 ):
     app.command()(command)
+app.command("import")(import_checkpoint)
 
 
 def _print_version(asked: bool) -> None:

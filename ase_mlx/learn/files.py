@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "point_density": ("PointDensityConfig", "PointDensity"),
     "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
+    "nequix": ("NequixConfig", "Nequix"),
 }
 """Kinds of this package: config and model in the module of `models` of that name, imported where a file asks for it.
 

@@ -201,7 +201,7 @@ def split(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
         return parts
 
     values, std, members = cut(prediction, 0), cut(prediction.std, 0), cut(prediction.members, 1)
-    return [Prediction(*each) for each in zip(values, std, members, strict=True)]
+    return [Prediction(*each, prediction.note) for each in zip(values, std, members, strict=True)]
 
 
 def _per(

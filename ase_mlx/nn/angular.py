@@ -115,6 +115,7 @@ class Paths:
     """The couplings (l1, l2, l3) of a convolution and their sparse tables.
 
     `terms` are the non-zero coefficients: entry, m2, value; an entry is one (path, m3, m1) product. All dimensionless.
+    The paths into one degree share its rows, or each has rows of its own where they are `apart`.
 
     Source: ours.
     """
@@ -122,6 +123,7 @@ class Paths:
     l_in: int
     l_edge: int
     l_out: int
+    apart: bool
     triples: tuple[tuple[int, int, int], ...]
     entry_path: np.ndarray
     entry_out: np.ndarray
@@ -133,6 +135,20 @@ class Paths:
     def __len__(self) -> int:
         """Count the paths."""
         return len(self.triples)
+
+    def into(self, l: int) -> int:
+        """Count the paths into one degree."""
+        return sum(triple[2] == l for triple in self.triples)
+
+    def rows(self, l: int) -> slice:
+        """Locate the rows of one degree in the convolution's result; where paths are apart, components × paths."""
+        sizes = [(2 * k + 1) * (self.into(k) if self.apart else 1) for k in range(l + 1)]
+        return slice(sum(sizes[:-1]), sum(sizes))
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows of the convolution's result."""
+        return self.rows(self.l_out).stop
 
 
 def coupling(l1: int, l2: int, l3: int) -> Float[np.ndarray, "m1 m2 m3"]:
@@ -161,10 +177,11 @@ def _couplings() -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
+def paths(l_in: int, l_edge: int, l_out: int, apart: bool = False) -> Paths:
     """Tabulate every natural-parity coupling of node features with edge harmonics.
 
-    Each output component has unit variance when inputs have and all paths into it are weighted by 1.
+    Each output component has unit variance when inputs have and all paths into it are weighted by 1; with paths that
+    are kept apart, each path by itself.
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 6; coefficients from `e3nn.o3.wigner_3j`.
     """
@@ -176,20 +193,23 @@ def paths(l_in: int, l_edge: int, l_out: int) -> Paths:
         if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
     )
     into = {l: sum(t[2] == l for t in triples) for l in range(l_out + 1)}
+    start = {l: sum((2 * k + 1) * (into[k] if apart else 1) for k in range(l)) for l in range(l_out + 1)}
     entries: list[tuple[int, int, int]] = []
     terms: list[tuple[int, int, float]] = []
     for p, (l1, l2, l3) in enumerate(triples):
-        table = coupling(l1, l2, l3) * math.sqrt((2 * l3 + 1) / into[l3])
+        table = coupling(l1, l2, l3) * math.sqrt((2 * l3 + 1) / (1 if apart else into[l3]))
+        before = sum(into[l] for l in range(l3))
         for m3 in range(2 * l3 + 1):
+            row = start[l3] + (m3 * into[l3] + p - before if apart else m3)
             for m1 in range(2 * l1 + 1):
                 nonzero = np.flatnonzero(np.abs(table[m1, :, m3]) > 1e-10)
                 if nonzero.size == 0:
                     continue
                 terms += [(len(entries), l2 * l2 + int(m2), float(table[m1, m2, m3])) for m2 in nonzero]
-                entries.append((p, l3 * l3 + m3, l1 * l1 + m1))
+                entries.append((p, row, l1 * l1 + m1))
     entry = np.array(entries, dtype=np.int64)
     return Paths(
-        l_in, l_edge, l_out, triples,
+        l_in, l_edge, l_out, apart, triples,
         np.ascontiguousarray(entry[:, 0]), np.ascontiguousarray(entry[:, 1]), np.ascontiguousarray(entry[:, 2]),
         np.array([t[0] for t in terms], dtype=np.int64),
         np.array([t[1] for t in terms], dtype=np.int64),

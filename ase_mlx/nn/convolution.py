@@ -63,7 +63,7 @@ def run(tasks: list) -> None:
 
 def _forward(kernel, y: Tensor, radial: tuple[Tensor, ...], x: Tensor, graph: Graph, paths: Paths) -> Tensor:
     first_edge, neighbor, y_, x_, *radial_ = _numpy(graph.first_edge, graph.neighbor, y, x, *radial)
-    out = np.zeros((x_.shape[0], dimension(paths.l_out), x_.shape[2]), dtype=x_.dtype)
+    out = np.zeros((x_.shape[0], paths.n_rows, x_.shape[2]), dtype=x_.dtype)
     tables = _tables(paths, x_.dtype)
     run(
         [
@@ -204,22 +204,22 @@ def convolve_dense(
 
     Source: ours.
     """
-    coupling, row_path, row_out = _dense(paths.l_in, paths.l_edge, paths.l_out, y.device, y.dtype)
+    coupling, row_path, row_out = _dense((paths.l_in, paths.l_edge, paths.l_out, paths.apart), y.device, y.dtype)
     matrix = (y @ coupling).reshape(len(y), len(row_path), x.shape[1])
     product = torch.bmm(matrix, x[graph.neighbor]) * r[:, row_path]
-    message = x.new_zeros(len(y), dimension(paths.l_out), x.shape[2]).index_add(1, row_out, product)
+    message = x.new_zeros(len(y), paths.n_rows, x.shape[2]).index_add(1, row_out, product)
     return x.new_zeros(x.shape[0], *message.shape[1:]).index_add(0, graph.center, message)
 
 
 @functools.lru_cache(maxsize=64)
 def _dense(
-    l_in: int, l_edge: int, l_out: int, device: torch.device, dtype: torch.dtype
+    coupled: tuple[int, int, int, bool], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Coupling (m2, rows · m1) of edge harmonics to one matrix a (path, m3) row, the row's path and its m3."""
-    p = coupled_paths(l_in, l_edge, l_out)
+    p = coupled_paths(*coupled)
     rows, row = np.unique(np.stack([p.entry_path, p.entry_out]), axis=1, return_inverse=True)
     row = row.reshape(-1)
-    coupling = np.zeros((dimension(l_edge), rows.shape[1], dimension(l_in)))
+    coupling = np.zeros((dimension(p.l_edge), rows.shape[1], dimension(p.l_in)))
     np.add.at(coupling, (p.term_edge, row[p.term_entry], p.entry_in[p.term_entry]), p.term_value)
     flat = torch.as_tensor(coupling.reshape(len(coupling), -1), dtype=dtype, device=device)
     return flat, torch.as_tensor(rows[0], device=device), torch.as_tensor(rows[1], device=device)

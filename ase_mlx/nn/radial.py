@@ -28,10 +28,10 @@ class Radial(nn.Module):
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 8.
     """
 
-    def __init__(self, cutoff: float, n_basis: int, hidden: tuple[int, ...], n_paths: int, channels: int):
-        """Set up for distances below `cutoff` (Å); the sizes are dimensionless."""
+    def __init__(self, cutoff: float, n_basis: int, hidden: tuple[int, ...], n_paths: int, channels: int, p: int = 6):
+        """Set up for distances below `cutoff` (Å); sizes and the envelope's power `p` are dimensionless."""
         super().__init__()
-        self.cutoff, self.shape = cutoff, (n_paths, channels)
+        self.cutoff, self.shape, self.p = cutoff, (n_paths, channels), p
         self.register_buffer("order", torch.arange(1, n_basis + 1), persistent=False)
         widths = (n_basis, *hidden, n_paths * channels)
         self.layers = nn.ParameterList(
@@ -42,7 +42,7 @@ class Radial(nn.Module):
         """Evaluate at distances in Å; dimensionless values of unit size."""
         x = distance / self.cutoff
         order = self.order.to(x.dtype)
-        basis = math.sqrt(2.0) * order * torch.sinc(order * x.unsqueeze(-1)) * envelope(x).unsqueeze(-1)
+        basis = math.sqrt(2.0) * order * torch.sinc(order * x.unsqueeze(-1)) * envelope(x, self.p).unsqueeze(-1)
         h = basis / math.sqrt(3.0)
         for k, weight in enumerate(self.layers):
             h = h @ (weight / math.sqrt(weight.shape[0]))

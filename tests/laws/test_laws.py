@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from tiny import tiny_potential
 from tiny_density import tiny_points
 
 from ase_mlx import pretrained
+from ase_mlx.adapters.checkpoints import read_checkpoint
 from ase_mlx.models import Generates, Model, Prediction
 from ase_mlx.models.mechanics import sum_by_graph
 from ase_mlx.quantities import Quantity
@@ -17,16 +20,19 @@ FRESH = {
 }
 
 
+IMPORTED = {name: Path(__file__).parents[1] / "reference/data/nequix" / f"{name}.nqx" for name in ("plain", "species")}
 POTENTIALS = [card["name"] for card in pretrained.available() if "forces" in card["outputs"]]
 CASES = [
     pytest.param(name, dtype, marks=() if name in POTENTIALS or (k + j) % 2 == 0 else pytest.mark.slow)
-    for k, name in enumerate([*POTENTIALS, *FRESH])
+    for k, name in enumerate([*POTENTIALS, *IMPORTED, *FRESH])
     for j, dtype in enumerate(TOLERANCES)
 ]
 
 
 @pytest.fixture(scope="module")
 def model(request):
+    if request.param in IMPORTED:
+        return read_checkpoint(IMPORTED[request.param])
     return tiny_potential(*FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
 
 

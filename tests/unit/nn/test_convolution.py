@@ -10,12 +10,12 @@ from ase_mlx.nn.convolution import convolve, convolve_dense, convolve_tabulated
 from ase_mlx.nn.radial import Radial
 
 
-def setup(l_in, l_edge, l_out, channels=3, repeat=1, dtype=torch.float64, cutoff=3.2):
+def setup(l_in, l_edge, l_out, apart=False, channels=3, repeat=1, dtype=torch.float64, cutoff=3.2):
     torch.manual_seed(0)
     atoms = bulk("Si") * repeat
     atoms.rattle(0.1, seed=1)
     graph = from_atoms(atoms, cutoff)
-    table = paths(l_in, l_edge, l_out)
+    table = paths(l_in, l_edge, l_out, apart)
     edges = len(graph.center)
     y = torch.randn(edges, dimension(l_edge), dtype=dtype, requires_grad=True)
     r = torch.randn(edges, len(table), channels, dtype=dtype, requires_grad=True)
@@ -23,7 +23,7 @@ def setup(l_in, l_edge, l_out, channels=3, repeat=1, dtype=torch.float64, cutoff
     return graph, table, (y, r, x)
 
 
-SIZES = [(0, 0, 0), (0, 2, 2), (1, 1, 1), (2, 2, 2), (2, 2, 0)]
+SIZES = [(0, 0, 0), (0, 2, 2), (1, 1, 1), (2, 2, 2), (2, 2, 0), (2, 2, 2, True), (1, 3, 0, True)]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -32,7 +32,7 @@ def test_fused_equals_dense(sizes, dtype):
     graph, table, inputs = setup(*sizes, dtype=dtype)
     fused, dense = (f(*inputs, graph, table) for f in (convolve, convolve_dense))
     assert fused.dtype == dtype
-    assert fused.shape == (2, dimension(sizes[2]), 3)
+    assert fused.shape == (2, table.n_rows, 3) and (table.apart or table.n_rows == dimension(sizes[2]))
     tolerance = 1e-12 if dtype == torch.float64 else 2e-5
     assert fused.detach().numpy() == pytest.approx(dense.detach().numpy(), abs=tolerance)
 
@@ -143,3 +143,13 @@ def test_tables_refuse_a_second_derivative():
     (first,) = torch.autograd.grad(out.square().sum(), position, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         first.sum().backward()
+
+
+def test_paths_that_are_kept_apart_sum_to_those_that_are_not():
+    (graph, together, inputs), (_, apart, _) = (setup(2, 2, 2, which) for which in (False, True))
+    rows, summed = convolve(*inputs, graph, apart), convolve(*inputs, graph, together)
+    assert apart.n_rows == sum((2 * l + 1) * apart.into(l) for l in range(3))
+    for l in range(3):
+        of_paths = rows[:, apart.rows(l)].reshape(2, 2 * l + 1, apart.into(l), 3)
+        expected = of_paths.sum(2) / apart.into(l) ** 0.5
+        assert summed[:, together.rows(l)].detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-12)

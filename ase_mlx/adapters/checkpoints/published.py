@@ -1,0 +1,91 @@
+"""Published checkpoints that are known here by the sha256 of their files: what they were taught, by whom, the licence.
+
+Source: addresses as in the code of nequix 0.4.5; files and papers as named.
+"""
+
+from dataclasses import dataclass
+
+OMAT = "OMat24 (arXiv 2410.12771) and sAlex (CC BY 4.0), MPtrj (MIT)"
+PHONONS = "phonons of MDR (CC BY 4.0)"
+PBE = "PBE and PBE+U of the Materials Project's kind"
+NEQUIX = "https://github.com/atomicarchitects/nequix/raw"
+PAPERS = "T. Koker et al., arXiv 2508.16067"
+PHONON_PAPER = "phonon fine-tuning arXiv 2601.07742"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published checkpoint: name, file, sha256, address, training data, level of theory, licence, papers.
+
+    Source: ours.
+    """
+
+    name: str
+    sha256: str
+    address: str
+    training_data: str
+    level_of_theory: str
+    licence: str
+    papers: str
+    advice: str
+
+
+CHECKPOINTS: tuple[Published, ...] = (
+    Published(
+        "nequix-oam-1-pft",
+        "4ce693d68886512aab50c84ea2400efd68163e11155f7c7babe98e695177e809",
+        f"{NEQUIX}/9c852a9c4cce69ae5e75bc5a2cf670be21ff8c28/models/nequix-oam-1-pft.nqx",
+        f"{OMAT}; then {PHONONS}",
+        PBE,
+        "MIT (repository atomicarchitects/nequix)",
+        f"{PAPERS}; {PHONON_PAPER}",
+        "energies, forces, phonons and conductivities of crystals: the first to try",
+    ),
+    Published(
+        "nequix-oam-1",
+        "6a43475eaeb32a7a049f36c1306d78aa1e7a17e8af37aeda7901c8fec0ca845c",
+        f"{NEQUIX}/9c852a9c4cce69ae5e75bc5a2cf670be21ff8c28/models/nequix-oam-1.nqx",
+        OMAT,
+        PBE,
+        "MIT (repository atomicarchitects/nequix)",
+        PAPERS,
+        "energies and forces; the one above is better for phonons",
+    ),
+    Published(
+        "nequix-mp-1-pft",
+        "a88aeaed71fd447572dc57af21d469207d7737b85a6dbb66f8c38156f175c5f1",
+        f"{NEQUIX}/7c2854de8e754b1a60274c7d9d2e014989ed632e/models/nequix-mp-1-pft.nqx",
+        f"MPtrj (MIT); then {PHONONS}",
+        PBE,
+        "weights CC BY 4.0, code MIT (repository atomicarchitects/nequix)",
+        f"{PAPERS}; {PHONON_PAPER}",
+        "comparison with published benchmarks: it saw the Materials Project alone",
+    ),
+)
+"""In the order in which one may try them."""
+
+
+def published(sha256: str) -> Published | None:
+    """Find a published checkpoint by the sha256 of its file.
+
+    Source: ours.
+    """
+    return next((one for one in CHECKPOINTS if one.sha256 == sha256), None)
+
+
+def listed() -> list[dict[str, str]]:
+    """Describe the published checkpoints: name, use, training data, licence, address, sha256.
+
+    Source: ours.
+    """
+    return [
+        {
+            "name": one.name,
+            "good for": one.advice,
+            "training data": one.training_data,
+            "licence": one.licence,
+            "address": one.address,
+            "sha256": one.sha256,
+        }
+        for one in CHECKPOINTS
+    ]

@@ -1,0 +1,161 @@
+"""`ase-mlx import` and what becomes of the folder: an ordinary model at every door."""
+
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from commands import call
+
+import ase_mlx as am
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.checkpoints import folders, import_checkpoint, listed, read_checkpoint
+from ase_mlx.adapters.identity import identity
+from ase_mlx.adapters.phonopy import harmonic, members, phonons
+from ase_mlx.learn.cards import read_card
+
+DATA = Path(__file__).parents[1] / "reference" / "data" / "nequix"
+PLAIN = DATA / "plain.nqx"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imported") / "nequix"
+    import_checkpoint(PLAIN, folder)
+    return folder
+
+
+def salt():
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.rattle(0.05, seed=2)
+    return atoms
+
+
+def test_the_command_writes_a_folder_and_says_what_is_in_it(tmp_path):
+    done = call(tmp_path, "import", PLAIN, "-o", "model", "--json", "card.json")
+    assert done.returncode == 0
+    assert all(words in done.stdout for words in ("5, H to Cu", "NOT one of the published", "none: this potential"))
+    card, written = json.loads((tmp_path / "card.json").read_text()), read_card(tmp_path / "model")
+    assert card["origin"] == written["origin"] and written["origin"]["file"] == "plain.nqx"
+    assert written["elements"] == ["H", "O", "Na", "Cl", "Cu"] and written["kind"] == "nequix"
+    assert call(tmp_path, "import", PLAIN, "-o", "model").returncode == 0  # an earlier import is replaced
+    shutil.copytree(am.pretrained.find("al"), tmp_path / "al")
+    again = call(tmp_path, "import", PLAIN, "-o", "al")
+    assert again.returncode == 2 and "holds a model that was not imported" in " ".join(again.stderr.split())
+
+
+def test_the_list_says_where_files_come_from(tmp_path):
+    done = call(tmp_path, "import", "--list", "--json", "list.json")
+    rows = json.loads((tmp_path / "list.json").read_text())
+    assert done.returncode == 0 and rows == listed()
+    assert all(f"{row['sha256']}" in done.stdout and len(row["sha256"]) == 64 for row in rows)
+    assert {row["name"] for row in rows} >= {"nequix-oam-1-pft", "nequix-mp-1-pft"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((), "got no checkpoint"), ((PLAIN,), "got no folder"), (("none.nqx", "-o", "x"), "none.nqx")],
+)
+def test_a_call_that_lacks_something_says_what(tmp_path, arguments, words):
+    done = call(tmp_path, "import", *arguments)
+    assert done.returncode == 2 and words in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_folder_is_a_model_like_any_other(folder):
+    atoms = salt()
+    p = am.predict(am.load(folder), atoms)
+    atoms.calc = Calculator(folder)
+    assert atoms.get_potential_energy() == pytest.approx(float(p["energy"]))
+    assert atoms.get_forces() == pytest.approx(p["forces"]) and atoms.get_stress() == pytest.approx(p["stress"])
+    assert identity(Calculator(folder)).key == identity(Calculator(folder)).key
+    with pytest.raises(KeyError, match="came from a checkpoint without error bars"):
+        p.std["energy"]
+    assert "without error bars" in repr(p)
+
+
+@pytest.mark.filterwarnings("ignore:The undisplaced atoms", "ignore:The supercell is")
+@pytest.mark.filterwarnings("ignore::ase_mlx.adapters.phonopy.ImaginaryModesWarning")  # random weights
+def test_phonons_and_thermal_functions_come_without_error_bars(folder):
+    calculator = Calculator(folder, dtype="float64")
+    ph = phonons(bulk("Cu", a=3.6), calculator, (2, 2, 2), relax=False, on_imaginary="report")
+    assert members(ph, calculator) == () and harmonic(ph, (), np.array([300.0]), on_imaginary="report").std == {}
+
+
+def test_an_element_that_the_checkpoint_lacks_is_named(folder):
+    with pytest.raises(ValueError, match="got Si, but this model knows H, O, Na, Cl, Cu only"):
+        Calculator(folder).get_potential_energy(bulk("Si"))
+
+
+CONTENT = PLAIN.read_bytes()
+LINE = CONTENT.index(b"\n")
+
+
+def changed(**settings):
+    line = json.loads(CONTENT[:LINE]) | settings
+    return json.dumps({k: v for k, v in line.items() if v is not None}).encode() + CONTENT[LINE:]
+
+
+def array(number):
+    """Where the numbers of an array begin."""
+    start = -1
+    for _ in range(number + 1):
+        start = CONTENT.index(b"\x93NUMPY", start + 1)
+    return CONTENT.index(b"\n", start) + 1
+
+
+BAD = {
+    "empty": (b"", "begins with b''"),
+    "pickle": (b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.", "begins with"),
+    "safetensors": (b"\x08\x00\x00\x00\x00\x00\x00\x00{}", "begins with"),
+    "no line": (b"{" + b" " * 2**21, "begins with"),
+    "no JSON": (b"{nonsense\n" + CONTENT[LINE + 1 :], "cannot be read as"),
+    "other JSON": (b'{"model": "mace"}\n', "got atomic_numbers = None in the JSON line, expected a list"),
+    "line only": (CONTENT[: LINE + 1], "ends before the elements' energies"),
+    "half": (CONTENT[: len(CONTENT) // 2], "copy the file again"),
+    "last number missing": (CONTENT[:-4], "truncated"),
+    "a header cut": (CONTENT[: LINE + 20], "cannot be read as"),
+    "more at the end": (CONTENT + b"12345678", "got 8 bytes after the readout"),
+    "NaN": (CONTENT[: array(2)] + np.float32(np.nan).tobytes() + CONTENT[array(2) + 4 :], "not finite"),
+    "wider": (changed(radial_mlp_size=32), "expected float32 of shape (8, 32)"),
+    "deeper": (changed(n_layers=4), "expected float32 of shape"),
+    "other degrees": (changed(hidden_irreps="12x0e + 8x1e + 4x2e"), "natural parity"),
+    "more of a higher degree": (changed(hidden_irreps="12x0e + 16x1o"), "no more of a degree than of a lower one"),
+    "endless": (changed(n_layers=10**9), "layers"),
+    "no cutoff": (changed(cutoff=None), "cutoff = None"),
+    "infinite": (changed(scale=float("inf")), "scale = inf"),
+    "an element twice": (changed(atomic_numbers=[1, 1, 11, 17, 29]), "distinct atomic numbers"),
+    "a huge array": (CONTENT[: LINE + 1] + CONTENT[LINE + 1 :].replace(b"(5,)", b"(10000000000,)", 1), "of shape"),
+    "objects": (CONTENT[: LINE + 1] + CONTENT[LINE + 1 :].replace(b"'<f4'", b"'|O' ", 1), "expected float32"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_whole_checkpoint_is_refused_by_a_sentence(tmp_path, name):
+    content, words = BAD[name]
+    path = tmp_path / "bad.nqx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="got ") as refusal:
+        import_checkpoint(path, tmp_path / "model")
+    assert words in str(refusal.value) and not (tmp_path / "model").exists()
+
+
+def test_a_changed_number_changes_the_folder_or_is_refused(tmp_path):
+    (tmp_path / "bad.nqx").write_bytes(CONTENT[: array(3)] + np.float32(1.5).tobytes() + CONTENT[array(3) + 4 :])
+    import_checkpoint(tmp_path / "bad.nqx", tmp_path / "model")
+    card = read_card(tmp_path / "model")
+    assert not card["origin"]["known"] and card["licence"].startswith("not stated")
+
+
+def test_other_packages_bring_readers(monkeypatch, tmp_path):
+    (tmp_path / "a.other").write_bytes(CONTENT)
+    with pytest.raises(ValueError, match=r"expected a checkpoint that ends in \.nqx"):
+        read_checkpoint(tmp_path / "a.other")
+    entry = importlib.metadata.EntryPoint(
+        ".other", "ase_mlx.adapters.checkpoints.nequix:read_nequix", "ase_mlx.checkpoints"
+    )
+    monkeypatch.setattr(folders, "entry_points", lambda group: [entry] if group == entry.group else [])
+    assert read_checkpoint(tmp_path / "a.other").elements == (1, 8, 11, 17, 29)
