@@ -79,6 +79,12 @@ def load(checkpoint: str, device: str) -> Calculator:
     return Calculator(checkpoint, device=device)
 
 
+def run_batch(data: str, checkpoint: str) -> dict:
+    """Energies, forces and stresses of all frames of a file, neighbour lists included."""
+    calculator = load(checkpoint, "cpu")
+    return measure.time_batch(lambda frames: predict(calculator.model, frames, std=False), data)
+
+
 def kernel_flops(calculator: Calculator, neighbors: float) -> float:
     """Floating-point operations per atom in the fused convolutions, forward and backward, which torch cannot see."""
     total = 0.0
@@ -115,4 +121,4 @@ def run_time(sizes: list[int], calls: list[int], cells: int = 200, device: str =
 
 
 if __name__ == "__main__":
-    measure.serve({"train": train, **measure.calculator_tasks(load), "time": run_time})
+    measure.serve({"train": train, **measure.calculator_tasks(load), "time": run_time, "batch": run_batch})

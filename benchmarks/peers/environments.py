@@ -15,10 +15,24 @@ PEERS = {
     "chgnet": ["chgnet==0.4.2"],
     "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
     "pyscf": ["pyscf==2.14.0"],
+    "nequix": [
+        "jax==0.10.2",
+        "equinox==0.13.8",
+        "e3nn-jax==0.21.0",
+        "jraph==0.0.6.dev0",
+        "ase",
+        "matscipy==1.3.1",
+        "h5py",
+        "cloudpickle",
+    ],
     "matcalc": ["matcalc==0.7.0", "chgnet==0.4.2", "matminer==0.10.1"],
 }
 WITH_OURS = ("matcalc",)
 """Peers whose environment also holds this package, with what constraints.txt says: both run on one calculator."""
+
+
+ALONE = {"nequix": ["nequix==0.4.5"]}
+"""Installed last and without what they ask for: nequix wants CUDA's jax. Their environments have no torch."""
 
 
 def python_of(peer: str) -> Path:
@@ -40,16 +54,18 @@ def create(peer: str, log=sys.stderr) -> Path:
     if peer not in PEERS:
         raise ValueError(f"peer {peer!r} is unknown: expected one of {', '.join(PEERS)}")
     python, stamp = python_of(peer), ROOT / peer / "pins.sha256"
-    pins = [TORCH] + ((REPOSITORY / "constraints.txt").read_text().splitlines() if peer in WITH_OURS else [])
+    torch = [] if peer in ALONE else [TORCH]
+    pins = torch + ((REPOSITORY / "constraints.txt").read_text().splitlines() if peer in WITH_OURS else [])
     ours = ["--editable", str(REPOSITORY)] if peer in WITH_OURS else []
-    digest = hashlib.sha256("\n".join([*pins, *PEERS[peer], *ours]).encode()).hexdigest()
+    last = ["--no-deps", *ALONE[peer]] if peer in ALONE else []
+    digest = hashlib.sha256("\n".join([*pins, *PEERS[peer], *ours, *last]).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return python
     print(f"building the environment of {peer} in {ROOT / peer}", file=log, flush=True)
     venv.create(ROOT / peer, with_pip=True, clear=True)
     constraint = ROOT / peer / "constraint.txt"
     constraint.write_text("\n".join(pins) + "\n")
-    for requirements in ([TORCH], [*PEERS[peer], *ours]):
+    for requirements in filter(None, (torch, [*PEERS[peer], *ours], last)):
         _pip(python, "install", "--constraint", str(constraint), *requirements)
     stamp.write_text(digest)
     return python

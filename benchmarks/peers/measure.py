@@ -76,6 +76,38 @@ def time_md(calculator, sizes: list[int], calls: list[int], device: str = "cpu")
     return {"sizes": rows}
 
 
+def time_frames(calculator, data: str, calls: list[int]) -> dict:
+    """CPU milliseconds per atom of one call after a small move of all atoms, frame by frame: the median after one call.
+
+    With the peak memory of the process after each frame, so that frames grow from one to the next.
+    """
+    rows = []
+    for atoms, repeats in zip(read(data, ":"), calls, strict=True):
+        atoms.calc, rng, times = calculator, np.random.default_rng(len(atoms)), []
+        for _ in range(repeats + 1):
+            atoms.positions += rng.normal(scale=0.003, size=atoms.positions.shape)
+            start = time.process_time()
+            atoms.get_forces()
+            times.append(time.process_time() - start)
+            if times[0] > LONG_CALL and len(times) == repeats:
+                break
+        times = times[1:] if len(times) > repeats else times
+        ms = 1e3 * float(np.median(times)) / len(atoms)
+        rows.append({"atoms": len(atoms), "ms_per_atom": ms, "calls": len(times), "peak_memory_MiB": memory_mib()})
+    return {"frames": rows}
+
+
+def time_batch(function, data: str, repeats: int = 3) -> dict:
+    """CPU milliseconds per atom of `function` of all frames of a file at once, the median after one call."""
+    frames, times = read(data, ":"), []
+    function(frames)
+    for _ in range(repeats):
+        start = time.process_time()
+        function(frames)
+        times.append(time.process_time() - start)
+    return {"ms_per_atom": 1e3 * float(np.median(times)) / sum(map(len, frames))}
+
+
 def time_loop(calculator, cells: int = 200, repeats: int = 2, device: str = "cpu") -> dict:
     """Seconds for `cells` different eight-atom cells, one after the other (median of `repeats` passes)."""
     frames = [silicon(8, seed) for seed in range(cells)]
@@ -149,4 +181,19 @@ def calculator_tasks(load) -> dict:
     def run_check(device: str = "cpu", **model) -> dict:
         return check_stress(load(device=device, **model))
 
-    return {"evaluate": run_evaluate, "time": run_time, "check": run_check}
+    def run_frames(data: str, calls: list[int], device: str = "cpu", **model) -> dict:
+        return time_frames(load(device=device, **model), data, calls)
+
+    def run_batch(data: str, device: str = "cpu", **model) -> dict:
+        calculator = load(device=device, **model)
+
+        def one_by_one(frames):
+            for atoms in frames:
+                calculator.get_property("forces", atoms)
+                calculator.reset()
+
+        return time_batch(one_by_one, data)
+
+    return {
+        "evaluate": run_evaluate, "time": run_time, "check": run_check, "frames": run_frames, "batch": run_batch
+    }  # fmt: skip
