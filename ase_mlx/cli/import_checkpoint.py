@@ -13,7 +13,9 @@ from ase_mlx.cli.report import JsonFile, print_table, write_json
 
 
 def import_checkpoint(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A checkpoint: Nequix (.nqx).")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A checkpoint: Nequix (.nqx), SevenNet (.pth).")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Of the model.")] = None,
     list_known: Annotated[
         bool, typer.Option("--list", help="Say where published checkpoints come from, and stop.")

@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
     "nequix": ("NequixConfig", "Nequix"),
+    "sevennet": ("SevenNetConfig", "SevenNet"),
 }
 """Kinds of this package: config and model in the module of `models` of that name, imported where a file asks for it.
 

@@ -6,17 +6,22 @@ Source: T. Koker et al., arXiv 2508.16067, for the architecture; phonon fine-tun
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_mlx.graph import Graph
 from ase_mlx.nn.angular import spherical_harmonics
-from ase_mlx.nn.grouped import GroupedConvolution, GroupedNorm, channel_groups, gated
+from ase_mlx.nn.grouped import GroupedLayer, channel_groups, refresh_tables
+from ase_mlx.nn.radial import Radial, envelope
 
 from .foundation import Foundation
 from .ranges import ELEMENTS, SIZE, expect_ranges
+
+GAIN = 1.676562
+"""Brings SiLU of normal numbers to a mean square of one (dimensionless), to the digits of e3nn-jax."""
 
 
 @dataclass(frozen=True)
@@ -61,51 +66,6 @@ class NequixConfig:
             )
 
 
-class NequixLayer(nn.Module):
-    """Mix channels, convolve, mix, add the atoms' own features, normalise, gate; the first takes species alone.
-
-    Source: arXiv 2508.16067, fig. 1.
-    """
-
-    def __init__(self, config: NequixConfig, first: bool, last: bool):
-        """Set up from the model's sizes and cutoff (Å)."""
-        super().__init__()
-        n = len(config.elements)
-        self.first, self.channels = first, config.channels[:1] if last else config.channels
-        channels = (n,) if first else config.channels
-        out = (sum(self.channels), *self.channels[1:])  # a scalar more for each channel that is gated
-        self.convolution = GroupedConvolution(
-            channels, config.l_max, out, config.cutoff, config.n_basis, config.radial_hidden, config.power
-        )
-        self.up = nn.ParameterList(nn.Parameter(torch.randn(c, c)) for c in channels)
-        species = (n,) if config.by_species and not first else ()
-        self.keep = nn.ParameterList(
-            nn.Parameter(torch.randn(*species, a, b)) for a, b in zip(channels, out, strict=False)
-        )
-        self.norm = GroupedNorm(out) if config.norm else None
-
-    def forward(
-        self,
-        h: list[Float[Tensor, "atoms _ _"]],
-        y: Float[Tensor, "edges m2"],
-        distance: Float[Tensor, " edges"],
-        species: Int[Tensor, " atoms"],
-        graph: Graph,
-    ) -> list[Float[Tensor, "atoms _ _"]]:
-        """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y."""
-        if self.first:
-            x, kept = ([weight[species].unsqueeze(1)] for weight in (self.up[0], self.keep[0]))
-        else:
-            x = [part @ weight for part, weight in zip(h, self.up, strict=True)]
-            kept = [
-                part @ (weight if weight.ndim == 2 else weight[species])
-                for part, weight in zip(h, self.keep, strict=False)
-            ]
-        out = self.convolution(x, y, distance, graph)
-        out = [part + kept[l] if l < len(kept) else part for l, part in enumerate(out)]
-        return gated(out if self.norm is None else self.norm(out), self.channels)
-
-
 class Nequix(Foundation):
     """Energy, forces and stress of a Nequix checkpoint, without error bars.
 
@@ -115,10 +75,27 @@ class Nequix(Foundation):
     def __init__(self, config: NequixConfig):
         """Build with random weights from torch's generator; lengths in Å, energies in eV."""
         super().__init__(config.elements, config.reference_energies, config.cutoff)
-        self.config = config
-        self.layers = nn.ModuleList(NequixLayer(config, t == 0, t == config.layers - 1) for t in range(config.layers))
+        self.config, n = config, len(config.elements)
+
+        def radial(count: int) -> Radial:
+            made = Radial(config.cutoff, config.n_basis, config.radial_hidden, count, 1)
+            made.envelope = partial(envelope, p=config.power)
+            return made
+
+        self.layers = nn.ModuleList(
+            GroupedLayer(
+                (n,) if t == 0 else config.channels,
+                config.channels[:1] if t == config.layers - 1 else config.channels,
+                config.l_max,
+                radial,
+                config.norm,
+                GAIN,
+                n if config.by_species and t else 0,
+            )
+            for t in range(config.layers)
+        )
         self.readout = nn.Parameter(torch.randn(config.channels[0]))
-        self.register_load_state_dict_post_hook(_tabulate_anew)
+        self.register_load_state_dict_post_hook(refresh_tables)
 
     def interaction(
         self, graph: Graph, vectors: Float[Tensor, "edges 3"]
@@ -126,13 +103,9 @@ class Nequix(Foundation):
         """Energies (eV) of the atoms above their elements' references, at edge vectors in Å, and the last features."""
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
-        species, h = self.species_index[graph.numbers], []
+        species = self.species_index[graph.numbers]
+        h = [nn.functional.one_hot(species, len(self.elements)).to(vectors.dtype).unsqueeze(1)]
         for layer in self.layers:
             h = layer(h, y, distance, species, graph)
         features = h[0][:, 0]
         return features @ self.readout, features
-
-
-def _tabulate_anew(model: Nequix, _: object) -> None:
-    for layer in model.layers:
-        layer.convolution.refresh()

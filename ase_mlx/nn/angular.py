@@ -124,6 +124,7 @@ class Paths:
     l_edge: int
     l_out: int
     apart: bool
+    natural: bool
     triples: tuple[tuple[int, int, int], ...]
     entry_path: np.ndarray
     entry_out: np.ndarray
@@ -177,8 +178,8 @@ def _couplings() -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def paths(l_in: int, l_edge: int, l_out: int, apart: bool = False) -> Paths:
-    """Tabulate every natural-parity coupling of node features with edge harmonics.
+def paths(l_in: int, l_edge: int, l_out: int, apart: bool = False, natural: bool = True) -> Paths:
+    """Tabulate every natural-parity coupling of node features with edge harmonics, or every coupling at all.
 
     Each output component has unit variance when inputs have and all paths into it are weighted by 1; with paths that
     are kept apart, each path by itself.
@@ -190,7 +191,7 @@ def paths(l_in: int, l_edge: int, l_out: int, apart: bool = False) -> Paths:
         for l3 in range(l_out + 1)
         for l1 in range(l_in + 1)
         for l2 in range(l_edge + 1)
-        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+        if abs(l1 - l2) <= l3 <= l1 + l2 and not (natural and (l1 + l2 + l3) % 2)
     )
     into = {l: sum(t[2] == l for t in triples) for l in range(l_out + 1)}
     start = {l: sum((2 * k + 1) * (into[k] if apart else 1) for k in range(l)) for l in range(l_out + 1)}
@@ -209,7 +210,7 @@ def paths(l_in: int, l_edge: int, l_out: int, apart: bool = False) -> Paths:
                 entries.append((p, row, l1 * l1 + m1))
     entry = np.array(entries, dtype=np.int64)
     return Paths(
-        l_in, l_edge, l_out, apart, triples,
+        l_in, l_edge, l_out, apart, natural, triples,
         np.ascontiguousarray(entry[:, 0]), np.ascontiguousarray(entry[:, 1]), np.ascontiguousarray(entry[:, 2]),
         np.array([t[0] for t in terms], dtype=np.int64),
         np.array([t[1] for t in terms], dtype=np.int64),

@@ -204,7 +204,9 @@ def convolve_dense(
 
     Source: ours.
     """
-    coupling, row_path, row_out = _dense((paths.l_in, paths.l_edge, paths.l_out, paths.apart), y.device, y.dtype)
+    coupling, row_path, row_out = _dense(
+        (paths.l_in, paths.l_edge, paths.l_out, paths.apart, paths.natural), y.device, y.dtype
+    )
     matrix = (y @ coupling).reshape(len(y), len(row_path), x.shape[1])
     product = torch.bmm(matrix, x[graph.neighbor]) * r[:, row_path]
     message = x.new_zeros(len(y), paths.n_rows, x.shape[2]).index_add(1, row_out, product)
@@ -213,7 +215,7 @@ def convolve_dense(
 
 @functools.lru_cache(maxsize=64)
 def _dense(
-    coupled: tuple[int, int, int, bool], device: torch.device, dtype: torch.dtype
+    coupled: tuple[int, int, int, bool, bool], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Coupling (m2, rows · m1) of edge harmonics to one matrix a (path, m3) row, the row's path and its m3."""
     p = coupled_paths(*coupled)

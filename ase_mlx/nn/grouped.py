@@ -8,9 +8,10 @@ Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for the layer; the groups 
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ase_mlx.graph import Graph
@@ -21,9 +22,6 @@ from .radial import Radial
 
 TABLE_INTERVALS = {torch.float32: 512, torch.float64: 1024}
 """Forces of tables are off by 1e-5 and 2e-6 eV/Å at 6 Å: the first is float32's rounding, the second serves phonons."""
-
-GAIN = 1.676562
-"""Brings SiLU of normal numbers to a mean square of one (dimensionless), to the digits of e3nn-jax."""
 
 
 def channel_groups(channels: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
@@ -59,18 +57,17 @@ class GroupedConvolution(nn.Module):
         channels: tuple[int, ...],
         l_edge: int,
         channels_out: tuple[int, ...],
-        cutoff: float,
-        n_basis: int,
-        hidden: tuple[int, ...],
-        power: int,
+        radial: Callable[[int], Radial],
+        natural: bool = True,
     ):
-        """Set up for features of these channels a degree; `cutoff` in Å, all else dimensionless."""
+        """Set up for these channels a degree; `radial` makes as many radial functions as it is asked for."""
         super().__init__()
         l_out = len(channels_out) - 1
         self.groups = channel_groups(channels)
-        self.paths = [paths(l, l_edge, l_out, apart=True) for _, _, l in self.groups]
+        self.paths = [paths(l, l_edge, l_out, True, natural) for _, _, l in self.groups]
+        self.l_edge, self.natural = l_edge, natural
         self.shapes = [(len(p), b - a) for p, (a, b, _) in zip(self.paths, self.groups, strict=True)]
-        self.radial = Radial(cutoff, n_basis, hidden, sum(p * c for p, c in self.shapes), 1, power)
+        self.radial = radial(sum(p * c for p, c in self.shapes))
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(p.into(l) * (b - a), channels_out[l]))
             for p, (a, b, _) in zip(self.paths, self.groups, strict=True)
@@ -147,16 +144,63 @@ class GroupedNorm(nn.Module):
         return [part * (inverse * gain) for part, gain in zip(x, self.gains, strict=True)]
 
 
-def gated(
-    x: list[Float[Tensor, "atoms _ _"]], channels: tuple[int, ...]
-) -> list[Float[Tensor, "atoms _ _"]]:  # fmt: skip
-    """SiLU on scalars; higher degrees times SiLU of the scalars that are left over (dimensionless).
+class GroupedLayer(nn.Module):
+    """Mix channels, convolve, mix, add the atoms' own features, normalise if it is asked for, gate.
 
-    Source: Weiler et al., arXiv 1807.02547, sec. 4.3.
+    Every channel of a higher degree is gated by a scalar of its own.
+
+    Source: Batzner et al., Nat. Commun. 13, 2453 (2022), fig. 1.
     """
-    active = nn.functional.silu(x[0]) * GAIN
-    scalars, *gates = torch.split(active, list(channels), dim=-1)
-    return [scalars, *(part * gate for part, gate in zip(x[1:], gates, strict=True))]
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        channels_out: tuple[int, ...],
+        l_edge: int,
+        radial: Callable[[int], Radial],
+        norm: bool,
+        gain: float,
+        n_species: int = 0,
+        natural: bool = True,
+    ):
+        """Set up for these channels a degree; with `n_species` own features are kept by matrices of each element."""
+        super().__init__()
+        self.channels, self.gain = channels_out, gain
+        mixed = (sum(channels_out), *channels_out[1:])
+        self.convolution = GroupedConvolution(channels, l_edge, mixed, radial, natural)
+        self.up = nn.ParameterList(nn.Parameter(torch.randn(c, c)) for c in channels)
+        species = (n_species,) if n_species else ()
+        self.keep = nn.ParameterList(
+            nn.Parameter(torch.randn(*species, a, b)) for a, b in zip(channels, mixed, strict=False)
+        )
+        self.norm = GroupedNorm(mixed) if norm else None
+
+    def forward(
+        self,
+        h: list[Float[Tensor, "atoms _ _"]],
+        y: Float[Tensor, "edges m2"],
+        distance: Float[Tensor, " edges"],
+        species: Int[Tensor, " atoms"],
+        graph: Graph,
+    ) -> list[Float[Tensor, "atoms _ _"]]:
+        """Update dimensionless features from neighbours at `distance` (Å) and dimensionless harmonics y."""
+        x = [part @ weight for part, weight in zip(h, self.up, strict=True)]
+        out = self.convolution(x, y, distance, graph)
+        for l, (part, weight) in enumerate(zip(h, self.keep, strict=False)):
+            out[l] = out[l] + part @ (weight if weight.ndim == 2 else weight[species])
+        return self._gated(out if self.norm is None else self.norm(out))
+
+    def _gated(self, x: list[Tensor]) -> list[Tensor]:
+        active = nn.functional.silu(x[0]) * self.gain
+        scalars, *gates = torch.split(active, list(self.channels), dim=-1)
+        return [scalars, *(part * gate for part, gate in zip(x[1:], gates, strict=True))]
 
 
-__all__ = ["GroupedConvolution", "GroupedNorm", "channel_groups", "gated"]
+def refresh_tables(model: nn.Module, _: object = None) -> None:
+    """Tabulate the radial functions (dimensionless) of all grouped convolutions of a model anew, after its weights.
+
+    Source: ours.
+    """
+    for module in model.modules():
+        if isinstance(module, GroupedConvolution):
+            module.refresh()

@@ -4,6 +4,7 @@ Source: Gasteiger et al., arXiv 2003.03123, eqs. 7 and 8 (basis and envelope); t
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -22,16 +23,27 @@ def envelope(x: Float[Tensor, "*n"], p: int = 6) -> Float[Tensor, "*n"]:
     return torch.where(x < 1, 1 - c0 * x**p + c1 * x ** (p + 1) - c2 * x ** (p + 2), torch.zeros_like(x))
 
 
+def xplor(x: Float[Tensor, "*n"], onset: float) -> Float[Tensor, "*n"]:
+    """Fall from 1 at x = onset to 0 at x = 1 with a continuous derivative (dimensionless).
+
+    Source: XPLOR's smoothing, as HOOMD-blue's documentation has it.
+    """
+    u, a = x * x, onset * onset
+    fall = (1 - u) ** 2 * (1 + 2 * u - 3 * a) / (1 - a) ** 3
+    return torch.where(x < onset, torch.ones_like(x), torch.where(x < 1, fall, torch.zeros_like(x)))
+
+
 class Radial(nn.Module):
     """Bessel functions times an envelope, through a network without biases, so that R[p, c] vanishes at the cutoff.
 
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), eq. 8.
     """
 
-    def __init__(self, cutoff: float, n_basis: int, hidden: tuple[int, ...], n_paths: int, channels: int, p: int = 6):
-        """Set up for distances below `cutoff` (Å); sizes and the envelope's power `p` are dimensionless."""
+    def __init__(self, cutoff: float, n_basis: int, hidden: tuple[int, ...], n_paths: int, channels: int):
+        """Set up for distances below `cutoff` (Å); the sizes are dimensionless."""
         super().__init__()
-        self.cutoff, self.shape, self.p = cutoff, (n_paths, channels), p
+        self.cutoff, self.shape = cutoff, (n_paths, channels)
+        self.envelope: Callable[[Tensor], Tensor] = envelope
         self.register_buffer("order", torch.arange(1, n_basis + 1), persistent=False)
         widths = (n_basis, *hidden, n_paths * channels)
         self.layers = nn.ParameterList(
@@ -42,7 +54,7 @@ class Radial(nn.Module):
         """Evaluate at distances in Å; dimensionless values of unit size."""
         x = distance / self.cutoff
         order = self.order.to(x.dtype)
-        basis = math.sqrt(2.0) * order * torch.sinc(order * x.unsqueeze(-1)) * envelope(x, self.p).unsqueeze(-1)
+        basis = math.sqrt(2.0) * order * torch.sinc(order * x.unsqueeze(-1)) * self.envelope(x).unsqueeze(-1)
         h = basis / math.sqrt(3.0)
         for k, weight in enumerate(self.layers):
             h = h @ (weight / math.sqrt(weight.shape[0]))

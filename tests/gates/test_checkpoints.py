@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import json
+import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,63 @@ def test_what_is_no_whole_checkpoint_is_refused_by_a_sentence(tmp_path, name):
     assert words in str(refusal.value) and not (tmp_path / "model").exists()
 
 
+SMALL = DATA.parent / "sevennet" / "small.pth"
+
+
+def zipped(path, change=lambda name, content: content):
+    with zipfile.ZipFile(SMALL) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return path
+
+
+def pickled(what):
+    return lambda name, content: pickle.dumps(what) if name.endswith("data.pkl") else content
+
+
+class Runs:
+    def __reduce__(self):
+        return (Path.touch, (Path("/tmp/ase_mlx_was_run"),))
+
+
+def replaced(old, new):
+    assert len(old) == len(new)
+    return lambda name, content: content.replace(old, new) if name.endswith("data.pkl") else content
+
+
+BAD_ZIPS = {
+    "runs code": (pickled({"config": Runs()}), "asks for pathlib"),
+    "no dictionary": (pickled([1, 2]), "got a list, expected a dictionary"),
+    "nothing known": (pickled({"weights": 1}), "expected config and model_state_dict"),
+    "shorter arrays": (lambda name, c: c[:-64] if "/data/" in name and len(c) > 64 else c, "that all lie in them"),
+    "another architecture": (replaced(b"E3_equivariant_model", b"E4_equivariant_model"), "got _model_type"),
+    "other channels": (replaced(b"12x0e+6x1e+4x2e", b"12x0e+6x1e+5x2e"), "by the settings"),
+    "parity": (replaced(b"12x0e+6x1e+4x2e", b"12x0e+6x1o+4x2e"), "expected degrees 0, 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_ZIPS)
+def test_what_is_no_whole_checkpoint_of_sevennet_is_refused_by_a_sentence(tmp_path, name):
+    change, words = BAD_ZIPS[name]
+    with pytest.raises(ValueError, match="got ") as refusal:
+        import_checkpoint(zipped(tmp_path / "bad.pth", change), tmp_path / "model")
+    assert words in str(refusal.value) and not (tmp_path / "model").exists()
+    assert not Path("/tmp/ase_mlx_was_run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", SMALL.read_bytes()[:20000], CONTENT], ids=range(4))
+def test_what_is_no_zip_is_refused(tmp_path, content):
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a SevenNet checkpoint"):
+        read_checkpoint(tmp_path / "bad.pth")
+
+
+def test_a_zip_that_was_packed_again_is_the_same_model(tmp_path):
+    import_checkpoint(zipped(tmp_path / "again.pth"), tmp_path / "model")
+    one, other = am.predict(am.load(tmp_path / "model"), salt()), am.predict(read_checkpoint(SMALL), salt())
+    assert np.array_equal(one["forces"], other["forces"]) and read_card(tmp_path / "model")["kind"] == "sevennet"
+
+
 def test_a_changed_number_changes_the_folder_or_is_refused(tmp_path):
     (tmp_path / "bad.nqx").write_bytes(CONTENT[: array(3)] + np.float32(1.5).tobytes() + CONTENT[array(3) + 4 :])
     import_checkpoint(tmp_path / "bad.nqx", tmp_path / "model")
@@ -152,7 +211,7 @@ def test_a_changed_number_changes_the_folder_or_is_refused(tmp_path):
 
 def test_other_packages_bring_readers(monkeypatch, tmp_path):
     (tmp_path / "a.other").write_bytes(CONTENT)
-    with pytest.raises(ValueError, match=r"expected a checkpoint that ends in \.nqx"):
+    with pytest.raises(ValueError, match=r"expected a checkpoint that ends in \.nqx, \.pth"):
         read_checkpoint(tmp_path / "a.other")
     entry = importlib.metadata.EntryPoint(
         ".other", "ase_mlx.adapters.checkpoints.nequix:read_nequix", "ase_mlx.checkpoints"

@@ -10,6 +10,7 @@ from ase_mlx import pretrained
 from ase_mlx.adapters.checkpoints import read_checkpoint
 from ase_mlx.models import Generates, Model, Prediction
 from ase_mlx.models.mechanics import sum_by_graph
+from ase_mlx.models.sevennet import SevenNet
 from ase_mlx.quantities import Quantity
 from ase_mlx.structure import Structure
 from ase_mlx.testing import GEOMETRIES, LAWS, TOLERANCES, LawBroken, build, check_model, in_dtype, meaningful
@@ -20,7 +21,8 @@ FRESH = {
 }
 
 
-IMPORTED = {name: Path(__file__).parents[1] / "reference/data/nequix" / f"{name}.nqx" for name in ("plain", "species")}
+FILES = {"Nequix": "nequix/plain.nqx", "Nequix by species": "nequix/species.nqx", "SevenNet": "sevennet/small.pth"}
+IMPORTED = {name: Path(__file__).parents[1] / "reference" / "data" / file for name, file in FILES.items()}
 POTENTIALS = [card["name"] for card in pretrained.available() if "forces" in card["outputs"]]
 CASES = [
     pytest.param(name, dtype, marks=() if name in POTENTIALS or (k + j) % 2 == 0 else pytest.mark.slow)
@@ -39,6 +41,10 @@ def model(request):
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize(("model", "dtype"), CASES, indirect=["model"])
 def test_law_holds_on_every_geometry(model, dtype, law):
+    if isinstance(model, SevenNet) and (law == "mirror" or (law, dtype) == ("forces", "float64")):
+        with pytest.raises(LawBroken):  # couplings of both parities; finite differences see the kink of XPLOR's slope
+            check_model(model, dtype, laws=[law])
+        return
     assert check_model(model, dtype, laws=[law]) == sum(meaningful(law, g) for g in GEOMETRIES) >= 3
 
 

@@ -20,8 +20,9 @@ from ase_mlx.quantities import SYMBOLS
 
 from .nequix import read_nequix
 from .published import published
+from .sevennet import read_sevennet
 
-READERS: dict[str, Callable[[Path], Model]] = {".nqx": read_nequix}
+READERS: dict[str, Callable[[Path], Model]] = {".nqx": read_nequix, ".pth": read_sevennet}
 """Readers of this package by the file's ending."""
 
 

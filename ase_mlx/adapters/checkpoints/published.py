@@ -1,6 +1,6 @@
 """Published checkpoints that are known here by the sha256 of their files: what they were taught, by whom, the licence.
 
-Source: addresses as in the code of nequix 0.4.5; files and papers as named.
+Source: addresses as in the code of nequix 0.4.5 and the wheel of sevenn 0.13.0; files and papers as named.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ class Published:
     papers: str
     advice: str
 
+
+SEVENN = "PyPI, wheel of sevenn 0.13.0 (`pip download --no-deps sevenn==0.13.0`, a zip): sevenn/pretrained_potentials"
 
 CHECKPOINTS: tuple[Published, ...] = (
     Published(
@@ -60,6 +62,26 @@ CHECKPOINTS: tuple[Published, ...] = (
         "weights CC BY 4.0, code MIT (repository atomicarchitects/nequix)",
         f"{PAPERS}; {PHONON_PAPER}",
         "comparison with published benchmarks: it saw the Materials Project alone",
+    ),
+    Published(
+        "sevennet-0",
+        "7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
+        f"{SEVENN}/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
+        "MPtrj (MIT)",
+        PBE,
+        "MIT (sevenn)",
+        "Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024)",
+        "a second opinion: its differences from nequix-oam-1-pft follow the true error",
+    ),
+    Published(
+        "sevennet-l3i5",
+        "a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
+        f"{SEVENN}/SevenNet_l3i5/checkpoint_l3i5.pth",
+        "MPtrj (MIT)",
+        PBE,
+        "MIT (sevenn)",
+        "Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024)",
+        "as sevennet-0, with higher degrees: slower and more accurate",
     ),
 )
 """In the order in which one may try them."""

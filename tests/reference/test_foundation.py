@@ -1,4 +1,4 @@
-"""Our reading of Nequix against its own code, on small random checkpoints (`scripts/nequix_checkpoints.py`)."""
+"""Our reading of open checkpoints against their own codes, on small random ones (`scripts/nequix_checkpoints.py`)."""
 
 import json
 from pathlib import Path
@@ -14,28 +14,33 @@ from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models.predict import predict
 from ase_mlx.nn.convolution import convolve_dense
 
-FOLDER = Path(__file__).parent / "data" / "nequix"
-REFERENCE = json.loads((FOLDER / "reference.json").read_text())
-FRAMES = [Atoms(**one) for one in REFERENCE["structures"]]
-NAMES = ("plain", "species")
+DATA = Path(__file__).parent / "data"
+REFERENCE = {name: json.loads((DATA / name / "reference.json").read_text()) for name in ("nequix", "sevennet")}
+FRAMES = [Atoms(**one) for one in REFERENCE["nequix"]["structures"]]
+FILES = {"plain": "nequix/plain.nqx", "species": "nequix/species.nqx", "small": "sevennet/small.pth"}
+
+
+def read(name):
+    return read_checkpoint(DATA / FILES[name])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_energies_forces_and_stresses_are_those_of_its_own_code(name, dtype):
-    predictions = predict(read_checkpoint(FOLDER / f"{name}.nqx").to(dtype), FRAMES)
-    for atoms, p, expected in zip(FRAMES, predictions, REFERENCE[name], strict=True):
+    predictions = predict(read(name).to(dtype), FRAMES)
+    reference = REFERENCE[FILES[name].split("/")[0]][name]
+    for atoms, p, expected in zip(FRAMES, predictions, reference, strict=True):
         assert float(p["energy"]) == pytest.approx(expected["energy"], abs=3e-6 * len(atoms))
         assert p["energies"].sum() == pytest.approx(float(p["energy"]))
         assert np.abs(p["forces"] - expected["forces"]).max() < 3e-5
         assert np.abs(p["stress"] - expected["stress"]).max() < 1e-6
-    forces, stresses = ([np.abs(one[key]).max() for one in REFERENCE[name]] for key in ("forces", "stress"))
+    forces, stresses = ([np.abs(one[key]).max() for one in reference] for key in ("forces", "stress"))
     assert max(forces) > 0.02 and max(stresses) > 1e-3  # a thousand times what may differ
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_tables_networks_and_plain_torch_agree(name, monkeypatch):
-    model = read_checkpoint(FOLDER / f"{name}.nqx").double()
+    model = read(name).double()
     graph = batch([from_atoms(atoms, model.cutoff) for atoms in FRAMES])
     tabulated = model(graph)
     exact = model.train()(graph)
@@ -47,7 +52,7 @@ def test_tables_networks_and_plain_torch_agree(name, monkeypatch):
 
 
 def test_a_crystal_and_its_supercell_have_the_same_energy_per_atom_and_stress():
-    model = read_checkpoint(FOLDER / "plain.nqx").double()
+    model = read("plain").double()
     small = FRAMES[0]
     one, eight = predict(model, [small, small.repeat(2)])
     assert float(eight["energy"]) / 8 == pytest.approx(float(one["energy"]), abs=1e-9)
