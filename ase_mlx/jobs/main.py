@@ -114,6 +114,8 @@ def _relaxed(outcome: Outcome, relaxed) -> None:
     if not relaxed.converged:
         outcome.failed["relaxation"] = relaxed.notes[-1]
     outcome.add("energy", relaxed.energy, len(relaxed.atoms), "eV/atom")
+    if relaxed.energy.std is None:
+        outcome.notes.append("No error bars of what follows from forces: the calculator has no members.")
     relaxed.atoms.info["stage"] = "relaxed"
 
 

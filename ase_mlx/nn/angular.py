@@ -1,8 +1,8 @@
 """Spherical harmonics and the Clebsch–Gordan tables of the convolution, in e3nn's convention.
 
 Features are arrays (nodes, (l_max + 1)², channels), components of l = 0, 1, … in turn, in e3nn's order inside each l.
-Only natural parity, (−1)^l, is kept: a path (l1, l2, l3) needs an even l1 + l2 + l3, which makes every model
-exact under mirrors.
+Our models keep natural parity, (−1)^l, alone: a path (l1, l2, l3) needs an even l1 + l2 + l3, which makes them exact
+under mirrors. Some of others take all paths.
 
 Source: Batzner et al., Nat. Commun. 13, 2453 (2022), for the paths; the tables are those of `e3nn.o3.wigner_3j`,
 written by `scripts/couplings.py`.

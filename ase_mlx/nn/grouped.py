@@ -197,7 +197,7 @@ class GroupedLayer(nn.Module):
 
 
 def refresh_tables(model: nn.Module, _: object = None) -> None:
-    """Tabulate the radial functions (dimensionless) of all grouped convolutions of a model anew, after its weights.
+    """Tabulate the radial functions of all grouped convolutions of a model anew, after its weights.
 
     Source: ours.
     """

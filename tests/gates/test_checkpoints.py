@@ -1,6 +1,7 @@
 """`ase-mlx import` and what becomes of the folder: an ordinary model at every door."""
 
 import importlib.metadata
+import io
 import json
 import pickle
 import shutil
@@ -200,6 +201,19 @@ def test_a_zip_that_was_packed_again_is_the_same_model(tmp_path):
     import_checkpoint(zipped(tmp_path / "again.pth"), tmp_path / "model")
     one, other = am.predict(am.load(tmp_path / "model"), salt()), am.predict(read_checkpoint(SMALL), salt())
     assert np.array_equal(one["forces"], other["forces"]) and read_card(tmp_path / "model")["kind"] == "sevennet"
+
+
+def test_settings_after_the_arrays_are_passed_over(tmp_path):
+    stream = io.BytesIO()
+    for setting in (np.float64(6.0), np.bool_(True), np.int64(4)):
+        np.save(stream, setting, allow_pickle=False)
+    (tmp_path / "more.nqx").write_bytes(CONTENT + stream.getvalue())
+    one, other = (am.predict(read_checkpoint(path), salt()) for path in (tmp_path / "more.nqx", PLAIN))
+    assert np.array_equal(one["forces"], other["forces"])
+    np.save(stream, np.zeros(3))
+    (tmp_path / "more.nqx").write_bytes(CONTENT + stream.getvalue())
+    with pytest.raises(ValueError, match="bytes after the readout"):
+        read_checkpoint(tmp_path / "more.nqx")
 
 
 def test_a_changed_number_changes_the_folder_or_is_refused(tmp_path):

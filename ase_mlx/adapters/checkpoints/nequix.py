@@ -212,9 +212,14 @@ class _Arrays:
         return read(self.stream)
 
     def expect_end(self) -> None:
-        left = len(self.stream.read())
-        if left:
-            raise ValueError(
-                f"got {left} bytes after the readout, expected the file's end; it was changed, or is of another "
-                "architecture"
-            )
+        """Pass over single numbers, which some files have for the settings once more; refuse all else."""
+        while left := len(self.stream.getbuffer()) - self.stream.tell():
+            try:
+                shape, _, dtype = self._header("a setting")
+            except ValueError:
+                shape, dtype = None, None
+            if shape != () or dtype.kind not in "fib" or len(self.stream.read(dtype.itemsize)) < dtype.itemsize:
+                raise ValueError(
+                    f"got {left} bytes after the readout, expected the file's end or settings; it was changed, or is of "
+                    "another architecture"
+                )

@@ -88,7 +88,7 @@ def test_tables_are_those_of_e3nn(degrees):
 
 
 def test_every_shipped_table_is_that_of_e3nn():
-    assert len(_couplings()) == 42
+    assert len(_couplings()) == 65
     for name, table in _couplings().items():
         assert table == pytest.approx(o3.wigner_3j(*map(int, name), dtype=torch.float64).numpy(), abs=1e-14)
 

@@ -10,12 +10,12 @@ from ase_mlx.nn.convolution import convolve, convolve_dense, convolve_tabulated
 from ase_mlx.nn.radial import Radial
 
 
-def setup(l_in, l_edge, l_out, apart=False, channels=3, repeat=1, dtype=torch.float64, cutoff=3.2):
+def setup(l_in, l_edge, l_out, apart=False, natural=True, channels=3, repeat=1, dtype=torch.float64, cutoff=3.2):
     torch.manual_seed(0)
     atoms = bulk("Si") * repeat
     atoms.rattle(0.1, seed=1)
     graph = from_atoms(atoms, cutoff)
-    table = paths(l_in, l_edge, l_out, apart)
+    table = paths(l_in, l_edge, l_out, apart, natural)
     edges = len(graph.center)
     y = torch.randn(edges, dimension(l_edge), dtype=dtype, requires_grad=True)
     r = torch.randn(edges, len(table), channels, dtype=dtype, requires_grad=True)
@@ -23,7 +23,16 @@ def setup(l_in, l_edge, l_out, apart=False, channels=3, repeat=1, dtype=torch.fl
     return graph, table, (y, r, x)
 
 
-SIZES = [(0, 0, 0), (0, 2, 2), (1, 1, 1), (2, 2, 2), (2, 2, 0), (2, 2, 2, True), (1, 3, 0, True)]
+SIZES = [
+    (0, 0, 0),
+    (0, 2, 2),
+    (1, 1, 1),
+    (2, 2, 2),
+    (2, 2, 0),
+    (2, 2, 2, True),
+    (1, 3, 0, True),
+    (2, 2, 2, True, False),
+]
 
 
 @pytest.mark.parametrize("sizes", SIZES)

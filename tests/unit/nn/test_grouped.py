@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ase_mlx.nn.grouped import GroupedNorm, channel_groups, gated
+from ase_mlx.nn.grouped import GroupedNorm, channel_groups
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,3 @@ def test_the_norm_does_not_see_the_size_of_features():
     norm = GroupedNorm((8, 4)).double()
     for one, thrice in zip(norm(x), norm([3 * part for part in x]), strict=True):
         assert one.detach().numpy() == pytest.approx(thrice.detach().numpy(), rel=1e-9)
-
-
-def test_left_over_scalars_gate_the_higher_degrees():
-    x = [torch.zeros(2, 1, 5), torch.ones(2, 3, 2)]
-    x[0][:, 0, 3] = 2.0
-    scalars, vectors = gated(x, (3, 2))
-    silu = 1.676562 * 2 / (1 + 2.718281828**-2)
-    assert scalars.shape == (2, 1, 3) and not scalars.any()
-    assert vectors[0, :, 0].tolist() == pytest.approx([silu] * 3, rel=1e-5) and not vectors[..., 1].any()
