@@ -114,6 +114,8 @@ def evaluating(model: Model, kind: str, path: Path) -> type[Recipe]:
     Source: ours.
     """
     for name in dict.fromkeys((kind, *RECIPES)):
+        if name not in kinds():  # such as an imported potential's, which is not taught here
+            continue
         recipe = recipe_of(name)
         if recipe.evaluates(model, path):
             return recipe

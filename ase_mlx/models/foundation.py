@@ -4,6 +4,7 @@ Source: ours.
 """
 
 import abc
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -48,6 +49,11 @@ class Foundation(Model):
         self, graph: Graph, vectors: Float[Tensor, "edges 3"]
     ) -> tuple[Float[Tensor, " atoms"], Float[Tensor, "atoms features"]]:
         """Energies (eV) of the atoms above their elements' references, at edge vectors in Å, and the last features."""
+
+    @property
+    def tail(self) -> Mapping[str, float]:
+        """Half widths of 95 % intervals in units of the std (dimensionless), of which none is known."""
+        return {}
 
     def _apply(self, fn, recurse=True):
         """Keep the reference energies in float64 whatever the model's dtype: their sum is large."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from commands import call
 
 import ase_mlx as am
@@ -18,6 +19,7 @@ from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.checkpoints import folders, import_checkpoint, listed, read_checkpoint
 from ase_mlx.adapters.identity import identity
 from ase_mlx.adapters.phonopy import harmonic, members, phonons
+from ase_mlx.data.io import write_frames
 from ase_mlx.learn.cards import read_card
 
 DATA = Path(__file__).parents[1] / "reference" / "data" / "nequix"
@@ -86,6 +88,23 @@ def test_phonons_and_thermal_functions_come_without_error_bars(folder):
     calculator = Calculator(folder, dtype="float64")
     ph = phonons(bulk("Cu", a=3.6), calculator, (2, 2, 2), relax=False, on_imaginary="report")
     assert members(ph, calculator) == () and harmonic(ph, (), np.array([300.0]), on_imaginary="report").std == {}
+
+
+def test_it_is_evaluated_on_labelled_frames(folder, tmp_path):
+    frames = []
+    for scale in (0.98, 1.0, 1.02):
+        atoms = salt()
+        atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+        atoms.calc = Calculator(folder)
+        values = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        atoms.calc = SinglePointCalculator(atoms, **values | {"forces": values["forces"] + 0.01})
+        frames.append(atoms)
+    write_frames(tmp_path / "frames.extxyz", frames)
+    done = call(tmp_path, "evaluate", folder, "frames.extxyz", "--json", "errors.json")
+    assert done.returncode == 0, done.stderr
+    errors = json.loads((tmp_path / "errors.json").read_text())["errors"]
+    assert errors["forces"]["mae"] == pytest.approx(10, rel=1e-3) and errors["energy"]["mae"] < 1e-3
+    assert "inside_68" not in errors["forces"]
 
 
 def test_an_element_that_the_checkpoint_lacks_is_named(folder):

@@ -220,6 +220,6 @@ class _Arrays:
                 shape, dtype = None, None
             if shape != () or dtype.kind not in "fib" or len(self.stream.read(dtype.itemsize)) < dtype.itemsize:
                 raise ValueError(
-                    f"got {left} bytes after the readout, expected the file's end or settings; it was changed, or is of "
-                    "another architecture"
+                    f"got {left} bytes after the readout, expected the file's end or settings; it was changed, or is "
+                    "of another architecture"
                 )

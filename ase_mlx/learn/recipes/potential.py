@@ -18,6 +18,7 @@ from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import Sample, elements_of, name_of, sample, symbols
 from ase_mlx.data.shards import Shards, is_shards
 from ase_mlx.models import Model
+from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.potential import Potential, PotentialConfig, hessian_column, moved_atoms
 from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.terms import Term
@@ -193,7 +194,7 @@ class PotentialRecipe(Recipe):
         }
 
     @classmethod
-    def read(cls, model: Potential, path: Path, part: str = "all") -> list[Sample]:
+    def read(cls, model: Potential | Foundation, path: Path, part: str = "all") -> list[Sample]:
         """Read labelled frames (eV, Å)."""
         stored = Shards(path) if is_shards(path) else read_frames(path)
         frames = [a for a in stored if part in ("all", str(a.info.get("part")))]
@@ -209,14 +210,14 @@ class PotentialRecipe(Recipe):
             return [sample(a, model.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
 
     @classmethod
-    def residuals(cls, model: Potential, data: list[Sample]) -> dict[str, Residuals]:
+    def residuals(cls, model: Potential | Foundation, data: list[Sample]) -> dict[str, Residuals]:
         """Compare energies per atom (eV), forces (eV/Å), stresses (eV/Å³), Hessian columns (eV/Å²)."""
         return collect(model, data)
 
     @classmethod
     def evaluates(cls, model: Model, path: Path) -> bool:
         """Take files of frames, for potentials."""
-        return isinstance(model, Potential) and path.suffix != ".npz"
+        return isinstance(model, Potential | Foundation) and path.suffix != ".npz"
 
 
 def _start(config: PotentialTraining) -> Potential | None:

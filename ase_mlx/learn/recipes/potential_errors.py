@@ -11,6 +11,7 @@ import torch
 from ase_mlx.data.samples import Sample, batches
 from ase_mlx.models import Prediction
 from ase_mlx.models.extrapolation import see
+from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.potential import Potential, hessian_column, moved_atoms
 from ase_mlx.units import NORMAL_95
 
@@ -21,7 +22,7 @@ QUANTITIES = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³", "hess
 
 
 def collect(
-    model: Potential, samples: Sequence[Sample], batch_size: int = 16, std: bool = True
+    model: Potential | Foundation, samples: Sequence[Sample], batch_size: int = 16, std: bool = True
 ) -> dict[str, Residuals]:
     """Predict samples: residuals of energies per atom (eV), forces (eV/Å), stresses (eV/Å³), Hessian columns (eV/Å²).
 
@@ -46,7 +47,7 @@ def collect(
     return {name: _residuals(model, name, table) for name, table in tables.items()}
 
 
-def _residuals(model: Potential, name: str, table: dict[str, np.ndarray]) -> Residuals:
+def _residuals(model: Potential | Foundation, name: str, table: dict[str, np.ndarray]) -> Residuals:
     levels = {0.68: 1.0, 0.95: model.tail.get(name, NORMAL_95)}
     error = np.abs(table["predicted"] - table["reference"])
     relative = float(error.mean() / np.abs(table["reference"]).mean()) if name == "hessian" and len(error) else None
@@ -71,7 +72,7 @@ def _rows(name: str, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
     return {column: values[keep].reshape(-1) for column, values in columns.items()}
 
 
-def _hessian_rows(model: Potential, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
+def _hessian_rows(model: Potential | Foundation, sample: Sample, p: Prediction) -> dict[str, np.ndarray]:
     moved, members = moved_atoms(sample), "forces" in p.members
     base = model.with_members(sample.base) if members else model(sample.base)
     changes = {
