@@ -18,7 +18,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_mlx.adapters.phono3py import conductivity, load_third_order, third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of
-from ase_mlx.adapters.phonopy.cells import to_ase
+from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py
+from ase_mlx.adapters.phonopy.cells import to_ase, to_phonopy
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
 CHARGES = {"born": np.array([np.eye(3), -np.eye(3)]), "dielectric": 6 * np.eye(3), "factor": 14.399652}
@@ -94,6 +95,18 @@ def test_an_object_that_phono3py_read_has_its_charges_in_its_own_unit(alloy, tmp
     assert theirs.nac_params["factor"] == pytest.approx(2)
     with pytest.warns(UserWarning, match="e²/4πε₀ is 14.3997 eV Å"):
         assert harmonic_of(theirs).nac_params["factor"] == pytest.approx(14.3996, rel=1e-4)
+
+
+def test_symmetries_of_both_supercells_are_those_of_phono3py():
+    crystal, shapes = to_phonopy(bulk("CuAu", "rocksalt", a=5.2)), [np.diag([n] * 3) for n in (2, 3)]
+    with_labels, plain = (
+        kind(crystal, shapes[0], "P", phonon_supercell_matrix=shapes[1]) for kind in (LabelledPhono3py, Phono3py)
+    )
+    for name in ("symmetry", "primitive_symmetry", "phonon_supercell_symmetry"):
+        ours, theirs = getattr(with_labels, name), getattr(plain, name)
+        assert len(ours.atomic_permutations) == len(theirs.symmetry_operations["rotations"])
+        assert np.array_equal(ours.atomic_permutations, theirs.atomic_permutations)
+        assert np.array_equal(ours.get_independent_atoms(), theirs.get_independent_atoms())
 
 
 def test_files_of_the_working_folder_and_stale_ones_do_not_count(alloy, tmp_path, monkeypatch):

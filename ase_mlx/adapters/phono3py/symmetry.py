@@ -8,9 +8,8 @@ from jaxtyping import Float
 from phono3py import Phono3py
 from phono3py.phonon3.fc3 import set_permutation_symmetry_compact_fc3
 from phonopy.structure.cells import Primitive, Supercell
-from phonopy.structure.symmetry import Symmetry
 
-from ase_mlx.adapters.phonopy.symmetry import brought
+from ase_mlx.adapters.phonopy.symmetry import FastSymmetry, brought
 
 Third = Float[np.ndarray, "primitive supercell supercell 3 3 3"]
 
@@ -19,7 +18,9 @@ VANISHING = 1e-8
 
 
 class LabelledPhono3py(Phono3py):
-    """phono3py's own object, to which atoms such as Cu1 and Cu2 are different; nothing else differs.
+    """phono3py's own object, to which atoms such as Cu1 and Cu2 are different, and which finds symmetries fast.
+
+    Nothing else differs.
 
     Source: ours.
     """
@@ -30,9 +31,13 @@ class LabelledPhono3py(Phono3py):
     def _search_primitive_symmetry(self) -> None:
         self._primitive_symmetry = self._symmetry_of(self._primitive)
 
-    def _symmetry_of(self, cell: Supercell | Primitive, **maps) -> Symmetry:
+    def _search_phonon_supercell_symmetry(self) -> None:
+        apart = self._phonon_supercell_matrix is not None
+        self._phonon_supercell_symmetry = self._symmetry_of(self._phonon_supercell) if apart else self._symmetry
+
+    def _symmetry_of(self, cell: Supercell | Primitive, **maps) -> FastSymmetry:
         options = {"lang": self._lang, "distinguish_symbol_index": True}
-        return Symmetry(cell, self._symprec, self._is_symmetry, **options, **maps)
+        return FastSymmetry(cell, self._symprec, self._is_symmetry, **options, **maps)
 
 
 def symmetric_third(constants: Third, primitive: Primitive) -> Third:

@@ -87,7 +87,7 @@ class FastPhonopy(Phonopy):
         super().__init__(unitcell, *args, distinguish_symbol_index=True, **kwargs)
 
     def _search_symmetry(self) -> None:
-        self._symmetry = _Symmetry(
+        self._symmetry = FastSymmetry(
             self._supercell,
             self._symprec,
             self._is_symmetry,
@@ -97,8 +97,11 @@ class FastPhonopy(Phonopy):
         )
 
 
-class _Symmetry(Symmetry):
-    """Symmetry whose operations are products of one operation a rotation with the pure translations."""
+class FastSymmetry(Symmetry):
+    """Symmetry whose operations are products of one operation a rotation with the pure translations.
+
+    Source: ours.
+    """
 
     def _set_atomic_permutations(self) -> None:
         rotations, shifts = self.symmetry_operations["rotations"], self.symmetry_operations["translations"]
