@@ -21,7 +21,7 @@ from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import batches, name_of, sample
 from ase_mlx.graph import from_atoms
 from ase_mlx.learn.cards import read_card
-from ase_mlx.models.error_bars import growth
+from ase_mlx.models.error_bars import widened
 from ase_mlx.pretrained import find, load
 
 ENOUGH = 500
@@ -48,7 +48,7 @@ def bars(model, frames: list, scales: dict) -> dict[str, np.ndarray]:
             keep = weight[joined.graph.atom_graph] if name == "forces" else weight
             scale, floor = (scales[name]["all_members"][key] for key in ("scale", "floor"))
             members = torch.sqrt(scale**2 * p.members[name].var(0) + floor**2)
-            members *= growth(model, name, joined.graph, p["distance"])
+            members = widened(model, name, joined.graph, members, p["distance"])
             columns = ((p[name] - joined.targets[name]).abs(), p.std[name], members)
             parts.append(torch.stack([column[keep].flatten() for column in columns]).numpy())
     return {name: np.concatenate(parts, axis=1) for name, parts in rows.items()}

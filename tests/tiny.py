@@ -26,8 +26,9 @@ def tiny_potential(l_max=1, products=False, layers=2, elements=(14, 32, 50), mem
         model.deviations.copy_(deviations - deviations.mean(0))
         model.std_scale.copy_(torch.tensor([1.2, 0.9, 1.1, 1.3]))
         model.std_floor.copy_(torch.tensor([1e-3, 1e-2, 1e-4, 0.0]))
-        model.feature_precision += torch.eye(model.config.latent)
-        model.distance_scale.fill_(20.0)
+        model.distance.factor += torch.eye(model.distance.factor.shape[1])
+        model.distance.edge.fill_(250.0)
+        model.distance.pairs.fill_(True)
     torch.random.set_rng_state(state)
     return model.eval()
 

@@ -5,6 +5,7 @@ Source: ours.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -153,9 +154,11 @@ def load_model(folder: str | Path) -> Model:
         changed = [key for key, value in head.items() if card.get(key) != value]
         if changed:
             raise ValueError(f"{', '.join(changed)} of the card are not those that the weights were made with")
-        upgrade(card, tensors)
+        lost = upgrade(card, tensors)
         model = model_class(build(config_class, card["config"], "config"))
         model.load_state_dict(tensors)
+    for sentence in lost:
+        warnings.warn(sentence, stacklevel=2)
     return model.eval()
 
 

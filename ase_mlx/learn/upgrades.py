@@ -53,21 +53,52 @@ def bars_of_all_members(card: dict[str, Any], tensors: Tensors) -> None:
         tensors["std_growth"] = 0 * tensors["std_scale"]
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], None]] = {
+def without_distance_of_readouts(card: dict[str, Any], tensors: Tensors) -> str | None:
+    """Leave out of potentials the distance score of earlier versions, which did not see missing neighbours.
+
+    Returns:
+        What the user is told of it.
+
+    Source: ours.
+    """
+    if card.get("kind") != "potential" or "feature_mean" not in tensors:
+        return None
+    config, n = card["config"], len(card["config"]["elements"])
+    read = config["channels"] * (config["layers"] + (config["layers"] - 1) * (config["l_max"] > 0)) + 36
+    mean = tensors.pop("feature_mean")
+    scored = bool(tensors.pop("feature_precision").any())
+    tensors["distance.edge"] = 0 * tensors.pop("distance_scale")
+    tensors["distance.mean"], tensors["distance.factor"] = mean.new_zeros(n, read), mean.new_zeros(n, read, read)
+    tensors["distance.pairs"] = mean.new_zeros(n, n).bool()
+    tensors["std_beyond"] = tensors["std_growth"] = 0 * tensors["std_growth"]
+    return (
+        "Potential of an earlier version: its distance score did not see missing neighbours and is left out, so "
+        "extrapolation goes unnoticed; train it anew to have one."
+        if scored
+        else None
+    )
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], str | None]] = {
     1: without_counter_of_draws,
     2: without_spare_input,
     3: bars_of_all_members,
+    4: without_distance_of_readouts,
 }
 """From schema n to n + 1; each changes a card, and the tensors where they are at hand, in place."""
 
 SCHEMA = 1 + len(UPGRADES)
 
 
-def upgrade(card: dict[str, Any], tensors: Tensors | None = None) -> None:
+def upgrade(card: dict[str, Any], tensors: Tensors | None = None) -> list[str]:
     """Bring a card, and the tensors that belong to it, to today's schema, in place.
+
+    Returns:
+        What is lost on the way, in sentences for the user.
 
     Source: ours.
     """
-    for version in range(card["schema"], SCHEMA):
-        UPGRADES[version](card, {} if tensors is None else tensors)
+    steps = range(card["schema"], SCHEMA)
+    lost = [UPGRADES[version](card, {} if tensors is None else tensors) for version in steps]
     card["schema"] = SCHEMA
+    return [sentence for sentence in lost if sentence]

@@ -1,4 +1,8 @@
-"""From the members' variance to calibrated standard deviations: σ² = (1 + g² d²)(a² s² + b²).
+"""From the members' variance to calibrated standard deviations: σ² = (1 + g² d²)(a² s² + b²) + (c D)².
+
+D is what environments beyond the edge of the training data may hide. Of one atom it is d^1.5 there and nothing well
+within; of a force the largest of the atom's and its neighbours', of energies and virials the sum over all atoms: a
+model that is wrong about an environment is wrong in the same way about each one like it.
 
 Source: ours.
 """
@@ -17,10 +21,15 @@ from .mechanics import sum_by_graph
 CALIBRATED = ("energy", "forces", "stress", "hessian")
 """Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
 
+RISE = 0.9
+"""Distance score at which bars begin to take in what lies beyond the edge; all of it from 1 on."""
+
 
 @runtime_checkable
 class Bars(Protocol):
     """What bars are scaled by, one a quantity of `CALIBRATED`: a and g dimensionless, b in its unit (eV an atom, …).
+
+    `std_beyond` holds c in eV, eV/Å and, of the stress times the volume, eV.
 
     Source: ours.
     """
@@ -28,6 +37,7 @@ class Bars(Protocol):
     std_scale: Tensor
     std_floor: Tensor
     std_growth: Tensor
+    std_beyond: Tensor
 
 
 def calibrated(
@@ -48,8 +58,20 @@ def calibrated(
         scale, floor = (x[CALIBRATED.index(name)].to(torch.float64) for x in (bars.std_scale, bars.std_floor))
         if bool(scale > 0):
             size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
-            std[name] = torch.sqrt(scale**2 * raw + (floor * size) ** 2) * growth(bars, name, graph, distance)
+            within = torch.sqrt(scale**2 * raw + (floor * size) ** 2)
+            std[name] = widened(bars, name, graph, within, distance)
     return std
+
+
+def widened(
+    bars: Bars, name: str, graph: Graph, std: Float[Tensor, "*items"], distance: Float[Tensor, " atoms"] | None
+) -> Float[Tensor, "*items"]:
+    """Widen a bar (eV, eV/Å, eV/Å³) by the distance from the training data: the factor within, the summand beyond.
+
+    Source: ours.
+    """
+    grown = std * growth(bars, name, graph, distance)
+    return torch.hypot(grown, beyond(bars, name, graph, distance).expand_as(grown))
 
 
 def growth(
@@ -57,12 +79,32 @@ def growth(
 ) -> Float[Tensor, "*items"] | float:
     """Factor √(1 + g² d²) of a bar (dimensionless): d is the score of the atom, or the mean of a structure's.
 
+    Beyond the edge of the training data it grows no more.
+
     Source: ours.
     """
     g = bars.std_growth[CALIBRATED.index(name)].to(torch.float64)
     if distance is None or not bool(g > 0):
         return 1.0
-    d = distance.to(torch.float64)
+    d = distance.to(torch.float64).clamp_max(1)
     d = d if name == "forces" else sum_by_graph(graph, d) / graph.n_atoms
     factor = torch.sqrt(1 + (g * d) ** 2)
     return factor if name == "energy" else factor.unsqueeze(-1)
+
+
+def beyond(bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None) -> Float[Tensor, "*items"]:
+    """What a bar gains from environments beyond the edge of the training data (eV, eV/Å, eV/Å³).
+
+    Source: ours.
+    """
+    c = bars.std_beyond[CALIBRATED.index(name)].to(torch.float64)
+    if distance is None or not bool((distance > RISE).any()) or not bool(c > 0):
+        return c.new_zeros(())
+    d = distance.to(torch.float64)
+    rise = ((d - RISE) / (1 - RISE)).clamp(0, 1)
+    hidden = c * d.pow(1.5) * rise.square() * (3 - 2 * rise)
+    if name == "forces":
+        near = hidden.scatter_reduce(0, graph.center, hidden[graph.neighbor], "amax")
+        return near.unsqueeze(-1)
+    total = sum_by_graph(graph, hidden)
+    return total if name == "energy" else (total / graph.volume).unsqueeze(-1)

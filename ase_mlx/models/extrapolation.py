@@ -1,6 +1,7 @@
 """One word of extrapolation for every gate: what share of the atoms' environments is beyond a model's training data.
 
-A distance score is dimensionless, 1 is the edge of the training data; of trained environments one in 100 is beyond.
+A distance score is dimensionless, 1 is the edge of the training data: of structures like those of the training data one
+in forty has an atom beyond it.
 
 Source: ours.
 """
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-COMMON, NEAR, FAR = 0.05, 1.1, 2.0
-"""Dimensionless: more than this share beyond the edge, some of them farther than near it, or one far out, matters."""
+COMMON, FAR = 0.01, 1.5
+"""Dimensionless: more than this share of environments beyond the edge matters, and one that is so far out."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Extrapolation:
 
     @property
     def matters(self) -> bool:
-        """Whether this is more than the one in a hundred that the training data itself has beyond its edge."""
-        return self.largest > FAR or (self.share > COMMON and self.largest > NEAR)
+        """Whether this is more than structures like those of the training data have beyond its edge."""
+        return self.largest > FAR or self.share > COMMON
 
     def __add__(self, other: "Extrapolation") -> "Extrapolation":
         """Join what was seen of two sets of environments."""
@@ -48,12 +49,11 @@ class Extrapolation:
     def __str__(self) -> str:
         """Say it in one sentence."""
         share = f"{100 * self.share:.2g}" if self.share < 0.995 else "100"
-        trust = (
-            "error bars are too small" if self.largest <= FAR else "numbers may be far off, and error bars too small"
-        )
+        far = "numbers may be far off; " if self.largest > FAR else ""
         return (
             f"Extrapolation: {share} % of the atoms' environments are beyond the model's training data (distance score "
-            f"up to {self.largest:.3g}, 1 = edge): {trust}."
+            f"up to {self.largest:.3g}, 1 = edge): {far}error bars of energy, forces and stress are widened for it, "
+            "others may be too small."
         )
 
     def as_dict(self) -> dict[str, float | None]:

@@ -134,15 +134,13 @@ def distances(model: Model, structure: AtomsLike) -> Float[np.ndarray, " atoms"]
 
     Source: ours.
     """
-    if not bool(getattr(model, "feature_precision", torch.zeros(1)).any()):
+    if not getattr(getattr(model, "distance", None), "known", False):
         return None
     positions, numbers, cell, pbc = check(structure)
     scores = np.zeros(len(positions))
     for part in blocks(positions, numbers, cell, pbc, model.config.layers * model.cutoff, FORCE_BLOCK):
         graph = from_atoms(part.structure, model.cutoff)
-        model.check_elements(graph)
-        features = model.latent(graph, graph.vectors().to(model.head.dtype))
-        scores[part.core] = model.distance(graph, features)[: len(part.core)].cpu().numpy()
+        scores[part.core] = model.distances(graph)[: len(part.core)].cpu().numpy()
     return scores
 
 

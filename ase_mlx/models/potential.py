@@ -8,13 +8,12 @@ arXiv 2402.16621.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_mlx import quantities
@@ -30,6 +29,7 @@ from .contract import Field
 from .density import Density, DensityConfig
 from .density_field import Conditioned, Vector, at_points, conditioned
 from .density_planes import AtomPlanes
+from .distance import Distance, coordinates
 from .error_bars import CALIBRATED, calibrated
 from .large import conditioned_structure
 from .mechanics import mechanics, sum_by_graph
@@ -82,21 +82,6 @@ class PotentialConfig:
             )
 
 
-@runtime_checkable
-class Labelled(Protocol):
-    """What the loss reads of a training sample (eV, eV/Å, eV/Å³; weights dimensionless).
-
-    `base` holds, in order, the undisplaced structures of those whose weight "hessian" is not 0.
-
-    Source: ours.
-    """
-
-    graph: Graph
-    targets: Mapping[str, Tensor]
-    weight: Mapping[str, Tensor]
-    base: Graph | None
-
-
 BAR_DIRECTIONS = 3
 """Directions of the readout that error bars of forces and stress are taken from: a backward pass each."""
 
@@ -131,12 +116,12 @@ class Potential(Model, Field):
         self.register_buffer(
             "directions", torch.zeros(min(BAR_DIRECTIONS, config.members, config.latent), config.latent)
         )
-        self.register_buffer("feature_mean", torch.zeros(len(config.elements), config.latent))
-        self.register_buffer("feature_precision", torch.zeros(len(config.elements), config.latent, config.latent))
-        self.register_buffer("distance_scale", torch.ones(()))
+        read = coordinates(config.l_max, config.layers, config.channels)
+        self.distance = Distance(len(config.elements), read)
         self.register_buffer("std_scale", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_floor", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_growth", torch.zeros(len(CALIBRATED)))
+        self.register_buffer("std_beyond", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_tail", torch.full((len(CALIBRATED),), NORMAL_95))
         index = torch.full((120,), -1, dtype=torch.int64)
         index[list(config.elements)] = torch.arange(len(config.elements))
@@ -183,17 +168,39 @@ class Potential(Model, Field):
 
     def latent(self, graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "atoms features"]:
         """Evaluate the trunk at edge vectors in Å: the dimensionless features that readouts, and other models, read."""
-        layers = self.trunk(graph, vectors, self.species_index[graph.numbers])
+        return self._latent(self.trunk(graph, vectors, self.species_index[graph.numbers]))
+
+    def _latent(self, layers: Sequence[Tensor]) -> Tensor:
         x = torch.cat([h[:, 0] for h in layers], dim=-1) @ self.readout
         return nn.functional.silu(x / math.sqrt(self.readout.shape[0])) * SILU_GAIN
 
-    def _energies(self, graph: Graph, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Interaction energies (eV) of the atoms and the latent features."""
-        features = self.latent(graph, vectors)
+    def _energies(
+        self, graph: Graph, vectors: Tensor, with_distance: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Interaction energies (eV) of the atoms, the latent features and the distance scores where they are known."""
+        layers = self.trunk(graph, vectors, self.species_index[graph.numbers])
+        features = self._latent(layers)
+        score = self._distance(graph, vectors, layers) if with_distance else None
         energies = (features @ self.head) * self.config.energy_scale
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         pair = zbl(distance, graph.numbers[graph.center], graph.numbers[graph.neighbor])
-        return energies.index_add(0, graph.center, pair), features
+        return energies.index_add(0, graph.center, pair), features, score
+
+    @torch.no_grad()
+    def _distance(self, graph: Graph, vectors: Tensor, layers: Sequence[Tensor]) -> Tensor | None:
+        known = self.distance.known
+        return self.distance(graph, self.species_index[graph.numbers], vectors, layers) if known else None
+
+    @torch.no_grad()
+    def distances(self, graph: Graph) -> Float[Tensor, " atoms"] | None:
+        """Score how far each atom is from the training data (dimensionless, 1 = edge); None where it is not known.
+
+        Raises:
+            ValueError: an element that the model was not made for.
+        """
+        self.check_elements(graph)
+        vectors, species = graph.vectors().to(self.head.dtype), self.species_index[graph.numbers]
+        return self._distance(graph, vectors, self.trunk(graph, vectors, species))
 
     def _leaf(self, graph: Graph) -> Tensor:
         self.check_elements(graph)
@@ -209,9 +216,9 @@ class Potential(Model, Field):
         """
         vectors = self._leaf(graph)
         with torch.enable_grad():
-            energies, features = self._energies(graph, vectors)
+            energies, features, distance = self._energies(graph, vectors, with_distance=not self.training)
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)
-        values = self._values(graph, vectors, energies, features, slope, with_distance=not self.training)
+        values = self._values(graph, vectors, energies, features, slope, distance)
         return Prediction(values if self.training else {k: v.detach() for k, v in values.items()})
 
     def _values(
@@ -221,15 +228,13 @@ class Potential(Model, Field):
         energies: Tensor,
         features: Tensor,
         slope: Tensor,
-        with_distance: bool = True,
+        distance: Tensor | None,
     ) -> dict[str, Tensor]:
         values = {"energies": energies.to(torch.float64) + self.reference[self.species_index[graph.numbers]]}
         values |= mechanics(graph, vectors, slope)
         values["energy"] = sum_by_graph(graph, values["energies"])
         values["features"] = features
-        if with_distance and bool(self.feature_precision.any()):
-            values["distance"] = self.distance(graph, features.detach())
-        return values
+        return values if distance is None else values | {"distance": distance}
 
     def first_layer(self, graph: Graph) -> Float[Tensor, "core m c"]:
         """Features of the trunk's first layer (dimensionless), which a density reads.
@@ -293,11 +298,11 @@ class Potential(Model, Field):
         """
         vectors = self._leaf(graph)
         with torch.enable_grad():
-            energies, features = self._energies(graph, vectors)
+            energies, _, score = self._energies(graph, vectors)
             (slope,) = torch.autograd.grad(energies[:n_core].sum(), vectors)
         reference = self.reference[self.species_index[graph.numbers[:n_core]]]
         values = energies[:n_core].detach().to(torch.float64) + reference
-        score = self.distance(graph, features.detach())[:n_core].numpy() if bool(self.feature_precision.any()) else None
+        score = None if score is None else score[:n_core].numpy()
         return values.numpy(), slope.to(torch.float64).numpy(), vectors.detach().to(torch.float64).numpy(), score
 
     def with_std(self, graph: Graph) -> Prediction:
@@ -322,12 +327,12 @@ class Potential(Model, Field):
         readouts = [self.directions] * has_directions + [self.deviations] * members
         vectors = self._leaf(graph)
         with torch.enable_grad():
-            energies, features = self._energies(graph, vectors)
+            energies, features, distance = self._energies(graph, vectors)
             shifts = (features @ torch.cat(readouts).T) * self.config.energy_scale
             sums = [energies.sum(), *shifts.sum(0)]
             slope, *slopes = [torch.autograd.grad(s, vectors, retain_graph=s is not sums[-1])[0] for s in sums]
         features, vectors = features.detach(), vectors.detach()
-        mean = {k: v.detach() for k, v in self._values(graph, vectors, energies, features, slope).items()}
+        mean = {k: v.detach() for k, v in self._values(graph, vectors, energies, features, slope, distance).items()}
         parts = [mechanics(graph, vectors, slope) for slope in slopes]
         spread = {n: torch.stack([p[n] for p in parts]) for n in ("forces", "stress") if n in mean}
         shifts = (features @ self.deviations.T) * self.config.energy_scale
@@ -350,40 +355,3 @@ class Potential(Model, Field):
             sums = ((self.latent(graph, vectors) @ self.directions.T) * self.config.energy_scale).sum(0).unbind()
             slopes = [torch.autograd.grad(s, vectors, retain_graph=s is not sums[-1])[0] for s in sums]
         return torch.stack([mechanics(graph, vectors.detach(), slope)["forces"] for slope in slopes]).cpu()
-
-    def distance(self, graph: Graph, features: Float[Tensor, "atoms features"]) -> Float[Tensor, " atoms"]:
-        """Mahalanobis distance of each atom's features from its element's training data (dimensionless, 1 = edge)."""
-        species = self.species_index[graph.numbers]
-        d = features - self.feature_mean[species]
-        square = d.new_zeros(len(d))
-        for s in torch.unique(species).tolist():  # a gathered matrix for each atom would cost more than the network
-            of = species == s
-            square[of] = ((d[of] @ self.feature_precision[s]) * d[of]).sum(1)
-        return torch.sqrt(square.clamp_min(0)) / self.distance_scale
-
-
-def moved_atoms(sample: Labelled) -> Bool[Tensor, " atoms"]:
-    """Mark the atoms of structures that are a small displacement away from one of `sample.base`.
-
-    Source: ours.
-    """
-    return (sample.weight["hessian"] > 0)[sample.graph.atom_graph]
-
-
-def hessian_column(sample: Labelled, change: Float[Tensor, "*members moved 3"]) -> Float[Tensor, "*members moved 3"]:
-    """Apply the Hessian to each structure's displacement as a finite difference: minus the change of forces over it.
-
-    Divided is by the rms component of the displacement: if it is random, an error is the rms error of a row.
-
-    Args:
-        sample: with `base` and the target `displacement` (Å).
-        change: of the forces from the undisplaced structures, eV/Å, of the atoms of `moved_atoms`.
-
-    Returns:
-        Columns in eV/Å².
-
-    Source: ours; Hessian-vector products as labels as in arXiv 2601.07742.
-    """
-    graph, displacement = sample.graph, sample.targets["displacement"]
-    size = torch.sqrt(sum_by_graph(graph, displacement.square().mean(-1)) / graph.n_atoms)
-    return -change / size[graph.atom_graph][moved_atoms(sample)].unsqueeze(-1)

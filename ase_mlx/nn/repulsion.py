@@ -22,6 +22,14 @@ RADII = (
 )  # fmt: skip
 
 
+def covalent_radii(like: Tensor) -> Float[Tensor, " numbers"]:
+    """Covalent radii (Å) by atomic number, of the type and on the device of `like`; 0 stands for no element.
+
+    Source: Cordero et al., Dalton Trans. 2832 (2008).
+    """
+    return torch.tensor((0.0, *RADII), dtype=like.dtype, device=like.device)
+
+
 def zbl(
     distance: Float[Tensor, " edges"], z1: Int[Tensor, " edges"], z2: Int[Tensor, " edges"]
 ) -> Float[Tensor, " edges"]:
@@ -34,7 +42,7 @@ def zbl(
 
     Source: Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Solids (1985), universal screening.
     """
-    radii = torch.tensor((0.0, *RADII), dtype=distance.dtype, device=distance.device)
+    radii = covalent_radii(distance)
     a, b = z1.to(distance.dtype), z2.to(distance.dtype)
     x = distance * (a.pow(0.23) + b.pow(0.23)) / 0.46850
     screening = (

@@ -19,7 +19,8 @@ from ase_mlx.data.samples import Sample, elements_of, name_of, sample, symbols
 from ase_mlx.data.shards import Shards, is_shards
 from ase_mlx.models import Model
 from ase_mlx.models.foundation import Foundation
-from ase_mlx.models.potential import Potential, PotentialConfig, hessian_column, moved_atoms
+from ase_mlx.models.labelled import hessian_column, moved_atoms
+from ase_mlx.models.potential import Potential, PotentialConfig
 from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.terms import Term
 from ase_mlx.reading import reading

@@ -12,7 +12,8 @@ from ase_mlx.data.samples import Sample, batches
 from ase_mlx.models import Prediction
 from ase_mlx.models.extrapolation import see
 from ase_mlx.models.foundation import Foundation
-from ase_mlx.models.potential import Potential, hessian_column, moved_atoms
+from ase_mlx.models.labelled import hessian_column, moved_atoms
+from ase_mlx.models.potential import Potential
 from ase_mlx.units import NORMAL_95
 
 from ..metrics import Residuals
@@ -92,5 +93,4 @@ def frame_distance(model: Potential, sample: Sample) -> float:
 
     Source: ours.
     """
-    p = model(sample.graph)
-    return float(torch.max(model.distance(sample.graph, p["features"])))
+    return float(torch.max(model.distances(sample.graph)))

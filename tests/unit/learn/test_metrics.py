@@ -83,5 +83,5 @@ def test_collect_leaves_out_what_has_no_weight():
 def test_a_frame_is_as_far_as_its_farthest_atom():
     model = tiny_potential(elements=(13, 79), cutoff=4.0)
     s = sample(labelled(1)[0], 4.0, "frame")
-    distances = model.distance(s.graph, model(s.graph)["features"])
+    distances = model(s.graph)["distance"]
     assert frame_distance(model, s) == pytest.approx(float(distances.max()))

@@ -224,19 +224,19 @@ def test_bars_from_directions_are_those_of_all_members(samples):
 
 def test_distance_is_small_inside_and_large_outside(samples):
     model = untrained(seed=1)
-    set_distance(model, samples[:7], samples[7:])
-    trained = [model.distance(s.graph, model(s.graph)["features"]) for s in samples[:7]]
+    set_distance(model, samples[:7])
+    trained = [model.distances(s.graph) for s in samples[:7]]
     assert float((torch.cat(trained) <= 1).double().mean()) >= 0.95
-    inside = [model.distance(s.graph, model(s.graph)["features"]) for s in samples[7:]]
+    inside = [model.distances(s.graph) for s in samples[7:]]
     squeezed = [sample(a, 4.0, "far") for a in labelled(3, seed=5, strain=0.0, stdev=0.6)]
-    outside = [model.distance(s.graph, model(s.graph)["features"]) for s in squeezed]
-    assert 0 < float(torch.cat(inside).max()) < 1 < float(torch.cat(outside).median())
+    outside = [model.distances(s.graph) for s in squeezed]
+    assert 0 < float(torch.cat(inside).max()) < 1.5 and float(torch.cat(outside).median()) > 1.5
 
 
 def test_a_potential_without_members_gets_distances_alone(samples):
     model = tiny_potential(elements=(13, 79), members=0, cutoff=4.0)
     assert set_uncertainty(model, samples[:7], samples[7:]) == {}
-    assert float(model.distance_scale) > 0
+    assert model.distance.known
     assert not model.with_std(samples[0].graph).std
 
 
