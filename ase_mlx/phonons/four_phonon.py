@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
+from ase_mlx.phonons.linewidths import averaged
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.units import AMU, HBAR
@@ -182,9 +183,10 @@ def four_phonon_linewidths(
         processes, counts, drawn = quartets(mesh, int(point), rng)
         for lo in range(0, len(processes), CHUNK):
             part = processes[lo : lo + CHUNK]
+            strengths = averaged(squares(int(point), part), modes.frequencies, part)
             widths = _widths(
-                modes.frequencies[point], part, counts[lo : lo + CHUNK], squares(int(point), part), modes.frequencies,
-                steps, occupations, SIGNS, lowest, narrowest,
+                modes.frequencies[point], part, counts[lo : lo + CHUNK], strengths, modes.frequencies, steps,
+                occupations, SIGNS, lowest, narrowest,
             )  # fmt: skip
             blocks[:, :, k] += widths.transpose(0, 2, 1)
         blocks[:, :, k] = BLOCKS * blocks[:, :, k] if drawn else blocks[:, :, k].sum(axis=0)

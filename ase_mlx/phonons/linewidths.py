@@ -58,27 +58,29 @@ def linewidths(
 
 
 def averaged(
-    strengths: Float[np.ndarray, "t bands bands bands"],
+    strengths: Float[np.ndarray, "t bands *others"],
     frequencies: Float[np.ndarray, "q bands"],
-    triplets: Int[np.ndarray, "t 2"],
-) -> Float[np.ndarray, "t bands bands bands"]:
-    """Average |element|² (any unit) over degenerate modes of q₂ and q₃, frequencies in THz.
+    partners: Int[np.ndarray, "t legs"],
+) -> Float[np.ndarray, "t bands *others"]:
+    """Average |element|² (any unit) over degenerate modes of all phonons but the first, frequencies in THz.
 
     Eigenvectors within a degenerate space are anybody's choice, but the weights of its bands differ, since around the
     point they part: without the average the last digit of force constants would move linewidths by a thousandth.
 
     Source: ours.
     """
-    alike = np.abs(np.diff(frequencies[triplets], axis=2)) < DEGENERATE
+    alike = np.abs(np.diff(frequencies[partners], axis=2)) < DEGENERATE
     chosen = np.flatnonzero(alike.any(axis=(1, 2)))
     if not len(chosen):
         return strengths
-    f = frequencies[triplets[chosen]]
+    f = frequencies[partners[chosen]]
     same = np.abs(f[..., :, None] - f[..., None, :]) < DEGENERATE
-    mean = same / same.sum(axis=-1, keepdims=True)
-    result = strengths.copy()
-    half = strengths[chosen] @ mean[:, 1, None].swapaxes(-1, -2)
-    result[chosen] = mean[:, 0, None] @ half
+    mean = (same / same.sum(axis=-1, keepdims=True)).astype(strengths.dtype)
+    result, (size, legs, bands) = strengths.copy(), f.shape
+    part = strengths[chosen].reshape(size, -1, bands) @ mean[:, -1].swapaxes(-1, -2)
+    for leg in range(legs - 1):
+        part = mean[:, leg, None] @ part.reshape(size, bands ** (leg + 1), bands, -1)
+    result[chosen] = part.reshape(size, *strengths.shape[1:])
     return result
 
 

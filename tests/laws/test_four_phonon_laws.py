@@ -131,6 +131,24 @@ def test_a_sum_by_hand_over_all_ordered_quartets(group, tensor, mesh, modes, wid
     np.testing.assert_allclose(found, shared(total, modes.frequencies[point]), rtol=1e-4)
 
 
+def test_widths_do_not_depend_on_the_choice_of_degenerate_modes(group, tensor, mesh, modes):
+    vectors, velocities, random = modes.eigenvectors.copy(), modes.velocities.copy(), np.random.default_rng(0)
+    for q, f in enumerate(modes.frequencies):
+        for start in range(len(f)):
+            same = np.flatnonzero(np.abs(f - f[start]) < 1e-4)
+            if same[0] == start and len(same) > 1:
+                vectors[q][:, same] @= np.linalg.qr(random.normal(size=(len(same), len(same))))[0]
+                velocities[q, same] *= np.linspace(0.5, 2.0, len(same))[:, None]  # around the point they part
+    gammas = []
+    for choice in (modes.eigenvectors, vectors):
+        those = Modes(modes.points, modes.frequencies, choice, velocities)
+        squares = CompressedQuartic(tensor, mesh, those.legs(np.array([28.0, 28.0]), LOWEST))
+        occupations = occupation(modes.frequencies, TEMPERATURES, LOWEST)
+        gamma = four_phonon_linewidths(mesh, those, group, occupations, squares, LOWEST).gamma
+        gammas.append(degenerate(gamma, mesh, modes))
+    np.testing.assert_allclose(*gammas, rtol=1e-4)
+
+
 def test_a_draw_of_quartets_is_right_on_average(widths, mesh, modes, monkeypatch):
     exact = degenerate(widths().gamma, mesh, modes)[0]
     monkeypatch.setattr(four_phonon, "QUARTETS", 10)
