@@ -100,7 +100,12 @@ def _table(found) -> tuple[str, list[dict], dict | None, list[str]]:
         )  # fmt: skip
         if found.certificate is not None:
             notes.insert(1, f"Certificate: {found.certificate}.")
-            certificate = {name: getattr(found.certificate, name) for name in ("kappa", "linewidth", "exact")}
+            certificate = {
+                "changes": found.certificate.changes.tolist(),
+                "half_widths": found.certificate.half_widths.tolist(),
+                "triplets": found.certificate.triplets,
+                "exact": found.certificate.exact,
+            }
     more = found.coherence[found.modes.middle, :3].mean()
     room = found.temperatures[found.modes.middle]
     notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")

@@ -18,6 +18,10 @@ from ase_mlx.whole import write_bytes
 
 SCHEMA = "ase_mlx compressed tensor 1"
 
+GROUP = ("lattice", "positions", "rotations", "translations")
+
+ORBIT = ("sites", "functions", "operations", "signs")
+
 
 def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = None) -> Path:
     """Write a tensor (mode functions in (eV/Åⁿ)^(1/n)), whole or not at all; `card` says what it was made from.
@@ -30,18 +34,8 @@ def save_tensor(tensor: CompressedTensor, path: str | Path, card: dict | None = 
 
     Source: ours.
     """
-    group = tensor.group
-    arrays = {
-        "lattice": group.lattice,
-        "positions": group.positions,
-        "rotations": group.rotations,
-        "translations": group.translations,
-    }
-    for k, orbit in enumerate(tensor.orbits):
-        for name in ("sites", "functions", "operations", "signs"):
-            arrays[f"{k}.{name}"] = getattr(orbit, name)
     header = {"schema": SCHEMA, "order": str(tensor.order), "card": json.dumps(card or {})}
-    write_bytes(path, pack_tensors(arrays, header))
+    write_bytes(path, pack_tensors(arrays_of(tensor), header))
     return Path(path)
 
 
@@ -68,7 +62,7 @@ def load_tensor(path: str | Path) -> CompressedTensor:
     if header.get("schema") != SCHEMA:
         raise ValueError(f"got {str(path)!r} of {header.get('schema')!r}, expected {SCHEMA!r}; compress again")
     try:
-        return _tensor(arrays, header)
+        return tensor_of(arrays, int(header["order"]))
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"got {str(path)!r}, which lacks parts of a compressed tensor ({error}); compress again"
@@ -79,9 +73,23 @@ def _header(content: bytes) -> dict[str, str]:
     return parsed_json(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
 
 
-def _tensor(arrays: dict[str, np.ndarray], header: dict[str, str]) -> CompressedTensor:
-    group = SpaceGroup(*(arrays[name] for name in ("lattice", "positions", "rotations", "translations")))
+def arrays_of(tensor: CompressedTensor) -> dict[str, np.ndarray]:
+    """Take a tensor apart: space group in Å, mode functions in (eV/Åⁿ)^(1/n).
+
+    Source: ours.
+    """
+    arrays = {name: getattr(tensor.group, name) for name in GROUP}
+    for k, orbit in enumerate(tensor.orbits):
+        arrays |= {f"{k}.{name}": getattr(orbit, name) for name in ORBIT}
+    return arrays
+
+
+def tensor_of(arrays: dict[str, np.ndarray], order: int) -> CompressedTensor:
+    """Put a tensor of an order (dimensionless) together from what `arrays_of` gives, in the same units.
+
+    Source: ours.
+    """
+    group = SpaceGroup(*(arrays[name] for name in GROUP))
     count = len({name.split(".")[0] for name in arrays if "." in name})
-    parts = ("sites", "functions", "operations", "signs")
-    orbits = tuple(Orbit(*(arrays[f"{k}.{name}"] for name in parts)) for k in range(count))
-    return CompressedTensor(int(header["order"]), group, orbits)
+    orbits = tuple(Orbit(*(arrays[f"{k}.{name}"] for name in ORBIT)) for k in range(count))
+    return CompressedTensor(order, group, orbits)

@@ -12,6 +12,12 @@ from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.triplet_sample import TripletSample
 
+HISTORY = 100
+"""Steps that L-BFGS remembers."""
+
+FLOOR = 1e-3
+"""Least worth of a pattern, over that of the most telling one of its kind."""
+
 
 class Kind:
     """Mode functions of one centre and one subgroup: the linear map from their coefficients to elements.
@@ -33,30 +39,20 @@ class Kind:
         functions = np.einsum("kp,sap->ksa", coefficients, self.patterns)
         return Orbit(self.sites, functions, self.operations, np.ones(len(coefficients)))
 
-    def waves(self, sample: TripletSample) -> torch.Tensor:
-        """Plane waves at the images of the sites, (members, real and imaginary q, sites), dimensionless.
+    def tables(self, sample: TripletSample) -> np.ndarray:
+        """Tables (q, bands, real and imaginary, members, patterns) that patterns make on a sample, in 1/√(amu THz).
 
         Source: ours.
         """
-        waves = []
+        atoms, parts = self.group.positions, []
         for operation in self.operations:
             sites = self.group.move(int(operation), np.zeros(3, dtype=int), self.sites)
-            phase = 2 * np.pi * sample.points @ (sites[:, :3] + self.group.positions[sites[:, 3]]).T
-            waves.append(np.concatenate([np.cos(phase), np.sin(phase)]))
-        return torch.from_numpy(np.stack(waves).astype(np.float32))
-
-    def turned(self) -> torch.Tensor:
-        """Rotated patterns by atom of the primitive cell, (patterns, members, sites, atoms · 3), dimensionless.
-
-        Source: ours.
-        """
-        atoms = len(self.group.positions)
-        rotated = np.zeros((self.patterns.shape[-1], len(self.operations), len(self.sites), atoms, 3), dtype=np.float32)
-        for g, operation in enumerate(self.operations):
-            landed = self.group.move(int(operation), np.zeros(3, dtype=int), self.sites)[:, 3]
-            turned = np.einsum("ab,sbp->psa", self.group.cartesian[operation], self.patterns)
-            rotated[:, g, np.arange(len(self.sites)), landed] = turned
-        return torch.from_numpy(rotated.reshape(*rotated.shape[:3], -1))
+            waves = np.exp(2j * np.pi * sample.points @ (sites[:, :3] + atoms[sites[:, 3]]).T)
+            turned = np.einsum("ab,sbp->sap", self.group.cartesian[operation], self.patterns)
+            sums = [np.tensordot(waves[:, sites[:, 3] == k], turned[sites[:, 3] == k], 1) for k in range(len(atoms))]
+            table = sample.legs.transpose(0, 2, 1) @ np.concatenate(sums, axis=1)
+            parts.append(np.stack([table.real, table.imag], axis=2).astype(np.float32))
+        return np.stack(parts, axis=3)
 
 
 def kinds(group: SpaceGroup, radius: float, order: int = 3) -> list[Kind]:
@@ -77,38 +73,42 @@ def kinds(group: SpaceGroup, radius: float, order: int = 3) -> list[Kind]:
     ]
 
 
-class _Map:
-    """From the coefficients of a kind to its tables on a sample, (q, bands, real and imaginary, rank)."""
-
-    def __init__(self, kind: Kind, sample: TripletSample) -> None:
-        self.waves, self.turned = kind.waves(sample), kind.turned()
-        legs = sample.legs.transpose(0, 2, 1)
-        real = np.stack([legs.real, legs.imag], axis=2)
-        imaginary = np.stack([-legs.imag, legs.real], axis=2)
-        both = np.stack([real, imaginary], axis=3)  # q, bands, part, part of the transform, components
-        self.legs = torch.from_numpy(both.reshape(len(legs), 2 * legs.shape[1], -1).astype(np.float32))
-
-    def __call__(self, coefficients: torch.Tensor) -> torch.Tensor:
-        rank, members, size = len(coefficients), *self.turned.shape[1:3]
-        functions = (coefficients @ self.turned.flatten(1)).view(rank, members, size, -1)
-        functions = functions.permute(1, 2, 3, 0).reshape(members, size, -1)
-        q = len(self.legs)
-        transforms = (self.waves @ functions).view(members, 2, q, -1, rank).permute(2, 1, 3, 4, 0)
-        return (self.legs @ transforms.reshape(q, self.legs.shape[2], -1)).view(q, -1, 2, rank * members)
-
-
 class Fit:
     """A compressed tensor being fitted: coefficients of each kind, a training sample, and its loss.
+
+    Coefficients are those of patterns that count alike: whitened by the weighted square of their tables.
 
     Source: ours.
     """
 
-    def __init__(self, group: SpaceGroup, mode_kinds: list[Kind], sample: TripletSample, seed: int) -> None:
-        self.group, self.kinds, self.sample = group, mode_kinds, sample
-        self.random = torch.Generator().manual_seed(seed)
-        self.maps = [_Map(kind, sample) for kind in mode_kinds]
-        self.target = _Target(sample)
-        self.coefficients = [torch.zeros(0, kind.patterns.shape[-1]) for kind in mode_kinds]
+    def __init__(self, group: SpaceGroup, mode_kinds: list[Kind], sample: TripletSample, rank: int, seed: int) -> None:
+        self.group, self.kinds, self.target = group, mode_kinds, _Target(sample)
+        tables = [kind.tables(sample) for kind in mode_kinds]
+        worth = _worth(sample, sum(np.square(x, dtype=float).sum(axis=(2, 3, 4)) for x in tables))
+        self.shape, self.members, self.maps, self.whitenings = tables[0].shape[:3], [], [], []
+        for table in tables:
+            rows = (np.sqrt(worth)[:, :, None, None, None] * table).reshape(-1, table.shape[-1]).astype(float)
+            values, vectors = np.linalg.eigh(rows.T @ rows)
+            values = np.maximum(values, FLOOR * values.max())
+            self.whitenings.append(vectors * np.sqrt(values.mean() / values))
+            self.members.append(table.shape[3])
+            self.maps.append(table.reshape(-1, table.shape[-1]) @ self.whitenings[-1].astype(np.float32))
+        self.leaves = [torch.from_numpy(x).requires_grad_() for x in self._start(rank, sample, seed)]
+        self.optimizer = torch.optim.LBFGS(
+            self.leaves, history_size=HISTORY, line_search_fn="strong_wolfe", tolerance_grad=0, tolerance_change=0
+        )
+
+    def _start(self, rank: int, sample: TripletSample, seed: int) -> list[np.ndarray]:
+        """Random coefficients of about so many products, whose elements are as large as those of the sample."""
+        random, one_each = np.random.default_rng(seed), sum(self.members)
+        count = max(1, round(rank / one_each))
+        elements = np.sqrt(np.mean(np.abs(sample.elements) ** 2))
+        goal = (elements / np.sqrt(count * one_each)) ** (1 / 3)
+        start = []
+        for table in self.maps:
+            new = random.standard_normal((count, table.shape[1])).astype(np.float32)
+            start.append(new * np.float32(goal / np.sqrt(2 * np.mean(np.square(table @ new.T)))))
+        return start
 
     @property
     def tensor(self) -> CompressedTensor:
@@ -116,52 +116,54 @@ class Fit:
 
         Source: ours.
         """
-        parts = [k.orbit(c.detach().double().numpy()) for k, c in zip(self.kinds, self.coefficients, strict=True)]
-        return CompressedTensor(3, self.group, tuple(o for o in parts if len(o.functions)))
-
-    def grow(self, counts: list[int]) -> None:
-        """Add random mode functions to each kind, small beside those that are there.
-
-        Source: ours.
-        """
-        elements = np.sqrt(np.mean(np.abs(self.sample.elements) ** 2))
-        rank = sum(
-            (len(c) + n) * len(k.operations) for c, n, k in zip(self.coefficients, counts, self.kinds, strict=True)
-        )
-        goal = (elements / np.sqrt(rank)) ** (1 / 3)
-        for k, (part, count, table) in enumerate(zip(self.coefficients, counts, self.maps, strict=True)):
-            new = torch.randn((count, part.shape[1]), generator=self.random)
-            size = goal / float(2 * table(new).square().mean()) ** 0.5
-            self.coefficients[k] = torch.cat([part.detach(), size * (0.5 if len(part) else 1.0) * new])
+        parts = zip(self.kinds, self.leaves, self.whitenings, strict=True)
+        orbits = tuple(kind.orbit(x.detach().double().numpy() @ back.T) for kind, x, back in parts)
+        return CompressedTensor(3, self.group, orbits)
 
     def run(self, iterations: int) -> float:
         """Minimise the loss by L-BFGS; the weighted relative error of the training sample comes back, dimensionless.
+
+        Further runs go on from what the last one learned of the curvature.
 
         Args:
             iterations: at most so many.
 
         Source: J. Nocedal and S. Wright, Numerical Optimization (2006), chapter 7.
         """
-        leaves = [c.detach().clone().requires_grad_() for c in self.coefficients]
-        optimizer = torch.optim.LBFGS(
-            leaves, max_iter=iterations, history_size=40, line_search_fn="strong_wolfe", tolerance_grad=0,
-            tolerance_change=0,
-        )  # fmt: skip
+        settings = self.optimizer.param_groups[0]
+        settings["max_iter"], settings["max_eval"] = iterations, 2 * iterations
 
         def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = self._loss(leaves)
-            loss.backward()
-            return loss
+            loss, slopes = self._loss()
+            for leaf, slope in zip(self.leaves, slopes, strict=True):
+                leaf.grad = torch.from_numpy(slope)
+            return torch.tensor(loss)
 
-        optimizer.step(closure)
-        self.coefficients = [leaf.detach() for leaf in leaves]
-        with torch.no_grad():
-            return float(self._loss(self.coefficients)) ** 0.5
+        self.optimizer.step(closure)
+        return self._loss()[0] ** 0.5
 
-    def _loss(self, coefficients: list[torch.Tensor]) -> torch.Tensor:
-        parts = [table(c) for table, c in zip(self.maps, coefficients, strict=True) if len(c)]
-        return _Weighted.apply(torch.cat(parts, dim=-1), self.target)
+    def _loss(self) -> tuple[float, list[np.ndarray]]:
+        """The loss, and its derivatives by the coefficients of each kind."""
+        coefficients = [leaf.detach().numpy() for leaf in self.leaves]
+        parts = [(m @ c.T).reshape(*self.shape, -1) for m, c in zip(self.maps, coefficients, strict=True)]
+        target = self.target
+        losses, slope = _kernel(
+            np.concatenate(parts, axis=-1), target.first, target.triplets, target.elements, target.weights
+        )
+        slopes, edges = [], np.cumsum([part.shape[-1] for part in parts])[:-1]
+        for m, c, part in zip(self.maps, coefficients, np.split(slope, edges, axis=-1), strict=True):
+            q = len(part)  # one product for each wave vector: BLAS is slow where a long axis is summed at once
+            slopes.append((part.reshape(q, -1, len(c)).transpose(0, 2, 1) @ m.reshape(q, -1, m.shape[1])).sum(axis=0))
+        return float(losses.sum()), slopes
+
+
+def _worth(sample: TripletSample, sizes: np.ndarray) -> np.ndarray:
+    """What a change of each mode's table counts, (q, bands), the other two legs at their mean square."""
+    sizes, worth = sizes / sizes.mean(), np.zeros(sizes.shape)
+    for leg, indices in enumerate(("tabc,tb,tc->ta", "tabc,ta,tc->tb", "tabc,ta,tb->tc")):
+        others = [sizes[sample.triplets[:, k]] for k in range(3) if k != leg]
+        np.add.at(worth, sample.triplets[:, leg], np.einsum(indices, sample.weights, *others))
+    return worth
 
 
 def error(tensor: CompressedTensor, sample: TripletSample) -> float:
@@ -187,19 +189,6 @@ class _Target:
         self.weights = np.concatenate([w, w], axis=1).astype(np.float32)
         self.triplets = sample.triplets
         self.first = np.append(np.flatnonzero(np.diff(self.triplets[:, 0], prepend=-1)), size)
-
-
-class _Weighted(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, tables: torch.Tensor, target: _Target) -> torch.Tensor:
-        table = tables.detach().contiguous().numpy()
-        losses, gradient = _kernel(table, target.first, target.triplets, target.elements, target.weights)
-        ctx.gradient = torch.from_numpy(gradient)
-        return torch.tensor(losses.sum())
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return ctx.gradient * upstream.float(), None
 
 
 @compiled(fastmath=True, parallel=True)

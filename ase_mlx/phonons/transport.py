@@ -15,7 +15,7 @@ from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.couplings import Couplings, couplings_of
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.four_phonon import CompressedQuartic, FourPhonon, four_phonon_linewidths
-from ase_mlx.phonons.interaction import interaction_of
+from ase_mlx.phonons.interaction import Interaction, ProductInteraction, interaction_of
 from ase_mlx.phonons.linewidths import DEGENERATE, linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
@@ -40,7 +40,7 @@ class Relaxation:
     are the points of each star, dimensionless. `products` are v⊗v averaged over the point group in (THz Å)². `parts`
     are those of each triplet of `mesh.triplets` in Γ in THz, at the temperature of index `middle`; `four` is what
     four-phonon scattering adds to `gamma`, `couplings` are those between modes of each irreducible point, None where
-    they were not asked for.
+    they were not asked for. `interaction` is what gave squared elements.
 
     Source: ours.
     """
@@ -57,6 +57,7 @@ class Relaxation:
     parts: tuple[Float[np.ndarray, "_ bands"], ...]
     four: FourPhonon | None = None
     couplings: tuple[Couplings, ...] | None = None
+    interaction: Interaction | ProductInteraction | None = None
 
     @property
     def middle(self) -> int:
@@ -139,7 +140,7 @@ def relaxation_times(
     four = quartic and _four_phonon(crystal, mesh, occupations, quartic, device, progress)
     gamma += 0.0 if four is None else four.gamma
     result = _collect(crystal, mesh, own, temperatures, gamma, kept, four)
-    return replace(result, couplings=coupled) if couplings else result
+    return replace(result, couplings=coupled if couplings else None, interaction=interaction)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -29,16 +30,85 @@ def silicon():
 
 @pytest.fixture(scope="module")
 def found(silicon):
-    return conductivity(silicon, mesh=MESH, temperatures=[300, 600], rank=48)
+    with pytest.warns(UserWarning, match="rank=48: the tensor alone changes kappa"):
+        return conductivity(silicon, mesh=MESH, temperatures=[300, 600], rank=48)
 
 
-def test_all_that_was_asked_for_comes_back(found):
-    assert found.kappa.shape == (2, 6) and found.kappa_std is None
+def test_all_that_was_asked_for_comes_back(found, silicon):
+    assert found.kappa.shape == (2, 6)
     assert found.kappa[0, 0] > found.kappa[1, 0] > 0
-    assert found.certificate.temperature == 300
-    assert "95 %" in str(found.certificate)
-    assert found.compression.tensor.rank == 48
-    assert not found.compression.reached and "certificate" in found.notes[0]
+    assert found.compression.tensor.rank == 48 and not found.compression.reached
+    exact = conductivity(silicon, mesh=MESH, temperatures=[300, 600])
+    assert found.certificate.exact and found.kappa_std is None  # a small mesh: all triplets were taken
+    np.testing.assert_allclose(found.kappa[:, :3], exact.kappa[:, :3], rtol=1e-10)
+    np.testing.assert_allclose(found.modes.gamma, exact.modes.gamma, rtol=1e-10)
+    assert np.all(np.abs(found.compressed_kappa[:, 0] / found.kappa[:, 0] - 1) > 0.01)
+    assert "not the tensor's" in found.notes[0] and "kappa is exact" in found.notes[0]
+
+
+def test_a_corrected_conductivity_has_its_interval_and_says_what_was_corrected(silicon):
+    options = {"mesh": (9, 9, 9), "temperatures": [100, 300]}
+    exact = conductivity(silicon, **options)
+    with pytest.warns(UserWarning, match="corrected by"):
+        found = conductivity(silicon, rank=48, **options)
+    certificate = found.certificate
+    assert not certificate.exact and certificate.half_widths.max() <= 0.01
+    away = np.abs(found.kappa[:, 0] / exact.kappa[:, 0] - 1)
+    assert np.all(away < 1.5 * certificate.half_widths) and np.all(away < 0.01)
+    assert np.all(np.abs(found.compressed_kappa[:, 0] / exact.kappa[:, 0] - 1) > 0.02)
+    np.testing.assert_allclose(1.96 * found.kappa_std[:, 0] / found.kappa[:, 0], certificate.half_widths, rtol=1e-6)
+    np.testing.assert_allclose(found.modes.kappa, found.kappa, rtol=1e-10, atol=1e-10)
+    assert "not the tensor's" in found.notes[0] and "linewidth_errors" in found.notes[1]
+
+
+def test_an_iterative_solution_is_corrected_as_relaxation_times_are(silicon):
+    options = {"mesh": (9, 9, 9), "temperatures": [300], "solver": "iterative"}
+    exact = conductivity(silicon, **options)
+    with pytest.warns(UserWarning, match="corrected by"):
+        found = conductivity(silicon, rank=48, **options)
+    assert found.kappa_std is None and any("has no interval" in note for note in found.notes)
+    assert found.kappa[0, 0] == pytest.approx(exact.kappa[0, 0], rel=0.01)
+    alone = found.kappa[0, 0] * found.compressed_kappa[0, 0] / found.modes.kappa[0, 0]
+    assert alone != pytest.approx(exact.kappa[0, 0], rel=0.02)
+
+
+def test_a_tensor_is_kept_by_what_it_depends_on(silicon, tmp_path, monkeypatch):
+    options = {"mesh": MESH, "temperatures": [300], "rank": 24, "folder": tmp_path}
+    with pytest.warns(UserWarning, match="rank=24"):
+        first = conductivity(silicon, **options)
+        monkeypatch.setattr(sys.modules["ase_mlx.adapters.phono3py.conductivity"], "compress", None)
+        again = conductivity(silicon, **options)
+    np.testing.assert_array_equal(again.kappa, first.kappa)
+    assert again.compression.held_out == first.compression.held_out
+    np.testing.assert_array_equal(again.compressed_kappa, first.compressed_kappa)
+    with pytest.raises(TypeError):
+        conductivity(silicon, **options | {"rank": 48})
+
+
+KILLED = """
+import sys
+from ase_mlx.adapters.phonopy import conductivity
+conductivity(sys.argv[1], mesh=(9, 9, 9), temperatures=[300], rank=96, folder=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:rank=96")
+@pytest.mark.parametrize("kept", ["", "tensor-*.npz"])
+def test_a_kill_in_the_fit_or_in_the_triplets_changes_nothing(silicon, kept, tmp_path):
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(YAML), str(folder)])
+    while not (any(folder.glob(kept)) if kept else folder.is_dir()):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    assert len(list(folder.glob("tensor-*.npz"))) == bool(kept)
+    options = {"mesh": (9, 9, 9), "temperatures": [300], "rank": 96}
+    resumed, whole = (conductivity(silicon, folder=where, **options) for where in (folder, None))
+    np.testing.assert_array_equal(resumed.kappa, whole.kappa)
+    np.testing.assert_array_equal(resumed.kappa_std, whole.kappa_std)
 
 
 def test_without_compression_there_is_nothing_to_certify(silicon):

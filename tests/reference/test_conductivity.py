@@ -11,7 +11,6 @@ from ase_mlx.adapters.phono3py.crystal import crystal_of
 from ase_mlx.phonons import linewidths
 from ase_mlx.phonons.accumulation import accumulated, mean_free_paths, normal_and_umklapp
 from ase_mlx.phonons.brillouin import Mesh
-from ase_mlx.phonons.certificate import Certificate, certify
 from ase_mlx.phonons.compression import compress
 from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.tetrahedra import delta_weight, tetrahedra
@@ -125,14 +124,10 @@ def test_iterative_solution_is_near_the_direct_one_of_phono3py(silicon, crystal)
         iterative_kappa(crystal, replace(fine, couplings=None))
 
 
-def test_compressed_conductivity_is_near_and_its_certificate_holds(crystal, exact, compressed):
+def test_compressed_conductivity_is_near(exact, compressed):
     made, found = compressed
-    error = found.kappa[1, 0] / exact.kappa[1, 0] - 1
-    assert abs(error) < 0.05
+    assert abs(found.kappa[1, 0] / exact.kappa[1, 0] - 1) < 0.1
     assert made.ratios[0] > 1500
-    low, high = certify(crystal, made.tensor, found).kappa
-    assert low < high < low + 0.1
-    assert low - 0.01 < error < high + 0.01
 
 
 def test_conductivity_is_a_positive_multiple_of_unity_in_a_cubic_crystal(compressed):
@@ -144,20 +139,13 @@ def test_conductivity_is_a_positive_multiple_of_unity_in_a_cubic_crystal(compres
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_conductivity_outside_its_certificate_is_computed_exactly():
+def test_a_conductivity_that_a_tensor_misses_by_a_tenth_is_corrected():
     source = DATA / "phono3py-znte" / "phono3py_params.yaml.xz"
     found = conductivity(source, mesh=(15, 15, 15), temperatures=[300], rank="auto")
-    assert found.kappa[0, 0] == pytest.approx(55.175, rel=0.01)  # phono3py 4.8.2 on this file; 61.66 compressed
-    low, high = found.certificate.kappa
-    assert found.certificate.exact and found.certificate.excludes and 0 < low < 61.66 / 55.175 - 1 < high
-    assert "kappa was computed without it" in str(found.certificate) and "excludes" in found.notes[0]
-
-
-def test_a_certificate_knows_whether_it_excludes_its_value():
-    inside = Certificate(300.0, 240, (-0.004, 0.002), (-0.01, 0.01))
-    outside = Certificate(300.0, 240, (0.09, 0.17), (-0.01, 0.01))
-    assert not inside.excludes and outside.excludes
-    assert "without it" not in str(outside) and "without it" in str(replace(outside, exact=True))
+    assert found.compressed_kappa[0, 0] > 1.04 * 55.175  # phono3py 4.8.2 on this file
+    assert found.kappa[0, 0] == pytest.approx(55.175, rel=0.01)
+    assert found.kappa[0, 0] == pytest.approx(55.182, abs=1.5 * 1.96 * found.kappa_std[0, 0])
+    assert not found.certificate.exact and "not the tensor's" in found.notes[0]
 
 
 def test_accumulation_ends_at_the_conductivity(exact):

@@ -23,7 +23,7 @@ from ase_mlx.phonons.transport import LOWEST, relaxation_times
 DATA = Path(__file__).parent / "data"
 
 
-class Direct:
+class Direct(ProductInteraction):
     """Strengths by `ThirdOrder.elements`, triplet by triplet."""
 
     def __init__(self, crystal, mesh, legs, tensor=None, device="cpu", threads=1):

@@ -4,6 +4,7 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +22,15 @@ from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
+from ase_mlx.keep import Entries, digest
 from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.brillouin import Mesh
-from ase_mlx.phonons.certificate import Certificate, certify
+from ase_mlx.phonons.certificate import WIDTH, Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress
+from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.force_fit import MOST
 from ase_mlx.phonons.iterative import iterative_kappa
+from ase_mlx.phonons.tensor_files import arrays_of, tensor_of
 from ase_mlx.phonons.transport import Relaxation, relaxation_times
 from ase_mlx.phonons.wigner import coherence_kappa
 from ase_mlx.progress import Steps
@@ -36,6 +40,12 @@ MESH = 60.0
 
 WIDE = 7.0
 """Å: radius of a supercell's largest sphere above which a learned third order was found good to a few percent."""
+
+NOTABLE = 0.01
+"""Of the conductivity: what the correction of a tensor changes is said from there on."""
+
+ERRORS = ("training", "held_out", "tolerance", "seconds", "full_size", "compact_size")
+"""Of a `Compression`, what is kept beside its tensor."""
 
 COHERENT = 0.1
 """Of the conductivity: what coherences add is said from there on."""
@@ -50,11 +60,13 @@ class Conductivity:
 
     `kappa` in W/(m K) in the order xx yy zz yz xz xy, at `temperatures` in K. `kappa_std` is its error bar in the
     same unit, None where none is known. `coherence` is what tunnelling between modes would add to it (Wigner's
-    transport equation). `certificate` bounds what compression changed in the relaxation-time approximation, or says
-    that it was left aside; it is None where nothing was compressed (as is `compression`, the tensor with its
-    errors) or all was learned. `quartic` is the fourth-order tensor with its errors, None for `order=3`. `modes`
-    has linewidths and shares of all phonons, and the conductivity, in the relaxation-time approximation; `phono3py`
-    is the object with the force constants.
+    transport equation). Where a tensor stood for the third order and force constants are held, `kappa` is corrected
+    by exact elements, as `certificate` says, with its standard error in `kappa_std` in the relaxation-time
+    approximation; it is None where nothing was compressed (as is `compression`, the tensor with its errors) or no force
+    constants are held. `quartic` is the fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths
+    of all phonons (those of the tensor where `certificate` is not exact; it says how far they may be off), their
+    shares, and the conductivity, in the relaxation-time approximation; `phono3py` is the object with the force
+    constants.
 
     Source: ours.
     """
@@ -69,6 +81,14 @@ class Conductivity:
     modes: Relaxation
     phono3py: Phono3py
     notes: tuple[str, ...]
+
+    @property
+    def compressed_kappa(self) -> Float[np.ndarray, "t 6"] | None:
+        """What the tensor alone gives in the relaxation-time approximation in W/(m K), None without a certificate.
+
+        Source: ours.
+        """
+        return None if self.certificate is None else self.certificate.compressed
 
 
 @once()
@@ -99,8 +119,8 @@ def conductivity(
         calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
-        rank: None compresses nothing; a number of products; "auto" adds products until held-out elements are met, and
-            computes exactly where the certificate excludes it; "learned": see there.
+        rank: None compresses nothing; a number of products; "auto": as many as held-out elements want; "learned": see
+            there. What a tensor gives is corrected by exact elements, to a half 95 % interval of 1 %.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -111,7 +131,7 @@ def conductivity(
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         error_bars: of a crystal whose calculator has members.
         device: of torch.
-        folder: finished supercells of a crystal are kept there.
+        folder: finished supercells of a crystal are kept there, and the tensor of a number of products or "auto".
         progress: called with the number of supercells, then of points of the mesh, done and in all.
 
     Returns:
@@ -145,12 +165,12 @@ def _solved(
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
     products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))
     _check_memory(numbers, len(ph.primitive), len(temperatures), products)
-    crystal = crystal_of(ph, not learn, harmonic)
+    crystal = crystal_of(ph, not learn or ph.fc3 is not None, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
         made = learned(ph, calculator, 3, **run)
     else:
-        made = None if rank is None else compress(crystal, rank)
+        made = None if rank is None else _compressed(ph, crystal, rank, run["folder"])
     quartic = learned(ph, calculator, 4, **run) if order == 4 else None
     tensor, four = (None if x is None else x.tensor for x in (made, quartic))
     isotopes, boundary, device = scattering
@@ -161,53 +181,108 @@ def _solved(
         return relaxation_times(crystal, numbers, temperatures, third, *rest)
 
     result = linewidths_from(tensor)
-    certificate = None if tensor is None or learn else certify(crystal, tensor, result)
-    if rank == "auto" and certificate.excludes:
-        result, tensor, certificate = linewidths_from(None), None, replace(certificate, exact=True)
-    kappa = result.kappa
+    certificate = None if tensor is None or crystal.third is None else certify(crystal, result)
+    if certificate is not None and (certificate.exact or certificate.half_widths.max() > WIDTH):
+        result = linewidths_from(None)
+        certificate = certificate.superseded(result)
+    if isinstance(rank, int) and _notable(certificate):
+        warnings.warn(f"rank={rank}: {certificate}.", stacklevel=4)
+    corrected = result.kappa if certificate is None else certificate.corrected
+    kappa, std = corrected, None
     if solver == "iterative":
-        kappa, result = iterative_kappa(crystal, result)[0], replace(result, couplings=None)
-    more, notes = coherence_kappa(crystal, result), _notes(made, quartic, crystal.reach if learn else None, certificate)
+        kappa = iterative_kappa(crystal, result)[0] * _ratio(corrected, result.kappa)
+    elif certificate is not None and not certificate.exact:
+        std = certificate.std
+    more = coherence_kappa(crystal, result)
+    if certificate is not None:
+        result = replace(result, mode_kappa=result.mode_kappa * certificate.ratios[..., None])
+    notes = _notes(made, quartic, crystal.reach if learn else None, certificate, solver)
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
         notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)
-    return Conductivity(temperatures, kappa, None, more, certificate, made, quartic, result, ph, notes)
+    result = replace(result, couplings=None, interaction=None)
+    return Conductivity(temperatures, kappa, std, more, certificate, made, quartic, result, ph, notes)
+
+
+def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, folder: str | Path | None) -> Compression:
+    """Compress, or take the tensor that an earlier call kept of the same force constants."""
+    kept = Entries(folder)
+    key = digest("third order", rank, ph.fc2, ph.fc3, ph.nac_params, vars(crystal.group), crystal.masses)
+    if (arrays := kept.fetch("tensor", key)) is not None:
+        errors = {name: arrays.pop(name).item() for name in ERRORS}
+        return Compression(tensor_of(arrays, 3), **errors)
+    made = compress(crystal, rank)
+    kept.keep("tensor", key, arrays_of(made.tensor) | {name: getattr(made, name) for name in ERRORS})
+    return made
+
+
+def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
+    """One over the other, and 1 where symmetry allows nothing."""
+    counted = np.abs(compressed) > 1e-8 * np.abs(compressed).max(axis=1, keepdims=True)
+    return np.where(counted, corrected / np.where(counted, compressed, 1.0), 1.0)
 
 
 def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
     spread = relative_std(found.phono3py, calculator, found.temperatures, **run)
-    return found if spread is None else replace(found, kappa_std=spread * found.kappa)
+    if spread is None:
+        return found
+    drawn = 0.0 if found.kappa_std is None else found.kappa_std
+    return replace(found, kappa_std=np.hypot(spread * found.kappa, drawn))
 
 
 def _notes(
-    made: Compression | None, quartic: Compression | None, reach: float | None, certificate: Certificate | None
+    made: Compression | None,
+    quartic: Compression | None,
+    reach: float | None,
+    certificate: Certificate | None,
+    solver: str,
 ) -> tuple[str, ...]:
     """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
-    learn, found = reach is not None, []
-    if certificate is not None and certificate.excludes:
-        advice = "" if certificate.exact else ": leave rank out"
-        found.append(f"The certificate excludes the compressed conductivity: {certificate}{advice}.")
-    if learn and reach < WIDE:
-        found.append(
-            f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
-            "the conductivity may be off by a tenth and more: take a supercell of 15 Å."
-        )
-    if learn and not made.reached:
-        found.append(
-            f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "
-            f"{100 * made.tolerance:g} %: the conductivity may be off by more than a few percent."
-        )
-    elif made is not None and not made.reached and not (certificate and certificate.exact):
-        found.append(
-            f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: "
-            "see the certificate, or leave rank out."
-        )
+    if certificate is not None:
+        found = _corrections(made, certificate, solver)
+    else:
+        found = [] if reach is None else _learning(made, reach)
     if quartic is not None and not quartic.reached:
         found.append(
             f"Held-out fourth-order forces are missed by {100 * quartic.held_out:.0f} %, more than "
             f"{100 * quartic.tolerance:g} %: four-phonon linewidths may be off by several percent."
         )
     return tuple(found)
+
+
+def _corrections(made: Compression, certificate: Certificate, solver: str) -> list[str]:
+    found = []
+    if _notable(certificate):
+        found.append(f"The conductivity is not the tensor's: {certificate}.")
+    if certificate.exact:
+        return found
+    if solver == "iterative":
+        found.append("The iterative solution is corrected as relaxation times are, an estimate: it has no interval.")
+    if not made.reached:
+        found.append(
+            f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: the "
+            "conductivity is corrected, linewidths are not; certificate.linewidth_errors says how far they may be off."
+        )
+    return found
+
+
+def _notable(certificate: Certificate) -> bool:
+    return bool(np.abs(certificate.changes).max() > NOTABLE)
+
+
+def _learning(made: Compression, reach: float) -> list[str]:
+    found = []
+    if reach < WIDE:
+        found.append(
+            f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
+            "the conductivity may be off by a tenth and more: take a supercell of 15 Å."
+        )
+    if not made.reached:
+        found.append(
+            f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "
+            f"{100 * made.tolerance:g} %: the conductivity may be off by more than a few percent."
+        )
+    return found
 
 
 def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -> np.ndarray:
