@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import typer
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Name, named, pick
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
+from ase_mlx.progress import EVERY, LOG
 
 Temperature = Annotated[
     float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the dynamics and of the thermal functions.")
@@ -25,9 +27,6 @@ Steps = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the dynamics: equal seeds give equal runs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-
-EVERY = 5.0
-"""Seconds between two lines of progress in a pipe."""
 
 DEMO = (("silicon", "Si", "sigesn"), ("aluminium", "Al", "al"))
 
@@ -244,7 +243,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 @contextmanager
 def progress_bar(name: str):
-    """Show a bar for each stage on a terminal, a line every few seconds in a pipe.
+    """Show a bar for each stage on a terminal, a line every few seconds in a pipe or for what has no bar.
 
     Source: ours.
     """
@@ -266,9 +265,16 @@ def progress_bar(name: str):
             text = f"{name}: {stage}{more and f', {more}'}"
             if stage not in tasks:
                 tasks[stage] = bar.add_task(text, total=total)
-            bar.update(tasks[stage], completed=done, description=text)
+            bar.update(tasks[stage], completed=done, total=total, description=text)
             if bar.disable and monotonic() - printed >= EVERY:
                 printed = monotonic()
                 print(f"{text} {done}/{total}", file=sys.stderr, flush=True)
 
-        yield tell
+        handler = logging.StreamHandler()  # for what reports to nobody, such as the relaxations of a job
+        handler.setFormatter(logging.Formatter(f"{name.replace('%', '%%')}: %(message)s"))
+        LOG.setLevel(logging.INFO)
+        LOG.addHandler(handler)
+        try:
+            yield tell
+        finally:
+            LOG.removeHandler(handler)

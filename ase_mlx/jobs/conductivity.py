@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ase_mlx.jobs.doubts import doubts
-from ase_mlx.progress import Progress, steps_of
+from ase_mlx.progress import Progress
 from ase_mlx.whole.tables import write_csv
 
 FILES = ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors", "quartic.safetensors")
@@ -70,7 +70,7 @@ def conductivity_job(
 
     work = settings.pop("work", None)
     with doubts(words) as raised:
-        found = conductivity(source, calculator, folder=work, progress=steps_of(progress, "conductivity"), **settings)
+        found = conductivity(source, calculator, folder=work, progress=progress, **settings)
         outcome = ConductivityOutcome(found, *_table(found))
         if folder is not None:
             _write(outcome, name or found.phono3py.primitive.reduced_formula, Path(folder))

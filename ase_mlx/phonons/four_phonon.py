@@ -3,7 +3,6 @@
 Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.linewidths import averaged
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
+from ase_mlx.progress import Steps, logged
 from ase_mlx.units import AMU, HBAR
 
 BLOCKS = 16
@@ -152,7 +152,7 @@ def four_phonon_linewidths(
     squares: Quartic,
     lowest: float,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Steps | None = None,
 ) -> FourPhonon:
     """Half widths at half maximum by four-phonon scattering on the irreducible points of a mesh.
 
@@ -176,6 +176,7 @@ def four_phonon_linewidths(
     195436 (2012), over both free wave vectors.
     """
     points, rng = mesh.irreducible[0], np.random.default_rng(seed)
+    progress = progress or logged("points of the mesh, four phonons")
     steps = modes.velocities @ _cell(mesh, group)
     narrowest = NARROWEST * float(modes.frequencies.max())
     blocks = np.zeros((BLOCKS, occupations.shape[2], len(points), modes.frequencies.shape[1]))
@@ -190,8 +191,7 @@ def four_phonon_linewidths(
             )  # fmt: skip
             blocks[:, :, k] += widths.transpose(0, 2, 1)
         blocks[:, :, k] = BLOCKS * blocks[:, :, k] if drawn else blocks[:, :, k].sum(axis=0)
-        if progress is not None:
-            progress(k + 1, len(points))
+        progress(k + 1, len(points))
     blocks *= RATE * STRENGTH / len(mesh.addresses) ** 2
     return FourPhonon(blocks.mean(axis=0), blocks)
 

@@ -20,7 +20,7 @@ from ase_mlx.phonons.linewidths import DEGENERATE, linewidths
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 from ase_mlx.threads import side_by_side
 from ase_mlx.units import VOIGT, WATTS
 
@@ -127,11 +127,11 @@ def relaxation_times(
     scattered = _Scattering(crystal, mesh, modes, occupations, middle(temperatures), mass_variances, couplings)
     points, found, threads = mesh.irreducible[0], [], torch.get_num_threads()
     interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device, threads)
+    report = progress or logged("points of the mesh")
     runs = np.split(points, range(interaction.batch, len(points), interaction.batch))
     for part in side_by_side(lambda run: [scattered(interaction, point) for point in run.tolist()], runs, threads):
         found += part
-        if progress is not None:
-            progress(len(found), len(points))
+        report(len(found), len(points))
     gamma, kept, coupled = zip(*found, strict=True)
     gamma = np.stack(gamma, axis=1)
     own = crystal.modes(mesh.points[points], True)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ase_mlx.adapters.ase.job import Value, begin, snapshot
 from ase_mlx.adapters.ase.supercells import kind, repeated, supercell_matrix
 from ase_mlx.models.extrapolation import once, see
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 
 BLOCKS = 5
 """Averages over time get their sampling error from this many blocks."""
@@ -141,7 +141,7 @@ def heat(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
 class _Trace:
     def __init__(self, calculator, timestep, every, steps, progress):
         self.calculator, self.timestep, self.every = calculator, timestep, every
-        self.steps, self.progress = steps, progress
+        self.steps, self.progress = steps, progress or logged("steps of dynamics")
         self.temperatures, self.energies, self.positions, self.frames, self.sampled = [], [], [], [], []
 
     def record(self, atoms: Atoms) -> None:
@@ -160,8 +160,7 @@ class _Trace:
             frame.info |= {"time_fs": step * self.timestep, "temperature_K": atoms.get_temperature()}
             self.frames.append(frame)
             self.sampled.append(step)
-        if self.progress is not None:
-            self.progress(step, self.steps)
+        self.progress(step, self.steps)
 
     def summary(self, heated: int, target: float) -> Dynamics:
         times = np.arange(len(self.energies)) * self.timestep

@@ -22,7 +22,7 @@ from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.phonons.equation_of_state import fit_birch_murnaghan
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 ROUGH = 0.01
@@ -194,8 +194,8 @@ def relax(
     free = sort == "crystal" and cell != "fixed"
     moved = _with_cell(work, cell == "shape") if free else work
     optimiser = BFGS(moved, logfile=None)
-    if progress is not None:
-        optimiser.attach(lambda: progress(optimiser.nsteps, steps))
+    report = progress or logged("steps of a relaxation, at most")
+    optimiser.attach(lambda: report(optimiser.nsteps, steps))
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
     hidden = hidden_forces(work, not free, cell == "shape") if work.constraints else 0.0
     work.set_constraint(atoms.copy().constraints)
@@ -269,6 +269,7 @@ def equation_of_state(
     if sort != "crystal":
         raise ValueError(f"An equation of state needs a crystal periodic in three directions, got a {sort}.")
     volumes, energies, members, notes = [], [], [], []
+    report = progress or logged("volumes")
     for number, factor in enumerate(np.linspace(1 - strain, 1 + strain, points)):
         scaled = atoms.copy()
         scaled.set_cell(atoms.cell * factor ** (1 / 3), scale_atoms=True)
@@ -277,8 +278,7 @@ def equation_of_state(
         volumes.append(relaxed.atoms.get_volume())
         energies.append(relaxed.energy.value)
         members.append(property_or_none(calculator, "energy_members", relaxed.atoms))
-        if progress is not None:
-            progress(number + 1, points)
+        report(number + 1, points)
     volumes, energies = np.array(volumes), np.array(energies)
     ensemble = None if members[0] is None else np.stack(members, axis=1)
     return _equation_of_state(atoms, volumes, energies, ensemble, tuple(notes))

@@ -23,7 +23,7 @@ from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import kind
 from ase_mlx.adapters.ase.supercells import repeated as repeated_cell
 from ase_mlx.occupancy import WHOLE, check_occupancy, partial_sites
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 
 __all__ = ["Sampling", "autocorrelation_time", "random_variant", "sample"]
 
@@ -190,9 +190,9 @@ def sample(
         raise ValueError("A single atom has no vibrations to follow: give a crystal, a slab or a molecule.")
     runs = [(v, t) for v in range(settings.variants) for t in range(len(settings.temperatures))]
     variant: tuple[int, Atoms] | None = None
+    report = progress or logged("runs")
     for number, (v, t) in enumerate(runs):
-        if progress is not None:
-            progress(number, len(runs))
+        report(number, len(runs))
         if number < done:
             continue
         if variant is None or variant[0] != v:
@@ -201,8 +201,7 @@ def sample(
         for k, frame in enumerate(frames):
             frame.info |= {"config_name": f"v{v}_{settings.temperatures[t]:g}K_{k}", "variant": v}
         yield frames
-    if progress is not None:
-        progress(len(runs), len(runs))
+    report(len(runs), len(runs))
 
 
 def _variant(atoms: Atoms, calculator, settings: Sampling, number: int) -> Atoms:

@@ -33,7 +33,7 @@ from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.tensor_files import arrays_of, tensor_of
 from ase_mlx.phonons.transport import Relaxation, relaxation_times
 from ase_mlx.phonons.wigner import coherence_kappa
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Progress, steps_of
 
 MESH = 60.0
 """Å: 19×19×19 points for silicon."""
@@ -110,7 +110,7 @@ def conductivity(
     error_bars: bool = True,
     device: str = "cpu",
     folder: str | Path | None = None,
-    progress: Steps | None = None,
+    progress: Progress | None = None,
 ) -> Conductivity:
     """Lattice thermal conductivity from third-order force constants.
 
@@ -132,7 +132,7 @@ def conductivity(
         error_bars: of a crystal whose calculator has members.
         device: of torch.
         folder: finished supercells of a crystal are kept there, and the tensor of a number of products or "auto".
-        progress: called with the number of supercells, then of points of the mesh, done and in all.
+        progress: called with stage (supercells, points of the mesh, error bars), number done and in all.
 
     Returns:
         The conductivity in W/(m K), linewidths and all else; the certificate of a compressed one.
@@ -147,14 +147,20 @@ def conductivity(
     crystal = isinstance(source, Atoms)
     temperatures = _checked(temperatures, solver, order, crystal, calculator)
     run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
-    ph = third_order(source, calculator, *steps, pairs=rank != "learned", **run) if crystal else _read(source)
+    ph = _force_constants(source, calculator, steps, rank != "learned", run)
     scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
     found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
     return _with_std(found, calculator, run) if error_bars and crystal and rank != "learned" else found
 
 
-def _read(source: str | Path | Phono3py) -> Phono3py:
+def _force_constants(source: Atoms | str | Path | Phono3py, calculator, steps, pairs: bool, run: dict) -> Phono3py:
+    if isinstance(source, Atoms):
+        return third_order(source, calculator, *steps, pairs=pairs, **_of(run, "supercells"))
     return source if isinstance(source, Phono3py) else load_third_order(source)
+
+
+def _of(run: dict, stage: str) -> dict:
+    return run | {"progress": steps_of(run["progress"], stage)}
 
 
 def _solved(
@@ -168,17 +174,18 @@ def _solved(
     crystal = crystal_of(ph, not learn or ph.fc3 is not None, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
-        made = learned(ph, calculator, 3, **run)
+        made = learned(ph, calculator, 3, **_of(run, "supercells"))
     else:
         made = None if rank is None else _compressed(ph, crystal, rank, run["folder"])
-    quartic = learned(ph, calculator, 4, **run) if order == 4 else None
+    quartic = learned(ph, calculator, 4, **_of(run, "supercells")) if order == 4 else None
     tensor, four = (None if x is None else x.tensor for x in (made, quartic))
     isotopes, boundary, device = scattering
     variances = mass_variances_of(ph) if isotopes else None
 
     def linewidths_from(third) -> Relaxation:
-        rest = (variances, boundary, device, run["progress"], four, solver == "iterative")
-        return relaxation_times(crystal, numbers, temperatures, third, *rest)
+        rest = {"boundary": boundary, "device": device, "quartic": four, "couplings": solver == "iterative"}
+        rest["progress"] = steps_of(run["progress"], "points of the mesh")
+        return relaxation_times(crystal, numbers, temperatures, third, variances, **rest)
 
     result = linewidths_from(tensor)
     certificate = None if tensor is None or crystal.third is None else certify(crystal, result)
@@ -223,7 +230,7 @@ def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
 
 
 def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
-    spread = relative_std(found.phono3py, calculator, found.temperatures, **run)
+    spread = relative_std(found.phono3py, calculator, found.temperatures, **_of(run, "error bars"))
     if spread is None:
         return found
     drawn = 0.0 if found.kappa_std is None else found.kappa_std

@@ -65,6 +65,7 @@ def load_third_order(path: str | Path, symmetrize: bool = False, born: str | Pat
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
     """
     path = Path(path)
+    LOG.info("%s: reading", path)
     table = read_yaml(path, "phono3py")
     with reading(path, SAVED["phono3py"]):
         data = load_phono3py_yaml(table)
@@ -133,6 +134,7 @@ def _take_forces(path: Path, data: Phono3pyYamlData, units: FileUnits, ph: ReadP
     if third is not None and has_forces(third[0]):
         _check_sets(ph.dataset, ph.supercell, third[1])
         solver = _solver(ph.dataset)
+        LOG.info("%s: third order from %s", path, third[1])
         produce_third(ph, solver)
         if solver is None:
             ph.symmetrize_fc3(use_symfc_projector=True)
@@ -142,6 +144,7 @@ def _take_forces(path: Path, data: Phono3pyYamlData, units: FileUnits, ph: ReadP
     if apart and second is not None and has_forces(second[0]):
         _check_sets(ph.phonon_dataset, ph.phonon_supercell, second[1])
         solver = _solver(ph.phonon_dataset)
+        LOG.info("%s: second order from %s", path, second[1])
         ph.produce_fc2(is_compact_fc=True, fc_calculator=solver)
         if solver is None:
             ph.symmetrize_fc2(use_symfc_projector=True)

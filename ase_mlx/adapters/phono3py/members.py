@@ -20,7 +20,7 @@ from ase_mlx.adapters.phonopy.forces import DIRECTIONS, displacement_forces
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import symmetric
 from ase_mlx.phonons.transport import relaxation_times
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 
 MESH = 15.0
 """Å: 5×5×5 points for silicon. Conductivities are compared with each other on it, not with experiment."""
@@ -67,11 +67,11 @@ def relative_std(
     changes = getattr(model, "hessian_scale", 1.0) * (changes if few else changes - changes.mean(axis=0))
     harmonic, numbers = harmonic_of(ph), mesh_numbers(ph, MESH)
     kappas = [_kappa(ph, harmonic, 0.0, 0.0, numbers, temperatures)]
+    progress = progress or logged("conductivities for error bars")
     for change in changes:
         constants = _constants(ph, harmonic, near, STEP * change)
         kappas.append(_kappa(ph, harmonic, *constants, numbers, temperatures))
-        if progress is not None:
-            progress(len(kappas) - 1, len(changes))
+        progress(len(kappas) - 1, len(changes))
     responses = (np.array(kappas[1:]) / kappas[0] - 1) / STEP
     return np.sqrt(np.square(responses).sum(axis=0) / (1 if few else len(changes) - 1))[:, None]
 

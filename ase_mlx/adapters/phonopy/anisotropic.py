@@ -26,7 +26,7 @@ from ase_mlx.adapters.phonopy.sampled_cells import (
 )
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 
 STRAINS = (-0.01, 0.0, 0.01, 0.02, 0.03)
 """Relative changes of each free length."""
@@ -103,7 +103,7 @@ def axial_expansion(
     atoms, free = _conventional(relaxed(atoms, calculator, store))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
     grid = list(itertools.product(strains, repeat=len(free)))
-    cells = []
+    cells, report = [], progress or logged("cells")
     for number, point in enumerate(grid):
         stretch = np.ones(3)
         for axes, strain in zip(free, point, strict=True):
@@ -112,8 +112,7 @@ def axial_expansion(
         scaled.set_cell(atoms.cell.array * stretch[:, None], scale_atoms=True)
         scaled = relaxed(scaled, calculator, store, cell="fixed")
         cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder, error_bars))
-        if progress is not None:
-            progress(number + 1, len(grid))
+        report(number + 1, len(grid))
     return _collect(cells, temperatures, pressure, mesh, tolerance)
 
 

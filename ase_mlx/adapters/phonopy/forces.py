@@ -18,7 +18,7 @@ from ase_mlx.adapters.phonopy.labelled import displaced_of, images, supercell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.graph import batch, from_atoms
 from ase_mlx.models.predict import ATOMS_PER_BATCH, predict
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 RESIDUAL_FORCE, RESIDUAL_STRESS = 0.02, 0.5
@@ -88,7 +88,7 @@ def displacement_forces(
 
     Source: K. Parlinski et al., Phys. Rev. Lett. 78, 4063 (1997).
     """
-    store, mean = store or Store(None, calculator), name == "forces"
+    store, mean, progress = store or Store(None, calculator), name == "forces", progress or logged("supercells")
     cells = displaced_of(ph)
     cells = cells if chosen is None else [cells[k] for k in chosen]
     if not mean:
@@ -97,8 +97,7 @@ def displacement_forces(
             return None
     else:
         at_rest = forces_at_rest(ph, calculator, store)
-        if progress is not None:
-            progress(0, len(cells))
+        progress(0, len(cells))
     collected: list[np.ndarray | None] = []
     for cell in cells:
         kept = store.fetch(name, cell)
@@ -107,8 +106,7 @@ def displacement_forces(
     for k, forces in _evaluate(cells, missing, calculator, name, store):
         collected[k] = forces
         store.keep(name, cells[k], {name: forces})
-        if progress is not None:
-            progress(sum(f is not None for f in collected), len(cells))
+        progress(sum(f is not None for f in collected), len(cells))
     moved = np.stack(collected) - (
         at_rest if at_rest.shape[-2] == len(ph.supercell) else at_rest[..., images(ph.supercell), :]
     )

@@ -27,7 +27,7 @@ from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, OnImaginary
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.quasi_harmonic import QuasiHarmonicCurves, quasi_harmonic_curves
-from ase_mlx.progress import Steps
+from ase_mlx.progress import Steps, logged
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 STRAINS = (-0.03, -0.01, 0.01, 0.03, 0.05, 0.07)
@@ -116,6 +116,7 @@ def quasi_harmonic(
     atoms = relaxed(atoms, calculator, store)
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
     points, work = [], (calculator, supercell, displacement, tolerance, folder, error_bars)
+    report = progress or logged("volumes")
     for number, strain in enumerate(_ascending(strains)):
         try:
             points.append(sample_cell(relaxed(stretched(atoms, strain), calculator, store, cell="shape"), *work))
@@ -123,8 +124,7 @@ def quasi_harmonic(
             notes.append(f"Volume of strain {strain:+.3f} left out: {error}")
             if on_imaginary == "error" or len(notes) > len(strains) - 5:
                 raise ImaginaryModesError(f"At the volume of strain {strain:+.3f}: {error}") from error
-        if progress is not None:
-            progress(number + 1, len(strains))
+        report(number + 1, len(strains))
     return _collect(points, temperatures, pressure, mesh, tolerance, notes)
 
 
