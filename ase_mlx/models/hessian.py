@@ -95,7 +95,7 @@ def hessian_products(
     expanded = _expanded(model, graph)
     vectors = expanded._leaf(graph)
     with torch.enable_grad():
-        energies, features = expanded._energies(graph, vectors)
+        energies, features, _ = expanded._energies(graph, vectors, with_distance=False)
         mean = _products(energies.sum(), vectors, graph, moves)
         if not members:
             return mean
