@@ -32,6 +32,8 @@ Loss = Callable[[Any, Any, torch.Generator], Terms]
 
 CHECKPOINT = "checkpoint.safetensors"
 DATA, START = "data", "start"
+GONE = ("feature_mean", "feature_precision", "distance_scale")
+"""Buffers that potentials of earlier versions had, which were set after the fit."""
 SECONDS = 300.0
 """Between checkpoints within an epoch; one is written at the end of every epoch."""
 
@@ -123,9 +125,9 @@ class _State:
             for prefix, module in self._modules().items():
                 n, buffers = len(prefix) + 1, dict(module.named_buffers())
                 stored = {k[n:]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
-                # what an earlier version had not is set after the fit
+                # what an earlier version had not, or has no more, is set after the fit
                 added = {k: v for k, v in module.state_dict().items() if k in buffers and k not in stored}
-                module.load_state_dict(stored | added)
+                module.load_state_dict({k: v for k, v in stored.items() if k not in GONE} | added)
         except RuntimeError as error:
             raise ValueError(f"got a checkpoint of another model in {path}; choose another folder with -o") from error
         for which, optimizer in enumerate(self.optimizers):

@@ -87,12 +87,16 @@ def test_resuming_gives_the_same_weights_to_the_bit(samples, uninterrupted, tmp_
 
 
 def test_a_checkpoint_without_what_is_set_after_the_fit_goes_on(samples, uninterrupted, tmp_path):
-    """One of a version whose potentials had no directions of error bars."""
+    """One of a version whose potentials had no directions of error bars, and another distance score."""
     with pytest.raises(Killed):
         fitted(fresh(), potential_loss, *samples, CONFIG, tmp_path, killed_after(1))
     tensors, meta = load_state(tmp_path / CHECKPOINT)
     assert any(name.endswith(".directions") for name in tensors)
-    older = {name: x for name, x in tensors.items() if not name.endswith((".directions", ".std_growth"))}
+    added = (".directions", ".std_growth", ".std_beyond")
+    older = {name: x for name, x in tensors.items() if not name.endswith(added) and ".distance." not in name}
+    for module in {name.split(".")[0] for name in older} - {"optimizer"}:
+        gone = ("feature_mean", "feature_precision", "distance_scale")
+        older |= {f"{module}.{name}": torch.ones(12) for name in gone}
     save_state(tmp_path / CHECKPOINT, older, meta)
     model = fresh()
     fitted(model, potential_loss, *samples, CONFIG, tmp_path)
