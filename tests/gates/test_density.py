@@ -79,7 +79,7 @@ def test_charges_are_a_result_of_ase(aluminium):
         pair.get_stress()
 
 
-@far
+@pytest.mark.filterwarnings("ignore:Potential of an earlier version")
 def test_charges_do_not_depend_on_where_an_open_cell_ends():
     """A molecule, a wire and a slab at the cell's wall, across it and far from it; the same in every cell."""
     before = Path(__file__).parents[1] / "reference" / "data" / "models" / "sigesn"  # the numbers below are its
