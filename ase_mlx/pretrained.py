@@ -41,7 +41,8 @@ def find(name: str | Path) -> Path:
     near = difflib.get_close_matches(str(name), names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise FileNotFoundError(
-        f"got {str(name)!r}, expected a shipped model ({', '.join(names())}) or a folder made by `ase-mlx train`{hint}"
+        f"got {str(name)!r}, expected a shipped model ({', '.join(names())}) or a folder of `ase-mlx train` or "
+        f"`ase-mlx import`{hint}"
     )
 
 

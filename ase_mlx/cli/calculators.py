@@ -77,8 +77,8 @@ def check_potential(name: str, others: tuple[str, ...] = ("emt", "chgnet")) -> d
         hint = f"; did you mean {near[0]}?" if near else ""
         more = f", {', '.join(others)}, or MODULE:FACTORY of an ASE calculator" if others else ""
         raise ValueError(
-            f"got {name!r}, expected a shipped model ({', '.join(names())}), a folder made by `ase-mlx train`{more}"
-            f"{hint}"
+            f"got {name!r}, expected a shipped model ({', '.join(names())}), a folder of `ase-mlx train` or `ase-mlx "
+            f"import`{more}{hint}"
         ) from error
     if "forces" not in card["outputs"]:
         kind = "density" if "density" in card["outputs"] else "crystals"
@@ -119,5 +119,6 @@ def _ways_on(symbols: Sequence[str], tried: str = "") -> str:
     installed = "" if find_spec("chgnet") else "; pip install chgnet"
     return (
         f"Name another calculator: -c chgnet (most elements{installed}), {toy}-c MODULE:FACTORY of any ASE calculator, "
-        "or -c FOLDER of a model trained on these elements (`ase-mlx train`)."
+        "or -c FOLDER of a model trained on these elements (`ase-mlx train`) or of an open potential of most elements "
+        "(`ase-mlx import --list`)."
     )

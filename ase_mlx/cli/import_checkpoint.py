@@ -25,7 +25,7 @@ def import_checkpoint(
     """Make a model folder of an open checkpoint: energies, forces, stresses of most elements, without error bars.
 
     The folder serves wherever a model or calculator is named: `-c FOLDER`, `Calculator("FOLDER")`, `am.load`. Nothing
-    is unpickled, and the code that wrote the file is not needed. Files are not fetched: `--list` has the addresses.
+    in a file is run, and the code that wrote it is not needed. Files are not fetched: `--list` has the addresses.
 
     Example: `ase-mlx import nequix-oam-1-pft.nqx -o nequix`, then `ase-mlx phonons GaN.cif -c nequix`
     """

@@ -31,9 +31,9 @@ def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...])
         if len(elements) > 20:
             covered = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
         raise ValueError(
-            f"got {missing}, but this model knows {covered} only; train a model on data with these elements "
-            "(`ase-mlx train`), fine-tune this one on such data (`start` in the config), or use another calculator "
-            "for them"
+            f"got {missing}, but this model knows {covered} only; use an open potential of most elements (`ase-mlx "
+            "import --list`) or another calculator, or train a model on data with these elements (`ase-mlx train`, "
+            "with `start` in its settings from a potential of our kind)"
         )
 
 

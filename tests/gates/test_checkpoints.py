@@ -18,6 +18,7 @@ import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.checkpoints import folders, import_checkpoint, listed, read_checkpoint
 from ase_mlx.adapters.identity import identity
+from ase_mlx.adapters.matminer import ModelFeaturizer
 from ase_mlx.adapters.phonopy import harmonic, members, phonons
 from ase_mlx.data.io import write_frames
 from ase_mlx.learn.cards import read_card
@@ -50,6 +51,8 @@ def test_the_command_writes_a_folder_and_says_what_is_in_it(tmp_path):
     shutil.copytree(am.pretrained.find("al"), tmp_path / "al")
     again = call(tmp_path, "import", PLAIN, "-o", "al")
     assert again.returncode == 2 and "holds a model that was not imported" in " ".join(again.stderr.split())
+    over = call(tmp_path, "import", PLAIN, "-o", "card.json")
+    assert over.returncode == 2 and "which is a file, expected a folder" in " ".join(over.stderr.split())
 
 
 def test_the_list_says_where_files_come_from(tmp_path):
@@ -80,6 +83,20 @@ def test_the_folder_is_a_model_like_any_other(folder):
     with pytest.raises(KeyError, match="came from a checkpoint without error bars"):
         p.std["energy"]
     assert "without error bars" in repr(p)
+    with pytest.raises(FileNotFoundError, match="or a folder of `ase-mlx train` or `ase-mlx import`"):
+        Calculator(folder.parent / "none")
+
+
+def test_its_energies_and_features_become_columns(folder):
+    featurizer = ModelFeaturizer(folder, pooled=True)
+    labels, n = featurizer.feature_labels(), am.load(folder).config.channels[0]
+    assert labels[:4] == ["energy_per_atom", "energy_per_atom_std", "distance_max", "feature_mean_0"]
+    rows = np.array(featurizer.featurize_many([salt(), bulk("Cu")], pbar=False))
+    p = am.predict(am.load(folder).double(), salt())
+    assert rows.shape == (2, len(labels)) == (2, 3 + 2 * n) and np.isnan(rows[:, 1:3]).all()
+    assert rows[0, 0] == pytest.approx(p["energy"] / 2, abs=1e-6)
+    assert rows[0, 3 : 3 + n] == pytest.approx(p["features"].mean(0), abs=1e-6)
+    assert "batzner2022" in featurizer.citations()[0]
 
 
 @pytest.mark.filterwarnings("ignore:The undisplaced atoms", "ignore:The supercell is")

@@ -154,9 +154,11 @@ def test_tensor_survives_its_file(found, tmp_path):
 
 def test_crystal_and_calculator_are_enough(tmp_path):
     options = {"mesh": MESH, "temperatures": [300], "rank": 24, "supercell": (2, 2, 2), "folder": tmp_path}
-    copper = conductivity(bulk("Cu", cubic=True), EMT(), **options)
+    crystal = bulk("Cu", cubic=True), EMT()
+    copper = conductivity(*crystal, **options)
     assert 1 < copper.kappa[0, 0] < 100
-    again = conductivity(bulk("Cu", cubic=True), EMT(), **options)
+    assert "No error bar of the potential: the calculator has no members." in copper.notes
+    again = conductivity(*crystal, **options)
     np.testing.assert_array_equal(again.kappa, copper.kappa)
 
 

@@ -60,12 +60,14 @@ def import_checkpoint(path: str | Path, folder: str | Path, title: str = "") -> 
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: as `read_checkpoint`; or the folder holds a model that was not imported.
+        ValueError: as `read_checkpoint`; or the folder is a file, or holds a model that was not imported.
 
     Source: ours.
     """
     path, folder = Path(path), Path(folder)
     model = read_checkpoint(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"got {str(folder)!r}, which is a file, expected a folder to write; name another one")
     if (folder / CARD).is_file() and "origin" not in read_card(folder):
         raise ValueError(f"got {str(folder)!r}, which holds a model that was not imported; name another folder")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

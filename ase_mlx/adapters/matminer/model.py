@@ -20,6 +20,7 @@ from ase_mlx.models import Model
 from ase_mlx.models.anomaly import DIGITS, AnomalyModel
 from ase_mlx.models.crystal_property import CrystalProperty, check_crystals
 from ase_mlx.models.extrapolation import see
+from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.potential import Potential
 from ase_mlx.models.predict import ATOMS_PER_BATCH
 from ase_mlx.pretrained import find, load
@@ -66,7 +67,7 @@ class ModelFeaturizer(Batched):
         tail_margin: how far the formation energy lies below the threshold of its anion class, eV/atom.
         tail_probability: that it does, dimensionless.
         novelty, novelty_probability: mean surprise in nats a descriptor, and the share of crystals with less.
-    Of a potential:
+    Of a potential, also an imported one:
         energy_per_atom: potential energy by the atoms, eV/atom, on the scale of the model's own training data.
         distance_max: of the atom farthest from the training data, dimensionless, 1 is their edge; NaN where unknown.
         feature_mean_0 ..., feature_std_0 ...: with `pooled`, mean and standard deviation over the atoms of the
@@ -106,7 +107,7 @@ class ModelFeaturizer(Batched):
         """
         model = loaded(self.model)
         outputs = ", ".join(map(str, model.outputs))
-        if self.pooled and not isinstance(model, Potential):
+        if self.pooled and not isinstance(model, Potential | Foundation):
             raise ValueError(
                 f"got pooled=True for a {type(model).__name__}, which has no features of atoms to pool; expected a "
                 "potential: give one, or leave out pooled"
@@ -144,10 +145,11 @@ class ModelFeaturizer(Batched):
         for name in _scalars(model):
             column = "energy_per_atom" if name == "energy" else name
             labels += [column, f"{column}_std"] if _has_std(name) else [column]
-        if isinstance(model, Potential):
+        if isinstance(model, Potential | Foundation):
             labels.append("distance_max")
             if self.pooled:
-                labels += [f"feature_{which}_{k}" for which in ("mean", "std") for k in range(model.config.latent)]
+                count = model.config.latent if isinstance(model, Potential) else model.config.channels[0]
+                labels += [f"feature_{which}_{k}" for which in ("mean", "std") for k in range(count)]
         return labels
 
     def citations(self) -> list[str]:
@@ -157,6 +159,7 @@ class ModelFeaturizer(Batched):
         """
         model = loaded(self.model)
         network = (NETWORK, ENSEMBLE) if isinstance(model, Potential) else ()
+        network = (NETWORK,) if isinstance(model, Foundation) else network
         return [*(CRYSTALS if of_crystals(model) else network), ours()]
 
     @property
@@ -180,7 +183,7 @@ class ModelFeaturizer(Batched):
             columns.append(_array(prediction[name]) / by)
             if _has_std(name):
                 columns.append(_array(prediction.std[name]) / by if name in prediction.std else unknown)
-        if isinstance(model, Potential):
+        if isinstance(model, Potential | Foundation):
             see(_array(prediction["distance"]) if "distance" in prediction else None)
             first = np.cumsum(atoms) - atoms
             columns.append(

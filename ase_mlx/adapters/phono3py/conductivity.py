@@ -232,7 +232,7 @@ def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
 def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
     spread = relative_std(found.phono3py, calculator, found.temperatures, **_of(run, "error bars"))
     if spread is None:
-        return found
+        return replace(found, notes=(*found.notes, "No error bar of the potential: the calculator has no members."))
     drawn = 0.0 if found.kappa_std is None else found.kappa_std
     return replace(found, kappa_std=np.hypot(spread * found.kappa, drawn))
 
