@@ -32,8 +32,8 @@ def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...])
             covered = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
         raise ValueError(
             f"got {missing}, but this model knows {covered} only; use an open potential of most elements (`ase-mlx "
-            "import --list`) or another calculator, or train a model on data with these elements (`ase-mlx train`, "
-            "with `start` in its settings from a potential of our kind)"
+            "import --list`) or another calculator, or train a model on data with these elements (`ase-mlx train`; "
+            "`start` in its settings fine-tunes a potential of our kind)"
         )
 
 
