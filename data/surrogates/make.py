@@ -218,7 +218,11 @@ def structures(name: str) -> None:
     for generate in (ordinary, strange):
         for kind, atoms in generate(s, model):
             atoms.info = {"kind": kind, "config_name": f"{kind} {len(frames)}"}
-            frames.append(labelled(atoms, teacher))
+            try:
+                frames.append(labelled(atoms, teacher))
+            except ZeroDivisionError:  # ASE's Tersoff, where an atom has one neighbour
+                print(f"left out: {kind}, {len(atoms)} atoms, which the teacher cannot take")
+                continue
             print(frames[-1].info["config_name"], len(atoms), flush=True)
     text = io.StringIO()
     write(text, frames, format="extxyz")
