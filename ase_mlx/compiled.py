@@ -17,7 +17,8 @@ def compiled(function: Callable | None = None, **options) -> Callable:
 
     The machine code is kept beside the package or in the home folder. Where neither can be written it is compiled in
     every process anew, which takes seconds; NUMBA_CACHE_DIR names another folder. With `parallel=True`, for functions
-    that Python calls, a forked process computes with one thread: OpenMP ends forks that ask for more.
+    that Python calls, there are as many threads as torch computes with, and in a forked process one: OpenMP ends forks
+    that ask for more.
 
     Source: ours.
     """
@@ -41,6 +42,18 @@ def _parallel(function: Callable, options: dict[str, Any]) -> Callable:
 
     @functools.wraps(function)
     def chosen(*arguments):
-        return (one if is_fork() else several)(*arguments)
+        if is_fork():
+            return one(*arguments)
+        _as_many_threads_as_torch()
+        return several(*arguments)
 
     return chosen
+
+
+def _as_many_threads_as_torch() -> None:
+    """Set numba's number of threads; when numba starts them, it sets that of OpenMP, which torch shares, to all cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)

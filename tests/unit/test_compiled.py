@@ -59,5 +59,22 @@ def test_parallel_functions_compute_in_a_fork():
     assert done.returncode == 0, done.stderr
 
 
+THREADS = """
+import numba, torch
+torch.set_num_threads(1)
+import numpy as np
+from ase_mlx.nn.frames import descriptors
+descriptors(np.arange(0, 41, 4), np.ones((40, 3)), np.ones((40, 1)), 4.0, 4, 2, 0.5, 3.0)
+print(torch.get_num_threads(), numba.get_num_threads())
+"""
+
+
+def test_parallel_functions_leave_torch_its_number_of_threads_and_take_as_many():
+    """Numba starts a thread for each core through the OpenMP that torch uses too."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
 def test_this_process_is_no_fork():
     assert not is_fork() and not after_fork()
