@@ -51,7 +51,7 @@ def _parallel(function: Callable, options: dict[str, Any]) -> Callable:
 
 
 def _as_many_threads_as_torch() -> None:
-    """Set numba's number of threads; when numba starts them, it sets that of OpenMP, which torch shares, to all cores."""
+    """Set numba's number of threads; numba sets OpenMP's, which torch shares, to all cores when it starts them."""
     import torch
 
     threads = torch.get_num_threads()
