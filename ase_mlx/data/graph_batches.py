@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -104,7 +105,7 @@ class GraphBatches:
         self._limit = edges or size
         self._packed: tuple[int, list[np.ndarray]] = (-1, [])
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """By which a checkpoint knows its data."""
         held = getattr(self.samples, "digest", None) or [_content(sample) for sample in self.samples]

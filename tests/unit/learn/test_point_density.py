@@ -7,9 +7,10 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from tiny_density import FILE, aluminium
+from tiny_density import aluminium
 
 import ase_mlx as am
+from ase_mlx.data.densities import write_densities
 from ase_mlx.graph import at, from_atoms
 from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.recipes.density import DensityData, DensityRecipe, DensityTraining
@@ -140,7 +141,9 @@ def test_sizes_without_meaning_are_refused():
 
 def test_whole_run_and_transfer_from_its_folder(tmp_path):
     sizes = SIZES | {"hidden": [12, 12, 12]}
-    config = PointDensityTraining(DensityData(str(ROOT / FILE), title="tiny"), sizes, FIT)
+    parts = (("train", 2), ("val", 1), ("test", 1))
+    write_densities(tmp_path / "few.npz", [f for part, count in parts for f in aluminium(ROOT, part, count)])
+    config = PointDensityTraining(DensityData(str(tmp_path / "few.npz"), title="tiny"), sizes, FIT)
     short = dataclasses.replace(config, fit=dataclasses.replace(FIT, epochs=1))
     model, card = run(PointDensityRecipe(short), tmp_path / "one")
     loaded = am.load(tmp_path / "one")
