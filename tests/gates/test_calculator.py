@@ -1,10 +1,5 @@
-import copy
-import multiprocessing
-import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -30,6 +25,7 @@ from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
 
 NAMES = ["energy", "energies", "free_energy", "forces", "stress", "stresses"]
+
 EXTRAS = ["energy_std", "forces_std", "stress_std", "energy_members", "forces_members", "stress_members", "distance"]
 
 
@@ -65,6 +61,7 @@ GEOMETRIES = {
     "skewed": lambda: recelled([[1, 0, 0], [4, 1, 0], [-3, 5, 1]]),
     "unwrapped": unwrapped,
 }
+
 VOLUME = [n for n in GEOMETRIES if n not in ("wire", "molecule", "one atom", "pair")]
 
 
@@ -220,21 +217,6 @@ def test_results_are_copies(model, silicon):
     assert calculator.get_property("forces_std", silicon).max() > 0
 
 
-@pytest.mark.parametrize(
-    "duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["deepcopy", "pickle"]
-)
-@pytest.mark.parametrize("skin", [0.0, 0.5])
-def test_copies_of_the_calculator(model, silicon, duplicate, skin):
-    calculator = silicon.calc = Calculator(model, skin=skin)
-    energy = silicon.get_potential_energy()
-    twin = duplicate(calculator)
-    assert twin.get_potential_energy(silicon) == energy
-    moved = rattled(silicon.copy(), seed=4)
-    assert twin.get_potential_energy(moved) == Calculator(model).get_potential_energy(moved)
-    assert calculator.get_potential_energy(silicon) == energy
-    assert duplicate(silicon).get_potential_energy() == energy
-
-
 def test_two_dtypes_in_one_process_and_no_global_one(model, silicon):
     default = torch.get_default_dtype()
     single, double = Calculator(model, dtype="float32"), Calculator(model, dtype="float64")
@@ -359,63 +341,6 @@ def test_extras_are_computed_for_the_structure_asked(model, silicon):
     assert calculator.get_property("distance", silicon, allow_calculation=False) is None
 
 
-@pytest.mark.parametrize("name", ["dipole", "charge_std", "nonsense"])
-def test_unknown_properties_are_refused_by_name(model, silicon, name):
-    with pytest.raises(PropertyNotImplementedError, match=name):
-        Calculator(model).get_property(name, silicon)
-
-
-@pytest.mark.parametrize("name", EXTRAS)
-def test_a_model_without_members_says_so(silicon, name):
-    with pytest.raises(PropertyNotImplementedError, match=f"{name}.*members"):
-        Calculator(tiny_potential(members=0)).get_property(name, silicon)
-
-
-def test_unknown_element_names_what_it_has_and_the_ways_on(model):
-    atoms = bulk("Cu")
-    atoms.calc = Calculator(model)
-    with pytest.raises(ValueError) as caught:
-        atoms.get_potential_energy()
-    for word in ("Cu", "Si", "Ge", "Sn", "train", "fine-tune", "another calculator"):
-        assert word in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "match"),
-    [
-        ({"dtype": "float16"}, "float16.*float32, float64"),
-        ({"skin": -0.1}, "skin=-0.1.*zero or more"),
-    ],
-)
-def test_wrong_arguments(model, wrong, match):
-    with pytest.raises(ValueError, match=match):
-        Calculator(model, **wrong)
-
-
-def test_wrong_name_of_a_model():
-    with pytest.raises(FileNotFoundError, match="sigesm.*expected a shipped model"):
-        Calculator("sigesm")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "match"),
-    [
-        (lambda a: a.positions.__setitem__((2, 1), np.nan), r"NaN or infinite positions of atoms \[2\]"),
-        (lambda a: a.positions.__setitem__((0, 1), np.inf), "NaN or infinite positions"),
-        (lambda a: a.cell.__setitem__(2, 0.0), "zero or parallel"),
-        (lambda a: a.__delitem__(slice(None)), "without atoms"),
-    ],
-    ids=["NaN", "infinite", "zero volume", "empty"],
-)
-def test_structures_without_meaning_are_refused(model, silicon, spoil, match):
-    calculator = silicon.calc = Calculator(model, skin=0.5)
-    silicon.get_forces()
-    spoil(silicon)
-    with pytest.raises(ValueError, match=match):
-        silicon.get_potential_energy()
-    assert not calculator.results
-
-
 def test_a_folder_serves_as_well_as_a_model(model, silicon, tmp_path):
     folder = save_model(model, tmp_path / "model", {"title": "tiny"})
     assert Calculator(folder).get_potential_energy(silicon) == Calculator(model).get_potential_energy(silicon)
@@ -428,40 +353,6 @@ def test_the_given_model_is_left_alone(silicon):
     Calculator(model, dtype="float64").get_potential_energy(silicon)
     assert model.training
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-
-
-def test_predicting_a_list_equals_a_loop(model):
-    frames = [rattled(build()) for build in GEOMETRIES.values()]
-    calculator = Calculator(model)
-    together = predict(model, frames, members=True)
-    assert len(together) == len(frames)
-    for atoms, p in zip(frames, together, strict=True):
-        assert ("stress" in p) == (atoms.cell.rank == 3)
-        assert ("stress" in p.std) == ("stress" in p) == ("stress" in p.members)
-        for name in p:
-            assert p[name] == pytest.approx(np.asarray(calculator.get_property(name, atoms)), abs=2e-4)
-            assert p[name] == pytest.approx(predict(model, atoms)[name], abs=2e-4)
-        for name in p.std:
-            assert p.std[name] == pytest.approx(np.asarray(calculator.get_property(f"{name}_std", atoms)), abs=2e-4)
-            assert p.members[name] == pytest.approx(calculator.get_property(f"{name}_members", atoms), abs=2e-4)
-    assert not predict(model, frames[0], std=False).std
-
-
-def test_predicting_more_atoms_than_one_batch_holds(model, monkeypatch):
-    frames = [rattled(bulk("Si"), seed=k) for k in range(7)]
-    whole = [p["energy"] for p in predict(model, frames)]
-    monkeypatch.setattr("ase_mlx.models.predict.ATOMS_PER_BATCH", 3)
-    assert [p["energy"] for p in predict(model, frames)] == pytest.approx(whole, abs=1e-4)
-
-
-def test_predicting_a_list_names_the_bad_structure(model):
-    bad = bulk("Si")
-    bad.positions[1, 2] = np.nan
-    with pytest.raises(ValueError, match="structure 2: .*NaN"):
-        predict(model, [bulk("Si"), cluster(), bad])
-    with pytest.raises(ValueError, match="structure 1: got Cu"):
-        predict(model, [bulk("Si"), bulk("Cu")])
-    assert predict(model, []) == []
 
 
 def test_molecule_from_ases_own_collection(model):
@@ -481,56 +372,6 @@ def forces_of(work):
     atoms = rattled_silicon(seed)
     atoms.calc = calculator
     return atoms.get_forces()
-
-
-def forces_in_a_fork(seed):
-    return forces_of((FORKED, seed))
-
-
-FORKED = None
-
-
-def test_threads_that_share_a_calculator_get_their_own_structures_forces():
-    shared, expected = Calculator("sigesn"), [forces_of((Calculator("sigesn"), k)) for k in range(12)]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(forces_of, [(shared, k) for k in range(12)] * 3))
-    for k, forces in enumerate(found):
-        assert forces == pytest.approx(expected[k % 12], abs=1e-6)
-
-
-@pytest.mark.parametrize("name", ["sigesn", "al"])
-def test_shipped_models_with_densities_pickle_and_copy(name):
-    calculator = Calculator(name)
-    atoms = bulk("Al" if name == "al" else "Si", cubic=True)
-    atoms.rattle(0.05, seed=1)
-    expected = calculator.get_property("forces_std", atoms)
-    for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
-        assert other.get_property("forces_std", atoms) == pytest.approx(expected, abs=1e-6)
-        assert repr(other) == repr(calculator)
-
-
-def test_a_fork_of_a_process_with_several_threads_computes(monkeypatch):
-    """Torch's threads do not exist in a fork: without a word it would wait for them for ever."""
-    code = (
-        "import sys, torch; sys.path[:0] = sys.argv[1:]; torch.set_num_threads(2)\n"
-        "import multiprocessing, numpy as np, test_calculator as t\n"
-        "t.FORKED = t.Calculator('sigesn'); expected = [t.forces_in_a_fork(k) for k in range(2)]\n"
-        "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
-        "    found = pool.map_async(t.forces_in_a_fork, range(2)).get(timeout=60)\n"
-        "assert np.allclose(found, expected, atol=1e-6); assert torch.get_num_threads() == 2\n"
-    )
-    here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(here), str(here.parent)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_a_pool_of_new_processes_takes_calculators():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        (found,) = pool.map_async(forces_of, [(Calculator("sigesn"), 3)]).get(timeout=120)
-    assert found == pytest.approx(forces_of((Calculator("sigesn"), 3)), abs=1e-6)
 
 
 def test_it_computes_within_inference_mode():
