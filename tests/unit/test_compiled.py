@@ -37,7 +37,8 @@ def test_no_place_for_machine_code(tmp_path):
 
 
 PARALLEL = """
-import multiprocessing, sys
+import multiprocessing
+import numba, torch
 import numpy as np
 from ase_mlx.nn.frames import descriptors
 
@@ -45,35 +46,23 @@ def work(_):
     vectors = np.random.default_rng(0).normal(size=(40, 3)) * 2
     return float(descriptors(np.arange(0, 41, 4), vectors, np.ones((40, 1)), 4.0, 4, 2, 0.5, 3.0).sum())
 
+torch.set_num_threads(1)  # numba starts a thread for each core through the OpenMP that torch uses too
+work(0)
+assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+torch.set_num_threads(2)
 expected = work(0)
+assert (torch.get_num_threads(), numba.get_num_threads()) == (2, 2)
 with multiprocessing.get_context("fork").Pool(1) as pool:
     (found,) = pool.map_async(work, range(1)).get(timeout=100)
 assert abs(found - expected) < 1e-9 * abs(expected), (found, expected)
 """
 
 
-def test_parallel_functions_compute_in_a_fork():
+def test_parallel_functions_take_the_threads_of_torch_and_compute_in_a_fork():
     """OpenMP ends a fork that asks for several threads, and a pool would wait for it for ever."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-THREADS = """
-import numba, torch
-torch.set_num_threads(1)
-import numpy as np
-from ase_mlx.nn.frames import descriptors
-descriptors(np.arange(0, 41, 4), np.ones((40, 3)), np.ones((40, 1)), 4.0, 4, 2, 0.5, 3.0)
-print(torch.get_num_threads(), numba.get_num_threads())
-"""
-
-
-def test_parallel_functions_leave_torch_its_number_of_threads_and_take_as_many():
-    """Numba starts a thread for each core through the OpenMP that torch uses too."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["1", "1"], done.stderr
 
 
 def test_this_process_is_no_fork():

@@ -25,14 +25,17 @@ SHAPE = (40, 42, 45)
 
 
 def gaussians(positions, widths, electrons, cell=CELL, shape=SHAPE):
-    """Normalised periodic Gaussians (e/Å³)."""
-    points, total = grid_points(shape, cell), np.zeros(np.prod(shape))
-    shifts = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3) @ cell
+    """Normalised periodic Gaussians (e/Å³), as far as they are above 1e-17 of their height."""
+    total, inverse = np.zeros(shape), np.linalg.inv(cell)
     for x, s, n in zip(positions, widths, electrons, strict=True):
-        for shift in shifts:
-            square = np.square(points - x - shift).sum(1)
-            total += n * np.exp(-square / (2 * s * s)) / (2 * np.pi * s * s) ** 1.5
-    return total.reshape(shape)
+        centre, reach = x @ inverse, 9 * s * np.linalg.norm(inverse, axis=0)
+        ends = zip(np.ceil((centre - reach) * shape), np.floor((centre + reach) * shape) + 1, strict=True)
+        ranges = [np.arange(*pair).astype(int) for pair in ends]
+        points = np.stack(np.meshgrid(*ranges, indexing="ij"), -1) / np.array(shape) @ cell
+        height = n / (2 * np.pi * s * s) ** 1.5
+        wrapped = np.ix_(*(k % m for k, m in zip(ranges, shape, strict=True)))
+        np.add.at(total, wrapped, height * np.exp(-np.square(points - x).sum(-1) / (2 * s * s)))
+    return total
 
 
 def test_hartree_potential_and_energy_of_a_plane_wave():

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -159,10 +161,16 @@ def test_what_symmetry_makes_zero_sets_no_error_bar(samples):
     assert [len(found[n].residual) for n in ("energy", "forces", "stress")] == [3, 24, 15]
 
 
-def test_a_potential_gets_members_scales_and_distances(samples):
+@pytest.fixture(scope="module")
+def calibrated(samples):
+    """A potential with error bars, and what was set."""
     model = untrained(seed=1)
-    before = collect(model, samples)
-    found = set_uncertainty(model, samples[:7], samples[7:])
+    return model, set_uncertainty(model, samples[:7], samples[7:])
+
+
+def test_a_potential_gets_members_scales_and_distances(samples, calibrated):
+    model, found = calibrated
+    before = collect(untrained(seed=1), samples)
     after = collect(model, samples[7:])
     assert set(found) == {"energy", "forces", "stress"}
     assert found["forces"]["rows"] == 36
@@ -198,18 +206,16 @@ def test_a_narrow_readout_has_as_many_directions_as_features(samples, latent):
     assert p.std["forces"].shape == p["forces"].shape and bool((p.std["forces"] > 0).all())
 
 
-def test_bars_grow_in_training_mode_too(samples):
-    model = untrained(seed=1)
-    set_uncertainty(model, samples[:7], samples[7:])
+def test_bars_grow_in_training_mode_too(samples, calibrated):
+    model = copy.deepcopy(calibrated[0])
     model.std_growth.fill_(2.0)
     grown = model.with_std(samples[0].graph).std["forces"]
     model.train()
     assert torch.allclose(model.with_std(samples[0].graph).std["forces"], grown, rtol=0.05)
 
 
-def test_bars_from_directions_are_those_of_all_members(samples):
-    model = untrained(seed=1)
-    found = set_uncertainty(model, samples[:7], samples[7:])
+def test_bars_from_directions_are_those_of_all_members(samples, calibrated):
+    model, found = calibrated
     assert len(model.directions) == 3 and bool(model.directions.any())
     for name in ("forces", "stress"):
         scale, floor = found[name]["all_members"].values()

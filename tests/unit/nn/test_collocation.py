@@ -32,7 +32,8 @@ def setup(name, n=4, l_max=4, pbc=(True, True, True), seed=0):
 def directly(field, shape, basis, coefficients, degrees):
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1).reshape(-1, 3)
     points, out = index / np.array(shape) @ field.cell, np.zeros(len(index))
-    count = np.where(field.pbc, 7, 0)
+    across = np.linalg.norm(np.linalg.inv(field.cell), axis=0)  # 1/Å: an axis over the distance of its faces
+    count = np.where(field.pbc, np.ceil(RANGE * across).astype(int) + 1, 0)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in count], indexing="ij"), -1).reshape(-1, 3)
     scaled = field.positions @ np.linalg.inv(field.cell)
     inside = (scaled - np.where(field.pbc, np.floor(scaled), 0)) @ field.cell
