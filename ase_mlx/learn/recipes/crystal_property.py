@@ -207,8 +207,11 @@ def read_crystals(data: CrystalData, diffraction: bool, processes: int = 2) -> t
     frame = pd.read_parquet(data.file).rename(columns={column: name for name, column in data.properties.items()})
     pieces = [frame.iloc[k : k + CHUNK] for k in range(0, len(frame), CHUNK)]
     tasks = [(piece, tuple(data.properties), diffraction) for piece in pieces]
-    with pool(processes) as workers:
-        crystals = join(list(workers.map(_describe, tasks)))
+    if len(tasks) == 1:  # a process costs as much as a thousand crystals
+        crystals = _describe(tasks[0])
+    else:
+        with pool(processes) as workers:
+            crystals = join(list(workers.map(_describe, tasks)))
     if "part" in frame:
         return crystals, frame["part"].to_numpy(dtype=str)
     return crystals, split(crystals.formulas, data.split, frame.get("year"))
