@@ -24,8 +24,8 @@ def tiny_potential(l_max=1, products=False, layers=2, elements=(14, 32, 50), mem
     if members and fitted:
         deviations = 0.3 * torch.randn(members, model.config.latent, dtype=torch.float64)
         model.deviations.copy_(deviations - deviations.mean(0))
-        model.std_scale.copy_(torch.tensor([1.2, 0.9, 1.1, 1.3]))
-        model.std_floor.copy_(torch.tensor([1e-3, 1e-2, 1e-4, 0.0]))
+        model.std_scale.copy_(torch.tensor([1.2, 0.9, 1.1, 1.3, 0.7]))
+        model.std_floor.copy_(torch.tensor([1e-3, 1e-2, 1e-4, 0.0, 1e-3]))
         model.distance.factor += torch.eye(model.distance.factor.shape[1])
         model.distance.edge.fill_(250.0)
         model.distance.pairs.fill_(True)

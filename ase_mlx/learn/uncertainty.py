@@ -18,12 +18,12 @@ from torch import Tensor
 from ase_mlx.data.samples import Sample, batches
 from ase_mlx.graph import Graph
 from ase_mlx.models.distance import environment
-from ase_mlx.models.error_bars import CALIBRATED
+from ase_mlx.models.error_bars import CALIBRATED, OF_STRUCTURES
 from ase_mlx.models.labelled import hessian_column, moved_atoms
 from ase_mlx.models.mechanics import mechanics, sum_by_graph
 from ase_mlx.models.potential import Potential
 
-from .scales import calibrate, calibrate_growth
+from .scales import bar, calibrate, calibrate_growth, tail
 
 FITTED = ("energy", "forces")
 """Quantities whose residuals tell the members apart, with the same weight; columns of the Hessian added nothing."""
@@ -37,7 +37,7 @@ FORBIDDEN = 1e-4
 FOLDS, DRAWS, LEFT_OUT = 5, 4, 0.975
 """Parts of which one is left out, ways to choose them, share of left-out structures within the edge of the data."""
 
-BEYOND = {"energy": 0.15, "forces": 0.05, "stress": 0.15}
+BEYOND = {"energy": 0.15, "forces": 0.05, "stress": 0.15, "energies": 0.15}
 """Dimensionless: bars beyond the data in units of the model's energy scale, found on surrogates (`data/surrogates`)."""
 
 
@@ -61,7 +61,7 @@ class Response:
 def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> dict[str, Response]:
     """Compute residuals and responses of energy per atom (eV), forces (eV/Å), stress (eV/Å³), columns (eV/Å²).
 
-    A quantity that no sample has is absent, and so are components that no readout weight moves: symmetry makes them
+    A quantity that no sample has is absent, and so are derivatives that no readout weight moves: symmetry makes them
     zero, prediction and reference alike, and their ratio of error to spread is one of rounding errors.
 
     Source: ours.
@@ -73,7 +73,8 @@ def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> 
             rows[name].append(row)
     tensors = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
     moved = {name: by_weight.norm(dim=1) for name, (_, by_weight, *_) in tensors.items()}
-    free = {name: size > FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
+    least = {name: FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
+    free = {name: (moved[name] > size) | (name == "energy") for name, size in least.items()}
     return {name: Response(*(part[keep] for part in tensors[name])) for name, keep in free.items()}
 
 
@@ -238,47 +239,61 @@ def set_uncertainty(
     parts = [responses(model, val[k::FOLDS]) for k in range(FOLDS) if val[k::FOLDS]]
     held_out = _join(parts)
     deviations = fit_members(_stack(training, held_out), model.config.members, seed)
-    spreads = _crossed_spreads(training, parts, model.config.members, seed)
-    scales = {
-        # what follows from members' force constants can have no floor: theirs is a scale alone
-        name: calibrate(r.residual, spreads[name], floors=1 if name == "hessian" else 41)
-        for name, r in held_out.items()
-    }
-    unit = scales["forces"][0]
+    spreads = _crossed_spreads(model, training, parts, val, seed)
+    judged = held_out | ({"energies": held_out["energy"]} if "energy" in held_out else {})
+    unit = calibrate(held_out["forces"].residual, spreads["forces"])[0]
     model.deviations.copy_(deviations * unit)
     model.directions.copy_(principal_directions(model.deviations, training["forces"].by_weight, len(model.directions)))
     grown = {
         name: calibrate_growth(r.residual, spreads[name], r.distance, r.composition)
-        for name, r in held_out.items()
+        for name, r in judged.items()
         if name != "hessian"
     }
-    if "hessian" in scales:
-        grown["hessian"] = (*scales["hessian"], 0.0)
+    if "hessian" in judged:  # what follows from members' force constants can have no floor: theirs is a scale alone
+        grown["hessian"] = (*calibrate(judged["hessian"].residual, spreads["hessian"], floors=1), 0.0)
+    if "energies" in judged:
+        bars = [bar(spreads[name], judged["energy"].distance, grown[name]) for name in OF_STRUCTURES]
+        of_larger = tail(judged["energy"].residual, torch.maximum(*bars))
+        grown |= {name: (*grown[name][:2], of_larger, grown[name][3]) for name in OF_STRUCTURES}
     every = _join([training, held_out])
     lines = {}
-    for name, (scale, floor, tail, growth) in grown.items():
+    for name, (scale, floor, width, growth) in grown.items():
         of_members = (scale / unit, floor)
         read = _matched(every[name].by_weight, model, *of_members) if name in READ else of_members
         k = CALIBRATED.index(name)
-        (model.std_scale[k], model.std_floor[k]), model.std_tail[k], model.std_growth[k] = read, tail, growth
+        (model.std_scale[k], model.std_floor[k]), model.std_tail[k], model.std_growth[k] = read, width, growth
         model.std_beyond[k] = BEYOND.get(name, 0.0) * model.config.energy_scale
-        lines[name] = {"scale": read[0], "floor": read[1], "tail": tail, "growth": growth}
-        lines[name] |= {"rows": len(held_out[name].residual)}
+        lines[name] = {"scale": read[0], "floor": read[1], "tail": width, "growth": growth}
+        lines[name] |= {"rows": len(judged[name].residual)}
         lines[name] |= {"all_members": {"scale": of_members[0], "floor": floor}} if name in READ else {}
     return lines
 
 
 def _crossed_spreads(
-    known: dict[str, Response], parts: list[dict[str, Response]], members: int, seed: int
+    model: Potential, known: dict[str, Response], parts: list[dict[str, Response]], val: list[Sample], seed: int
 ) -> dict[str, Tensor]:
     """Spreads on each held-out part of members that were fitted without it, in the quantities' units."""
     spreads: dict[str, list[Tensor]] = {}
     for k, part in enumerate(parts):
         others = [p for q, p in enumerate(parts) if q != k] or parts
-        crossed = fit_members(_stack(known, _join(others)), members, seed)
+        crossed = fit_members(_stack(known, _join(others)), model.config.members, seed)
         for name, r in part.items():
             spreads.setdefault(name, []).append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
+        if "energy" in part:
+            spreads.setdefault("energies", []).append(_energy_spreads(model, val[k::FOLDS], crossed))
     return {name: torch.cat(each) for name, each in spreads.items()}
+
+
+@torch.no_grad()
+def _energy_spreads(model: Potential, samples: list[Sample], deviations: Tensor, batch_size: int = 16) -> Tensor:
+    """Spreads of the energies that `responses` has, summed atom by atom (eV an atom)."""
+    rows = []
+    for sample in batches(samples, batch_size):
+        graph = sample.graph
+        features = model.latent(graph, graph.vectors().to(model.head.dtype))
+        spread = model.energy_spread(graph, features, deviations) / graph.n_atoms
+        rows.append(spread[sample.weight["energy"] > 0])
+    return torch.cat(rows)
 
 
 def principal_directions(

@@ -79,11 +79,23 @@ def without_distance_of_readouts(card: dict[str, Any], tensors: Tensors) -> str 
     )
 
 
+def energy_bars_of_sums(card: dict[str, Any], tensors: Tensors) -> None:
+    """Say of potentials that their energies have no bar of what members disagree about each atom.
+
+    Source: ours.
+    """
+    if card.get("kind") == "potential":
+        for name in ("std_scale", "std_floor", "std_growth", "std_beyond", "std_tail"):
+            if name in tensors:
+                tensors[name] = tensors[name][[0, 1, 2, 3, 0]] * tensors[name].new_tensor([1, 1, 1, 1, 0])
+
+
 UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], str | None]] = {
     1: without_counter_of_draws,
     2: without_spare_input,
     3: bars_of_all_members,
     4: without_distance_of_readouts,
+    5: energy_bars_of_sums,
 }
 """From schema n to n + 1; each changes a card, and the tensors where they are at hand, in place."""
 

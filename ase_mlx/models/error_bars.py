@@ -1,5 +1,9 @@
 """From the members' variance to calibrated standard deviations: σ² = (1 + g² d²)(a² s² + b²) + (c D)².
 
+Of an energy s is twice calibrated, and the larger bar counts: as the spread of the members' energies ("energy"), and as
+the sum over atoms of what members disagree about each ("energies"). Members disagree at random about atoms that are
+alike, so of a large cell the first is small; but a model that is wrong about an atom is wrong about all like it.
+
 D is what environments beyond the edge of the training data may hide. Of one atom it is d^1.5 there and nothing well
 within; of a force the largest of the atom's and its neighbours', of energies and virials the sum over all atoms: a
 model that is wrong about an environment is wrong in the same way about each one like it.
@@ -18,8 +22,10 @@ from ase_mlx.graph import Graph
 
 from .mechanics import sum_by_graph
 
-CALIBRATED = ("energy", "forces", "stress", "hessian")
-"""Quantities whose error bars have a scale of their own, in the order of the buffers that hold it."""
+CALIBRATED = ("energy", "forces", "stress", "hessian", "energies")
+"""What has a scale of its own, in the order of the buffers that hold it."""
+
+OF_STRUCTURES = ("energy", "energies")
 
 RISE = 0.9
 """Distance score at which bars begin to take in what lies beyond the edge; all of it from 1 on."""
@@ -48,7 +54,7 @@ def calibrated(
     Args:
         bars: their scales.
         graph: the structures.
-        variance: s², units squared; the energy's of whole structures.
+        variance: s², units squared; of "energy" and "energies" that of whole structures.
         distance: score of each atom (dimensionless), where it is known.
 
     Source: ours.
@@ -57,9 +63,11 @@ def calibrated(
     for name, raw in variance.items():
         scale, floor = (x[CALIBRATED.index(name)].to(torch.float64) for x in (bars.std_scale, bars.std_floor))
         if bool(scale > 0):
-            size = graph.n_atoms.to(torch.float64) if name == "energy" else 1.0
+            size = graph.n_atoms.to(torch.float64) if name in OF_STRUCTURES else 1.0
             within = torch.sqrt(scale**2 * raw + (floor * size) ** 2)
             std[name] = widened(bars, name, graph, within, distance)
+    if "energies" in std:
+        std["energy"] = torch.maximum(std["energy"], std.pop("energies"))
     return std
 
 
@@ -89,7 +97,7 @@ def growth(
     d = distance.to(torch.float64).clamp_max(1)
     d = d if name == "forces" else sum_by_graph(graph, d) / graph.n_atoms
     factor = torch.sqrt(1 + (g * d) ** 2)
-    return factor if name == "energy" else factor.unsqueeze(-1)
+    return factor if name in OF_STRUCTURES else factor.unsqueeze(-1)
 
 
 def beyond(bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None) -> Float[Tensor, "*items"]:
@@ -107,4 +115,4 @@ def beyond(bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"
         near = hidden.scatter_reduce(0, graph.center, hidden[graph.neighbor], "amax")
         return near.unsqueeze(-1)
     total = sum_by_graph(graph, hidden)
-    return total if name == "energy" else (total / graph.volume).unsqueeze(-1)
+    return total if name in OF_STRUCTURES else (total / graph.volume).unsqueeze(-1)

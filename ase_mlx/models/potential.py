@@ -309,7 +309,7 @@ class Potential(Model, Field):
         """Predict as `forward`, with calibrated `std`; of the members only the energies (eV), which cost nothing.
 
         The spread of forces and stress is that of `directions`, which carry most of the members' variance, in the same
-        forward pass as the prediction; of the energy that of all members.
+        forward pass as the prediction; of the energy that of all members, atom by atom (`energy_spread`).
 
         Source: Kellner and Ceriotti, arXiv 2402.16621, for the shallow ensemble; directions and calibration are ours.
         """
@@ -335,18 +335,37 @@ class Potential(Model, Field):
         mean = {k: v.detach() for k, v in self._values(graph, vectors, energies, features, slope, distance).items()}
         parts = [mechanics(graph, vectors, slope) for slope in slopes]
         spread = {n: torch.stack([p[n] for p in parts]) for n in ("forces", "stress") if n in mean}
-        shifts = (features @ self.deviations.T) * self.config.energy_scale
-        deviation = {"energy": sum_by_graph(graph, shifts.to(torch.float64)).T}
+        shifts = self._shifts(features, self.deviations)
+        deviation = {"energy": sum_by_graph(graph, shifts).T}
         if members:
             deviation |= {n: change[-len(self.deviations) :] for n, change in spread.items()}
         n = len(self.deviations) - 1
         variance = {"energy": deviation["energy"].square().sum(0) / n}
+        variance["energies"] = self.energy_spread(graph, features, self.deviations).square()
         if has_directions:
             variance |= {name: x[: len(self.directions)].square().sum(0) for name, x in spread.items()}
         else:
             variance |= {name: x.square().sum(0) / n for name, x in spread.items()}
         std = calibrated(self, graph, variance, mean.get("distance"))
         return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()})
+
+    def _shifts(self, features: Tensor, deviations: Tensor) -> Tensor:
+        return (features.to(torch.float64) @ deviations.to(torch.float64).T) * self.config.energy_scale
+
+    def energy_spread(
+        self, graph: Graph, features: Float[Tensor, "atoms features"], deviations: Float[Tensor, "members features"]
+    ) -> Float[Tensor, " graphs"]:
+        """Sum over a structure's atoms what members disagree about the energy of each (eV).
+
+        Args:
+            graph: the structures.
+            features: of the atoms (dimensionless).
+            deviations: of the members' readouts (dimensionless).
+
+        Source: ours.
+        """
+        variance = self._shifts(features, deviations).square().sum(1) / (len(deviations) - 1)
+        return sum_by_graph(graph, variance.sqrt())
 
     def along_directions(self, graph: Graph) -> Float[Tensor, "directions atoms 3"]:
         """What each of `directions` adds to the forces (eV/Å): the sum of their squares is the variance of bars."""

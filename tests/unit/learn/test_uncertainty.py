@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy.stats import norm
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.samples import sample
+from ase_mlx.graph import batch, from_atoms
 from ase_mlx.learn.metrics import calibration
 from ase_mlx.learn.recipes.potential_errors import collect
 from ase_mlx.learn.scales import NOMINAL_68, calibrate, calibrate_growth
@@ -109,6 +111,39 @@ def test_calibration_of_nothing_leaves_the_spread():
     assert calibrate(torch.zeros(5), torch.ones(5)) == (1.0, 0.0, NORMAL_95)
 
 
+def test_bars_from_few_errors_hold_for_all_with_confidence(generator):
+    held = []
+    for _ in range(300):
+        error = torch.randn(20, generator=generator, dtype=torch.float64)
+        scale, floor, _ = calibrate(error, torch.ones(20, dtype=torch.float64))
+        held.append(math.erf(math.hypot(scale, floor) / math.sqrt(2)) >= 0.6827)
+    assert 0.9 < np.mean(held) < 0.99
+
+
+def test_the_spread_of_an_energy_adds_up_over_atoms():
+    model = tiny_potential(elements=(13, 79), members=6, cutoff=4.0)
+    atoms = labelled(1, stdev=0.2)[0]
+    graphs = [from_atoms(a, 4.0) for a in (atoms, atoms * (2, 1, 1))]
+    spreads, sums = [], []
+    for graph in graphs:
+        p = model.with_members(graph)
+        spreads.append(float(model.energy_spread(graph, p["features"], model.deviations)))
+        sums.append(float(p.members["energy"].std(0)))
+    assert spreads[1] == pytest.approx(2 * spreads[0], rel=1e-5) and spreads[0] > sums[0] > 0
+    bars = [float(model.with_std(g).std["energy"]) for g in graphs]
+    assert model.with_std(batch(graphs)).std["energy"].tolist() == pytest.approx(bars, rel=1e-5)
+
+
+def test_the_larger_of_two_bars_of_an_energy_counts():
+    model = tiny_potential(elements=(13, 79), members=6, cutoff=4.0)
+    graph = from_atoms(labelled(1, stdev=0.2)[0], 4.0)
+    bars = []
+    for scales in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.1, 1.0), (1.0, 0.1)):
+        model.std_scale[[0, 4]] = torch.tensor(scales).clamp_min(1e-12)
+        bars.append(float(model.with_std(graph).std["energy"]))
+    assert bars[1] > bars[0] and bars[2] == bars[3] == bars[1] and bars[0] <= bars[4] < bars[1]
+
+
 def test_members_learn_where_errors_are_large(generator):
     x = torch.randn(4000, 6, generator=generator, dtype=torch.float64)
     truth = torch.linalg.vector_norm(x * torch.tensor([2.0, 1.0, 0.5, 0.2, 0.1, 0.1]), dim=1)
@@ -172,14 +207,14 @@ def test_a_potential_gets_members_scales_and_distances(samples, calibrated):
     model, found = calibrated
     before = collect(untrained(seed=1), samples)
     after = collect(model, samples[7:])
-    assert set(found) == {"energy", "forces", "stress"}
+    assert set(found) == {"energy", "forces", "stress", "energies"}
     assert found["forces"]["rows"] == 36
     for name, rows in after.items():
         assert np.all(rows.std > 0), name
         assert before[name].std is None
     forces = after["forces"]
     coverage = calibration(np.abs(forces.predicted - forces.reference), forces.std)
-    assert coverage["inside_68"] == pytest.approx(0.68, abs=0.06)
+    assert coverage["inside_68"] == pytest.approx(30 / 36, abs=0.06)  # with 95 % confidence at least 68 % of all
     assert coverage["rank_correlation"] > 0
 
 
