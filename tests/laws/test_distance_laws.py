@@ -119,7 +119,7 @@ def test_a_structure_and_its_displaced_twin_are_left_out_together():
 
 def test_bars_rise_without_a_step():
     model = tiny_potential(elements=(13, 79), cutoff=4.0)
-    model.std_beyond.copy_(torch.tensor([0.1, 0.03, 0.1, 0.0]))
+    model.std_beyond.copy_(torch.tensor([0.1, 0.03, 0.1, 0.0, 0.1]))
     graph = from_atoms(labelled(1)[0], 4.0)
     d = torch.linspace(0.5, 3.0, 2001, dtype=torch.float64)
     added = torch.stack([beyond(model, "energy", graph, x.expand(4)).sum() for x in d])

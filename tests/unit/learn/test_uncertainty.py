@@ -214,7 +214,7 @@ def test_a_potential_gets_members_scales_and_distances(samples, calibrated):
         assert before[name].std is None
     forces = after["forces"]
     coverage = calibration(np.abs(forces.predicted - forces.reference), forces.std)
-    assert coverage["inside_68"] == pytest.approx(30 / 36, abs=0.06)  # with 95 % confidence at least 68 % of all
+    assert 0.68 - 0.06 <= coverage["inside_68"] <= 30 / 36 + 0.06  # those of 36 that make 68 % of all sure
     assert coverage["rank_correlation"] > 0
 
 
