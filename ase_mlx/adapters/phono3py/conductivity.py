@@ -131,7 +131,8 @@ def conductivity(
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         error_bars: of a crystal whose calculator has members.
         device: of torch.
-        folder: finished supercells of a crystal are kept there, and the tensor of a number of products or "auto".
+        folder: finished supercells of a crystal are kept there, force constants of a yaml, and the tensor of a number
+            of products or "auto".
         progress: called with stage (supercells, points of the mesh, error bars), number done and in all.
 
     Returns:
@@ -147,16 +148,20 @@ def conductivity(
     crystal = isinstance(source, Atoms)
     temperatures = _checked(temperatures, solver, order, crystal, calculator)
     run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
-    ph = _force_constants(source, calculator, steps, rank != "learned", run)
+    ph = _force_constants(source, calculator, steps, (rank != "learned", order == 3), run)
     scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
     found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
     return _with_std(found, calculator, run) if error_bars and crystal and rank != "learned" else found
 
 
-def _force_constants(source: Atoms | str | Path | Phono3py, calculator, steps, pairs: bool, run: dict) -> Phono3py:
+def _force_constants(
+    source: Atoms | str | Path | Phono3py, calculator, steps, wanted: tuple[bool, bool], run: dict
+) -> Phono3py:
     if isinstance(source, Atoms):
-        return third_order(source, calculator, *steps, pairs=pairs, **_of(run, "supercells"))
-    return source if isinstance(source, Phono3py) else load_third_order(source)
+        return third_order(source, calculator, *steps, pairs=wanted[0], **_of(run, "supercells"))
+    if isinstance(source, Phono3py):
+        return source
+    return load_third_order(source, folder=run["folder"] if all(wanted) else None)  # others learn from forces too
 
 
 def _of(run: dict, stage: str) -> dict:

@@ -15,6 +15,7 @@ from phono3py.interface.phono3py_yaml import Phono3pyYamlData, load_phono3py_yam
 from phonopy.file_IO import check_force_constants_indices
 
 from ase_mlx.adapters.phono3py.displaced_pairs import displaced, has_forces, read_forces
+from ase_mlx.adapters.phono3py.kept import read_once
 from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py, produce_third
 from ase_mlx.adapters.phonopy.beside import contradict, read_force_constants
 from ase_mlx.adapters.phonopy.born import born_charges, checked
@@ -42,7 +43,13 @@ class ReadPhono3py(LabelledPhono3py):
     sources: tuple[str, ...] = ()
 
 
-def load_third_order(path: str | Path, symmetrize: bool = False, born: str | Path | dict | None = None) -> Phono3py:
+def load_third_order(
+    path: str | Path,
+    symmetrize: bool = False,
+    born: str | Path | dict | None = None,
+    *,
+    folder: str | Path | None = None,
+) -> Phono3py:
     """Read phono3py's yaml of any calculator into eV and Å.
 
     Forces inside count. Only where it has none are FORCES_FC3 and FORCES_FC2, else fc3.hdf5 and fc2.hdf5, taken from
@@ -53,6 +60,8 @@ def load_third_order(path: str | Path, symmetrize: bool = False, born: str | Pat
         path: phono3py_params.yaml or phono3py_disp.yaml, packed or not.
         symmetrize: project force constants that were read onto those with all symmetries, by symfc.
         born: Born charges (e) and dielectric tensor that take the place of all others: a BORN file or `nac_params`.
+        folder: force constants are kept there: another call on the same files starts from them, and its object has no
+            forces and displacements.
 
     Returns:
         The `phono3py.Phono3py` with force constants in eV/Å² and eV/Å³.
@@ -65,6 +74,13 @@ def load_third_order(path: str | Path, symmetrize: bool = False, born: str | Pat
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
     """
     path = Path(path)
+    if folder is None or not path.is_file():
+        return _read(path, symmetrize, born)
+    given = Path(born).read_bytes() if isinstance(born, str | Path) else born
+    return read_once(path, folder, lambda: _read(path, symmetrize, born), (symmetrize, given), ReadPhono3py)
+
+
+def _read(path: Path, symmetrize: bool, born: str | Path | dict | None) -> ReadPhono3py:
     LOG.info("%s: reading", path)
     table = read_yaml(path, "phono3py")
     with reading(path, SAVED["phono3py"]):
