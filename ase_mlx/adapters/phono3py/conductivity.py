@@ -131,8 +131,7 @@ def conductivity(
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         error_bars: of a crystal whose calculator has members.
         device: of torch.
-        folder: finished supercells of a crystal are kept there, force constants of a yaml, and the tensor of a number
-            of products or "auto".
+        folder: finished supercells of a crystal are kept there, force constants of a yaml, and a fitted tensor.
         progress: called with stage (supercells, points of the mesh, error bars), number done and in all.
 
     Returns:
