@@ -141,7 +141,8 @@ def compress(
             raise ValueError(f"got {source.name!r}, a structure, expected phono3py's yaml with forces")
     out = out or Path(f"{named_after(source, 'tensor')}.safetensors")
     check_output(out, 1_000_000, inputs=[source])
-    found = run(crystal_of(given), products, temperature)
+    with progress_bar(source.name) as tell:
+        found = run(crystal_of(given), products, temperature, progress=lambda *steps: tell("fit", *steps))
     full, compact = found.ratios
     row = {
         "rank": found.tensor.rank,

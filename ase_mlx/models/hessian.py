@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ase_mlx.graph import Graph, batch
 from ase_mlx.nn.radial import Radial
+from ase_mlx.progress import Steps, logged
 
 from .potential import Potential
 
@@ -61,7 +62,7 @@ def hessian_columns(
 
 
 def hessian_products(
-    model: Potential, graph: Graph, directions: Products, members: bool = False
+    model: Potential, graph: Graph, directions: Products, members: bool = False, progress: Steps | None = None
 ) -> Products | tuple[Products, Float[np.ndarray, "members k atoms 3"]]:
     """Apply the Hessian of the energy to displacements: minus the exact rate of change of the forces along each.
 
@@ -74,6 +75,7 @@ def hessian_products(
         graph: of one structure, Å.
         directions: displacements of all atoms, in units of their own (dimensionless for unit vectors).
         members: also the products of every member of the ensemble.
+        progress: called with the products done and in all, anew for each member.
 
     Returns:
         Products in eV/Å² times the directions' unit; with members also theirs, member axis first.
@@ -96,16 +98,17 @@ def hessian_products(
     vectors = expanded._leaf(graph)
     with torch.enable_grad():
         energies, features, _ = expanded._energies(graph, vectors, with_distance=False)
-        mean = _products(energies.sum(), vectors, graph, moves)
+        report = progress or logged("products with the Hessian")
+        mean = _products(energies.sum(), vectors, graph, moves, report)
         if not members:
             return mean
         shifts = (features.sum(0) @ expanded.deviations.T) * expanded.config.energy_scale
         spread = shifts if bool(expanded.deviations.any()) else shifts[:0]
-        parts = [mean + _products(shift, vectors, graph, moves) for shift in spread]
+        parts = [mean + _products(shift, vectors, graph, moves, report) for shift in spread]
     return mean, np.stack(parts) if parts else np.zeros((0, *mean.shape))
 
 
-def _products(energy: Tensor, vectors: Tensor, graph: Graph, moves: Tensor) -> np.ndarray:
+def _products(energy: Tensor, vectors: Tensor, graph: Graph, moves: Tensor, report: Steps) -> np.ndarray:
     (slope,) = torch.autograd.grad(energy, vectors, create_graph=True)
     rows = []
     for chunk in moves.split(graph.n_graphs):
@@ -116,6 +119,7 @@ def _products(energy: Tensor, vectors: Tensor, graph: Graph, moves: Tensor) -> n
         (change,) = torch.autograd.grad(slope, vectors, stretch, retain_graph=True)
         row = torch.zeros_like(move).index_add_(0, graph.neighbor, change).index_add_(0, graph.center, -change)
         rows.append(row.reshape(graph.n_graphs, *moves.shape[1:])[: len(chunk)])
+        report(sum(map(len, rows)), len(moves))
     return torch.cat(rows).cpu().numpy() if rows else np.zeros(moves.shape)
 
 

@@ -18,6 +18,7 @@ from ase_mlx.phonons.linewidths import linewidths
 from ase_mlx.phonons.modes import occupation
 from ase_mlx.phonons.tetrahedra import tetrahedra
 from ase_mlx.phonons.transport import LOWEST, Relaxation, shared
+from ase_mlx.progress import Steps, logged
 
 SAMPLES = 1000
 """Triplets evaluated exactly at first."""
@@ -90,7 +91,12 @@ class Certificate:
 
 
 def certify(
-    crystal: Crystal, relaxation: Relaxation, samples: int = SAMPLES, width: float = WIDTH, seed: int = 0
+    crystal: Crystal,
+    relaxation: Relaxation,
+    samples: int = SAMPLES,
+    width: float = WIDTH,
+    seed: int = 0,
+    progress: Steps | None = None,
 ) -> Certificate:
     """Correct a conductivity from a tensor by exact elements of triplets that count in it.
 
@@ -100,13 +106,14 @@ def certify(
         samples: draws at first, dimensionless.
         width: half 95 % interval, relative, above which more are drawn, up to `MOST` of all triplets.
         seed: of the draws.
+        progress: called with the wave vectors whose triplets are done and in all, anew where more are drawn.
 
     Returns:
         The corrected conductivity with its interval, at all temperatures of `relaxation`.
 
     Source: ours.
     """
-    draws = _Draws(crystal, relaxation)
+    draws = _Draws(crystal, relaxation, progress or logged("wave vectors of a certificate"))
     most = max(samples, int(MOST * draws.count))
     while True:
         found = draws.certificate(samples, seed)
@@ -119,8 +126,8 @@ def certify(
 class _Draws:
     """Triplets of a conductivity by their share in it, and their deviations."""
 
-    def __init__(self, crystal: Crystal, relaxation: Relaxation) -> None:
-        self.relaxation, mesh = relaxation, relaxation.mesh
+    def __init__(self, crystal: Crystal, relaxation: Relaxation, progress: Steps) -> None:
+        self.relaxation, mesh, self.progress = relaxation, relaxation.mesh, progress
         self.modes = crystal.modes(mesh.points, False)
         self.exact = interaction_of(crystal, mesh, self.modes.legs(crystal.masses, LOWEST))
         self.cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
@@ -153,7 +160,8 @@ class _Draws:
     def _deviations(self, chosen: np.ndarray) -> np.ndarray:
         """What exact elements of triplets change in the linewidths, relative, (triplets, temperatures, bands)."""
         relaxation, found = self.relaxation, np.empty((len(chosen), *self.gamma[:, 0].shape))
-        for k in np.unique(self.star[chosen]):
+        stars = np.unique(self.star[chosen])
+        for done, k in enumerate(stars, 1):
             here, point = np.flatnonzero(self.star[chosen] == k), int(relaxation.irreducible[k])
             triplets, counts = (x[self.place[chosen[here]]] for x in relaxation.mesh.triplets(point))
             exact, compressed = (
@@ -164,6 +172,7 @@ class _Draws:
                 for interaction in (self.exact, relaxation.interaction)
             )  # fmt: skip
             found[here] = shared(exact - compressed, relaxation.modes.frequencies[k]) / self.gamma[:, k]
+            self.progress(done, len(stars))
         return found
 
     def _corrected(self, index: np.ndarray, deviations: np.ndarray, sure: int, triplets: int) -> Certificate:

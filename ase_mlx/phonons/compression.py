@@ -12,6 +12,7 @@ from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.tensor_fit import Fit, error, kinds
 from ase_mlx.phonons.triplet_sample import TripletSample, sample_triplets
+from ase_mlx.progress import Steps, logged
 
 TOLERANCE = 0.025
 """Weighted relative error of held-out elements that "auto" asks for; of what it leaves in a conductivity, a certificate
@@ -72,6 +73,7 @@ def compress(
     tolerance: float = TOLERANCE,
     seconds: float = np.inf,
     seed: int = 0,
+    progress: Steps | None = None,
 ) -> Compression:
     """Compress third-order force constants for the conductivity.
 
@@ -83,6 +85,7 @@ def compress(
         tolerance: weighted relative error of held-out elements, dimensionless.
         seconds: no higher rank is tried after so many seconds.
         seed: of samples and of the start.
+        progress: called with the steps of the fit of one rank done, and how many there are at most.
 
     Returns:
         The tensor with its errors; `reached` says whether the tolerance is met.
@@ -94,14 +97,14 @@ def compress(
     """
     if rank != "auto" and not (isinstance(rank, int) and rank > 0):
         raise ValueError(f'rank: got {rank!r}, expected "auto" or a positive number of products.')
-    begin = time.perf_counter()
+    begin, progress = time.perf_counter(), progress or logged("steps of a tensor's fit, at most")
     held_out = sample_triplets(crystal.third, crystal.modes, *HELD_OUT, temperature, seed + 1000)
     for products in RANKS if rank == "auto" else (rank,):
         fit = _fit(crystal, products, temperature, seed)
         if rank == "auto":
-            trained, tested = _run(fit, held_out, tolerance, products == RANKS[-1])
+            trained, tested = _run(fit, held_out, tolerance, products == RANKS[-1], progress)
         else:
-            trained, tested = fit.run(ITERATIONS), error(fit.tensor, held_out)
+            trained, tested = fit.run(ITERATIONS, lambda done: progress(done, ITERATIONS)), error(fit.tensor, held_out)
         if tested <= tolerance or time.perf_counter() - begin > seconds:
             break
     third = crystal.third
@@ -116,10 +119,11 @@ def _fit(crystal: Crystal, products: int, temperature: float, seed: int) -> Fit:
     return Fit(crystal.group, kinds(crystal.group, WIDER * crystal.reach), training, products, seed)
 
 
-def _run(fit: Fit, held_out: TripletSample, tolerance: float, last: bool) -> tuple[float, float]:
+def _run(fit: Fit, held_out: TripletSample, tolerance: float, last: bool, progress: Steps) -> tuple[float, float]:
     """Fit until held-out elements meet the tolerance, or will not: errors of training and held-out elements."""
     for done in range(CHECKED, ITERATIONS + 1, CHECKED):
-        trained, tested = fit.run(CHECKED), error(fit.tensor, held_out)
+        trained = fit.run(CHECKED, lambda done: progress(done, ITERATIONS))
+        tested = error(fit.tensor, held_out)
         if tested <= tolerance or (not last and done >= ITERATIONS // 2 and tested > HOPELESS * tolerance):
             break
     return trained, tested

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator, bicgstab
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Relaxation
+from ase_mlx.progress import Steps, logged
 from ase_mlx.units import BOLTZMANN, PLANCK, VOIGT, WATTS
 
 TOLERANCE = 1e-8
@@ -20,7 +21,7 @@ STEPS = 500
 
 
 def iterative_kappa(
-    crystal: Crystal, relaxation: Relaxation
+    crystal: Crystal, relaxation: Relaxation, progress: Steps | None = None
 ) -> tuple[Float[np.ndarray, "t 6"], Float[np.ndarray, "t stars bands 6"]]:
     """Solve the linearised Boltzmann equation on the mesh and with the linewidths of a relaxation-time calculation.
 
@@ -30,6 +31,7 @@ def iterative_kappa(
     Args:
         crystal: force constants and phonons.
         relaxation: its conductivity in the relaxation-time approximation, with `couplings=True`.
+        progress: called after each step of the solver, with the temperatures done and in all.
 
     Returns:
         Conductivity in W/(m K), xx yy zz yz xz xy, and its parts by mode.
@@ -42,14 +44,14 @@ def iterative_kappa(
     """
     if relaxation.couplings is None:
         raise ValueError("got relaxation times without couplings, expected them; take couplings=True there.")
-    system = _System(crystal, relaxation)
+    system = _System(crystal, relaxation, progress or logged("temperatures of the Boltzmann equation"))
     parts = np.stack([system.solve(k) for k in range(len(relaxation.temperatures))])
     return parts.sum(axis=(1, 2)), parts
 
 
 class _System:
-    def __init__(self, crystal: Crystal, relaxation: Relaxation) -> None:
-        self.relaxation, mesh = relaxation, relaxation.mesh
+    def __init__(self, crystal: Crystal, relaxation: Relaxation, progress: Steps) -> None:
+        self.relaxation, mesh, self.progress = relaxation, relaxation.mesh, progress
         lattice = crystal.group.lattice
         self.scale = WATTS / (crystal.volume * len(mesh.addresses))
         self.frequencies = crystal.modes(mesh.points, False).frequencies
@@ -100,6 +102,7 @@ class _System:
 
         def apply(flat: np.ndarray) -> np.ndarray:
             vectors = flat.reshape(right.shape)
+            self.progress(at, len(relaxation.temperatures))
             return (vectors + off_diagonal(vectors / root) / root).ravel()
 
         size = right.size

@@ -3,6 +3,8 @@
 Source: ours; the weighting by phonons follows Y. Luo et al., arXiv 2503.05913.
 """
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 import torch
@@ -120,13 +122,14 @@ class Fit:
         orbits = tuple(kind.orbit(x.detach().double().numpy() @ back.T) for kind, x, back in parts)
         return CompressedTensor(3, self.group, orbits)
 
-    def run(self, iterations: int) -> float:
+    def run(self, iterations: int, progress: Callable[[int], None] | None = None) -> float:
         """Minimise the loss by L-BFGS; the weighted relative error of the training sample comes back, dimensionless.
 
         Further runs go on from what the last one learned of the curvature.
 
         Args:
             iterations: at most so many.
+            progress: called with the iterations of all runs so far.
 
         Source: J. Nocedal and S. Wright, Numerical Optimization (2006), chapter 7.
         """
@@ -137,6 +140,8 @@ class Fit:
             loss, slopes = self._loss()
             for leaf, slope in zip(self.leaves, slopes, strict=True):
                 leaf.grad = torch.from_numpy(slope)
+            if progress is not None:
+                progress(self.optimizer.state[self.leaves[0]].get("n_iter", 0))
             return torch.tensor(loss)
 
         self.optimizer.step(closure)

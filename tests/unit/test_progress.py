@@ -1,13 +1,19 @@
 """Lines of long work that nobody listens to."""
 
 import logging
+import warnings
 
+import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from tiny import tiny_potential
 
 from ase_mlx import progress
 from ase_mlx.adapters.ase.job import relax
+from ase_mlx.adapters.phono3py import conductivity, third_order
 from ase_mlx.adapters.phonopy import phonons
+from ase_mlx.graph import from_atoms
+from ase_mlx.models.hessian import hessian_products
 from ase_mlx.progress import logged
 
 
@@ -36,3 +42,25 @@ def test_relaxations_and_supercells_that_nobody_listens_to_are_logged(monkeypatc
         relax(atoms, EMT(), progress=lambda done, total: None)
     assert {r.getMessage().split(":")[0] for r in caplog.records} == {"supercells", "steps of a relaxation, at most"}
     assert len(caplog.records) == told
+
+
+def test_every_stage_of_a_conductivity_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    ph = third_order(bulk("CuAu", "rocksalt", a=5.2), EMT(), supercell=(2, 2, 2))
+    with caplog.at_level(logging.INFO, "ase_mlx.progress"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        conductivity(ph, mesh=(3, 3, 3), temperatures=[300.0], rank=24, solver="iterative", tolerance=9.0)
+    assert {r.getMessage().split(":")[0] for r in caplog.records} == {
+        "steps of a tensor's fit, at most",
+        "points of the mesh",
+        "wave vectors of a certificate",
+        "temperatures of the Boltzmann equation",
+    }
+
+
+def test_products_with_the_hessian_are_logged(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    model = tiny_potential(elements=(13, 79), cutoff=4.0).double()
+    with caplog.at_level(logging.INFO, "ase_mlx.progress"):
+        hessian_products(model, from_atoms(bulk("Al"), 4.0), np.eye(3)[:, None])
+    assert caplog.records[-1].getMessage().startswith("products with the Hessian: 3 of 3")

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -132,7 +133,7 @@ def conductivity(
         error_bars: of a crystal whose calculator has members.
         device: of torch.
         folder: finished supercells of a crystal are kept there, force constants of a yaml, and a fitted tensor.
-        progress: called with stage (supercells, points of the mesh, error bars), number done and in all.
+        progress: called with the stage (supercells, points of the mesh, error bars, …), number done and in all.
 
     Returns:
         The conductivity in W/(m K), linewidths and all else; the certificate of a compressed one.
@@ -170,6 +171,7 @@ def _of(run: dict, stage: str) -> dict:
 def _solved(
     ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
 ) -> Conductivity:
+    stage = partial(steps_of, run["progress"])
     harmonic = harmonic_of(ph)
     judge(stability(harmonic), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
@@ -180,7 +182,7 @@ def _solved(
     if learn:
         made = learned(ph, calculator, 3, **_of(run, "supercells"))
     else:
-        made = None if rank is None else _compressed(ph, crystal, rank, run["folder"])
+        made = None if rank is None else _compressed(ph, crystal, rank, run)
     quartic = learned(ph, calculator, 4, **_of(run, "supercells")) if order == 4 else None
     tensor, four = (None if x is None else x.tensor for x in (made, quartic))
     isotopes, boundary, device = scattering
@@ -188,11 +190,13 @@ def _solved(
 
     def linewidths_from(third) -> Relaxation:
         rest = {"boundary": boundary, "device": device, "quartic": four, "couplings": solver == "iterative"}
-        rest["progress"] = steps_of(run["progress"], "points of the mesh")
+        rest["progress"] = stage("points of the mesh")
         return relaxation_times(crystal, numbers, temperatures, third, variances, **rest)
 
     result = linewidths_from(tensor)
-    certificate = None if tensor is None or crystal.third is None else certify(crystal, result)
+    certificate = (
+        None if tensor is None or crystal.third is None else certify(crystal, result, progress=stage("certificate"))
+    )
     if certificate is not None and (certificate.exact or certificate.half_widths.max() > WIDTH):
         result = linewidths_from(None)
         certificate = certificate.superseded(result)
@@ -201,7 +205,7 @@ def _solved(
     corrected = result.kappa if certificate is None else certificate.corrected
     kappa, std = corrected, None
     if solver == "iterative":
-        kappa = iterative_kappa(crystal, result)[0] * _ratio(corrected, result.kappa)
+        kappa = iterative_kappa(crystal, result, stage("temperatures"))[0] * _ratio(corrected, result.kappa)
     elif certificate is not None and not certificate.exact:
         std = certificate.std
     more = coherence_kappa(crystal, result)
@@ -215,14 +219,14 @@ def _solved(
     return Conductivity(temperatures, kappa, std, more, certificate, made, quartic, result, ph, notes)
 
 
-def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, folder: str | Path | None) -> Compression:
+def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, run: dict) -> Compression:
     """Compress, or take the tensor that an earlier call kept of the same force constants."""
-    kept = Entries(folder)
+    kept = Entries(run["folder"])
     key = digest("third order", rank, ph.fc2, ph.fc3, ph.nac_params, vars(crystal.group), crystal.masses)
     if (arrays := kept.fetch("tensor", key)) is not None:
         errors = {name: arrays.pop(name).item() for name in ERRORS}
         return Compression(tensor_of(arrays, 3), **errors)
-    made = compress(crystal, rank)
+    made = compress(crystal, rank, progress=steps_of(run["progress"], "fit of the tensor"))
     kept.keep("tensor", key, arrays_of(made.tensor) | {name: getattr(made, name) for name in ERRORS})
     return made
 

@@ -134,7 +134,8 @@ class _Recipe:
             ph.nac_params = born_charges(self.born, ph.primitive)
         if self.method == "hessian":
             forces_at_rest(ph, self.calculator, self.store)
-            ph.force_constants = symmetric(hessian_force_constants(ph, self.calculator), ph.primitive)
+            constants = hessian_force_constants(ph, self.calculator, progress=self.progress)
+            ph.force_constants = symmetric(constants, ph.primitive)
             return ph
         snapshots = {"number_of_snapshots": "auto", "random_seed": 0} if self.method == "random" else {}
         ph.generate_displacements(distance=self.displacement, **snapshots)

@@ -14,12 +14,13 @@ from ase_mlx.adapters.phonopy.cells import to_ase
 from ase_mlx.graph import from_atoms
 from ase_mlx.models.hessian import hessian_products
 from ase_mlx.models.potential import Potential
+from ase_mlx.progress import Steps
 
 Constants = Float[np.ndarray, "primitive supercell 3 3"]
 
 
 def hessian_force_constants(
-    ph: Phonopy, calculator, members: bool = False
+    ph: Phonopy, calculator, members: bool = False, progress: Steps | None = None
 ) -> Constants | tuple[Constants, Float[np.ndarray, "members primitive supercell 3 3"]]:
     """Second derivatives of the supercell's energy, as phonopy's displacements of vanishing size would give them.
 
@@ -29,6 +30,7 @@ def hessian_force_constants(
         ph: its supercell in Å; nothing in it is changed, nor need it have displacements.
         calculator: ours, in float64, eV and Å.
         members: also the force constants of every member of the ensemble, none where the model has no members.
+        progress: called with the products done and in all.
 
     Returns:
         Compact force constants in eV/Å², space group and sum rule within rounding, not yet projected; with members also
@@ -52,7 +54,7 @@ def hessian_force_constants(
     directions = np.zeros((len(linear.dataset["first_atoms"]), len(ph.supercell), 3))
     for direction, first in zip(directions, linear.dataset["first_atoms"], strict=True):
         direction[first["number"]] = first["displacement"]
-    products = hessian_products(model, graph, directions, members)
+    products = hessian_products(model, graph, directions, members, progress)
     if not members:
         return _distribute(linear, products)
     mean, ensemble = (_distribute(linear, products[0]), [_distribute(linear, each) for each in products[1]])
