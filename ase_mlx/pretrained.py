@@ -1,10 +1,10 @@
-"""The models that come with the package.
+"""The models that come with the package, and those that the user keeps by name.
 
 Source: ours.
 """
 
 import difflib
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,29 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in FOLDER.glob(f"*/{CARD}")))
 
 
+def user_folder() -> Path:
+    """Where `ase-mlx import NAME` keeps models: ASE_MLX_MODELS, or ase-mlx/models of the user's data folder.
+
+    Source: the XDG base directory specification.
+    """
+    if own := os.environ.get("ASE_MLX_MODELS"):
+        return Path(own)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ase-mlx" / "models"
+
+
+def user_names() -> tuple[str, ...]:
+    """List the names of the models in `user_folder`.
+
+    Source: ours.
+    """
+    return tuple(sorted(p.parent.name for p in user_folder().glob(f"*/{CARD}")))
+
+
 def find(name: str | Path) -> Path:
-    """Find the folder of a shipped name, or take an existing folder as it is.
+    """Find the folder of a shipped name, take an existing folder as it is, or find the user's model of that name.
 
     Raises:
-        FileNotFoundError: neither; the nearest shipped name is suggested.
+        FileNotFoundError: none of these; the nearest name is suggested.
 
     Source: ours.
     """
@@ -38,7 +56,9 @@ def find(name: str | Path) -> Path:
         return FOLDER / str(name)
     if (Path(name) / CARD).is_file():
         return Path(name)
-    near = difflib.get_close_matches(str(name), names(), n=1)
+    if str(name) in (own := user_names()):
+        return user_folder() / str(name)
+    near = difflib.get_close_matches(str(name), (*names(), *own), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise FileNotFoundError(
         f"got {str(name)!r}, expected a shipped model ({', '.join(names())}) or a folder of `ase-mlx train` or "
@@ -98,32 +118,6 @@ def predict(
 
     learned = loaded.model if isinstance(loaded, Generator) else loaded
     return predictions(learned, atoms, std, at, charge, blocks, members)
-
-
-def covering(
-    symbols: Sequence[str], ways_on: str = "Name a model, or train one on these elements (`ase-mlx train`)."
-) -> str:
-    """Name the first shipped potential that knows all of some elements.
-
-    Args:
-        symbols: of a structure.
-        ways_on: what to do where there is none.
-
-    Raises:
-        ValueError: no atoms, or no such model.
-
-    Source: ours.
-    """
-    if not len(symbols):
-        raise ValueError("got a structure without atoms, expected at least one")
-    potentials = {card["name"]: tuple(card["elements"]) for card in available() if "forces" in card["outputs"]}
-    for name, elements in potentials.items():
-        if set(symbols) <= set(elements):
-            return name
-    shipped = ", ".join(f"{name} ({' '.join(elements)})" for name, elements in potentials.items())
-    raise ValueError(
-        f"got {', '.join(sorted(set(symbols)))}; no shipped model knows all of these: {shipped}. {ways_on}"
-    )
 
 
 def available() -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from ase_mlx.keep import Unstable, contents, digest
 
 __all__ = ["Identity", "identity", "worked"]
 
-STATE = ("atoms", "results", "_process")
-"""Attributes of ASE's calculators, and the process of ours, that say nothing of what they compute."""
+STATE = ("atoms", "results", "_process", "choice")
+"""Attributes of ASE's calculators, the process of ours, why one was chosen: they say nothing of what is computed."""
 
 
 @dataclass

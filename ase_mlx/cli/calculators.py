@@ -4,58 +4,70 @@ Source: ours.
 """
 
 import difflib
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-__all__ = ["Name", "check_potential", "named", "pick"]
+__all__ = ["Name", "check_name", "check_potential", "chosen", "named", "pick", "say"]
 
 Name = Annotated[
     str,
     typer.Option(
         "--calculator",
         "-c",
-        help="A shipped model's name or a model's folder, chgnet, emt, or MODULE:FACTORY of an ASE calculator; "
-        "auto: the shipped model with the elements.",
+        help="A shipped or imported model's name or a model's folder, sevennet-0, chgnet, emt, or MODULE:FACTORY of an "
+        "ASE calculator; auto: what of these knows the structure best.",
     ),
 ]
 
-EMT = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")
-"""Elements of ASE's effective-medium potential, a toy for tests."""
+
+def check_name(name: str) -> None:
+    """Refuse a calculator that is not here or gives no forces, before a structure is read.
+
+    Raises:
+        ValueError: no such calculator, or one without forces; with the ways on.
+
+    Source: ours.
+    """
+    if name == "chgnet":
+        if find_spec("chgnet") is None:
+            raise ValueError("got chgnet, which is not installed here; pip install chgnet, or name another calculator")
+    elif name not in ("auto", "emt") and ":" not in name:
+        check_potential(name)
 
 
-def pick(name: str, symbols: Sequence[str]) -> str:
-    """Choose the calculator for these elements, or refuse one that does not know them or gives no forces.
+def pick(name: str, atoms) -> tuple:
+    """Choose the calculator for a structure (Å), or refuse one that does not know it or gives no forces.
 
-    Args:
-        name: as the option has it.
-        symbols: of the structure; none where it is not known yet.
+    Returns:
+        Its name, and for "auto" the `Choice`, which says why it is this one; None otherwise.
 
     Raises:
         ValueError: no such calculator, one without forces, or one that does not know all elements; with the ways on.
-        FileNotFoundError: a model's folder that is none.
 
     Source: ours.
     """
     if name == "auto":
-        from ase_mlx.pretrained import covering
+        from ase_mlx.adapters.choice import choose
 
-        return covering(symbols, _ways_on(symbols))
+        choice = choose(atoms)
+        return choice.name, choice
+    check_name(name)
+    symbols = atoms.get_chemical_symbols()
     if name == "emt":
+        from ase_mlx.adapters.choice import EMT
+
         _refuse_unknown(name, symbols, EMT)
-    elif name == "chgnet":
-        if find_spec("chgnet") is None:
-            raise ValueError("got chgnet, which is not installed here; pip install chgnet, or name another calculator")
-    elif ":" not in name:
-        card = check_potential(name)
-        _refuse_unknown(name, symbols, card["elements"])
-    return name
+    elif name != "chgnet" and ":" not in name:
+        _refuse_unknown(name, symbols, check_potential(name).get("elements", symbols))
+    return name, None
 
 
 def check_potential(name: str, others: tuple[str, ...] = ("emt", "chgnet")) -> dict:
-    """Read the card of a shipped potential, or of one in a folder (units in the card).
+    """Read the card of a shipped or imported potential, or of one in a folder (units in the card).
 
     Args:
         name: of the model.
@@ -67,12 +79,15 @@ def check_potential(name: str, others: tuple[str, ...] = ("emt", "chgnet")) -> d
 
     Source: ours.
     """
+    from ase_mlx.adapters.checkpoints.published import installed
     from ase_mlx.learn.cards import read_card
     from ase_mlx.pretrained import find, names
 
     try:
         card = read_card(find(name))
     except FileNotFoundError as error:
+        if installed(name):
+            return {"outputs": ["forces"]}  # it names an element that it lacks by itself
         near = difflib.get_close_matches(name, (*names(), *others), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         more = f", {', '.join(others)}, or MODULE:FACTORY of an ASE calculator" if others else ""
@@ -91,7 +106,7 @@ def check_potential(name: str, others: tuple[str, ...] = ("emt", "chgnet")) -> d
 
 
 def named(name: str, device: str = "cpu", dtype: str = "float64", **options):
-    """Make the ASE calculator (eV, Å) that `pick` chose; ours with these options, others as they are.
+    """Make the ASE calculator (eV, Å) of a name that `pick` gave; ours with these options, others as they are.
 
     Raises:
         ValueError: the package is not installed, or has no such factory.
@@ -107,18 +122,36 @@ def named(name: str, device: str = "cpu", dtype: str = "float64", **options):
     return Calculator(name, device=device, dtype=dtype, **options)
 
 
+def chosen(name: str, atoms, device: str = "cpu") -> tuple:
+    """Make the ASE calculator (eV, Å) for a structure, and say on stderr what was chosen for it and why.
+
+    Returns:
+        The calculator, in double precision where it is one of ours, with its `choice`; and its name.
+
+    Raises:
+        ValueError: as `pick` and `named`.
+
+    Source: ours.
+    """
+    name, choice = pick(name, atoms)
+    calculator = named(name, device)
+    calculator.choice = choice
+    say(choice)
+    return calculator, name
+
+
+def say(choice) -> None:
+    """Print on stderr, before the work, which calculator was chosen and why; None was not chosen.
+
+    Source: ours.
+    """
+    if choice is not None:
+        print(f"ase-mlx: {choice}", file=sys.stderr, flush=True)
+
+
 def _refuse_unknown(name: str, symbols: Sequence[str], elements: Sequence[str]) -> None:
     if missing := sorted(set(symbols) - set(elements)):
-        raise ValueError(
-            f"got {', '.join(missing)}, but {name} knows {' '.join(elements)} only. {_ways_on(symbols, name)}"
-        )
+        from ase_mlx.adapters.choice import ways_on
 
-
-def _ways_on(symbols: Sequence[str], tried: str = "") -> str:
-    toy = "-c emt (ASE's toy potential), " if set(symbols) <= set(EMT) and tried != "emt" else ""
-    installed = "" if find_spec("chgnet") else "; pip install chgnet"
-    return (
-        f"Name another calculator: -c chgnet (most elements{installed}), {toy}-c MODULE:FACTORY of any ASE calculator, "
-        "or -c FOLDER of a model trained on these elements (`ase-mlx train`) or of an open potential of most elements "
-        "(`ase-mlx import --list`)."
-    )
+        known = " ".join(elements) if len(elements) <= 20 else f"{len(elements)} elements"
+        raise ValueError(f"got {', '.join(missing)}, but {name} knows {known} only. {ways_on(symbols, name)}")

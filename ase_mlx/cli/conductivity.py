@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, named, pick
-from ase_mlx.cli.phonons import Displacement, ErrorBars, Relax, _supercell, check_crystal, numbers_of
+from ase_mlx.cli.calculators import Name, check_name, chosen
+from ase_mlx.cli.phonons import Born, Displacement, ErrorBars, Relax, _supercell, check_crystal, numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, progress_bar
 
@@ -71,6 +71,7 @@ def conductivity(
     isotopes: Isotopes = False,
     boundary: Boundary = None,
     symmetrize: Symmetrize = False,
+    born: Born = None,
     error_bars: ErrorBars = True,
     json: JsonFile = None,
     device: Device = "cpu",
@@ -90,22 +91,23 @@ def conductivity(
         shape = _supercell(supercell)
         if shape == "auto":
             raise ValueError("got auto, expected multiples or a height in Å")
-    if calculator != "auto":
-        with exits.reading("--calculator"):
-            pick(calculator, ())
+    with exits.reading("--calculator"):
+        check_name(calculator)
     with exits.reading("STRUCTURE|YAML"):
-        given = _read(source, symmetrize)
+        given = _read(source, symmetrize, born)
     out = out or named_after(source, "conductivity")
-    made = None if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
+    made, model = (None, "") if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
     import numpy as np
 
     from ase_mlx.jobs.conductivity import BYTES, FILES, conductivity_job
 
     with results_folder(out, FILES, BYTES) as part, progress_bar(source.name) as tell:
         outcome = conductivity_job(
-            given, made, part, source.name, tell, exits.in_options, mesh=numbers, temperatures=np.unique(temperature),
+            given, made, part, source.name, tell, exits.in_options, model, mesh=numbers,
+            temperatures=np.unique(temperature),
             rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
             boundary=boundary, solver=solver, order=int(order), error_bars=error_bars, device=device, work=out / "work",
+            born=None if hasattr(given, "fc3") else born,
         )  # fmt: skip
     result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
     if not write_json(result, json):
@@ -160,17 +162,16 @@ def compress(
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 
 
-def _calculator(given, name: str, device: str):
-    """The calculator of that name, or the shipped one that covers a crystal or a Phono3py."""
-    crystal = hasattr(given, "fc3")
+def _calculator(given, name: str, device: str) -> tuple:
+    """The calculator of that name, or the one chosen for a crystal or a Phono3py; and its name."""
+    if read := hasattr(given, "fc3"):
+        from ase_mlx.adapters.phonopy.cells import to_ase
     with exits.reading("--calculator"):
-        symbols = (given.unitcell if crystal else given).symbols  # phonopy's may be Cu1, Cu2 where labels differ
-        name = pick(name, [symbol.rstrip("0123456789") for symbol in symbols])
-    if not crystal:
+        made = chosen(name, to_ase(given.unitcell) if read else given, device)
+    if not read:
         with exits.reading("STRUCTURE|YAML"):
             check_crystal(given)
-    with exits.reading("--calculator"):
-        return named(name, device)
+    return made
 
 
 def _mesh(text: str) -> float | tuple[int, ...]:
@@ -191,12 +192,12 @@ def _rank(text: str) -> int | str | None:
     return int(text)
 
 
-def _read(path: Path, symmetrize: bool):
+def _read(path: Path, symmetrize: bool, born: Path | None = None):
     """The Phono3py of a yaml, or the atoms of a structure."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phono3py import load_third_order
 
-        return load_third_order(path, symmetrize)
+        return load_third_order(path, symmetrize, born)
     from ase_mlx.data.io import read_structure
 
     return read_structure(path)

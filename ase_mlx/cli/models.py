@@ -1,4 +1,4 @@
-"""`ase-mlx models`: the shipped models.
+"""`ase-mlx models`: the shipped models, and the user's own.
 
 Source: ours.
 """
@@ -7,13 +7,14 @@ from ase_mlx.cli.report import JsonFile, print_table, write_json
 
 
 def models(json: JsonFile = None) -> None:
-    """List the shipped models: elements, outputs, test errors, level of theory, licence.
+    """List the shipped models, and those that you imported: elements, outputs, test errors, level of theory, licence.
 
-    Errors are mean absolute ones on frames that no training touched. JSON has the whole of it, error bars included.
+    Errors are mean absolute ones on frames that no training touched. JSON has the whole of the shipped ones.
 
     Example: `ase-mlx models --json models.json`
     """
-    from ase_mlx.pretrained import available
+    from ase_mlx.learn.cards import read_card
+    from ase_mlx.pretrained import available, find, user_folder, user_names
 
     cards = available()
     if write_json(cards, json):
@@ -32,12 +33,19 @@ def models(json: JsonFile = None) -> None:
         print(
             f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs'])}. {'; '.join(facts)}"
         )
+    for name in user_names():
+        card = read_card(find(name))
+        licence = f"licence {card.get('licence', 'not stated')}"
+        print(f"{name}: in {user_folder()}. Elements {_covered(card)}; outputs {', '.join(card['outputs'])}; {licence}")
 
 
 def _row(card: dict) -> dict[str, str]:
     errors = {f"{name}, {e['unit']}": f"{e['mae']:.3g}" for name, e in card["errors"].items()}
     if card["density"]:
         errors["density, %"] = f"{card['density']['errors']['nmae']:.2g}"
+    return {"name": card["name"], "elements": _covered(card), **errors}
+
+
+def _covered(card: dict) -> str:
     elements = card["elements"]
-    covered = " ".join(elements) if len(elements) <= 12 else f"{len(elements)}, {elements[0]} to {elements[-1]}"
-    return {"name": card["name"], "elements": covered, **errors}
+    return " ".join(elements) if len(elements) <= 12 else f"{len(elements)}, {elements[0]} to {elements[-1]}"

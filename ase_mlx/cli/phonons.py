@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, named, pick
+from ase_mlx.cli.calculators import Name, check_name, chosen
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem
 from ase_mlx.cli.run import Device, finish, progress_bar
 
@@ -78,19 +78,16 @@ def phonons(
     """
     with exits.reading("--supercell"):
         shape = _supercell(supercell)
-    if calculator != "auto":
-        with exits.reading("--calculator"):
-            pick(calculator, ())
+    with exits.reading("--calculator"):
+        check_name(calculator)
     with exits.reading("STRUCTURE"):
         crystal, atoms = _read(structure, born)
     model = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
-            calculator = pick(calculator, atoms.get_chemical_symbols())
+            model, calculator = chosen(calculator, atoms, device)
         with exits.reading("STRUCTURE"):
             check_crystal(atoms)
-        with exits.reading("--calculator"):
-            model = named(calculator, device)
     if model is None and qha:
         raise typer.BadParameter("--qha needs a calculator for the other volumes", param_hint="--calculator")
     from ase_mlx.jobs.phonons import BYTES, FILES, PhononSettings, check_settings, phonon_job

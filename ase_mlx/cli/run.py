@@ -15,15 +15,18 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, named, pick
+from ase_mlx.cli.calculators import Name, check_name, named, pick, say
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
 from ase_mlx.progress import EVERY, LOG
 
 Temperature = Annotated[
     float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the dynamics and of the thermal functions.")
 ]
-Steps = Annotated[
-    int, typer.Option("--steps", min=50, help="Of the dynamics; one step is 1 fs (0.5 fs with light atoms).")
+STEP = "Of the dynamics; one step is 1 fs (0.5 fs with light atoms)."
+Steps = Annotated[int, typer.Option("--steps", min=50, help=STEP)]
+SomeSteps = Annotated[
+    int | None,
+    typer.Option("--steps", min=50, help=f"{STEP} 1000 if not given, fewer with large cells and slow calculators."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the dynamics: equal seeds give equal runs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
@@ -77,7 +80,7 @@ def run(
     ] = None,
     json: JsonFile = None,
     temperature: Temperature = 300.0,
-    steps: Steps = 1000,
+    steps: SomeSteps = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -104,8 +107,8 @@ def _read(path: Path):
 
 def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
     with exits.reading("--calculator"):
-        for name in {calculator for _, calculator, _ in jobs} - {"auto"}:
-            pick(name, ())
+        for name in {calculator for _, calculator, _ in jobs}:
+            check_name(name)
     from ase_mlx.jobs.main import BYTES, FILES, JOINT
     from ase_mlx.jobs.outcome import Outcome
 
@@ -131,11 +134,13 @@ def _one(name: str, model: str, read: Callable, folder: Path, device: str, setti
     with exits.reading("STRUCTURE"):
         atoms = read()
     with exits.reading("--calculator"):
-        model = pick(model, atoms.get_chemical_symbols())
+        model, choice = pick(model, atoms)
         precise, fast = _calculators(model, device)
+        precise.choice = choice
+    say(choice)
     with results_folder(folder, FILES, BYTES) as part, progress_bar(name) as tell:
         words = exits.in_options
-        return main_job(atoms, precise, part, name, model, fast=fast, progress=tell, words=words, **settings)
+        return main_job(atoms, precise, part, name, model, fast, progress=tell, words=words, **settings)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, named, pick
+from ase_mlx.cli.calculators import Name, chosen
 from ase_mlx.cli.density import Structure
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import Device, progress_bar
@@ -82,7 +82,7 @@ def sample(
         atoms = repeated(read_frames(structure)[-1], _triple(repeat))
         first = random_variant(atoms, settings, _generator(seed))
     with exits.reading("--calculator"):
-        potential = named(pick(calculator, list(first.symbols)), device)
+        potential, _ = chosen(calculator, first, device)
     out = out or Path(f"{named_after(structure, 'sampled')}.extxyz")
     if not out.parent.is_dir():
         raise typer.BadParameter(

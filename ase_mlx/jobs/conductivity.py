@@ -35,6 +35,7 @@ class ConductivityOutcome:
     notes: list[str]
     files: list[str] = field(default_factory=list)
     extrapolation: dict | None = None
+    model: str = ""
 
 
 def conductivity_job(
@@ -44,17 +45,19 @@ def conductivity_job(
     name: str = "",
     progress: Progress | None = None,
     words: Callable[[str], str] = str,
+    model: str = "",
     **settings: Any,
 ) -> ConductivityOutcome:
     """Compute the lattice thermal conductivity, say what stands behind it; write tables, tensors and figures.
 
     Args:
         source: a crystal (Å) with a calculator, or phono3py's object with force constants.
-        calculator: any ASE calculator, eV and Å.
+        calculator: any ASE calculator, eV and Å, its name, or "auto".
         folder: for the results, made if missing; None: nothing is written.
         name: of the source in figures and files; the formula if not given.
         progress: called with the stage, the number done and the number in all.
         words: how notes are put.
+        model: the calculator's name, for the record.
         settings: further arguments of `adapters.phonopy.conductivity` (Å, K), there `folder` is called `work` here.
 
     Returns:
@@ -66,12 +69,17 @@ def conductivity_job(
 
     Source: ours.
     """
+    from ase_mlx.adapters.choice import settled
     from ase_mlx.adapters.phono3py import conductivity
 
     work = settings.pop("work", None)
+    if calculator is not None and hasattr(source, "get_chemical_symbols"):
+        calculator = settled(calculator, source)
+    choice = getattr(calculator, "choice", None)
     with doubts(words) as raised:
         found = conductivity(source, calculator, folder=work, progress=progress, **settings)
-        outcome = ConductivityOutcome(found, *_table(found))
+        outcome = ConductivityOutcome(found, *_table(found), model=model or (choice.name if choice else ""))
+        outcome.notes += [str(choice)] if choice else []
         if folder is not None:
             _write(outcome, name or found.phono3py.primitive.reduced_formula, Path(folder))
     outcome.notes += raised.sentences

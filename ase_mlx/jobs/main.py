@@ -46,6 +46,10 @@ ELEMENTS_ONLY = (
     "strange to it"
 )
 
+STEPS, ATOM_STEPS, FEWEST = 1000, 30_000, 100
+"""Steps of the dynamics if not given; of a calculator that is not one of ours with error bars, which are many times
+slower, as many as move this number of atoms once, but not fewer than the last."""
+
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
 
 
@@ -57,7 +61,7 @@ def main_job(
     model: str = "",
     fast=None,
     temperature: float = 300.0,
-    steps: int = 1000,
+    steps: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     words: Callable[[str], str] = str,
@@ -66,13 +70,13 @@ def main_job(
 
     Args:
         atoms: the structure, Å.
-        calculator: any ASE calculator in double precision, eV and Å.
+        calculator: any ASE calculator in double precision, eV and Å, its name, or "auto".
         folder: made if missing; None: nothing is written.
         name: of the structure in tables and figures; its formula if not given.
         model: name of the model, for the record.
         fast: calculator for the dynamics, eV and Å; `calculator` if not given.
         temperature: of the dynamics and of the thermal functions in the table, K.
-        steps: of the dynamics.
+        steps: of the dynamics; 1000 if not given, fewer with large cells and slow calculators.
         seed: of the dynamics.
         progress: called with stage, number done and number in all.
         words: how notes and reasons are put, see `Outcome`.
@@ -90,7 +94,8 @@ def main_job(
     from ase_mlx.adapters.ase.job import relax
 
     folder = None if folder is None else Path(folder)
-    outcome, tell = Outcome(name or atoms.get_chemical_formula(), model, words=words), partial(steps_of, progress)
+    outcome, tell = Outcome(name or atoms.get_chemical_formula(), words=words), partial(steps_of, progress)
+    calculator = outcome.computed_by(calculator, atoms, model)
     relaxed, reference = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation"))), {}
     if relaxed is not None:
         _relaxed(outcome, relaxed)
@@ -99,6 +104,7 @@ def main_job(
         _anomaly(outcome, relaxed)
         _phonons(outcome, relaxed, calculator, constants, temperature, folder)
         _density(outcome, relaxed.atoms, calculator)
+        steps = steps or _steps(outcome, relaxed)
         _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         reference = reference_of(relaxed.atoms, relaxed.spacegroup)
     outcome.conclude(reference)
@@ -248,6 +254,18 @@ def _density(outcome: Outcome, atoms, calculator) -> None:
         charges = outcome.stage("charges", lambda: calculator.get_property("charges", atoms))
         if charges is not None:
             outcome.add("largest Hirshfeld charge", Value(float(abs(charges).max()), None, "e"))
+
+
+def _steps(outcome: Outcome, relaxed) -> int:
+    """How many steps of dynamics a calculator is worth that may be many times slower than ours with error bars."""
+    from ase_mlx.adapters.ase.dynamics import cell_size
+
+    atoms = cell_size(relaxed.atoms)
+    if relaxed.energy.std is not None or atoms * STEPS <= ATOM_STEPS:
+        return STEPS
+    steps = max(FEWEST, ATOM_STEPS // atoms)
+    outcome.notes.append(f"dynamics: {steps} steps of {atoms} atoms, to save time; steps={STEPS} makes them {STEPS}.")
+    return steps
 
 
 def _dynamics(outcome: Outcome, atoms, calculator, temperature: float, steps: int, seed: int, tell) -> None:

@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 COLUMNS = (
     "quantity", "value", "std", "unit", "std_from", "dft", "dft_source", "experiment", "experiment_source",
+    "calculator",
 )  # fmt: skip
 
 
@@ -85,6 +86,22 @@ class Outcome:
                 self.notes += [f"{name}: {text}" for text in sorted(said)]
         return self.results.get(name)
 
+    def computed_by(self, calculator, atoms, model: str = ""):
+        """Settle the calculator (eV, Å) for a structure; note its name, and why it was chosen if that was left to us.
+
+        Raises:
+            ValueError, FileNotFoundError: as `ase_mlx.adapters.choice.settled`.
+
+        Source: ours.
+        """
+        from ase_mlx.adapters.choice import settled
+
+        calculator = settled(calculator, atoms)
+        choice = getattr(calculator, "choice", None)
+        self.model = model or (choice.name if choice else "")
+        self.notes += [str(choice)] if choice else []
+        return calculator
+
     def add(self, name: str, value, per: float = 1.0, unit: str | None = None) -> None:
         """Append a `Value` of the adapters, divided by `per`, under a name and the unit that then holds.
 
@@ -106,10 +123,10 @@ class Outcome:
         """
         if self.extrapolation is not None and self.extrapolation.matters:
             self.notes.insert(0, str(self.extrapolation))
-        self.notes = [self.words(note) for note in self.notes]
+        self.notes = list(dict.fromkeys(self.words(note) for note in self.notes))
         for row in self.quantities:
             known = reference.get("quantities", {}).get(row["quantity"], {})
-            row |= {column: known.get(column) for column in COLUMNS[5:]}
+            row |= {column: known.get(column) for column in COLUMNS[5:-1]} | {"calculator": self.model}
 
 
 def add_elastic(outcome: Outcome, constants) -> None:

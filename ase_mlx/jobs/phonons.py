@@ -89,7 +89,7 @@ def phonon_job(
 
     Args:
         structure: a crystal as `ase.Atoms` (Å), or a `phonopy.Phonopy` with force constants.
-        calculator: any ASE calculator, eV and Å; None for a Phonopy's own force constants.
+        calculator: any ASE calculator, eV and Å, its name, or "auto"; None for a Phonopy's own force constants.
         folder: for the results, made if missing; None: nothing is written.
         settings: what to compute; those of the supercells do not count for a Phonopy, see `check_settings`.
         name: of the structure in tables and figures; its formula if not given.
@@ -110,10 +110,10 @@ def phonon_job(
     from ase_mlx.adapters.phonopy.cells import to_ase
 
     settings, folder = settings or PhononSettings(), None if folder is None else Path(folder)
-    read = hasattr(structure, "unitcell")
-    atoms = to_ase(structure.unitcell) if read else structure
+    atoms = to_ase(structure.unitcell) if (read := hasattr(structure, "unitcell")) else structure
     formula = atoms.get_chemical_formula(empirical=True)
-    outcome, tell = Outcome(name or formula, model, formula, "crystal", words=words), partial(steps_of, progress)
+    outcome, tell = Outcome(name or formula, "", formula, "crystal", words=words), partial(steps_of, progress)
+    calculator = outcome.computed_by(calculator, atoms, model)
     ph = outcome.stage(
         "phonons", lambda: structure if read else _force_constants(atoms, calculator, settings, work, tell)
     )
@@ -124,7 +124,7 @@ def phonon_job(
     if found is not None:
         add_harmonic(outcome, found[0], settings.temperature)
         outcome.notes += [_origin(ph, found[0]), *found[0].notes]
-        outcome.notes += limits_of(model) if found[0].debye_temperature is not None else []
+        outcome.notes += limits_of(outcome.model) if found[0].debye_temperature is not None else []
     if found is not None and settings.qha:
         curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, settings, work, tell))
     if curves is not None:

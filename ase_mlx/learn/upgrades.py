@@ -53,6 +53,10 @@ def bars_of_all_members(card: dict[str, Any], tensors: Tensors) -> None:
         tensors["std_growth"] = 0 * tensors["std_scale"]
 
 
+MOMENTS = 36
+"""Moments of the neighbours in the distance score of the schema after this step: three in each of twelve windows."""
+
+
 def without_distance_of_readouts(card: dict[str, Any], tensors: Tensors) -> str | None:
     """Leave out of potentials the distance score of earlier versions, which did not see missing neighbours.
 
@@ -64,7 +68,7 @@ def without_distance_of_readouts(card: dict[str, Any], tensors: Tensors) -> str 
     if card.get("kind") != "potential" or "feature_mean" not in tensors:
         return None
     config, n = card["config"], len(card["config"]["elements"])
-    read = config["channels"] * (config["layers"] + (config["layers"] - 1) * (config["l_max"] > 0)) + 36
+    read = config["channels"] * (config["layers"] + (config["layers"] - 1) * (config["l_max"] > 0)) + MOMENTS
     mean = tensors.pop("feature_mean")
     scored = bool(tensors.pop("feature_precision").any())
     tensors["distance.edge"] = 0 * tensors.pop("distance_scale")

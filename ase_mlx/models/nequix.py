@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ase_mlx.graph import Graph
-from ase_mlx.nn.angular import spherical_harmonics
-from ase_mlx.nn.grouped import GroupedLayer, channel_groups, refresh_tables
+from ase_mlx.nn.grouped import GroupedLayer
 from ase_mlx.nn.radial import Radial, envelope
 
-from .foundation import Foundation
-from .ranges import ELEMENTS, SIZE, expect_ranges
+from .foundation import Foundation, expect_sizes
 
 GAIN = 1.676562
 """Brings SiLU of normal numbers to a mean square of one (dimensionless), to the digits of e3nn-jax."""
@@ -48,17 +45,7 @@ class NequixConfig:
 
     def __post_init__(self):
         """Refuse sizes without meaning."""
-        if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each once")
-        if len(self.reference_energies) != len(self.elements):
-            raise ValueError(
-                f"got {len(self.reference_energies)} reference energies, expected one an element: {len(self.elements)}"
-            )
-        expect_ranges(
-            self, elements=ELEMENTS, reference_energies=(-1e7, 1e7), cutoff=(0.5, 20), l_max=(0, 4),
-            channels=SIZE, layers=(1, 20), n_basis=(1, 128), radial_hidden=SIZE, power=(2, 20),
-        )  # fmt: skip
-        channel_groups(self.channels)
+        expect_sizes(self, n_basis=(1, 128))
         if len(self.channels) > self.l_max + 1:
             raise ValueError(
                 f"got channels of {len(self.channels)} degrees with l_max={self.l_max}, expected at most "
@@ -74,8 +61,8 @@ class Nequix(Foundation):
 
     def __init__(self, config: NequixConfig):
         """Build with random weights from torch's generator; lengths in Å, energies in eV."""
-        super().__init__(config.elements, config.reference_energies, config.cutoff)
-        self.config, n = config, len(config.elements)
+        super().__init__(config)
+        n = len(config.elements)
 
         def radial(count: int) -> Radial:
             made = Radial(config.cutoff, config.n_basis, config.radial_hidden, count, 1)
@@ -95,17 +82,7 @@ class Nequix(Foundation):
             for t in range(config.layers)
         )
         self.readout = nn.Parameter(torch.randn(config.channels[0]))
-        self.register_load_state_dict_post_hook(refresh_tables)
 
-    def interaction(
-        self, graph: Graph, vectors: Float[Tensor, "edges 3"]
-    ) -> tuple[Float[Tensor, " atoms"], Float[Tensor, "atoms features"]]:
-        """Energies (eV) of the atoms above their elements' references, at edge vectors in Å, and the last features."""
-        distance = torch.linalg.vector_norm(vectors, dim=-1)
-        y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
-        species = self.species_index[graph.numbers]
-        h = [nn.functional.one_hot(species, len(self.elements)).to(vectors.dtype).unsqueeze(1)]
-        for layer in self.layers:
-            h = layer(h, y, distance, species, graph)
-        features = h[0][:, 0]
-        return features @ self.readout, features
+    def embedded(self, species: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms elements"]:
+        """One number for each element, 1 for the atom's own (dimensionless)."""
+        return nn.functional.one_hot(species, len(self.elements)).to(self.readout.dtype)

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ase_mlx.graph import Graph
-from ase_mlx.nn.angular import spherical_harmonics
-from ase_mlx.nn.grouped import GroupedLayer, channel_groups, refresh_tables
+from ase_mlx.nn.grouped import GroupedLayer
 from ase_mlx.nn.radial import Radial, envelope, xplor
 
-from .foundation import Foundation
-from .ranges import ELEMENTS, SIZE, expect_ranges
+from .foundation import Foundation, expect_sizes
 
 GAIN = 1.6791767923989418
 """Brings SiLU to a mean square of one over the numbers that e3nn draws for it (dimensionless)."""
@@ -48,17 +45,7 @@ class SevenNetConfig:
 
     def __post_init__(self):
         """Refuse sizes without meaning."""
-        if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"got elements={self.elements}, expected distinct atomic numbers; list each once")
-        if len(self.reference_energies) != len(self.elements):
-            raise ValueError(
-                f"got {len(self.reference_energies)} reference energies, expected one an element: {len(self.elements)}"
-            )
-        expect_ranges(
-            self, elements=ELEMENTS, reference_energies=(-1e7, 1e7), orders=(0, 1e3), cutoff=(0.5, 20), l_max=(0, 4),
-            channels=SIZE, layers=(1, 20), radial_hidden=SIZE, onset=(0, 0.999), power=(2, 20),
-        )  # fmt: skip
-        channel_groups(self.channels)
+        expect_sizes(self, orders=(0, 1e3), onset=(0, 0.999))
         if len(self.channels) != self.l_max + 1:
             raise ValueError(
                 f"got channels of {len(self.channels)} degrees with l_max={self.l_max}, expected {self.l_max + 1}"
@@ -73,8 +60,8 @@ class SevenNet(Foundation):
 
     def __init__(self, config: SevenNetConfig):
         """Build with random weights from torch's generator; lengths in Å, energies in eV."""
-        super().__init__(config.elements, config.reference_energies, config.cutoff)
-        self.config, c = config, config.channels
+        super().__init__(config)
+        c = config.channels
 
         def radial(count: int) -> Radial:
             made = Radial(config.cutoff, len(config.orders), config.radial_hidden, count, 1)
@@ -90,17 +77,11 @@ class SevenNet(Foundation):
         )
         self.readout = nn.Parameter(torch.randn(c[0]))
         self.scale = nn.Parameter(torch.ones(len(config.elements)))
-        self.register_load_state_dict_post_hook(refresh_tables)
 
-    def interaction(
-        self, graph: Graph, vectors: Float[Tensor, "edges 3"]
-    ) -> tuple[Float[Tensor, " atoms"], Float[Tensor, "atoms features"]]:
-        """Energies (eV) of the atoms above their elements' references, at edge vectors in Å, and the last features."""
-        distance = torch.linalg.vector_norm(vectors, dim=-1)
-        y = spherical_harmonics(self.config.l_max, vectors / distance.unsqueeze(-1))
-        species = self.species_index[graph.numbers]
-        h = [self.embedding[species].unsqueeze(1)]
-        for layer in self.layers:
-            h = layer(h, y, distance, species, graph)
-        features = h[0][:, 0]
-        return (features @ self.readout) * self.scale[species], features
+    def embedded(self, species: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms channels"]:
+        """The element's own features (dimensionless)."""
+        return self.embedding[species]
+
+    def scaled(self, energies: Float[Tensor, " atoms"], species: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+        """Energies (eV) of atoms by their elements' scales (eV)."""
+        return energies * self.scale[species]

@@ -104,10 +104,9 @@ class GroupedConvolution(nn.Module):
 
     def refresh(self) -> None:
         """Tabulate, or drop the tables, as the mode and the device ask (knots at even distances in Å)."""
-        self.knots = None
-        if not self.training and self.weights[0].device.type == "cpu":
+        self.knots, dtype = None, self.weights[0].dtype
+        if not self.training and self.weights[0].device.type == "cpu" and dtype in TABLE_INTERVALS:
             exact = copy.deepcopy(self.radial).double()  # in float32 sums of the network cost forces 2e-4 eV/Å
-            dtype = self.weights[0].dtype
             table = exact.table(TABLE_INTERVALS[dtype]).to(dtype)
             self.knots = self._split(table.squeeze(-1), 2)
 

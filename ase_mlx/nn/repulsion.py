@@ -23,15 +23,18 @@ RADII = (
 
 
 def covalent_radii(like: Tensor) -> Float[Tensor, " numbers"]:
-    """Covalent radii (Å) by atomic number, of the type and on the device of `like`; 0 stands for no element.
+    """Covalent radii (Å) by atomic number up to 118, of the type and on the device of `like`; 0 stands for no element.
+
+    Beyond curium, where the table ends, all have its radius.
 
     Source: Cordero et al., Dalton Trans. 2832 (2008).
     """
-    return torch.tensor((0.0, *RADII), dtype=like.dtype, device=like.device)
+    radii = (0.0, *RADII, *RADII[-1:] * (118 - len(RADII)))
+    return torch.tensor(radii, dtype=like.dtype, device=like.device)
 
 
 def zbl(
-    distance: Float[Tensor, " edges"], z1: Int[Tensor, " edges"], z2: Int[Tensor, " edges"]
+    distance: Float[Tensor, " edges"], z1: Int[Tensor, " edges"], z2: Int[Tensor, " edges"], reach: float = 1.0
 ) -> Float[Tensor, " edges"]:
     """Half the screened Coulomb energy of each directed pair in eV, gone where the atoms' covalent spheres (Å) touch.
 
@@ -39,6 +42,7 @@ def zbl(
         distance: Å.
         z1: atomic numbers of the centres.
         z2: atomic numbers of the neighbours.
+        reach: where it is gone, in sums of the covalent radii (dimensionless).
 
     Source: Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Solids (1985), universal screening.
     """
@@ -51,4 +55,4 @@ def zbl(
         + 0.28022 * torch.exp(-0.40290 * x)
         + 0.02817 * torch.exp(-0.20162 * x)
     )
-    return 0.5 * COULOMB_EV_A * a * b / distance * screening * envelope(distance / (radii[z1] + radii[z2]))
+    return 0.5 * COULOMB_EV_A * a * b / distance * screening * envelope(distance / (reach * (radii[z1] + radii[z2])))

@@ -10,18 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from commands import call
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.checkpoints import folders, import_checkpoint, listed, read_checkpoint
+from ase_mlx.adapters.checkpoints import folders, import_checkpoint, listed, read_checkpoint, torch_zip
 from ase_mlx.adapters.identity import identity
 from ase_mlx.adapters.matminer import ModelFeaturizer
 from ase_mlx.adapters.phonopy import harmonic, members, phonons
 from ase_mlx.data.io import write_frames
+from ase_mlx.graph import from_atoms
 from ase_mlx.learn.cards import read_card
+from ase_mlx.models import foundation
+from ase_mlx.nn.repulsion import covalent_radii, zbl
 
 DATA = Path(__file__).parents[1] / "reference" / "data" / "nequix"
 PLAIN = DATA / "plain.nqx"
@@ -32,6 +37,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported") / "nequix"
     import_checkpoint(PLAIN, folder)
     return folder
+
+
+def said(done):
+    return " ".join(done.stderr.replace("│", " ").split())
 
 
 def salt():
@@ -50,9 +59,9 @@ def test_the_command_writes_a_folder_and_says_what_is_in_it(tmp_path):
     assert call(tmp_path, "import", PLAIN, "-o", "model").returncode == 0  # an earlier import is replaced
     shutil.copytree(am.pretrained.find("al"), tmp_path / "al")
     again = call(tmp_path, "import", PLAIN, "-o", "al")
-    assert again.returncode == 2 and "holds a model that was not imported" in " ".join(again.stderr.split())
+    assert again.returncode == 2 and "holds a model that was not imported" in said(again)
     over = call(tmp_path, "import", PLAIN, "-o", "card.json")
-    assert over.returncode == 2 and "which is a file, expected a folder" in " ".join(over.stderr.split())
+    assert over.returncode == 2 and "which is a file, expected a folder" in said(over)
 
 
 def test_the_list_says_where_files_come_from(tmp_path):
@@ -65,7 +74,11 @@ def test_the_list_says_where_files_come_from(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [((), "got no checkpoint"), ((PLAIN,), "got no folder"), (("none.nqx", "-o", "x"), "none.nqx")],
+    [
+        ((), "got no checkpoint"),
+        (("none.nqx", "-o", "x"), "none.nqx"),
+        (("nequix-oam-2", "-o", "x"), "did you mean nequix-oam-1?"),
+    ],
 )
 def test_a_call_that_lacks_something_says_what(tmp_path, arguments, words):
     done = call(tmp_path, "import", *arguments)
@@ -215,6 +228,42 @@ BAD_ZIPS = {
     "other channels": (replaced(b"12x0e+6x1e+4x2e", b"12x0e+6x1e+5x2e"), "by the settings"),
     "parity": (replaced(b"12x0e+6x1e+4x2e", b"12x0e+6x1o+4x2e"), "expected degrees 0, 1"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "stride"), [((10**9, 10**9), (0, 0)), ((2,), (0,))])
+def test_a_small_storage_that_pretends_to_a_large_shape_is_refused(tmp_path, size, stride):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/data/0", np.float32(1).tobytes())
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, pytest.raises(ValueError, match="repeats numbers of 4 bytes"):
+        torch_zip._tensor(torch_zip._Stored("0", 1), 0, size, stride).read(archive, "a")
+
+
+def test_close_atoms_repel_whatever_the_network_says(folder):
+    model = am.load(folder).double()
+    distances = np.array([0.62, 0.58, 0.5, 0.4, 0.3, 0.2, 0.1])  # Å; half the sum of the radii is 0.66
+    pairs = [Atoms("O2", [[0, 0, 0], [0, 0, d]], cell=[9, 9, 9], pbc=True) for d in distances]
+    predictions = am.predict(model, pairs)
+    energies = np.array([float(p["energy"]) for p in predictions])
+    assert (np.diff(energies) > 0).all() and energies[-1] > 1000
+    h = 1e-5
+    shifted = [Atoms("O2", [[0, 0, 0], [0, 0, 0.5 + s]], cell=[9, 9, 9], pbc=True) for s in (-h, h)]
+    low, high = (float(p["energy"]) for p in am.predict(model, shifted))
+    assert predictions[2]["forces"][1, 2] == pytest.approx((low - high) / (2 * h), rel=1e-5)
+    far = Atoms("O2", [[0, 0, 0], [0, 0, 0.67]], cell=[9, 9, 9], pbc=True)
+    graph = from_atoms(far, model.cutoff)
+    assert not foundation._cores(graph, graph.vectors().norm(dim=1)).any()
+
+
+def test_heavy_elements_have_a_radius():
+    radii = covalent_radii(torch.zeros(0))
+    assert len(radii) == 119 and radii[118] == radii[96] > 1.6
+    zbl(torch.tensor([0.5]), torch.tensor([103]), torch.tensor([118]))
+
+
+def test_other_types_are_evaluated_without_tables(folder):
+    model = am.load(folder).to(torch.float16).to(torch.float32)
+    expected = am.predict(am.load(folder), salt())["energy"]
+    assert float(am.predict(model, salt())["energy"]) == pytest.approx(float(expected), abs=0.05)
 
 
 @pytest.mark.parametrize("name", BAD_ZIPS)

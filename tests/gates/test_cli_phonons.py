@@ -106,7 +106,7 @@ def test_wrong_calls_end_with_two(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     for arguments, said in (
         (["slab.vasp"], "got a slab"),
-        (["iron.vasp"], "got Fe; no shipped model knows all of these"),
+        (["iron.vasp"], "got Fe; no model that is here knows all of these"),
         (["none.vasp"], "does not exist"),
         (["copper.vasp", "-c", "emt", "--supercell", "big"], "three whole numbers"),
         (["copper.vasp", "-c", "nowhere:Thing"], "there is no such module here"),

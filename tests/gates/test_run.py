@@ -321,7 +321,7 @@ def test_command_goes_on_after_a_bad_file_and_refuses_a_wrong_call(tmp_path):
     (tmp_path / "broken.cif").write_text("no crystal\n")
     done = run_command(tmp_path / "copper.cif", tmp_path / "broken.cif", "-o", tmp_path / "out", "--steps", "60")
     assert done.exit_code == 1
-    assert "copper: reading failed: got Cu; no shipped model knows all of these" in done.stderr
+    assert "copper: reading failed: got Cu; no model that is here knows all of these" in done.stderr
     assert "broken: reading failed" in done.stderr
     for arguments in ((tmp_path / "lost.cif",), (tmp_path / "copper.cif", "-m", "no-such-model"), ("--steps", "1")):
         assert run_command(*arguments).exit_code == 2

@@ -4,7 +4,6 @@ Source: ours, after the rules of ASE 3.29 (`ase.outputs`, `ase.calculators.calcu
 """
 
 import copy
-import difflib
 import functools
 import os
 import threading
@@ -19,17 +18,19 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.adapters.ase.extras import UNSAVED, depth, described, save_extras
+from ase_mlx.adapters.ase.extras import UNSAVED, depth, described, refusal, save_extras
 from ase_mlx.adapters.ase.generator import Generator
 from ase_mlx.adapters.ase.labels import THERMAL
 from ase_mlx.adapters.ase.vibrations import Vibrations
+from ase_mlx.adapters.checkpoints import load_named
+from ase_mlx.adapters.choice import Choice, choose
 from ase_mlx.graph import Graph, from_atoms, grid
-from ase_mlx.learn.files import load_model
 from ase_mlx.models import Field, Prediction, Predicts
 from ase_mlx.models.extrapolation import warn
+from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.large import distances, large_density, predict_large
 from ase_mlx.models.predict import ask, split
-from ase_mlx.pretrained import covering, find
+from ase_mlx.progress import LOG
 from ase_mlx.structure import net_charge
 from ase_mlx.threads import after_fork
 
@@ -80,8 +81,8 @@ class Calculator(_Base):
         """Wrap a model.
 
         Args:
-            model: a model, a shipped name such as "sigesn", a trained model's folder, or "auto": the shipped model with
-                the elements of the first structure; `name` says which.
+            model: a model, a shipped name such as "sigesn", a trained model's folder, an imported name, or "auto": what
+                `ase_mlx.adapters.choice.choose` finds for the first structure; `name` says which, `choice` why.
             device: "cpu" or a torch device such as "cuda".
             dtype: "float32" or "float64" (wanted for phonons and tight relaxations); None: "float32" for potentials and
                 densities, "float64" for models of whole crystals.
@@ -109,16 +110,17 @@ class Calculator(_Base):
         self._listed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Graph] | None = None
         self._vibrations: Vibrations | None = None
         self._source = str(model) if isinstance(model, str | Path) else ""
+        self.choice: Choice | None = None
         if self._source != "auto":
             self._take(model)
         elif kwargs.get("atoms") is not None:
-            self._choose(kwargs["atoms"])
+            self.choose_for(kwargs["atoms"])
         self.also = tuple(Calculator(one, device) for one in also)
         self._check_names()
 
     def _take(self, model: torch.nn.Module | Generator | str | Path) -> None:
         with torch.inference_mode(False):
-            model = load_model(find(model)) if isinstance(model, str | Path) else model
+            model = load_named(model) if isinstance(model, str | Path) else model
         model = model.model if isinstance(model, Generator) else model
         if not isinstance(model, Predicts | Field):
             raise ValueError(f"got a {type(model).__name__}, which predicts nothing; expected a model with outputs")
@@ -136,16 +138,19 @@ class Calculator(_Base):
         outputs |= {"charges"} if "density" in outputs else set()
         self.implemented_properties = [n for n in all_outputs if n in outputs]
 
-    def _choose(self, atoms: Atoms | None) -> None:
-        """Take the shipped model with the elements of the first structure, where "auto" was asked for."""
+    def choose_for(self, atoms: Atoms | None) -> None:
+        """Take the model for a structure (Å) where "auto" was asked for and none was taken yet.
+
+        Raises:
+            ValueError: no structure, or nothing knows its elements.
+        """
         if self.model is None and atoms is not None:
-            self._source = covering(atoms.get_chemical_symbols())
+            self.choice = choose(atoms, others=False)
+            self._source = self.choice.name
             self._take(self._source)
+            LOG.info(str(self.choice))
         if self.model is None:
-            raise ValueError(
-                "got no structure for Calculator('auto'), expected one to choose the model by; ask for the energy of "
-                "one first, or give Calculator('auto', atoms=atoms)"
-            )
+            raise ValueError("got no structure for Calculator('auto'), expected one to choose by; give atoms=atoms")
 
     def _check_names(self) -> None:
         owners: dict[str, str] = {}
@@ -187,7 +192,8 @@ class Calculator(_Base):
         if self.model is None:
             return ()
         outputs = [q.name for q in self.model.outputs if q.per != "point"]
-        names = [n for name in outputs for n in (name, f"{name}_std", f"{name}_members") if n not in all_outputs]
+        ends = ("",) if isinstance(self.model, Foundation) else ("", "_std", "_members")
+        names = [name + end for name in outputs for end in ends if name + end not in all_outputs]
         names += ["reasons"] if hasattr(self.model, "novelty_reasons") else []
         names += [n for name in THERMAL for n in (name, f"{name}_std")] if "forces" in outputs else []
         return (*names, *(n for one in self.also for n in one.extras))
@@ -220,7 +226,7 @@ class Calculator(_Base):
         Raises:
             ValueError: a structure without physical meaning, or an element that the model does not know.
         """
-        self._choose(atoms)
+        self.choose_for(atoms)
         super().calculate(atoms, properties or ["energy"], system_changes)
         self._depth = max(map(depth, properties or ("energy",)))
         if self.blocks:
@@ -264,7 +270,7 @@ class Calculator(_Base):
             PropertyNotImplementedError: the model does not give it, or stress was asked without a volume.
             ValueError: a condition without meaning, or "auto" without a structure.
         """
-        self._choose(self.atoms if atoms is None else atoms)
+        self.choose_for(self.atoms if atoms is None else atoms)
         for one in self.also:
             if name in one.extras:
                 return one.get_property(name, self.atoms if atoms is None else atoms, allow_calculation, **conditions)
@@ -282,7 +288,7 @@ class Calculator(_Base):
                     one.save_extras(atoms)
             return value
         if name not in self.extras:
-            raise PropertyNotImplementedError(self._refusal(name))
+            raise PropertyNotImplementedError(refusal(self, name))
         return self._extra(name, self.atoms if atoms is None else atoms, allow_calculation)
 
     def _extra(self, name: str, atoms: Atoms, allow_calculation: bool) -> Any:
@@ -308,15 +314,6 @@ class Calculator(_Base):
     def _thermal(self, name: str, atoms: Atoms | None, allow_calculation: bool, conditions: dict[str, Any]) -> Any:
         self._vibrations = self._vibrations or Vibrations(Calculator(self.model, self.device, "float64"))
         return self._vibrations.get(name, self.atoms if atoms is None else atoms, allow_calculation, **conditions)
-
-    def _refusal(self, name: str) -> str:
-        """Why a name is refused: what the model gives, and the nearest of it."""
-        names = (*self.implemented_properties, *self.extras)
-        if name in all_outputs:
-            return f"got a request for {name!r}, which {self.name!r} does not give; it gives {', '.join(names)}"
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"got a request for {name!r}, expected one of {', '.join(names)}{hint}"
 
     def _check_volume(self, name: str, atoms: Atoms | None) -> None:
         atoms = self.atoms if atoms is None else atoms
@@ -361,7 +358,7 @@ class Calculator(_Base):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise ValueError("got no structure, expected one: compute its energy first, or give atoms")
-        self._choose(atoms)
+        self.choose_for(atoms)
         if not (isinstance(self.model, Field) and any(q.name == "density" for q in self.model.outputs)):
             names = ", ".join(q.name for q in self.model.outputs)
             raise ValueError(f"got a request for the density from a model that gives {names} only")
@@ -390,5 +387,5 @@ class Calculator(_Base):
         Raises:
             PropertyNotImplementedError: one of `names` is none that the model gives for this structure.
         """
-        self._choose(atoms)
+        self.choose_for(atoms)
         return save_extras(self, atoms, prefix, names, conditions)

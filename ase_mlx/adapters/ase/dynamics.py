@@ -124,6 +124,16 @@ def _start(atoms: Atoms, temperature: float, length: float, rng: np.random.Gener
     return work
 
 
+def cell_size(atoms: Atoms, length: float = 10.0) -> int:
+    """Count the atoms that `dynamics` would move: a crystal's are repeated to a least height of `length` in Å.
+
+    Source: ours.
+    """
+    if kind(atoms) != "crystal":
+        return len(atoms)
+    return len(atoms) * round(abs(np.linalg.det(supercell_matrix(atoms, length))))
+
+
 def heat(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
     """Give atoms near a minimum random momenta for a temperature (K), none as a whole, in place.
 

@@ -14,6 +14,7 @@ from ase_mlx.adapters.ase.job import property_or_none, spread
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.labels import keeping, reads_labels
 from ase_mlx.adapters.ase.supercells import kind, symmetry_of
+from ase_mlx.adapters.choice import settled
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.phonons.elasticity import (
@@ -141,6 +142,7 @@ def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 
             f"Elastic constants need atoms that are free to move, got {type(atoms.constraints[0]).__name__}; clear it "
             "with atoms.set_constraint()."
         )
+    calculator = settled(calculator, atoms)
     if relax:
         relaxed = relax_structure(atoms, calculator, fmax=RELAXED)
         if not relaxed.converged:

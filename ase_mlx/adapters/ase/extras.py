@@ -3,14 +3,17 @@
 Source: ours.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.outputs import all_outputs
 
 from ase_mlx.adapters.ase.labels import THERMAL
+from ase_mlx.models.foundation import NO_BARS, Foundation
 from ase_mlx.quantities import SYMBOLS
 
 UNSAVED = ("features",)
@@ -69,13 +72,28 @@ def save_extras(
     return saved
 
 
+def refusal(calculator, name: str) -> str:
+    """Say why a calculator of ours does not give what is asked for, what its model gives, and the nearest of it.
+
+    Source: ours.
+    """
+    names = (*calculator.implemented_properties, *calculator.extras)
+    if name.endswith(("_std", "_members")) and isinstance(calculator.model, Foundation):
+        return f"got a request for {name!r} of {calculator.name!r}, which has no error bars: {NO_BARS}"
+    if name in all_outputs:
+        return f"got a request for {name!r}, which {calculator.name!r} does not give; it gives {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"got a request for {name!r}, expected one of {', '.join(names)}{hint}"
+
+
 def described(calculator) -> str:
     """Say which model a calculator of ours has, what it gives and how (the skin in Å).
 
     Source: ours.
     """
     if calculator.model is None:
-        return "Calculator(auto: the shipped model with the elements of the first structure)"
+        return "Calculator(auto: the model that knows the first structure)"
     elements = " ".join(SYMBOLS[z] for z in calculator.model.elements[:12])
     more = f" and {len(calculator.model.elements) - 12} more" if len(calculator.model.elements) > 12 else ""
     outputs = ", ".join(q.name for q in calculator.model.outputs if q.name not in UNSAVED)

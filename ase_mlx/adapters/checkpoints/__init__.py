@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-__all__ = ["import_checkpoint", "listed", "read_checkpoint"]
+__all__ = ["fetched", "import_checkpoint", "listed", "load_named", "read_checkpoint"]
 
 
 def __getattr__(name: str):
@@ -12,6 +12,10 @@ def __getattr__(name: str):
         from .published import listed
 
         return listed
+    if name == "fetched":
+        from .fetch import fetched
+
+        return fetched
     if name in __all__:
         from . import folders
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ase_mlx.learn.cards import CARD, read_card
-from ase_mlx.learn.files import save_model
+from ase_mlx.learn.files import load_model, save_model
 from ase_mlx.models import Model
 from ase_mlx.models.foundation import NO_BARS
+from ase_mlx.pretrained import find
 from ase_mlx.quantities import SYMBOLS
 
 from .nequix import read_nequix
-from .published import published
+from .published import installed, published
 from .sevennet import read_sevennet
 
 READERS: dict[str, Callable[[Path], Model]] = {".nqx": read_nequix, ".pth": read_sevennet}
@@ -45,6 +46,23 @@ def read_checkpoint(path: str | Path) -> Model:
         f"got {str(path)!r}, expected a checkpoint that ends in {', '.join((*READERS, *others))}; "
         "`ase-mlx import --list` says where such files come from"
     )
+
+
+def load_named(name: str | Path) -> Any:
+    """Load a model (eV, Å) by its shipped name, folder or imported name, or from the installed package that brings it.
+
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: a damaged model file.
+
+    Source: ours.
+    """
+    try:
+        return load_model(find(name))
+    except FileNotFoundError:
+        if (file := installed(str(name))) is None:
+            raise
+        return read_checkpoint(file)
 
 
 def import_checkpoint(path: str | Path, folder: str | Path, title: str = "") -> dict[str, Any]:

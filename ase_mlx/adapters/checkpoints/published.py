@@ -4,6 +4,8 @@ Source: addresses as in the code of nequix 0.4.5 and the wheel of sevenn 0.13.0;
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 OMAT = "OMat24 (arXiv 2410.12771) and sAlex (CC BY 4.0), MPtrj (MIT)"
 PHONONS = "phonons of MDR (CC BY 4.0)"
@@ -93,6 +95,28 @@ def published(sha256: str) -> Published | None:
     Source: ours.
     """
     return next((one for one in CHECKPOINTS if one.sha256 == sha256), None)
+
+
+def named(name: str) -> Published | None:
+    """Find a published checkpoint by its name.
+
+    Source: ours.
+    """
+    return next((one for one in CHECKPOINTS if one.name == name), None)
+
+
+def installed(name: str) -> Path | None:
+    """Find the file of a published checkpoint within the installed package that brings it, which is not imported.
+
+    Source: ours.
+    """
+    one = named(name)
+    spec = find_spec("sevenn") if one is not None and one.address.startswith(SEVENN) else None
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        file = Path(folder) / "pretrained_potentials" / one.address.removeprefix(f"{SEVENN}/")
+        if file.is_file():
+            return file
+    return None
 
 
 def listed() -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ Source: the format is torch's; the reader is ours.
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Sequence
@@ -55,6 +56,10 @@ class _Tensor:
             raise ValueError(
                 f"got a tensor of shape {self.size} in {len(content)} bytes, expected float32 numbers that all lie in "
                 "them"
+            )
+        if 4 * math.prod(self.size) > len(content):
+            raise ValueError(
+                f"got a tensor of shape {self.size} that repeats numbers of {len(content)} bytes, expected each once"
             )
         flat = np.frombuffer(content, dtype="<f4", count=len(content) // 4)[self.offset :]
         return np.lib.stride_tricks.as_strided(flat, self.size, [4 * step for step in self.stride]).copy()

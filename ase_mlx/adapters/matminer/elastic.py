@@ -13,6 +13,7 @@ from pymatgen.analysis.elasticity import ElasticTensor
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from ase_mlx.adapters.ase.elastic_constants import Elastic, elastic
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
 from ase_mlx.adapters.matminer.structures import formula, to_atoms
 from ase_mlx.adapters.phonopy.forces import check_precision
@@ -56,7 +57,8 @@ class ElasticFeaturizer(OneProcess):
     One process works, whatever is asked: a forked network may hang. The calculator uses its own threads or device.
 
     Args:
-        calculator: any ASE calculator, eV and Å, in double precision; ours has members for the error bars.
+        calculator: any ASE calculator, eV and Å, in double precision; ours has members for the error bars. "auto"
+            chooses for each structure, and a last column `calculator` names what was chosen.
         relax: bring each structure to a minimum first.
         displacement: of the finite differences, in Å.
 
@@ -101,7 +103,8 @@ class ElasticFeaturizer(OneProcess):
         Source: ours.
         """
         names = [f"C_{i + 1}{j + 1}" for i, j in ENTRIES] + [*MODULI, "theta_D", "min_stiffness"]
-        return [label for name in names for label in (name, f"{name}_std")] + ["stable"]
+        labels = [label for name in names for label in (name, f"{name}_std")] + ["stable"]
+        return [*labels, "calculator"] if self.calculator == "auto" else labels
 
     def citations(self) -> list[str]:
         """Cite the source of the axes and this package, in BibTeX.
@@ -124,7 +127,8 @@ class ElasticFeaturizer(OneProcess):
 
     def _row(self, structure: Any) -> list:
         atoms = to_atoms(structure)
-        result = elastic(atoms, self.calculator, self.relax, self.displacement)
+        calculator = settled(self.calculator, atoms)
+        result = elastic(atoms, calculator, self.relax, self.displacement)
         for note in result.notes:
             warnings.warn(f"{formula(atoms)}: {note}", stacklevel=3)
         tensors = _standard_axes(atoms, result)
@@ -135,7 +139,8 @@ class ElasticFeaturizer(OneProcess):
                 math.nan if part is None else float(getattr(part, name)) for part in (result.moduli, result.moduli_std)
             ]
         row += [_number(result.debye_temperature), _number(result.debye_temperature_std), float(result.eigenvalues[0])]
-        return [*row, _number(None if result.eigenvalues_std is None else result.eigenvalues_std[0]), result.stable]
+        row += [_number(None if result.eigenvalues_std is None else result.eigenvalues_std[0]), result.stable]
+        return [*row, calculator.choice.name] if self.calculator == "auto" else row
 
 
 def _standard_axes(atoms, result: Elastic) -> Float[np.ndarray, "rows 6 6"]:

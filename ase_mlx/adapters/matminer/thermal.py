@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
 from ase_mlx.adapters.matminer.structures import formula, to_atoms
 from ase_mlx.adapters.phonopy import (
@@ -66,7 +67,8 @@ class ThermalFeaturizer(OneProcess):
     One process works, whatever is asked: a forked network may hang. The calculator uses its own threads or device.
 
     Args:
-        calculator: any ASE calculator, eV and Å, in double precision; ours has members for the error bars.
+        calculator: any ASE calculator, eV and Å, in double precision; ours has members for the error bars. "auto"
+            chooses for each structure, and a last column `calculator` names what was chosen.
         temperature: in K, above zero.
         supercell: as in `phonons`: a least height in Å, three multiples, a 3×3 matrix, or "auto".
         relax: bring each structure to a minimum first. Thermal expansion is that of the minimum in either case.
@@ -134,7 +136,8 @@ class ThermalFeaturizer(OneProcess):
         numbers = [f"C_V_{at}", f"S_{at}", f"F_{at}", "theta_D"]
         numbers += [f"alpha_{at}", "gamma_mean"] if self.expansion else []
         numbers += ["min_frequency_THz"]
-        return [label for name in numbers for label in (name, f"{name}_std")] + ["stable"]
+        labels = [label for name in numbers for label in (name, f"{name}_std")] + ["stable"]
+        return [*labels, "calculator"] if self.calculator == "auto" else labels
 
     def citations(self) -> list[str]:
         """Cite phonopy, the quasi-harmonic approximation where it is used, and this package, in BibTeX.
@@ -156,16 +159,21 @@ class ThermalFeaturizer(OneProcess):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value!r}, expected a finite number above zero.")
         check_precision(self.calculator)
-        Store(self.folder, self.calculator)
+        if not isinstance(self.calculator, str):
+            Store(self.folder, self.calculator)
 
     def _row(self, atoms: Atoms) -> list:
-        store, options = Store(self.folder, self.calculator), self._options()
+        calculator = settled(self.calculator, atoms)
+        folder = self.folder
+        if folder is not None and self.calculator == "auto":  # a folder holds the work of one calculator
+            folder = Path(folder) / calculator.choice.name
+        store, options = Store(folder, calculator), self._options()
         kept = store.fetch("thermal", atoms, options)
         if kept is None:
-            kept = {"row": np.array(self._compute(atoms), dtype=float)}
+            kept = {"row": np.array(self._compute(atoms, calculator, folder), dtype=float)}
             store.keep("thermal", atoms, kept, options)
         *numbers, stable = kept["row"].tolist()
-        return [*numbers, bool(stable)]
+        return [*numbers, bool(stable), *([calculator.choice.name] if self.calculator == "auto" else [])]
 
     def _options(self) -> str:
         """Say all that a row depends on beside structure and calculator; another version computes it anew."""
@@ -173,14 +181,12 @@ class ThermalFeaturizer(OneProcess):
         numbers = float(self.temperature), float(self.displacement), bool(self.relax), bool(self.expansion)
         return json.dumps([*numbers, supercell, version("ase-mlx")])
 
-    def _compute(self, atoms: Atoms) -> list[float]:
+    def _compute(self, atoms: Atoms, calculator, folder: str | Path | None) -> list[float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImaginaryModesWarning)  # the column `stable` says it
             report = {"on_imaginary": "report", "tolerance": TOLERANCE}
-            ph = phonons(
-                atoms, self.calculator, self.supercell, self.displacement, self.relax, folder=self.folder, **report
-            )
-            ensemble = members(ph, self.calculator, self.folder)
+            ph = phonons(atoms, calculator, self.supercell, self.displacement, self.relax, folder=folder, **report)
+            ensemble = members(ph, calculator, folder)
             thermal = harmonic(ph, ensemble, temperatures=np.array([self.temperature]), **report)
         modes = thermal.stability
         if modes.is_interpolation(TOLERANCE):
@@ -194,24 +200,24 @@ class ThermalFeaturizer(OneProcess):
             warnings.warn(f"{formula(atoms)}: {' '.join(thermal.notes)}", stacklevel=2)
         pairs = _thermal(thermal) if stable else [(math.nan, math.nan)] * 4
         if self.expansion:
-            pairs += self._expansion(ph) if stable else [(math.nan, math.nan)] * 2
+            pairs += self._expansion(ph, calculator, folder) if stable else [(math.nan, math.nan)] * 2
         pairs.append(_lowest(thermal))
         return [number for pair in pairs for number in pair] + [float(stable)]
 
-    def _expansion(self, ph: Phonopy) -> list[tuple[float, float]]:
+    def _expansion(self, ph: Phonopy, calculator, folder: str | Path | None) -> list[tuple[float, float]]:
         """Thermal expansion and Grüneisen parameter with error bars; NaN, with a warning, where there are none."""
         step = min(STEP, self.temperature / 2)
         atoms = unitcell_of(ph)
         try:
             curves = quasi_harmonic(
                 atoms,
-                self.calculator,
+                calculator,
                 ph.supercell_matrix,
                 self.displacement,
                 self.temperature + step * np.array([-1.0, 0.0, 1.0]),
                 on_imaginary="report",
                 tolerance=TOLERANCE,
-                folder=self.folder,
+                folder=folder,
             )
         except ValueError as error:  # too few volumes are stable, or the free energy has no minimum among them
             warnings.warn(f"{formula(atoms)}: no thermal expansion: {error}", stacklevel=2)

@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float, Num
 from phono3py import Phono3py
 
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of, mesh_numbers
 from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
+from ase_mlx.adapters.phonopy.born import NO_BORN, born_charges, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
 from ase_mlx.keep import Entries, digest
@@ -110,6 +112,7 @@ def conductivity(
     order: Literal[3, 4] = 3,
     error_bars: bool = True,
     device: str = "cpu",
+    born: str | Path | dict | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Conductivity:
@@ -132,6 +135,7 @@ def conductivity(
         order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
         error_bars: of a crystal whose calculator has members.
         device: of torch.
+        born: Born charges (e) and dielectric tensor: phonopy's BORN file or its `nac_params`; they win over a yaml's.
         folder: finished supercells of a crystal are kept there, force constants of a yaml, and a fitted tensor.
         progress: called with the stage (supercells, points of the mesh, error bars, …), number done and in all.
 
@@ -140,28 +144,28 @@ def conductivity(
 
     Raises:
         ValueError: a source without forces, a crystal without calculator, a mesh that breaks the point group.
-        ImaginaryModesError, ForcesError: as `phonons`: a conductivity of an unstable crystal means nothing.
-        RuntimeError, MemoryError: the equation did not converge; more memory is needed than there is.
+        ImaginaryModesError, ForcesError, RuntimeError, MemoryError: as `phonons`; no convergence; too little memory.
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
-    crystal = isinstance(source, Atoms)
-    temperatures = _checked(temperatures, solver, order, crystal, calculator)
+    calculator, temperatures = _checked(temperatures, solver, order, source, calculator)
     run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
-    ph = _force_constants(source, calculator, steps, (rank != "learned", order == 3), run)
-    scattering = (isotopes, None if boundary is None else 1e4 * boundary, device)
-    found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, scattering, run)
-    return _with_std(found, calculator, run) if error_bars and crystal and rank != "learned" else found
+    ph = _force_constants(source, calculator, steps, (rank != "learned", order == 3), born, run)
+    rest = (isotopes, boundary, device)
+    found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, rest, run)
+    return _with_std(found, calculator, error_bars and isinstance(source, Atoms) and rank != "learned", run)
 
 
 def _force_constants(
-    source: Atoms | str | Path | Phono3py, calculator, steps, wanted: tuple[bool, bool], run: dict
+    source: Atoms | str | Path | Phono3py, calculator, steps, wanted: tuple[bool, bool], born, run: dict
 ) -> Phono3py:
     if isinstance(source, Atoms):
-        return third_order(source, calculator, *steps, pairs=wanted[0], **_of(run, "supercells"))
-    if isinstance(source, Phono3py):
-        return source
-    return load_third_order(source, folder=run["folder"] if all(wanted) else None)  # others learn from forces too
+        return third_order(source, calculator, *steps, born=born, pairs=wanted[0], **_of(run, "supercells"))
+    if not isinstance(source, Phono3py):  # those that learn want forces, which kept force constants come without
+        return load_third_order(source, born=born, folder=run["folder"] if all(wanted) else None)
+    if born is not None:
+        source.nac_params = born_charges(born, source.primitive)
+    return source
 
 
 def _of(run: dict, stage: str) -> dict:
@@ -186,6 +190,7 @@ def _solved(
     quartic = learned(ph, calculator, 4, **_of(run, "supercells")) if order == 4 else None
     tensor, four = (None if x is None else x.tensor for x in (made, quartic))
     isotopes, boundary, device = scattering
+    boundary = None if boundary is None else 1e4 * boundary  # from μm to Å
     variances = mass_variances_of(ph) if isotopes else None
 
     def linewidths_from(third) -> Relaxation:
@@ -209,9 +214,10 @@ def _solved(
     elif certificate is not None and not certificate.exact:
         std = certificate.std
     more = coherence_kappa(crystal, result)
+    polar = (NO_BORN,) if ph.nac_params is None and may_be_polar(ph.primitive.symbols) else ()
     if certificate is not None:
         result = replace(result, mode_kappa=result.mode_kappa * certificate.ratios[..., None])
-    notes = _notes(made, quartic, crystal.reach if learn else None, certificate, solver)
+    notes = _notes(made, quartic, crystal.reach if learn else None, certificate, solver) + polar
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
         notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)
@@ -237,7 +243,9 @@ def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
     return np.where(counted, corrected / np.where(counted, compressed, 1.0), 1.0)
 
 
-def _with_std(found: Conductivity, calculator, run: dict) -> Conductivity:
+def _with_std(found: Conductivity, calculator, wanted: bool, run: dict) -> Conductivity:
+    if not wanted:
+        return found
     spread = relative_std(found.phono3py, calculator, found.temperatures, **_of(run, "error bars"))
     if spread is None:
         return replace(found, notes=(*found.notes, "No error bar of the potential: the calculator has no members."))
@@ -300,7 +308,10 @@ def _learning(made: Compression, reach: float) -> list[str]:
     return found
 
 
-def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -> np.ndarray:
+def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple[Any, np.ndarray]:
+    """The calculator of a name, and temperatures in K; what does not go together is refused."""
+    crystal = isinstance(source, Atoms)
+    calculator = settled(calculator, source) if crystal else calculator
     if crystal and calculator is None:
         raise ValueError("got a crystal without a calculator, expected one; or give phono3py's yaml with forces.")
     if solver not in ("rta", "iterative"):
@@ -312,7 +323,7 @@ def _checked(temperatures, solver: str, order: int, crystal: bool, calculator) -
     found = np.asarray(temperatures, dtype=float)
     if found.ndim != 1 or not len(found) or np.any(found <= 0):
         raise ValueError(f"temperatures: got {found} K, expected positive numbers.")
-    return found
+    return calculator, found
 
 
 def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, products: int) -> None:

@@ -16,6 +16,7 @@ from phonopy import run_anisotropic_qha
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.ase.labels import distinguishing
 from ase_mlx.adapters.ase.supercells import symmetry_of
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.sampled_cells import (
@@ -99,6 +100,7 @@ def axial_expansion(
     """
     check_crystal(atoms)
     temperatures = np.arange(0.0, 1011.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
+    calculator = settled(calculator, atoms)
     store = Store(folder, calculator)
     atoms, free = _conventional(relaxed(atoms, calculator, store))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)

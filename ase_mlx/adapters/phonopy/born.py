@@ -4,6 +4,7 @@ Source: phonopy's BORN file (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from phonopy.file_IO import parse_BORN_from_strings
 from phonopy.structure.cells import Primitive
 
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
+from ase_mlx.descriptors.composition import element_property
+from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading, unpacked
 
 LARGEST = 2**20
@@ -18,6 +21,29 @@ LARGEST = 2**20
 
 NEUTRAL = 0.1
 """e an atom: Born charges sum to zero; DFT leaves some hundredths."""
+
+
+NONMETALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe At Rn".split())
+"""Elements that make bonds to others polar; between metals alone electrons screen the field."""
+
+POLAR = 0.2
+"""Difference of Pauling's electronegativities from which a bond counts as polar: InSb 0.27, GaAs 0.37, SiGe 0.11."""
+
+NO_BORN = (
+    "No Born charges, and this may be a polar insulator: the splitting of longitudinal and transverse optical modes "
+    "(LO-TO) is missing then, and the longitudinal ones are too low near Γ. Give phonopy's BORN file as born."
+)
+
+
+def may_be_polar(symbols: Sequence[str]) -> bool:
+    """Whether a crystal of these elements may be a polar insulator, as far as elements tell.
+
+    A nonmetal is among them, and two differ by more than 0.2 in Pauling's electronegativity.
+
+    Source: ours.
+    """
+    chi = element_property("Electronegativity")[[SYMBOLS.index(symbol) for symbol in set(symbols)]]
+    return bool(set(symbols) & NONMETALS) and float(np.nanmax(chi) - np.nanmin(chi)) > POLAR
 
 
 def born_charges(born: str | Path | dict, primitive: Primitive, units: FileUnits | None = None) -> dict:

@@ -17,6 +17,7 @@ from phonopy.structure.dataset import get_displacements_and_forces
 from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.supercells import kind
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.phonopy.born import born_charges
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, matrix, to_ase, to_phonopy, warn_if_small
 from ase_mlx.adapters.phonopy.consistency import check_residuals
@@ -93,8 +94,7 @@ def phonons(
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 3; K. Parlinski et al.,
         Phys. Rev. Lett. 78, 4063 (1997).
     """
-    check_crystal(atoms)
-    _check(calculator, on_imaginary, method)
+    calculator = _checked(calculator, atoms, on_imaginary, method)
     store = Store(folder, calculator)
     recipe = _Recipe(calculator, supercell, displacement, method, born, symprec, store, progress)
     ph = recipe.run(relaxed(atoms, calculator, store) if relax else atoms)
@@ -201,9 +201,13 @@ def relaxed(atoms: Atoms, calculator, store: Store, cell: Literal["free", "shape
     return done
 
 
-def _check(calculator, on_imaginary: str, method: str) -> None:
+def _checked(calculator, atoms: Atoms, on_imaginary: str, method: str):
+    """The calculator of a name; what does not go together is refused."""
+    check_crystal(atoms)
     if on_imaginary not in ("error", "follow", "report"):
         raise ValueError(f'on_imaginary: got "{on_imaginary}", expected "error", "follow" or "report".')
     if method not in ("displacements", "random", "hessian"):
         raise ValueError(f'method: got "{method}", expected "displacements", "random" or "hessian".')
+    calculator = settled(calculator, atoms)
     check_precision(calculator)
+    return calculator

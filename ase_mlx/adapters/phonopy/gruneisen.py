@@ -14,6 +14,7 @@ from jaxtyping import Float
 from phonopy import Phonopy, PhonopyGruneisen
 
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.choice import settled
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
 from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
 from ase_mlx.adapters.phonopy.forces import ResidualWarning
@@ -79,6 +80,7 @@ def gruneisen(
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023), section 6.
     """
     check_crystal(atoms)
+    calculator = settled(calculator, atoms)
     store = Store(folder, calculator)
     atoms = relaxed(atoms, calculator, store)
     phs: list[Phonopy] = []

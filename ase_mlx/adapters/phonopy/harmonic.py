@@ -13,6 +13,7 @@ from phonopy.physical_units import get_physical_units
 
 from ase_mlx.adapters.ase.elastic_constants import Elastic
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.phonopy.born import NO_BORN, may_be_polar
 from ase_mlx.adapters.phonopy.sound import elastic_of
 from ase_mlx.adapters.phonopy.stability import OnImaginary, Stability, acoustic_modes, judge, stability
 from ase_mlx.phonons.thermal import thermal_functions
@@ -122,9 +123,9 @@ def _debye_std(elastic: Elastic | None) -> dict[str, np.ndarray]:
 
 
 def _polar(ph: Phonopy) -> list[str]:
-    """Say, of a crystal with Born charges, what its frequencies at Γ are and what they are not."""
+    """Say, of a crystal with Born charges, what its frequencies at Γ are and are not; of one without, what may lack."""
     if ph.nac_params is None:
-        return []
+        return [NO_BORN] if may_be_polar(ph.primitive.symbols) else []
     axes = [ph.run_qpoints([[0, 0, 0]], nac_q_direction=axis).frequencies[0, -1] for axis in np.eye(3)]
     return [
         "Frequencies at Γ are those without a macroscopic field (transverse); as q → 0 along the reciprocal axes the "

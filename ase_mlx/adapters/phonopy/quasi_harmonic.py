@@ -14,6 +14,8 @@ from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 
 from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.choice import settled
+from ase_mlx.adapters.phonopy.born import may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.sampled_cells import (
@@ -29,6 +31,8 @@ from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.quasi_harmonic import QuasiHarmonicCurves, quasi_harmonic_curves
 from ase_mlx.progress import Steps, logged
 from ase_mlx.units import EV_PER_A3_IN_GPA
+
+WITHOUT_BORN = "The expansion is computed without Born charges, which this crystal has if it is an insulator."
 
 STRAINS = (-0.03, -0.01, 0.01, 0.03, 0.05, 0.07)
 """Relative changes of volume: a solid expands by some per cent up to its melting point."""
@@ -112,11 +116,11 @@ def quasi_harmonic(
     """
     check_crystal(atoms)
     temperatures = np.arange(0.0, 1001.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
-    store, notes = Store(folder, calculator), []
-    atoms = relaxed(atoms, calculator, store)
+    calculator, notes = settled(calculator, atoms), []
+    atoms = relaxed(atoms, calculator, store := Store(folder, calculator))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
-    points, work = [], (calculator, supercell, displacement, tolerance, folder, error_bars)
-    report = progress or logged("volumes")
+    work, points = (calculator, supercell, displacement, tolerance, folder, error_bars), []
+    report, polar = progress or logged("volumes"), may_be_polar(atoms.get_chemical_symbols())
     for number, strain in enumerate(_ascending(strains)):
         try:
             points.append(sample_cell(relaxed(stretched(atoms, strain), calculator, store, cell="shape"), *work))
@@ -125,7 +129,7 @@ def quasi_harmonic(
             if on_imaginary == "error" or len(notes) > len(strains) - 5:
                 raise ImaginaryModesError(f"At the volume of strain {strain:+.3f}: {error}") from error
         report(number + 1, len(strains))
-    return _collect(points, temperatures, pressure, mesh, tolerance, notes)
+    return _collect(points, temperatures, pressure, mesh, tolerance, [*notes, *[WITHOUT_BORN] * polar])
 
 
 def _ascending(strains: Sequence[float]) -> list[float]:

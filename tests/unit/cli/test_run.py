@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlx.cli.calculators import pick
 from ase_mlx.cli.run import _names, with_error_bar
 
 
@@ -31,18 +30,3 @@ def test_error_bars_are_written_to_two_digits(value, std, text):
 def test_folders_of_files_with_one_name_differ():
     paths = [Path("a/POSCAR"), Path("b/POSCAR"), Path("si.cif"), Path("si.extxyz.xz"), Path("c/POSCAR")]
     assert _names(paths) == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
-
-
-def test_a_model_with_the_elements_is_chosen(monkeypatch):
-    cards = [
-        {"name": "al", "elements": ["Al"], "outputs": {"forces": "eV/Å"}},
-        {"name": "bhnaa", "elements": ["Al", "Si"], "outputs": {"novelty": "dimensionless"}},
-        {"name": "sigesn", "elements": ["Si", "Ge", "Sn"], "outputs": {"forces": "eV/Å"}},
-    ]
-    monkeypatch.setattr("ase_mlx.pretrained.available", lambda: cards)
-    assert pick("auto", ["Ge", "Si", "Si"]) == "sigesn"
-    assert pick("auto", ["Al"]) == "al"
-    with pytest.raises(ValueError, match=r"got Al, Si; no .*: al \(Al\), sigesn \(Si Ge Sn\).*-c chgnet.*train"):
-        pick("auto", ["Al", "Si"])
-    with pytest.raises(ValueError, match="without atoms"):
-        pick("auto", [])
