@@ -113,7 +113,7 @@ def read_labels(path: Path) -> list:
     recipe = PotentialRecipe(PotentialTraining(LabelledData(str(path)), sizes))
     samples = [s for part in recipe.samples.values() for s in part]
     return [
-        *structures(recipe.frames),
+        *(getattr(s.graph, k).numpy() for s in samples for k in ("numbers", "positions", "cell")),
         *(s.targets[k].numpy() for s in samples for k in ("energy", "forces", "stress")),
     ]
 
