@@ -15,7 +15,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from make_configurations import HELD_OUT, VALIDATION_ALONE, WAVE_CELLS
+from displacements import WAVE_CELLS
+from make_configurations import HELD_OUT, VALIDATION_ALONE
 
 HERE = Path(__file__).resolve().parent
 

@@ -144,20 +144,20 @@ def compress(
     out = out or Path(f"{named_after(source, 'tensor')}.safetensors")
     check_output(out, 1_000_000, inputs=[source])
     with progress_bar(source.name) as tell:
-        found = run(crystal_of(given), products, temperature, progress=lambda *steps: tell("fit", *steps))
-    full, compact = found.ratios
+        fit = run(crystal_of(given), products, temperature, progress=lambda *steps: tell("fit", *steps))
+    full, compact = fit.ratios
     row = {
-        "rank": found.tensor.rank,
-        "numbers": found.tensor.size,
+        "rank": fit.tensor.rank,
+        "numbers": fit.tensor.size,
         "full / numbers": round(full),
         "compact / numbers": round(compact),
-        "held-out error (%)": 100 * found.held_out,
-        "reached": found.reached,
-        "fit (s)": found.seconds,
+        "held-out error (%)": 100 * fit.held_out,
+        "reached": fit.reached,
+        "fit (s)": fit.seconds,
     }
     with exits.reading("--out"):
-        card = {"source": source.name, "held_out_error": found.held_out, "temperature_K": temperature}
-        save_tensor(found.tensor, out, card)
+        card = {"source": source.name, "held_out_error": fit.held_out, "temperature_K": temperature}
+        save_tensor(fit.tensor, out, card)
     if not write_json({"path": out, **row}, json):
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 

@@ -77,58 +77,58 @@ def conductivity_job(
         calculator = settled(calculator, source)
     choice = getattr(calculator, "choice", None)
     with doubts(words) as raised:
-        found = conductivity(source, calculator, folder=work, progress=progress, **settings)
-        outcome = ConductivityOutcome(found, *_table(found), model=model or (choice.name if choice else ""))
+        solved = conductivity(source, calculator, folder=work, progress=progress, **settings)
+        outcome = ConductivityOutcome(solved, *_table(solved), model=model or (choice.name if choice else ""))
         outcome.notes += [str(choice)] if choice else []
         if folder is not None:
-            _write(outcome, name or found.phono3py.primitive.reduced_formula, Path(folder))
+            _write(outcome, name or solved.phono3py.primitive.reduced_formula, Path(folder))
     outcome.notes += raised.sentences
     outcome.extrapolation = raised.extrapolation
     return outcome
 
 
-def _table(found) -> tuple[str, list[dict], dict | None, list[str]]:
+def _table(solved) -> tuple[str, list[dict], dict | None, list[str]]:
     """Mesh, rows, certificate and notes of a `Conductivity`."""
-    mesh = " × ".join(str(n) for n in found.modes.mesh.numbers)
+    mesh = " × ".join(str(n) for n in solved.modes.mesh.numbers)
     rows = [
         {"T (K)": float(t), **{c: float(x) for c, x in zip(COMPONENTS, _clean(kappa), strict=True)}}
-        for t, kappa in zip(found.temperatures, found.kappa, strict=True)
+        for t, kappa in zip(solved.temperatures, solved.kappa, strict=True)
     ]
-    if found.kappa_std is not None:
-        for row, std in zip(rows, found.kappa_std, strict=True):
+    if solved.kappa_std is not None:
+        for row, std in zip(rows, solved.kappa_std, strict=True):
             row["std"] = float(std[:3].mean())
-    notes, certificate = list(found.notes), None
-    if sources := getattr(found.phono3py, "sources", ()):
+    notes, certificate = list(solved.notes), None
+    if sources := getattr(solved.phono3py, "sources", ()):
         notes.append(f"Taken from the file: {'; '.join(sources)}.")
-    if found.compression is not None:
-        made, (full, compact) = found.compression, found.compression.ratios
+    if solved.compression is not None:
+        fit, (full, compact) = solved.compression, solved.compression.ratios
         notes.insert(
-            0, f"Rank {made.tensor.rank}, {full:.0f} times smaller than the tensor ({compact:.0f} times than the "
-            f"translation-reduced one), fitted in {made.seconds:.0f} s; held-out error {100 * made.held_out:.1f} %.",
+            0, f"Rank {fit.tensor.rank}, {full:.0f} times smaller than the tensor ({compact:.0f} times than the "
+            f"translation-reduced one), fitted in {fit.seconds:.0f} s; held-out error {100 * fit.held_out:.1f} %.",
         )  # fmt: skip
-        if found.certificate is not None:
-            notes.insert(1, f"Certificate: {found.certificate}.")
+        if solved.certificate is not None:
+            notes.insert(1, f"Certificate: {solved.certificate}.")
             certificate = {
-                "changes": found.certificate.changes.tolist(),
-                "half_widths": found.certificate.half_widths.tolist(),
-                "triplets": found.certificate.triplets,
-                "exact": found.certificate.exact,
+                "changes": solved.certificate.changes.tolist(),
+                "half_widths": solved.certificate.half_widths.tolist(),
+                "triplets": solved.certificate.triplets,
+                "exact": solved.certificate.exact,
             }
-    more = found.coherence[found.modes.middle, :3].mean()
-    room = found.temperatures[found.modes.middle]
+    more = solved.coherence[solved.modes.middle, :3].mean()
+    room = solved.temperatures[solved.modes.middle]
     notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")
-    if found.quartic is not None:
-        notes.append(_four_phonons(found))
+    if solved.quartic is not None:
+        notes.append(_four_phonons(solved))
     return mesh, rows, certificate, notes
 
 
-def _four_phonons(found) -> str:
-    made, modes = found.quartic, found.modes
+def _four_phonons(solved) -> str:
+    fit, modes = solved.quartic, solved.modes
     less = 1 - modes.kappa[modes.middle, :3].mean() / modes.three_phonon_kappa[modes.middle, :3].mean()
     return (
         f"Four-phonon scattering takes {100 * less:.1f} % off kappa({modes.temperatures[modes.middle]:g} K); "
-        f"fourth order: rank {made.tensor.rank}, {made.ratios[0]:.2g} times smaller than the tensor, held-out "
-        f"forces off by {100 * made.held_out:.0f} %."
+        f"fourth order: rank {fit.tensor.rank}, {fit.ratios[0]:.2g} times smaller than the tensor, held-out "
+        f"forces off by {100 * fit.held_out:.0f} %."
     )
 
 
@@ -137,20 +137,20 @@ def _write(outcome: ConductivityOutcome, name: str, folder: Path) -> None:
     from ase_mlx.figures.conductivity import draw_conductivity
     from ase_mlx.phonons.tensor_files import save_tensor
 
-    found = outcome.conductivity
+    solved = outcome.conductivity
     folder.mkdir(parents=True, exist_ok=True)
-    write_kappa(found.modes, found.phono3py, folder / "kappa.hdf5")
-    bars = [] if found.kappa_std is None else ["std_W/(m K)"]
+    write_kappa(solved.modes, solved.phono3py, folder / "kappa.hdf5")
+    bars = [] if solved.kappa_std is None else ["std_W/(m K)"]
     header = ["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars]
     write_csv(folder / "kappa.csv", header, [[f"{x:.8g}" for x in row.values()] for row in outcome.rows])
     outcome.files += ["kappa.hdf5", "kappa.csv", "conductivity.png"]
-    for file, made in (("tensor", found.compression), ("quartic", found.quartic)):
-        if made is not None:
-            card = {"source": name, "held_out_error": made.held_out}
-            save_tensor(made.tensor, folder / f"{file}.safetensors", card)
+    for file, fit in (("tensor", solved.compression), ("quartic", solved.quartic)):
+        if fit is not None:
+            card = {"source": name, "held_out_error": fit.held_out}
+            save_tensor(fit.tensor, folder / f"{file}.safetensors", card)
             outcome.files.append(f"{file}.safetensors")
-    title = f"{name}: {found.phono3py.primitive.reduced_formula}, {outcome.mesh}"
-    draw_conductivity(found, title, folder / "conductivity.png")
+    title = f"{name}: {solved.phono3py.primitive.reduced_formula}, {outcome.mesh}"
+    draw_conductivity(solved, title, folder / "conductivity.png")
 
 
 def _clean(kappa):

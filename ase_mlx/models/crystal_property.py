@@ -38,7 +38,7 @@ FARTHEST = 5.0
 VOLUMES = (1.5, 2000.0)
 """Å³ per atom; beyond these a cell is in other units, or empty."""
 
-WAYS = {"structure": (0, 1), "pattern": (0, 2), "composition": (0,)}
+VIEWS = {"structure": (0, 1), "pattern": (0, 2), "composition": (0,)}
 """Blocks that the ensembles see, by what is known; the first that fits a crystal is asked."""
 
 CLOSEST = 0.5
@@ -89,19 +89,19 @@ class CrystalPropertyConfig:
         return (*NAMES, *PATTERN)[: sum(self.blocks)]
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """Which of `WAYS` have an ensemble."""
-        return tuple(WAYS) if self.diffraction else ("structure",)
+    def views(self) -> tuple[str, ...]:
+        """Which of `VIEWS` have an ensemble."""
+        return tuple(VIEWS) if self.diffraction else ("structure",)
 
-    def columns(self, way: str) -> np.ndarray:
+    def columns(self, view: str) -> np.ndarray:
         """Places of the descriptors that this ensemble sees."""
         edges = np.cumsum((0, *self.blocks))
-        return np.concatenate([np.arange(edges[b], edges[b + 1]) for b in WAYS[way]])
+        return np.concatenate([np.arange(edges[b], edges[b + 1]) for b in VIEWS[view]])
 
-    def groups(self, way: str) -> tuple[int, ...]:
+    def groups(self, view: str) -> tuple[int, ...]:
         """Sizes of the groups of descriptors that attention weighs in this ensemble; none without attention."""
-        sizes = [len(places) for places in GROUPS.values() if way == "structure" or places[0] < STRUCTURE]
-        sizes += [self.blocks[2]] if way == "pattern" else []
+        sizes = [len(places) for places in GROUPS.values() if view == "structure" or places[0] < STRUCTURE]
+        sizes += [self.blocks[2]] if view == "pattern" else []
         return tuple(sizes) if self.attention else ()
 
 
@@ -163,11 +163,11 @@ class CrystalProperty(Model):
         self.networks = nn.ModuleList(
             Ensemble(
                 [
-                    AttenuatedNetwork(len(config.columns(way)), *settings, config.groups(way))
+                    AttenuatedNetwork(len(config.columns(view)), *settings, config.groups(view))
                     for _ in range(config.members)
                 ]
             )
-            for way in config.ways
+            for view in config.views
             for _ in config.targets
         )
         self.register_buffer("center", torch.zeros(sum(config.blocks), dtype=torch.float64))
@@ -175,7 +175,7 @@ class CrystalProperty(Model):
         count = len(config.targets)
         for name, start in (("target_center", 0.0), ("target_scale", 1.0), ("freedom", 1e3)):
             self.register_buffer(name, torch.full((count,), start, dtype=torch.float64))
-        self.register_buffer("std_scale", torch.ones(count * len(config.ways), dtype=torch.float64))
+        self.register_buffer("std_scale", torch.ones(count * len(config.views), dtype=torch.float64))
 
     def described(self, graph: Graph) -> Float[np.ndarray, "crystals n"]:
         """Describe crystals (units as the descriptors') as `table` takes them.
@@ -215,8 +215,8 @@ class CrystalProperty(Model):
             parts[2] = describe_patterns(np.asarray(pattern, dtype=np.float64)[None], parts[0])
         return np.column_stack(parts)
 
-    def ways(self, rows: Float[np.ndarray, "crystals n"]) -> Int[np.ndarray, " crystals"]:
-        """Say which ensemble is asked for each crystal (a place in `config.ways`): blocks of NaN are missing.
+    def views(self, rows: Float[np.ndarray, "crystals n"]) -> Int[np.ndarray, " crystals"]:
+        """Say which ensemble is asked for each crystal (a place in `config.views`): blocks of NaN are missing.
 
         Raises:
             ValueError: another number of descriptors, some of a block missing, or a block that the model needs.
@@ -232,8 +232,8 @@ class CrystalProperty(Model):
         present = np.column_stack([np.isfinite(part).all(1) for part in parts])
         missing = np.column_stack([np.isnan(part).all(1) for part in parts])
         choice = np.full(len(rows), -1)
-        for k, way in reversed(list(enumerate(self.config.ways))):
-            choice[present[:, WAYS[way]].all(1)] = k
+        for k, view in reversed(list(enumerate(self.config.views))):
+            choice[present[:, VIEWS[view]].all(1)] = k
         choice[~(present | missing).all(1)] = -1
         if (choice < 0).any():
             raise ValueError(
@@ -242,27 +242,27 @@ class CrystalProperty(Model):
             )
         return choice
 
-    def without_others(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[np.ndarray, "crystals n"]:
+    def without_others(self, rows: Float[np.ndarray, "crystals n"], view: str) -> Float[np.ndarray, "crystals n"]:
         """Leave out the blocks (NaN; units stay) that this ensemble does not see."""
-        return np.where(np.isin(np.arange(rows.shape[1]), self.config.columns(way)), rows, np.nan)
+        return np.where(np.isin(np.arange(rows.shape[1]), self.config.columns(view)), rows, np.nan)
 
-    def inputs(self, rows: Float[np.ndarray, "crystals n"], way: str) -> Float[Tensor, "crystals features"]:
+    def inputs(self, rows: Float[np.ndarray, "crystals n"], view: str) -> Float[Tensor, "crystals features"]:
         """Standardise the descriptors that this ensemble sees, and cut them where they are far out (dimensionless)."""
         x = (torch.from_numpy(np.asarray(rows, dtype=np.float64)) - self.center.cpu()) / self.scale.cpu()
-        return x[:, self.config.columns(way)].clamp(-FARTHEST, FARTHEST)
+        return x[:, self.config.columns(view)].clamp(-FARTHEST, FARTHEST)
 
     @torch.no_grad()
     def scored(self, rows: Float[np.ndarray, "crystals n"], target: int) -> Scored:
         """Score descriptors by all members of one target, in eV/atom; the variance is the noise's and H's."""
-        ways, weight = self.ways(rows), self.networks[target].stacked[0]
+        views, weight = self.views(rows), self.networks[target].stacked[0]
         mean, noise, variance = torch.zeros(3, self.config.members, len(rows), dtype=torch.float64)
         terms = torch.zeros(*mean.shape, rows.shape[1], dtype=torch.float64)
-        for k, way in enumerate(self.config.ways):
-            places, columns = np.flatnonzero(ways == k), self.config.columns(way)
+        for k, view in enumerate(self.config.views):
+            places, columns = np.flatnonzero(views == k), self.config.columns(view)
             network = self.networks[k * len(self.config.targets) + target]
             for start in range(0, len(places), ROWS):
                 now = places[start : start + ROWS]
-                block = self.inputs(rows[now], way).to(weight)
+                block = self.inputs(rows[now], view).to(weight)
                 filled = torch.cat([block, block.new_zeros(ROWS - len(block), block.shape[1])])
                 outputs = [part[:, : len(block)].cpu().double() for part in network(filled)]
                 mean[:, now], noise[:, now], variance[:, now] = outputs[:3]
@@ -273,7 +273,7 @@ class CrystalProperty(Model):
     def table(self, rows: Float[np.ndarray, "crystals n"]) -> Prediction:
         """Predict from descriptors (units as theirs): values, standard deviations and members in eV/atom."""
         values, std, members = {}, {}, {}
-        scale = self.std_scale.cpu().numpy().reshape(-1, len(self.config.targets))[self.ways(rows)]
+        scale = self.std_scale.cpu().numpy().reshape(-1, len(self.config.targets))[self.views(rows)]
         for k, name in enumerate(self.config.targets):
             scores = self.scored(rows, k)
             values[name] = scores.mean.mean(0).numpy()

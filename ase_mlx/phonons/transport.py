@@ -125,14 +125,14 @@ def relaxation_times(
     modes = crystal.modes(mesh.points, False)
     occupations = occupation(modes.frequencies, temperatures, LOWEST)
     scattered = _Scattering(crystal, mesh, modes, occupations, middle(temperatures), mass_variances, couplings)
-    points, found, threads = mesh.irreducible[0], [], torch.get_num_threads()
+    points, scattering, threads = mesh.irreducible[0], [], torch.get_num_threads()
     interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device, threads)
     report = progress or logged("points of the mesh")
     runs = np.split(points, range(interaction.batch, len(points), interaction.batch))
     for part in side_by_side(lambda run: [scattered(interaction, point) for point in run.tolist()], runs, threads):
-        found += part
-        report(len(found), len(points))
-    gamma, kept, coupled = zip(*found, strict=True)
+        scattering += part
+        report(len(scattering), len(points))
+    gamma, kept, coupled = zip(*scattering, strict=True)
     gamma = np.stack(gamma, axis=1)
     own = crystal.modes(mesh.points[points], True)
     if boundary is not None:

@@ -154,7 +154,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
 
 def _row(descriptors, model: AnomalyModel) -> np.ndarray:
     row = np.asarray([] if descriptors is None else descriptors, dtype=np.float64).reshape(1, -1)
-    model.property.ways(row)
+    model.property.views(row)
     return row
 
 

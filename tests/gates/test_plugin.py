@@ -18,6 +18,9 @@ KINDS = {
     "cells": '[data]\nfile = "frames.extxyz"\n[fit]\nepochs = {epochs}\nlearning_rate = 0.05\n',
     "rod": "[fit]\nepochs = {epochs}\nlearning_rate = 0.01\n",
 }
+EPOCHS = {"pairs": 100, "cells": 400, "rod": 100}
+"""Cells are sampled afterwards and have to be learned."""
+
 DATA = {"pairs": "frames.extxyz", "cells": "frames.extxyz", "rod": "rod.csv"}
 
 
@@ -64,7 +67,7 @@ def ended(process):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_another_package_is_trained_killed_resumed_and_evaluated(site, kind):
-    settings = f'kind = "{kind}"\n' + KINDS[kind].format(epochs=400)
+    settings = f'kind = "{kind}"\n' + KINDS[kind].format(epochs=EPOCHS[kind])
     (site / f"{kind}.toml").write_text(settings, encoding="utf-8")
     with command(site, "train", f"{kind}.toml", "-o", f"{kind}-killed") as process:
         end = time.monotonic() + 200

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from commands import call
 
 pytest.importorskip("pyspark")
 
@@ -263,7 +264,9 @@ def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
     (tmp_path / "config.toml").write_text(CONFIG)
     recipe, config = read_training(tmp_path / "config.toml")
     run(recipe(config), tmp_path / "one")
-    spark_gate.train_distributed(tmp_path / "config.toml", tmp_path / "two", workers=2)
+    done = call(tmp_path, "train", "config.toml", "-o", "two", "--engine", "spark", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "Errors on the part" in done.stdout
     one, two = (load_model(tmp_path / name).double() for name in ("one", "two"))
     a, b = (model.property.table(table.rows[:100]) for model in (one, two))
     for name in TARGETS.values():

@@ -68,8 +68,8 @@ def test_models_of_crystals_lose_their_spare_input_and_no_digit(name):
     for key, bars in then["std"].items():
         np.testing.assert_allclose(p.std[key], bars, rtol=0, atol=1e-12, err_msg=f"std of {key}")
     of_properties = getattr(model, "property", model)
-    for way, networks in zip(of_properties.config.ways, of_properties.networks, strict=False):
-        assert networks.stacked[networks.names.index("out.bias")].shape[1] == len(of_properties.config.columns(way))
+    for view, networks in zip(of_properties.config.views, of_properties.networks, strict=False):
+        assert networks.stacked[networks.names.index("out.bias")].shape[1] == len(of_properties.config.columns(view))
 
 
 def test_each_ensemble_of_a_model_with_attention_loses_its_spare_input():
@@ -77,9 +77,9 @@ def test_each_ensemble_of_a_model_with_attention_loses_its_spare_input():
     rows = model.described(batch([from_atoms(atoms, model.cutoff) for atoms in solids()]))
     pattern = slice(sum(model.config.blocks[:2]), None)
     rows[:, pattern] = np.random.default_rng(0).normal(size=rows[:, pattern].shape)
-    for way in ("composition", "pattern"):
-        energies = model.table(model.without_others(rows, way))["formation_energy"]
-        np.testing.assert_allclose(energies, then[way], rtol=0, atol=1e-12)
+    for view in ("composition", "pattern"):
+        energies = model.table(model.without_others(rows, view))["formation_energy"]
+        np.testing.assert_allclose(energies, then[view], rtol=0, atol=1e-12)
 
 
 def test_a_published_score_of_an_old_model_is_refused(tmp_path):

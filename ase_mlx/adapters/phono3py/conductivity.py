@@ -152,8 +152,8 @@ def conductivity(
     run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
     ph = _force_constants(source, calculator, steps, (rank != "learned", order == 3), born, run)
     rest = (isotopes, boundary, device)
-    found = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, rest, run)
-    return _with_std(found, calculator, error_bars and isinstance(source, Atoms) and rank != "learned", run)
+    solved = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, rest, run)
+    return _with_std(solved, calculator, error_bars and isinstance(source, Atoms) and rank != "learned", run)
 
 
 def _force_constants(
@@ -184,11 +184,11 @@ def _solved(
     crystal = crystal_of(ph, not learn or ph.fc3 is not None, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
-        made = learned(ph, calculator, 3, **_of(run, "supercells"))
+        compression = learned(ph, calculator, 3, **_of(run, "supercells"))
     else:
-        made = None if rank is None else _compressed(ph, crystal, rank, run)
+        compression = None if rank is None else _compressed(ph, crystal, rank, run)
     quartic = learned(ph, calculator, 4, **_of(run, "supercells")) if order == 4 else None
-    tensor, four = (None if x is None else x.tensor for x in (made, quartic))
+    tensor, four = (None if x is None else x.tensor for x in (compression, quartic))
     isotopes, boundary, device = scattering
     boundary = None if boundary is None else 1e4 * boundary  # from μm to Å
     variances = mass_variances_of(ph) if isotopes else None
@@ -217,12 +217,12 @@ def _solved(
     polar = (NO_BORN,) if ph.nac_params is None and may_be_polar(ph.primitive.symbols) else ()
     if certificate is not None:
         result = replace(result, mode_kappa=result.mode_kappa * certificate.ratios[..., None])
-    notes = _notes(made, quartic, crystal.reach if learn else None, certificate, solver) + polar
+    notes = _notes(compression, quartic, crystal.reach if learn else None, certificate, solver) + polar
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
         notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)
     result = replace(result, couplings=None, interaction=None)
-    return Conductivity(temperatures, kappa, std, more, certificate, made, quartic, result, ph, notes)
+    return Conductivity(temperatures, kappa, std, more, certificate, compression, quartic, result, ph, notes)
 
 
 def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, run: dict) -> Compression:
@@ -232,9 +232,9 @@ def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, run: dict) -> C
     if (arrays := kept.fetch("tensor", key)) is not None:
         errors = {name: arrays.pop(name).item() for name in ERRORS}
         return Compression(tensor_of(arrays, 3), **errors)
-    made = compress(crystal, rank, progress=steps_of(run["progress"], "fit of the tensor"))
-    kept.keep("tensor", key, arrays_of(made.tensor) | {name: getattr(made, name) for name in ERRORS})
-    return made
+    compression = compress(crystal, rank, progress=steps_of(run["progress"], "fit of the tensor"))
+    kept.keep("tensor", key, arrays_of(compression.tensor) | {name: getattr(compression, name) for name in ERRORS})
+    return compression
 
 
 def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
@@ -243,18 +243,18 @@ def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
     return np.where(counted, corrected / np.where(counted, compressed, 1.0), 1.0)
 
 
-def _with_std(found: Conductivity, calculator, wanted: bool, run: dict) -> Conductivity:
+def _with_std(solved: Conductivity, calculator, wanted: bool, run: dict) -> Conductivity:
     if not wanted:
-        return found
-    spread = relative_std(found.phono3py, calculator, found.temperatures, **_of(run, "error bars"))
+        return solved
+    spread = relative_std(solved.phono3py, calculator, solved.temperatures, **_of(run, "error bars"))
     if spread is None:
-        return replace(found, notes=(*found.notes, "No error bar of the potential: the calculator has no members."))
-    drawn = 0.0 if found.kappa_std is None else found.kappa_std
-    return replace(found, kappa_std=np.hypot(spread * found.kappa, drawn))
+        return replace(solved, notes=(*solved.notes, "No error bar of the potential: the calculator has no members."))
+    drawn = 0.0 if solved.kappa_std is None else solved.kappa_std
+    return replace(solved, kappa_std=np.hypot(spread * solved.kappa, drawn))
 
 
 def _notes(
-    made: Compression | None,
+    compression: Compression | None,
     quartic: Compression | None,
     reach: float | None,
     certificate: Certificate | None,
@@ -262,50 +262,51 @@ def _notes(
 ) -> tuple[str, ...]:
     """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
     if certificate is not None:
-        found = _corrections(made, certificate, solver)
+        notes = _corrections(compression, certificate, solver)
     else:
-        found = [] if reach is None else _learning(made, reach)
+        notes = [] if reach is None else _learning(compression, reach)
     if quartic is not None and not quartic.reached:
-        found.append(
+        notes.append(
             f"Held-out fourth-order forces are missed by {100 * quartic.held_out:.0f} %, more than "
             f"{100 * quartic.tolerance:g} %: four-phonon linewidths may be off by several percent."
         )
-    return tuple(found)
+    return tuple(notes)
 
 
-def _corrections(made: Compression, certificate: Certificate, solver: str) -> list[str]:
-    found = []
+def _corrections(compression: Compression, certificate: Certificate, solver: str) -> list[str]:
+    notes = []
     if _notable(certificate):
-        found.append(f"The conductivity is not the tensor's: {certificate}.")
+        notes.append(f"The conductivity is not the tensor's: {certificate}.")
     if certificate.exact:
-        return found
+        return notes
     if solver == "iterative":
-        found.append("The iterative solution is corrected as relaxation times are, an estimate: it has no interval.")
-    if not made.reached:
-        found.append(
-            f"Held-out elements are missed by {100 * made.held_out:.1f} %, more than {100 * made.tolerance:g} %: the "
-            "conductivity is corrected, linewidths are not; certificate.linewidth_errors says how far they may be off."
+        notes.append("The iterative solution is corrected as relaxation times are, an estimate: it has no interval.")
+    if not compression.reached:
+        notes.append(
+            f"Held-out elements are missed by {100 * compression.held_out:.1f} %, more than "
+            f"{100 * compression.tolerance:g} %: the conductivity is corrected, linewidths are not; "
+            "certificate.linewidth_errors says how far they may be off."
         )
-    return found
+    return notes
 
 
 def _notable(certificate: Certificate) -> bool:
     return bool(np.abs(certificate.changes).max() > NOTABLE)
 
 
-def _learning(made: Compression, reach: float) -> list[str]:
-    found = []
+def _learning(compression: Compression, reach: float) -> list[str]:
+    notes = []
     if reach < WIDE:
-        found.append(
+        notes.append(
             f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
             "the conductivity may be off by a tenth and more: take a supercell of 15 Å."
         )
-    if not made.reached:
-        found.append(
-            f"Held-out third-order forces are missed by {100 * made.held_out:.1f} %, more than "
-            f"{100 * made.tolerance:g} %: the conductivity may be off by more than a few percent."
+    if not compression.reached:
+        notes.append(
+            f"Held-out third-order forces are missed by {100 * compression.held_out:.1f} %, more than "
+            f"{100 * compression.tolerance:g} %: the conductivity may be off by more than a few percent."
         )
-    return found
+    return notes
 
 
 def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple[Any, np.ndarray]:
@@ -320,10 +321,10 @@ def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple
         raise ValueError(f"order: got {order}, expected 3, or 4 for four-phonon scattering too.")
     if order == 4 and calculator is None:
         raise ValueError("order=4 needs a calculator: fourth-order force constants are learned from its forces.")
-    found = np.asarray(temperatures, dtype=float)
-    if found.ndim != 1 or not len(found) or np.any(found <= 0):
-        raise ValueError(f"temperatures: got {found} K, expected positive numbers.")
-    return calculator, found
+    kelvin = np.asarray(temperatures, dtype=float)
+    if kelvin.ndim != 1 or not len(kelvin) or np.any(kelvin <= 0):
+        raise ValueError(f"temperatures: got {kelvin} K, expected positive numbers.")
+    return calculator, kelvin
 
 
 def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, products: int) -> None:

@@ -173,12 +173,12 @@ def _readable(job: Job) -> dict[str, pa.DataType] | None:
     ):
         return None
     schemas = [pq.read_schema(part) for part in job.table.parts]
-    found = [{name: schema.field(name).type for name in needed_columns(job)} for schema in schemas]
-    for types in found:
+    types_of_parts = [{name: schema.field(name).type for name in needed_columns(job)} for schema in schemas]
+    for types in types_of_parts:
         if pa.types.is_null(types.get(PROBLEM, pa.string())):
             del types[PROBLEM]  # nothing but nulls, which pyarrow gives no type
-    same = all(types == found[0] for types in found)
-    return found[0] if same and all(_simple(kind) for kind in found[0].values()) else None
+    same = all(types == types_of_parts[0] for types in types_of_parts)
+    return types_of_parts[0] if same and all(_simple(kind) for kind in types_of_parts[0].values()) else None
 
 
 def _simple(kind: pa.DataType, inner: bool = False) -> bool:
@@ -205,16 +205,16 @@ def _read_by_spark(spark: SparkSession, job: Job, size: int, types: dict) -> Ite
         offsets = {str(files[k]): starts[k] for k in inside if starts[k + 1] > starts[k]}
         source = spark.read.schema(schema).parquet(*(f"file://{_unglobbed(path)}" for path in offsets))
         names = [urlparse(uri).path for uri in source.inputFiles()]
-        known = pa.array([offsets[unquote(name)] for name in names], pa.int64())
-        begins = spark.createDataFrame(pa.table({"_file": names, "_start": known}))
+        places = pa.array([offsets[unquote(name)] for name in names], pa.int64())
+        begins = spark.createDataFrame(pa.table({"_file": names, "_start": places}))
         file = F.regexp_replace("_metadata.file_path", "^file:/+", "/")  # with one slash or with three
-        found = source.select(
+        rows = source.select(
             file.alias("_file"), F.col("_metadata.row_index").alias("_index"),
             *(_quoted(name) for name in types),
         )  # fmt: skip
-        found = found.join(F.broadcast(begins), "_file").withColumn("row", F.col("_start") + F.col("_index"))
-        found = found.where((F.col("row") >= first) & (F.col("row") < last))
-        yield first, last, found.select("row", *(_quoted(name) for name in types))
+        rows = rows.join(F.broadcast(begins), "_file").withColumn("row", F.col("_start") + F.col("_index"))
+        rows = rows.where((F.col("row") >= first) & (F.col("row") < last))
+        yield first, last, rows.select("row", *(_quoted(name) for name in types))
 
 
 def _quoted(name: str) -> Any:
@@ -246,8 +246,8 @@ def _table(job: Job, first: int, frames: list[pd.DataFrame]) -> pa.Table:
     frame = pd.concat(frames, ignore_index=True)
     needed = [name for name in needed_columns(job) if name in frame.columns]
     structure = [name for name in needed if name not in (PROBLEM, job.wanted.reported)]
-    told = frame[PROBLEM] if PROBLEM in needed else [None] * len(frame)
-    problems = [text if isinstance(text, str) and text else None for text in told]
+    reasons = frame[PROBLEM] if PROBLEM in needed else [None] * len(frame)
+    problems = [text if isinstance(text, str) and text else None for text in reasons]
     reported = np.zeros(len(frame))
     if job.wanted.reported:
         reported = pd.to_numeric(frame[job.wanted.reported], errors="coerce").to_numpy(dtype=np.float64)

@@ -79,10 +79,10 @@ def _expect_java() -> None:
     wanted = f"expected Java {JAVA} or newer, which Spark {pyspark.__version__} runs on; {MENDED}"
     if java is None:
         raise RuntimeError(f"got no `java` {where}, {wanted}")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    version = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     if version is None:
-        first = (said.stderr + said.stdout).strip().split("\n")[0]
+        first = (answer.stderr + answer.stdout).strip().split("\n")[0]
         raise RuntimeError(f"got {java}, which does not say its version ({first!r}), {wanted}")
     if int(version[1]) < JAVA:
         raise RuntimeError(f"got Java {version[1]} ({java}), {wanted}")

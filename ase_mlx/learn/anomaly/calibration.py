@@ -38,8 +38,8 @@ def calibrate_property(model: CrystalProperty, val: Crystals) -> None:
     """
     model.std_scale.fill_(1.0)
     targets = model.config.targets
-    for j, way in enumerate(model.config.ways):
-        table = model.table(model.without_others(val.rows, way))
+    for j, view in enumerate(model.config.views):
+        table = model.table(model.without_others(val.rows, view))
         for k, name in enumerate(targets):
             z = (val.properties[name] - table[name]) / table.std[name]
             scale, freedom = fit_student(z[np.isfinite(z)], float(model.freedom[k]) if j else None)

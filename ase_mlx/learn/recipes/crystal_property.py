@@ -122,7 +122,7 @@ class CrystalPropertyRecipe(Recipe):
         self.model = CrystalProperty(self.settings)
 
     def stages(self) -> Iterator[Stage]:
-        """Fit an ensemble for each target, and for each way in which crystals can be known."""
+        """Fit an ensemble for each target, and for each view in which crystals can be known."""
         yield from property_stages(self.model, self.parts["train"], self.parts["val"], self.config.fit)
 
     def finish(self) -> dict[str, Any]:
@@ -280,13 +280,13 @@ def property_stages(model: CrystalProperty, train: Crystals, val: Crystals, sett
 def _tables(model: CrystalProperty, train: Crystals) -> Iterator[tuple[Ensemble, str, Tensor, Tensor]]:
     """Ensemble, name, descriptors and standardised targets of each fit."""
     config = model.config
-    for networks, (way, (k, target)) in zip(
-        model.networks, product(config.ways, enumerate(config.targets)), strict=True
+    for networks, (view, (k, target)) in zip(
+        model.networks, product(config.views, enumerate(config.targets)), strict=True
     ):
-        name = target if len(config.ways) == 1 else f"{target} from {way}"
+        name = target if len(config.views) == 1 else f"{target} from {view}"
         standard = (train.properties[target] - float(model.target_center[k])) / float(model.target_scale[k])
         finite = np.flatnonzero(np.isfinite(standard))
-        x = model.inputs(train.rows, way).float()[finite]
+        x = model.inputs(train.rows, view).float()[finite]
         yield networks, name, x, torch.from_numpy(standard[finite]).float()
 
 
@@ -356,9 +356,9 @@ def _standardise(model: CrystalProperty, train: Crystals) -> None:
 def _all_errors(model: CrystalProperty, crystals: Crystals) -> dict[str, dict[str, Any]]:
     """Errors where structures are known, and for models with diffraction where they are not."""
     table = errors(property_residuals(model, crystals))
-    for way in model.config.ways[1:]:
-        less = replace(crystals, rows=model.without_others(crystals.rows, way))
-        table |= {f"{name} from {way}": row for name, row in errors(property_residuals(model, less)).items()}
+    for view in model.config.views[1:]:
+        less = replace(crystals, rows=model.without_others(crystals.rows, view))
+        table |= {f"{name} from {view}": row for name, row in errors(property_residuals(model, less)).items()}
     return table
 
 

@@ -13,7 +13,7 @@ from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.files import load_model, parameters_equal, save_model
 from ase_mlx.learn.metrics import errors as table_of_errors
 from ase_mlx.learn.recipes.crystal_property import property_residuals, reliability, train_property
-from ase_mlx.models.crystal_property import WAYS, CrystalProperty, CrystalPropertyConfig
+from ase_mlx.models.crystal_property import VIEWS, CrystalProperty, CrystalPropertyConfig
 from ase_mlx.quantities import SYMBOLS
 
 TRAIN, VAL = np.arange(220), np.arange(220, 300)
@@ -100,13 +100,13 @@ def seen():
 def test_what_is_known_says_which_ensemble_is_asked():
     known, model = seen()
     assert model.config.blocks == (STRUCTURE, len(NAMES) - STRUCTURE, len(PATTERN))
-    ways = [model.without_others(known.rows[VAL], way) for way in WAYS]
-    assert [set(model.ways(rows)) for rows in ways] == [{0}, {1}, {2}]
-    assert set(model.ways(known.rows)) == {0}
-    found = [model.table(rows) for rows in ways]
+    views = [model.without_others(known.rows[VAL], view) for view in VIEWS]
+    assert [set(model.views(rows)) for rows in views] == [{0}, {1}, {2}]
+    assert set(model.views(known.rows)) == {0}
+    found = [model.table(rows) for rows in views]
     for a, b in itertools.combinations(found, 2):
         assert np.abs(a["formation_energy"] - b["formation_energy"]).max() > 1e-3
-    mixed = model.table(np.concatenate(ways)[::-1])
+    mixed = model.table(np.concatenate(views)[::-1])
     expected = np.concatenate([part["formation_energy"] for part in found])[::-1]
     np.testing.assert_array_equal(mixed["formation_energy"], expected)
     expected = np.concatenate([part.std["formation_energy"] for part in found])[::-1]
@@ -126,10 +126,10 @@ def test_structures_get_the_numbers_of_a_model_without_diffraction():
     assert model(graph)["formation_energy"] == alone(graph)["formation_energy"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_is_missing_contributes_nothing(way):
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_is_missing_contributes_nothing(view):
     known, model = seen()
-    rows = model.without_others(known.rows[VAL], way)
+    rows = model.without_others(known.rows[VAL], view)
     terms = model.contributions(rows, "formation_energy")
     assert terms.shape == rows.shape and len(model.config.names) == rows.shape[1]
     assert not terms[np.isnan(rows)].any()
@@ -137,11 +137,11 @@ def test_what_is_missing_contributes_nothing(way):
     np.testing.assert_allclose(rest, rest[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_ensemble_is_calibrated(way):
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_ensemble_is_calibrated(view):
     known, model = seen()
     held = known.take(VAL)
-    held = dataclasses.replace(held, rows=model.without_others(held.rows, way))
+    held = dataclasses.replace(held, rows=model.without_others(held.rows, view))
     assert table_of_errors(property_residuals(model, held))["formation_energy"]["inside_90"] == pytest.approx(
         0.9, abs=0.06
     )
