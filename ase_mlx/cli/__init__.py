@@ -14,6 +14,7 @@ from ase_mlx.cli import exits
 from ase_mlx.cli.conductivity import compress, conductivity
 from ase_mlx.cli.data import data
 from ase_mlx.cli.density import density
+from ase_mlx.cli.distill import distill
 from ase_mlx.cli.evaluate import evaluate
 from ase_mlx.cli.import_checkpoint import import_checkpoint
 from ase_mlx.cli.label import label
@@ -45,6 +46,7 @@ for command in (
     screen,
     sample,
     train,
+    distill,
     evaluate,
     label,
     data,

@@ -27,7 +27,7 @@ from ase_mlx.keep import digest
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.whole import scratch_folder
 
-__all__ = ["Report", "Teacher", "content_key", "label"]
+__all__ = ["Process", "Report", "Teacher", "content_key", "label", "label_one"]
 
 BUILDERS = ("spacegroup", "adsorbate_info")
 """Info that ASE's own readers and builders leave: it follows from the structure, and is left out without a word."""
@@ -214,7 +214,7 @@ class _Run:
         self.errors: list[BaseException] = []
 
     def work(self, workers: int) -> None:
-        processes = [_Process(self.teacher) for _ in range(min(workers, self.queue.qsize()))]
+        processes = [Process(self.teacher) for _ in range(min(workers, self.queue.qsize()))]
         threads = [threading.Thread(target=self._serve, args=(process,), daemon=True) for process in processes]
         for thread in threads:
             thread.start()
@@ -231,7 +231,7 @@ class _Run:
         if self.errors:
             raise self.errors[0]
 
-    def _serve(self, process: "_Process") -> None:
+    def _serve(self, process: "Process") -> None:
         try:
             with scratch_folder("ase-mlx-label") as scratch:
                 while not self.stop.is_set():
@@ -243,10 +243,10 @@ class _Run:
         except BaseException as error:
             self.errors.append(error)
 
-    def _one(self, process: "_Process", folder: Path, key: str, atoms: Atoms) -> None:
+    def _one(self, process: "Process", folder: Path, key: str, atoms: Atoms) -> None:
         began = time.monotonic()
         name = str(atoms.info.get("config_name", f"frame-{key}"))
-        block, reason = _labelled(process, folder, key, name, atoms)
+        block, reason = label_one(process, folder, key, name, atoms)
         if reason.startswith(NO_TEACHER):
             raise ValueError(f"got teacher {self.teacher.name!r}: {reason}")
         with self.lock:
@@ -261,8 +261,11 @@ class _Run:
                 self.progress(name, "failed" if block is None else "done")
 
 
-def _labelled(process: "_Process", folder: Path, key: str, name: str, atoms: Atoms) -> tuple[str | None, str]:
-    """Label one frame in its own folder: (extxyz text, ""), or (None, why not)."""
+def label_one(process: "Process", folder: Path, key: str, name: str, atoms: Atoms) -> tuple[str | None, str]:
+    """Label one frame (Å) in its own folder: its text as extxyz (eV, eV/Å, eV/Å³) and "", or None and why not.
+
+    Source: ours.
+    """
     folder.mkdir()
     try:
         bare = _bare(atoms)
@@ -305,8 +308,11 @@ def _complaint(asked: Atoms, labelled: list[Atoms]) -> str:
     return f"NaN or infinite {', '.join(bad)} from the teacher" if bad else ""
 
 
-class _Process:
-    """One running teacher: started when needed, and again after it died or was killed for being late."""
+class Process:
+    """One running teacher: started when needed, and again after it died or was killed for being late (seconds).
+
+    Source: ours.
+    """
 
     def __init__(self, teacher: Teacher):
         self.teacher = teacher
