@@ -283,15 +283,8 @@ class Stages:
             rng = np.random.default_rng([self.settings.seed, k, j])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it has not seen these yet: that is why
-                run = hot_frames(
-                    crystal.cell,
-                    student,
-                    temperature,
-                    steps,
-                    self.snapshots,
-                    rng,
-                    lambda j=j: j > 0 and self.clock.used > until,
-                )
+                late = lambda j=j: j > 0 and self.clock.used > until  # noqa: E731
+                run = hot_frames(crystal.cell, student, temperature, steps, self.snapshots, rng, late)
             apart += [run.apart] if run.apart else []
             frames += run.frames
             for number, atoms in enumerate(run.frames):

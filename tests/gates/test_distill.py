@@ -25,7 +25,7 @@ from ase_mlx.adapters.phonopy.thermal_cell import thermal_cell
 from ase_mlx.cli import app
 from ase_mlx.jobs.distill import Distillation, distill_job
 
-SMALL = Distillation(minutes=0.12, cutoff=3.2, channels=8, layers=1, l_max=1, members=2, temperature=600.0)
+SMALL = Distillation(minutes=0.2, cutoff=3.2, channels=8, layers=1, l_max=1, members=2, temperature=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_report_compares_both(copper):
     (report,) = copper[1].crystals
     assert report["forces"][0]["temperature_K"] == 300.0 and report["hottest_K"] == 600
     assert report["volume_teacher_A3"] == pytest.approx(11.565, abs=0.01)
-    assert abs(report["lattice_share"]) < 0.05 and report["cost_ratio"] > 0
+    assert abs(report["lattice_share"]) < 0.1 and report["cost_ratio"] > 0
     assert report["frequencies_mae_THz"] < report["highest_THz"] == pytest.approx(8.1, abs=0.3)
     assert "vacancies" in report["not_taught"]
     assert set(copper[1].seconds) >= {"labels", "first_training", "dynamics", "training", "comparison"}
