@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -79,7 +80,7 @@ def conductivity(
     """Lattice thermal conductivity of a crystal, exact; with --rank from a tensor, and what that changed.
 
     Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, figures of conductivity, accumulation and linewidths,
-    and tensor.safetensors where there is one. Finished supercells are kept in the folder.
+    and tensor.safetensors where there is one. Finished supercells and what was read are kept in the folder.
 
     Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
     """
@@ -93,19 +94,19 @@ def conductivity(
             raise ValueError("got auto, expected multiples or a height in Å")
     with exits.reading("--calculator"):
         check_name(calculator)
-    with exits.reading("STRUCTURE|YAML"):
-        given = _read(source, symmetrize, born)
     out = out or named_after(source, "conductivity")
-    made, model = (None, "") if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
     import numpy as np
 
     from ase_mlx.jobs.conductivity import BYTES, FILES, conductivity_job
 
-    with results_folder(out, FILES, BYTES) as part, progress_bar(source.name) as tell:
+    with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
+        with exits.reading("STRUCTURE|YAML"):
+            given = _read(source, symmetrize, born, out / "work" if order == "3" and rank != "learned" else None)
+        made, model = (None, "") if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
+        tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
             given, made, part, source.name, tell, exits.in_options, model, mesh=numbers,
-            temperatures=np.unique(temperature),
-            rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
+            temperatures=np.unique(temperature), rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
             boundary=boundary, solver=solver, order=int(order), error_bars=error_bars, device=device, work=out / "work",
             born=None if hasattr(given, "fc3") else born,
         )  # fmt: skip
@@ -192,12 +193,12 @@ def _rank(text: str) -> int | str | None:
     return int(text)
 
 
-def _read(path: Path, symmetrize: bool, born: Path | None = None):
+def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None):
     """The Phono3py of a yaml, or the atoms of a structure."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phono3py import load_third_order
 
-        return load_third_order(path, symmetrize, born)
+        return load_third_order(path, symmetrize, born, folder=folder)
     from ase_mlx.data.io import read_structure
 
     return read_structure(path)

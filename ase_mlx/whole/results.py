@@ -42,6 +42,19 @@ def whole_results(
     Source: ours.
     """
     folder = Path(folder)
+    new = not os.path.lexists(folder)
+    try:
+        with _results(folder, names, size, folders) as part:
+            yield part
+    except BaseException:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing is kept for the next call
+        raise
+
+
+@contextmanager
+def _results(folder: Path, names: Collection[str], size: int, folders: Collection[str]) -> Iterator[Path]:
     check_folder(folder, size)
     with sole(folder):
         earlier = _read(folder)

@@ -218,3 +218,17 @@ def test_a_limit_on_the_size_of_files_is_seen_before_the_work(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, text=True)
     assert "x' (File too large); this process may not write files of that size" in run.stdout
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_made_for_results_that_never_came_goes_with_them(tmp_path):
+    for kept in (False, True):
+        folder = tmp_path / str(kept)
+        with pytest.raises(ValueError, match="no luck"), whole.whole_results(folder, ["a.csv"]):
+            if kept:
+                (folder / "work").mkdir()
+            raise ValueError("no luck")
+        assert folder.exists() == kept
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ValueError, match="no luck"), whole.whole_results(tmp_path / "old", ["a.csv"]):
+        raise ValueError("no luck")
+    assert (tmp_path / "old").exists()
