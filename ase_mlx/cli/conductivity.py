@@ -106,9 +106,9 @@ def conductivity(
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
             given, made, part, source.name, tell, exits.in_options, model, mesh=numbers,
-            temperatures=np.unique(temperature), rank=products, supercell=shape, displacement=displacement, relax=relax, isotopes=isotopes,
-            boundary=boundary, solver=solver, order=int(order), error_bars=error_bars, device=device, work=out / "work",
-            born=None if hasattr(given, "fc3") else born,
+            temperatures=np.unique(temperature), rank=products, supercell=shape, displacement=displacement,
+            relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), error_bars=error_bars,
+            device=device, work=out / "work", born=None if hasattr(given, "fc3") else born,
         )  # fmt: skip
     result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
     if not write_json(result, json):
