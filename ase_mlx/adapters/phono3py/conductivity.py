@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from ase import Atoms
 from jaxtyping import Float, Num
 from phono3py import Phono3py
@@ -180,7 +181,7 @@ def _solved(
     judge(stability(harmonic), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
     products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))
-    _check_memory(numbers, len(ph.primitive), len(temperatures), products)
+    _check_memory(ph, numbers, len(temperatures), products)
     crystal = crystal_of(ph, not learn or ph.fc3 is not None, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
     if learn:
@@ -327,11 +328,13 @@ def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple
     return calculator, kelvin
 
 
-def _check_memory(numbers: tuple[int, int, int], atoms: int, temperatures: int, products: int) -> None:
-    points, bands = int(np.prod(numbers)), 3 * atoms
-    pairs = points // 2
+def _check_memory(ph: Phono3py, numbers: tuple[int, int, int], temperatures: int, products: int) -> None:
+    points, bands = int(np.prod(numbers)), 3 * len(ph.primitive)
+    pairs, reach = points // 2, (len(ph.supercell) / len(ph.primitive)) ** (1 / 3)
     bytes_needed = points * bands * (16 * products + 48 * bands + 8 * temperatures)
     bytes_needed += pairs * bands * (24 * bands**2 + 16 * temperatures) + 15 * 8 * points
+    # the sum over folded cells, axis by axis: about nine times those of a face of the supercell, four times a side's
+    bytes_needed += torch.get_num_threads() * 16 * bands**3 * 9 * reach**2 * (4 * reach + max(numbers))
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else np.inf
     if bytes_needed > 0.9 * free:
         raise MemoryError(
