@@ -79,7 +79,7 @@ def conductivity_job(
     with doubts(words) as raised:
         solved = conductivity(source, calculator, folder=work, progress=progress, **settings)
         outcome = ConductivityOutcome(solved, *_table(solved), model=model or (choice.name if choice else ""))
-        outcome.notes += [str(choice)] if choice else []
+        outcome.notes = [words(note) for note in outcome.notes] + ([str(choice)] if choice else [])
         if folder is not None:
             _write(outcome, name or solved.phono3py.primitive.reduced_formula, Path(folder))
     outcome.notes += raised.sentences

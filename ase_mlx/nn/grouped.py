@@ -18,7 +18,7 @@ from ase_mlx.graph import Graph
 
 from .angular import paths
 from .convolution import convolve, convolve_tabulated
-from .radial import Radial
+from .radial import Radial, tables_serve
 
 TABLE_INTERVALS = {torch.float32: 512, torch.float64: 1024}
 """Forces of tables are off by 1e-5 and 2e-6 eV/Å at 6 Å: the first is float32's rounding, the second serves phonons."""
@@ -105,7 +105,7 @@ class GroupedConvolution(nn.Module):
     def refresh(self) -> None:
         """Tabulate, or drop the tables, as the mode and the device ask (knots at even distances in Å)."""
         self.knots, dtype = None, self.weights[0].dtype
-        if not self.training and self.weights[0].device.type == "cpu" and dtype in TABLE_INTERVALS:
+        if tables_serve(self, self.weights[0]):
             exact = copy.deepcopy(self.radial).double()  # in float32 sums of the network cost forces 2e-4 eV/Å
             table = exact.table(TABLE_INTERVALS[dtype]).to(dtype)
             self.knots = self._split(table.squeeze(-1), 2)

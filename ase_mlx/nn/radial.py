@@ -33,6 +33,16 @@ def xplor(x: Float[Tensor, "*n"], onset: float) -> Float[Tensor, "*n"]:
     return torch.where(x < onset, torch.ones_like(x), torch.where(x < 1, fall, torch.zeros_like(x)))
 
 
+def tables_serve(module: nn.Module, weight: Tensor) -> bool:
+    """Whether tables stand for a module's radial networks: on CPUs, whose fused kernels read them, once it is trained.
+
+    Its device and type are those of `weight` (dimensionless).
+
+    Source: ours.
+    """
+    return not module.training and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+
+
 class Radial(nn.Module):
     """Bessel functions times an envelope, through a network without biases, so that R[p, c] vanishes at the cutoff.
 

@@ -14,7 +14,7 @@ from ase_mlx.graph import Graph
 from .angular import dimension, paths, spherical_harmonics
 from .blocks import DegreeLinear, EquivariantNorm, Gate, Product
 from .convolution import convolve, convolve_tabulated
-from .radial import Radial
+from .radial import Radial, tables_serve
 
 TABLE_INTERVALS = 512
 
@@ -121,7 +121,7 @@ class Trunk(nn.Module):
 
     def refresh(self) -> None:
         """Tabulate, or drop the tables, as the mode and the device ask (knots at even distances in Å)."""
-        tabulated = not self.training and self.embedding.device.type == "cpu"
+        tabulated = tables_serve(self, self.embedding)
         for layer in self.layers:
             layer.knots = layer.radial.table(TABLE_INTERVALS) if tabulated else None
 

@@ -57,6 +57,7 @@ def test_the_command_takes_a_file_of_charges(tmp_path):
     named = call(tmp_path, *options, "b.json", "--born", "charges", "-o", "b")
     assert plain.returncode == named.returncode == 0, named.stderr
     assert (tmp_path / "a.json").read_text() != (tmp_path / "b.json").read_text()
+    assert LACKS not in plain.stdout  # the yaml has its own
     assert "Born charges from charges, as named" in named.stdout.replace("\n", " ") and LACKS not in named.stdout
 
 
@@ -65,3 +66,12 @@ def test_phonons_of_a_polar_crystal_say_what_lacks():
     ph = load_phonons(DATA / "phonopy-nacl" / "phonopy_disp.yaml")
     ph.nac_params = None
     assert sum(LACKS in note for note in harmonic(ph, (), np.array([300.0]), mesh=20.0).notes) == 1
+
+
+def test_commands_name_their_option(tmp_path):
+    bulk("NiO", "rocksalt", a=3.6).write(
+        tmp_path / "oxide.cif"
+    )  # by a toy potential: what is said does not depend on it
+    options = ("phonons", "oxide.cif", "-c", "emt", "--no-relax", "--supercell", "2 2 2", "--on-imaginary", "report")
+    done = call(tmp_path, *options, "--json", "a.json")
+    assert "--born BORN" in " ".join(done.stdout.split()), done.stdout + done.stderr

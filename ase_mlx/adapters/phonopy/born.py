@@ -31,7 +31,7 @@ POLAR = 0.2
 
 NO_BORN = (
     "No Born charges, and this may be a polar insulator: the splitting of longitudinal and transverse optical modes "
-    "(LO-TO) is missing then, and the longitudinal ones are too low near Γ. Give phonopy's BORN file as born."
+    "(LO-TO) is missing then, and the longitudinal ones are too low near Γ. Give phonopy's file of them: born=BORN."
 )
 
 
