@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from ase_mlx.adapters.ase.job import equation_of_state, forget_last, relax
 from ase_mlx.adapters.phonopy import harmonic, members, phonons
+from ase_mlx.learn.scales import NOMINAL_68
 from ase_mlx.models.extrapolation import once
 from ase_mlx.models.predict import predict
 
@@ -78,6 +79,9 @@ def compare_lattice(crystal: Atoms, teacher, student) -> dict[str, Any]:
 def compare_phonons(crystal: Atoms, teacher_phonons, student, matrix: Int[np.ndarray, "3 3"]) -> dict[str, Any]:
     """Frequencies (THz) of both in one supercell on a mesh of 8³ wave vectors, and heat capacities at 300 K, J/(K mol).
 
+    `phonon_bars_factor` (dimensionless) is what the members' bars must grow by for 68 % of the frequencies and the
+    heat capacity to be within them.
+
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
     with warnings.catch_warnings():
@@ -85,6 +89,7 @@ def compare_phonons(crystal: Atoms, teacher_phonons, student, matrix: Int[np.nda
         own = phonons(relax(crystal, student, fmax=1e-4).atoms, student, matrix, relax=False, on_imaginary="report")
         ensemble = members(own, student)
         both = [ph.run_mesh(MESH, is_gamma_center=True).frequencies for ph in (teacher_phonons, own)]
+        spread = [one.run_mesh(MESH, is_gamma_center=True).frequencies for one in ensemble]
         heat = [
             harmonic(ph, those, np.array([ROOM]), MESH, on_imaginary="report")
             for ph, those in ((teacher_phonons, ()), (own, ensemble))
@@ -98,6 +103,12 @@ def compare_phonons(crystal: Atoms, teacher_phonons, student, matrix: Int[np.nda
         out["heat_capacity_share"] = values[1] / values[0] - 1
         if "heat_capacity" in heat[1].std:
             out["heat_capacity_std"] = float(heat[1].std["heat_capacity"][0])
+    if spread:
+        sigma = np.std(spread, axis=0, ddof=1)
+        ratios = [float(np.quantile(off[sigma > 0] / sigma[sigma > 0], NOMINAL_68))] if (sigma > 0).any() else []
+        if out.get("heat_capacity_std"):
+            ratios.append(abs(values[1] - values[0]) / out["heat_capacity_std"])
+        out["phonon_bars_factor"] = max([1.0, *ratios])
     return out
 
 

@@ -71,8 +71,10 @@ def distill(
     with exits.reading("STRUCTURE"):
         crystals = [read_frames(path)[-1] for path in structures]
     with exits.reading("--teacher"):
-        symbols = sorted({symbol for atoms in crystals for symbol in atoms.get_chemical_symbols()})
-        chosen = teacher if teacher == "sevennet-0" else pick(teacher, symbols)
+        names = [teacher if teacher == "sevennet-0" else pick(teacher, atoms)[0] for atoms in crystals]
+        if len(set(names)) > 1:
+            raise ValueError(f"got auto, which takes {' and '.join(names)} for these; expected one: name it")
+        chosen = names[0]
         calculator, origin = teaching_calculator(chosen, timeout)
     with exits.reading("--output"):
         check_folder(output, 20_000_000)
@@ -81,12 +83,12 @@ def distill(
     )
     try:
         with progress_bar(output.name) as tell, exits.reading("--output"):
-            done = distill_job(crystals, calculator, output, settings, teacher, origin, tell)
+            done = distill_job(crystals, calculator, output, settings, chosen, origin, tell)
     finally:
         if hasattr(calculator, "close"):
             calculator.close()
     if not write_json(vars(done), json):
-        _print(done, teacher)
+        _print(done, chosen)
 
 
 def _print(done: Any, teacher: str) -> None:
