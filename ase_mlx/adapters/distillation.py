@@ -14,8 +14,6 @@ from ase_mlx.pretrained import find
 KEPT = ("title", "sha256", "licence", "level_of_theory", "elements")
 """Lines of a teacher's card that its student's card repeats."""
 
-SEVENNET = "sevenn.calculator:SevenNetCalculator"
-
 
 def teaching_calculator(name: str, timeout: float = 300.0) -> tuple[Any, dict[str, Any]]:
     """Make the ASE calculator (eV, Å) that teaches, and say what the student's card says of it.
@@ -33,7 +31,7 @@ def teaching_calculator(name: str, timeout: float = 300.0) -> tuple[Any, dict[st
 
     Source: ours.
     """
-    factory = SEVENNET if name == "sevennet-0" else BY_NAME.get(name, name)
+    factory = BY_NAME.get(name, name)
     if ":" in factory:
         teacher = calculator_teacher(factory, {"timeout_s": timeout})
         return Watched(teacher), {"identity": teacher.identity}

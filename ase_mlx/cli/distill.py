@@ -71,7 +71,7 @@ def distill(
     with exits.reading("STRUCTURE"):
         crystals = [read_frames(path)[-1] for path in structures]
     with exits.reading("--teacher"):
-        names = [teacher if teacher == "sevennet-0" else pick(teacher, atoms)[0] for atoms in crystals]
+        names = [pick(teacher, atoms)[0] for atoms in crystals]
         if len(set(names)) > 1:
             raise ValueError(f"got auto, which takes {' and '.join(names)} for these; expected one: name it")
         chosen = names[0]
