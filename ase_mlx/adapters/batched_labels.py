@@ -61,6 +61,7 @@ def label_frames(
             done = _label(chunk, calculator, start, reasons)
             if done:
                 write_frames(path, done)
+                done = read_frames(path)  # what a later call gets, to the last digit
         labelled += done
         progress(min(start + CHUNK, len(frames)), len(frames))
     return labelled, reasons

@@ -222,9 +222,11 @@ class Stages:
         """A student for the dynamics, without error bars."""
         folder = self.work / "first"
         if not (folder / "card.json").exists():
+            file = self.work / "first.extxyz"
             hold_out(self.first)
-            write_frames(self.work / "first.extxyz", self.first)
-            self._train(self.work / "first.extxyz", folder, "first", SHARES["first"] * self.clock.seconds, members=0)
+            if not file.exists():
+                write_frames(file, self.first)
+            self._train(file, folder, "first", SHARES["first"] * self.clock.seconds, members=0)
 
     def _train(self, file: Path, folder: Path, stage: str, seconds: float, members: int, **more) -> dict[str, Any]:
         s, plan = self.settings, self.clock.state["plan"]
@@ -310,7 +312,8 @@ class Stages:
             if sum(a.info["part"] == "val" for a in frames) < 4:
                 hold_out(frames)
                 self.notes.append("Too few snapshots of dynamics: the error bars are set by other held-out frames.")
-            write_frames(self.work / "frames.extxyz", frames)
+            if not (self.work / "frames.extxyz").exists():
+                write_frames(self.work / "frames.extxyz", frames)
             origin = {"teacher": self.name, **self.origin, "materials": [r["formula"] for r in self.reports]}
             card = {"origin": origin, "distillation": asdict(self.settings)}
             self._train(

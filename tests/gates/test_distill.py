@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_a_second_call_goes_on_and_another_job_is_refused(copper):
     assert again.crystals[0]["forces"] == done.crystals[0]["forces"]
     with pytest.raises(ValueError, match="another distillation"):
         distill_job([bulk("Al")], EMT(), folder, SMALL, name="emt")
+
+
+def test_a_training_that_was_ended_goes_on(tmp_path):
+    def ended(stage, done, total):
+        if stage == "first training":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill_job([bulk("Cu")], EMT(), tmp_path, SMALL, progress=ended, now=time.process_time)
+    assert (tmp_path / "work/first/checkpoint.safetensors").exists()
+    used = json.loads((tmp_path / "work/state.json").read_text())["plan"]["first_used"]
+    shutil.rmtree(tmp_path / "work/forces-0")  # would be computed again
+    done = distill_job([bulk("Cu")], EMT(), tmp_path, SMALL, now=time.process_time)
+    assert json.loads((tmp_path / "work/state.json").read_text())["plan"]["first_used"] > used > 0
+    assert done.crystals[0]["formula"] == "Cu"
 
 
 @pytest.mark.slow
