@@ -22,7 +22,12 @@ MESH = {"mesh": (4, 4, 4), "temperatures": [300]}
 
 
 def test_elements_tell_what_may_be_polar():
-    assert may_be_polar(["Ga", "N"]) and may_be_polar(["In", "Sb"]) and may_be_polar(["Li", "Co", "O"])
+    assert (
+        may_be_polar(["Ga", "N"])
+        and may_be_polar(["In", "Sb"])
+        and may_be_polar(["Li", "Co", "O"])
+        and may_be_polar(["Ga1", "N2"])
+    )
     assert not may_be_polar(["Si", "Ge"]) and not may_be_polar(["Cu", "Au"]) and not may_be_polar(["Si", "Si"])
 
 

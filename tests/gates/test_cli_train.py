@@ -63,7 +63,7 @@ def test_training_writes_a_model_with_its_card(trained, frames):
     assert "CC-BY-4.0" in json.dumps(card)
     assert card["errors_on"] == "test"
     assert set(card["errors"]) == {"energy", "forces", "stress"}
-    assert set(card["calibration"]) == {"energy", "forces", "stress"}
+    assert set(card["calibration"]) == {"energy", "energies", "forces", "stress"}
     assert json.loads((folder / "train.json").read_text(encoding="utf-8"))["errors"] == card["errors"]
     assert load_model(folder / "model").config.l_max == 1
     assert "\x1b" not in done.stdout + done.stderr

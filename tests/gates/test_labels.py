@@ -181,7 +181,7 @@ PARTS = {
     "to_phonopy": "within phonons", "space_group_serves": "within phonons", "sample_cell": "within quasi_harmonic",
     "settled_supercell": "within quasi_harmonic", "property_or_none": "asks for what it is given",
     "save_extras": "asks for what it is given", "run_marks": "computes nothing",
-    "begin": "within relax, dynamics and phonons",
+    "begin": "within relax, dynamics and phonons", "settled": "chooses a calculator",
 }  # fmt: skip
 
 

@@ -42,8 +42,9 @@ def may_be_polar(symbols: Sequence[str]) -> bool:
 
     Source: ours.
     """
-    chi = element_property("Electronegativity")[[SYMBOLS.index(symbol) for symbol in set(symbols)]]
-    return bool(set(symbols) & NONMETALS) and float(np.nanmax(chi) - np.nanmin(chi)) > POLAR
+    elements = {symbol.rstrip("0123456789") for symbol in symbols}  # phonopy's may be Cu1, Cu2 where labels differ
+    chi = element_property("Electronegativity")[[SYMBOLS.index(element) for element in elements]]
+    return bool(elements & NONMETALS) and float(np.nanmax(chi) - np.nanmin(chi)) > POLAR
 
 
 def born_charges(born: str | Path | dict, primitive: Primitive, units: FileUnits | None = None) -> dict:
