@@ -3,13 +3,12 @@
 Source: ours.
 """
 
-import io
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.io import read
 
+from ase_mlx.data.io import read_frames
 from ase_mlx.data.label import Process, Teacher, label_one
 from ase_mlx.whole import scratch_folder
 
@@ -42,9 +41,10 @@ class Watched(Calculator):
         bare = Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=self.atoms.pbc)
         with scratch_folder("ase-mlx-watched") as scratch:
             text, reason = label_one(self.process, scratch / "0", "0" * 20, "frame", bare)
-        if text is None:
-            raise RuntimeError(f"the teacher {self.teacher.name}: {reason}")
-        self.results = dict(read(io.StringIO(text), format="extxyz").calc.results)
+            if text is None:
+                raise RuntimeError(f"the teacher {self.teacher.name}: {reason}")
+            (scratch / "frame.extxyz").write_text(text, encoding="utf-8")
+            self.results = dict(read_frames(scratch / "frame.extxyz")[0].calc.results)
 
     def close(self) -> None:
         """End the process."""
