@@ -159,13 +159,18 @@ def distill_job(
     work.mkdir(parents=True, exist_ok=True)
     with sole(work):
         clock = Clock(work / STATE, _identity(structures, settings, name), 60 * settings.minutes, now)
+        if clock.state["plan"].get("finished") and (folder / REPORT).is_file():
+            report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+            return Distilled(folder, report["crystals"], report["seconds"], report["notes"])
         stages = Stages(list(structures), teacher, folder, settings, clock, name, origin or {}, progress)
         for step in stages.steps():
             began = clock.used
             step()
             clock.stage(step.__name__, began)
-    done = Distilled(folder, stages.reports, clock.state["stages"], stages.notes)
-    write_text(folder / REPORT, json_text({"crystals": done.crystals, "seconds": done.seconds, "notes": done.notes}))
+        done = Distilled(folder, stages.reports, clock.state["stages"], stages.notes)
+        lines = {"crystals": done.crystals, "seconds": done.seconds, "notes": done.notes}
+        write_text(folder / REPORT, json_text(lines))
+        clock.keep(finished=True)
     return done
 
 

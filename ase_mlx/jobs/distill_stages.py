@@ -325,7 +325,10 @@ class Stages:
         """Compare the student with its teacher, and put that into its card."""
         import json
 
-        model = load_model(self.folder)
+        model, at = load_model(self.folder), CALIBRATED.index("hessian")
+        own = self.clock.state["plan"].get("phonon_bars", float(model.std_scale[at]))
+        self.clock.keep(phonon_bars=own)  # a comparison that was killed may have widened them
+        model.std_scale[at] = own
         student = Calculator(model, dtype="float64")
         quick = Calculator(model)
         for k, (crystal, report) in enumerate(zip(self.crystals, self.reports, strict=True)):
@@ -345,7 +348,8 @@ class Stages:
         self._widen(model)
         card = json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
         lines = {key: value for key, value in card.items() if key not in HEAD}
-        save_model(model, self.folder, lines | {"comparison": self.reports, "notes": [*card["notes"], *self.notes]})
+        notes = list(dict.fromkeys([*card["notes"], *self.notes]))
+        save_model(model, self.folder, lines | {"comparison": self.reports, "notes": notes})
 
     def _widen(self, model) -> None:
         """Make the bars of phonons those that the teacher's phonons ask for: errors of many columns may add up."""

@@ -25,6 +25,7 @@ from ase_mlx.adapters.phonopy import phonons
 from ase_mlx.adapters.phonopy.thermal_cell import thermal_cell
 from ase_mlx.cli import app
 from ase_mlx.jobs.distill import Distillation, distill_job
+from ase_mlx.whole.tables import json_text
 
 SMALL = Distillation(minutes=0.2, cutoff=3.2, channels=8, layers=1, l_max=1, members=2, temperature=600.0)
 
@@ -63,9 +64,21 @@ def test_a_second_call_goes_on_and_another_job_is_refused(copper):
     weights = (folder / "model.safetensors").read_bytes()
     again = distill_job([bulk("Cu")], EMT(), folder, SMALL, name="emt")
     assert (folder / "model.safetensors").read_bytes() == weights
-    assert again.crystals[0]["forces"] == done.crystals[0]["forces"]
+    assert again.crystals == json.loads(json_text(done.crystals)) and again.notes == done.notes
     with pytest.raises(ValueError, match="another distillation"):
         distill_job([bulk("Al")], EMT(), folder, SMALL, name="emt")
+
+
+def test_a_comparison_that_is_made_again_gives_the_same_bars(copper):
+    folder, _ = copper
+    weights = (folder / "model.safetensors").read_bytes()
+    state = json.loads((folder / "work/state.json").read_text())
+    del state["plan"]["finished"]
+    (folder / "work/state.json").write_text(json.dumps(state))
+    distill_job([bulk("Cu")], EMT(), folder, SMALL, name="emt")
+    assert (folder / "model.safetensors").read_bytes() == weights
+    notes = json.loads((folder / "card.json").read_text())["notes"]
+    assert len(notes) == len(set(notes))
 
 
 def test_a_training_that_was_ended_goes_on(tmp_path):
