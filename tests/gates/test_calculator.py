@@ -5,8 +5,8 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from ase import Atoms, units
-from ase.build import bulk, fcc111, molecule
+from ase import units
+from ase.build import bulk, molecule
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.md.verlet import VelocityVerlet
 from ase.outputs import all_outputs
-from crystals import recelled, unwrapped
+from geometries import EXTRAS, GEOMETRIES, cluster, forces_of, rattled, rattled_silicon, slab
 from tiny import tiny_potential
 
 import ase_mlx as am
@@ -26,41 +26,6 @@ from ase_mlx.pretrained import load
 
 NAMES = ["energy", "energies", "free_energy", "forces", "stress", "stresses"]
 
-EXTRAS = ["energy_std", "forces_std", "stress_std", "energy_members", "forces_members", "stress_members", "distance"]
-
-
-def rattled(atoms, seed=0):
-    atoms.rattle(0.08, seed=seed)
-    atoms.symbols[0] = "Ge"
-    return atoms
-
-
-def slab():
-    atoms = fcc111("Si", (1, 2, 3), a=4.4, vacuum=6.0)
-    assert atoms.pbc.tolist() == [True, True, False]
-    return atoms
-
-
-def wire():
-    return Atoms("Si3", [[0, 0, 0], [1.2, 0.7, 1.9], [-0.7, 1.4, 3.8]], cell=[0, 0, 5.7], pbc=[0, 0, 1])
-
-
-def cluster():
-    return Atoms("SiGeSnSi", [[0, 0, 0], [2.4, 0, 0], [1.0, 2.3, 0], [0.7, 0.5, 2.4]])
-
-
-GEOMETRIES = {
-    "bulk": lambda: bulk("Si", cubic=True),
-    "slab": slab,
-    "wire": wire,
-    "molecule": cluster,
-    "one atom": lambda: Atoms("Si"),
-    "pair": lambda: Atoms("Si2", [[0, 0, 0], [1.3, 1.2, 1.4]]),
-    "one-atom primitive cell": lambda: bulk("Si", "fcc", a=3.9),
-    "left-handed": lambda: recelled([[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
-    "skewed": lambda: recelled([[1, 0, 0], [4, 1, 0], [-3, 5, 1]]),
-    "unwrapped": unwrapped,
-}
 
 VOLUME = [n for n in GEOMETRIES if n not in ("wire", "molecule", "one atom", "pair")]
 
@@ -359,19 +324,6 @@ def test_molecule_from_ases_own_collection(model):
     atoms = molecule("SiH4")
     with pytest.raises(ValueError, match="got H, but"):
         Calculator(model).get_potential_energy(atoms)
-
-
-def rattled_silicon(seed):
-    atoms = bulk("Si", cubic=True)
-    atoms.rattle(0.05, seed=seed)
-    return atoms
-
-
-def forces_of(work):
-    calculator, seed = work
-    atoms = rattled_silicon(seed)
-    atoms.calc = calculator
-    return atoms.get_forces()
 
 
 def test_it_computes_within_inference_mode():

@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 from ase.build import bulk
+from geometries import forces_of, rattled
 from tiny import tiny_potential
 
 from ase_mlx.adapters.ase import Calculator
-
-
-def rattled(atoms, seed=0):
-    atoms.rattle(0.08, seed=seed)
-    atoms.symbols[0] = "Ge"
-    return atoms
 
 
 @pytest.fixture
@@ -44,19 +39,6 @@ def test_copies_of_the_calculator(model, silicon, duplicate, skin):
     assert twin.get_potential_energy(moved) == Calculator(model).get_potential_energy(moved)
     assert calculator.get_potential_energy(silicon) == energy
     assert duplicate(silicon).get_potential_energy() == energy
-
-
-def rattled_silicon(seed):
-    atoms = bulk("Si", cubic=True)
-    atoms.rattle(0.05, seed=seed)
-    return atoms
-
-
-def forces_of(work):
-    calculator, seed = work
-    atoms = rattled_silicon(seed)
-    atoms.calc = calculator
-    return atoms.get_forces()
 
 
 def forces_in_a_fork(seed):

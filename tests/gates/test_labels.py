@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from ase import Atoms, units
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
@@ -16,6 +16,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.data import atomic_masses
 from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
+from layers import CHARGE, bare, direct, layered
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 from scipy.optimize import minimize
 
@@ -41,9 +42,6 @@ from ase_mlx.adapters.phonopy.cells import standardized
 from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.graph import neighbor_pairs
 from ase_mlx.units import EV_PER_A3_IN_GPA
-
-CHARGE = 0.5
-"""Of the cell of four atoms, e."""
 
 
 class Bound(EMT):
@@ -78,26 +76,6 @@ class Bound(EMT):
         self.results["stress"] = self.results["stress"] + full_3x3_to_voigt_6_stress(stress)
 
 
-def bare(atoms):
-    """The same atoms without anything on them."""
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-
-
-def direct(atoms, calculator, step=0.01):
-    """Frequencies (THz) at Γ of a cell as it stands: all its atoms moved one by one."""
-    rows = []
-    for k in range(3 * len(atoms)):
-        sides = []
-        for way in (step, -step):
-            moved = atoms.copy()
-            moved.positions.flat[k] += way
-            sides.append(calculator.get_property("forces", moved).ravel())
-        rows.append((sides[1] - sides[0]) / 2 / step)
-    mass = np.repeat(np.sqrt(atoms.get_masses()), 3)
-    squares = np.linalg.eigvalsh((np.array(rows) + np.array(rows).T) / 2 / np.outer(mass, mass))
-    return np.sign(squares) * np.sqrt(np.abs(squares)) * units.s / 2 / np.pi / 1e12
-
-
 class Watched(EMT):
     """EMT that remembers every structure it was asked about."""
 
@@ -108,20 +86,6 @@ class Watched(EMT):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         self.seen.append(atoms.copy())
         super().calculate(atoms, list(properties), system_changes)
-
-
-def layered(a=3.61):
-    """Copper whose layers along z alternate in all that can be on an atom."""
-    atoms = bulk("Cu", cubic=True, a=a)
-    up = atoms.positions[:, 2] < 0.1
-    atoms.set_masses(np.full(4, 62.93))
-    atoms.set_tags(np.where(up, 1, 2))
-    atoms.set_initial_charges(np.where(up, 0.3, -0.2))
-    atoms.set_initial_magnetic_moments(np.where(up, 2.0, -2.0))
-    atoms.set_array("site", np.where(up, "up", "down"))
-    atoms.set_array("depth", np.where(up, 0.25, 0.75))
-    atoms.info |= {"charge": CHARGE, "phase": "layered", "field": [0.0, 0.0, 1.0]}
-    return atoms
 
 
 SMALL = {"supercell": (1, 1, 1)}
