@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ase_mlx.data.elements import ground_states
 from ase_mlx.descriptors import CUTOFF, anion_classes, describe
 from ase_mlx.graph import Graph, batch, from_atoms
 from ase_mlx.models.crystal_property import check_volume
@@ -120,6 +121,20 @@ def describe_crystals(
         np.array([reduced_formula(n) for n in numbers]),
         {name: frame[name].to_numpy(dtype=np.float64) for name in properties},
     )
+
+
+def described_elements(properties: Sequence[str], diffraction: bool = False) -> Crystals:
+    """Describe the ground states of the elements, whose properties (eV/atom) are zero by definition.
+
+    Source: `ase_mlx.data.elements`.
+    """
+    atoms = list(ground_states().values())
+    columns = {
+        "lattice": [a.cell.array.ravel() for a in atoms],
+        "numbers": [a.numbers for a in atoms],
+        "frac_coords": [a.get_scaled_positions().ravel() for a in atoms],
+    }
+    return describe_crystals(pd.DataFrame(columns | dict.fromkeys(properties, 0.0)), properties, diffraction)
 
 
 def join(parts: list[Crystals]) -> Crystals:

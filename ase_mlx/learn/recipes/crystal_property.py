@@ -23,7 +23,7 @@ from ase_mlx.processes import pool
 from ase_mlx.quantities import SYMBOLS
 
 from ..anomaly.calibration import calibrate_property
-from ..anomaly.crystals import Crystals, describe_crystals, join, split
+from ..anomaly.crystals import Crystals, describe_crystals, described_elements, join, split
 from ..batches import Rows, TableBatches
 from ..config import TableFit, build
 from ..distributed import first_alone
@@ -43,13 +43,15 @@ class CrystalData:
     """Which table of crystals to learn from: parquet with structures as array columns and properties in eV/atom.
 
     `properties` maps our names of targets to columns. Crystals are split by the column `part` where there is one, else
-    by formula, by chemical system, or by time (column `year`).
+    by formula, by chemical system, or by time (column `year`). With `elements` the ground states of the elements join
+    the training part, at zero.
 
     Source: ours.
     """
 
     file: str
     properties: dict = field(default_factory=dict)
+    elements: bool = False
     split: Literal["formula", "system", "time"] = "formula"
     title: str = ""
     level_of_theory: str = "not stated"
@@ -213,8 +215,13 @@ def read_crystals(data: CrystalData, diffraction: bool, processes: int = 2) -> t
         with pool(processes) as workers:
             crystals = join(list(workers.map(_describe, tasks)))
     if "part" in frame:
-        return crystals, frame["part"].to_numpy(dtype=str)
-    return crystals, split(crystals.formulas, data.split, frame.get("year"))
+        parts = frame["part"].to_numpy(dtype=str)
+    else:
+        parts = split(crystals.formulas, data.split, frame.get("year"))
+    if not data.elements:
+        return crystals, parts
+    elements = described_elements(tuple(data.properties), diffraction)
+    return join([crystals, elements]), np.concatenate([parts, np.full(len(elements), "train")])
 
 
 def _describe(task: tuple[pd.DataFrame, tuple[str, ...], bool]) -> Crystals:
