@@ -41,11 +41,6 @@ MOST_ATOMS = 20
 MOST_DISPLACED = 32
 """Crystals with more inequivalent atoms get no elastic constants: each is displaced six times."""
 
-ELEMENTS_ONLY = (
-    "its training held few elements (41 of 15,709 crystals, none of them a ground state), so that every element looks "
-    "strange to it"
-)
-
 STEPS, ATOM_STEPS, FEWEST = 1000, 30_000, 100
 """Steps of the dynamics if not given; of a calculator that is not one of ours with error bars, which are many times
 slower, as many as move this number of atoms once, but not fewer than the last."""
@@ -171,9 +166,6 @@ def _anomaly(outcome: Outcome, relaxed) -> None:
 
     if relaxed.kind != "crystal":
         outcome.skipped["anomaly score"] = CRYSTAL_ONLY.format(relaxed.kind)
-        return
-    if len(set(relaxed.atoms.numbers)) == 1:
-        outcome.skipped["anomaly score"] = ELEMENTS_ONLY
         return
     if elements := unseen(relaxed.atoms):
         outcome.skipped["anomaly score"] = f"its model was trained on no crystals with {', '.join(elements)}"

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,12 @@ from ase_mlx.learn.anomaly.calibration import best_threshold, fit_errors, fit_st
 from ase_mlx.learn.anomaly.crystals import describe_crystals, join, reduced_formula, split
 from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.recipe import read_training
-from ase_mlx.learn.recipes.crystal_property import CrystalData, CrystalPropertyRecipe, CrystalPropertyTraining
+from ase_mlx.learn.recipes.crystal_property import (
+    CrystalData,
+    CrystalPropertyRecipe,
+    CrystalPropertyTraining,
+    read_crystals,
+)
 from ase_mlx.learn.run import run
 from ase_mlx.screen.suggestions import suggest
 
@@ -142,3 +149,16 @@ def test_suggestions_leave_alone_what_is_no_candidate():
 def test_columns_of_pandas_are_enough():
     frame = pd.DataFrame({name: list(table()[name][:4]) for name in ("lattice", "numbers", "frac_coords")})
     assert np.array_equal(describe_crystals(frame).rows, crystals().rows[:4])
+
+
+def test_elements_join_the_training_part_at_zero(tmp_path):
+    table().iloc[:20].to_parquet(file := tmp_path / "crystals.parquet")
+    data = CrystalData(str(file), {"formation_energy": "formation_energy"})
+    crystals, parts = read_crystals(data, False)
+    joined, all_parts = read_crystals(dataclasses.replace(data, elements=True), False)
+    np.testing.assert_array_equal(joined.rows[:20], crystals.rows)
+    assert (all_parts[:20] == parts).all() and (all_parts[20:] == "train").all()
+    added = joined.take(np.arange(20, len(joined)))
+    assert len(added) == len(set(added.formulas)) == 87
+    assert "Si" in added.formulas and (added.properties["formation_energy"] == 0).all()
+    assert np.isfinite(added.rows).all()
