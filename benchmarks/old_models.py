@@ -97,8 +97,8 @@ def compare(count: int) -> list[dict]:
     with trees() as tree:
         shipped = sorted(str(card.parent) for card in (tree["before"] / "ase_mlx" / "weights").glob("*/card.json"))
         seen = {Path(f, "model.safetensors").read_bytes() for f in shipped}
-        kept = [str(card.parent) for card in sorted(KEPT.glob("*/card.json"))]
-        kept = [f for f in kept if Path(f, "model.safetensors").read_bytes() not in seen]
+        weights = sorted(KEPT.glob("*/model.safetensors"))
+        kept = [str(w.parent) for w in weights if w.read_bytes() not in seen]
         folders = shipped + kept
         before, after = (predictions(tree[name], folders, count) for name in ("before", "after"))
         cards = {f: json.loads(Path(f, "card.json").read_text(encoding="utf-8")) for f in folders}
