@@ -6,7 +6,8 @@ Source: `weights/elements.extxyz`, made by `scripts/elements.py`; `data/README.m
 from pathlib import Path
 
 from ase import Atoms
-from ase.io import read
+
+from ase_mlx.data.io import read_frames
 
 FILE = Path(__file__).resolve().parents[1] / "weights" / "elements.extxyz"
 
@@ -18,4 +19,4 @@ def ground_states() -> dict[str, Atoms]:
 
     Source: see the module.
     """
-    return {atoms.get_chemical_symbols()[0]: atoms for atoms in read(FILE, index=":", format="extxyz")}
+    return {atoms.get_chemical_symbols()[0]: atoms for atoms in read_frames(FILE)}
