@@ -46,8 +46,8 @@ def read_once(path: Path, folder: str | Path, read: Callable[[], Phono3py], sett
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             ph = read()
-        said = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-        Entries(folder).keep(KIND, key, _arrays(ph, said))
+        sentences = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+        Entries(folder).keep(KIND, key, _arrays(ph, sentences))
         for one in caught:
             warnings.warn(one.message, one.category, stacklevel=3)
         return ph
@@ -56,12 +56,12 @@ def read_once(path: Path, folder: str | Path, read: Callable[[], Phono3py], sett
     return _restored(arrays, empty)
 
 
-def _arrays(ph: Phono3py, said: list[str]) -> dict[str, np.ndarray]:
+def _arrays(ph: Phono3py, sentences: list[str]) -> dict[str, np.ndarray]:
     cell = ph.unitcell
     arrays = {
         "symbols": np.array(cell.symbols), "cell": cell.cell, "positions": cell.scaled_positions,
         "masses": cell.masses, "supercell_matrix": ph.supercell_matrix, "primitive_matrix": ph.primitive_matrix,
-        "fc2": ph.fc2, "fc3": ph.fc3, "sources": json.dumps(ph.sources), "warnings": json.dumps(said),
+        "fc2": ph.fc2, "fc3": ph.fc3, "sources": json.dumps(ph.sources), "warnings": json.dumps(sentences),
     }  # fmt: skip
     if ph.phonon_supercell_matrix is not None:
         arrays["phonon_supercell_matrix"] = ph.phonon_supercell_matrix

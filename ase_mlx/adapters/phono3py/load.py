@@ -76,8 +76,8 @@ def load_third_order(
     path = Path(path)
     if folder is None or not path.is_file():
         return _read(path, symmetrize, born)
-    given = Path(born).read_bytes() if isinstance(born, str | Path) else born
-    return read_once(path, folder, lambda: _read(path, symmetrize, born), (symmetrize, given), ReadPhono3py)
+    charges = Path(born).read_bytes() if isinstance(born, str | Path) else born
+    return read_once(path, folder, lambda: _read(path, symmetrize, born), (symmetrize, charges), ReadPhono3py)
 
 
 def _read(path: Path, symmetrize: bool, born: str | Path | dict | None) -> ReadPhono3py:
