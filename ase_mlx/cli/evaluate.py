@@ -44,12 +44,12 @@ def evaluate(
         folder = find(model)
     from ase_mlx.figures.parity import FILES, write_plots
     from ase_mlx.learn.cards import read_card
+    from ase_mlx.learn.files import load_model
     from ase_mlx.learn.metrics import errors
     from ase_mlx.learn.recipe import evaluating
-    from ase_mlx.pretrained import load
 
     with exits.reading("MODEL"):
-        loaded = load(model)
+        loaded = load_model(folder)
         kind = str(read_card(folder)["kind"])
     out = out or named_after(data, "evaluation")
     with exits.reading("DATA"):

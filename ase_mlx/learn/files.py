@@ -22,7 +22,6 @@ from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.learn.cards import AGAIN, CARD, WEIGHTS, read_card, weights_of
 from ase_mlx.learn.config import build
 from ase_mlx.learn.upgrades import SCHEMA, upgrade
-from ase_mlx.models import Model
 from ase_mlx.nn.angular import CONVENTION
 from ase_mlx.reading import parsed_json, reading
 from ase_mlx.whole import check_folder, sole, write_bytes, write_together
@@ -47,7 +46,7 @@ LARGEST = 1e15
 """Of a weight; the largest of shipped models is 1e7, in a precision matrix."""
 
 
-def _kind(name: str) -> tuple[type, type[Model]]:
+def _kind(name: str) -> tuple[type, type[torch.nn.Module]]:
     if name in KINDS:
         module = import_module(f"ase_mlx.models.{name}")
         return tuple(getattr(module, part) for part in KINDS[name])
@@ -60,7 +59,7 @@ def _kind(name: str) -> tuple[type, type[Model]]:
     )
 
 
-def _kind_of(model: Model) -> str:
+def _kind_of(model: torch.nn.Module) -> str:
     for name in KINDS:
         if type(model).__module__ == f"ase_mlx.models.{name}" and type(model) is _kind(name)[1]:
             return name
@@ -74,7 +73,7 @@ def _kind_of(model: Model) -> str:
     )
 
 
-def save_model(model: Model, folder: str | Path, card: dict[str, Any]) -> Path:
+def save_model(model: torch.nn.Module, folder: str | Path, card: dict[str, Any]) -> Path:
     """Write a model (units: eV, Å) with its card into a folder.
 
     Args:
@@ -124,7 +123,7 @@ def model_folder(folder: str | Path, model: torch.nn.Module | None = None, patie
         yield folder
 
 
-def load_model(folder: str | Path) -> Model:
+def load_model(folder: str | Path) -> torch.nn.Module:
     """Load a model from its folder, float32, in evaluation mode (units: eV, Å).
 
     Raises:

@@ -15,7 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ase_mlx.models import Model
+import torch
+
 from ase_mlx.reading import reading
 
 from .config import TOML, build, read_toml
@@ -42,7 +43,7 @@ class Recipe(abc.ABC):
     """
 
     Config: ClassVar[type]
-    model: Model
+    model: torch.nn.Module
     epochs: Mapping[str, int]
     """How many each stage was trained for; set before `finish`."""
 
@@ -59,16 +60,16 @@ class Recipe(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def read(cls, model: Model, path: Path, part: str = "all") -> Sized:
+    def read(cls, model: torch.nn.Module, path: Path, part: str = "all") -> Sized:
         """Read the data of a file that a trained model is compared with, of one part ("all": of every part)."""
 
     @classmethod
     @abc.abstractmethod
-    def residuals(cls, model: Model, data: Any) -> dict[str, Residuals]:
+    def residuals(cls, model: torch.nn.Module, data: Any) -> dict[str, Residuals]:
         """Compare a trained model with data of `read`, by quantity."""
 
     @classmethod
-    def evaluates(cls, model: Model, path: Path) -> bool:
+    def evaluates(cls, model: torch.nn.Module, path: Path) -> bool:
         """Say whether a file is one that models of this kind are compared with."""
         return True
 
@@ -105,7 +106,7 @@ def recipe_of(kind: str) -> type[Recipe]:
     raise ValueError(f"got kind = {kind!r}, expected one of {', '.join(map(repr, kinds()))}{hint}")
 
 
-def evaluating(model: Model, kind: str, path: Path) -> type[Recipe]:
+def evaluating(model: torch.nn.Module, kind: str, path: Path) -> type[Recipe]:
     """Give the recipe that compares a model of some kind with a file: its own kind's first.
 
     Raises:

@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from ase_mlx.models import Model
-
 from .distributed import meet, processes
 from .files import model_folder, save_model
 from .fit import Report, fit
@@ -27,7 +25,7 @@ def run(
     report: Report | None = None,
     device: str = "cpu",
     card: dict[str, Any] | None = None,
-) -> tuple[Model, dict[str, Any]]:
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train a model and write it to a folder; run again after a kill, it goes on where it stopped.
 
     Under `torch.distributed` every process runs this; the first one writes.

@@ -25,6 +25,6 @@ class Cells(torch.nn.Module, Generates):
         self.mean, self.log_spread = (torch.nn.Parameter(torch.tensor(x)) for x in (3.0, 0.0))
 
     def sample(self, n, seed=0, **conditions):
-        edges = np.random.default_rng(seed).normal(float(self.mean), float(self.log_spread.exp()), n)
+        edges = np.random.default_rng(seed).normal(self.mean.item(), self.log_spread.exp().item(), n)
         number = np.array(self.elements[:1])
         return [Structure(number, np.zeros((1, 3)), abs(a) * np.eye(3), np.ones(3, bool)) for a in edges]
