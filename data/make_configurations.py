@@ -147,6 +147,23 @@ def strained_crystals():
     return frames
 
 
+def simplex_group4():
+    """Take five snapshots of every composition of eight atoms, four for the pool of active learning and one to judge.
+
+    Those of the pool are at 300, 600, 900 and 1200 K, every second strained; that of the test has its own sites.
+    """
+    pool, test = [], []
+    compositions = [(si, ge, 8 - si - ge) for si in range(9) for ge in range(9 - si)]
+    for m, counts in enumerate(compositions):
+        letters = "_".join(map(str, counts))
+        for k, kelvin in enumerate((300, 600, 900, 1200)):
+            pool.append(group4(f"simplex_{letters}_{k}", "sgs8", "pool", 2 * m + k % 2, counts, kelvin, salt=20 + k))
+        kelvin = TEMPERATURES[(m // 2) % 4]
+        test.append(group4(f"simplex_test_{letters}", "sgs8", "test", m, counts, kelvin, salt=30))
+    order = np.random.default_rng(21).permutation(len(compositions))
+    return [frame for m in order for frame in (test[m], *(pool[4 * m + k] for k in (1, 2, 0, 3)))]
+
+
 def aluminium():
     """Take 45 EMT snapshots of the cubic four-atom cell: every third for the test, five for validation."""
     frames = []
@@ -210,6 +227,7 @@ QUEUES = {
     "q5_si2": primitive,
     "q8_al32": aluminium_32,
     "q9_wide": more_train_group4,
+    "q21_simplex": simplex_group4,
 }
 
 

@@ -26,8 +26,10 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_mlx.adapters.factories import callable_factory, made_by
+from ase_mlx.data.densities import DensityFrame, write_densities
+from ase_mlx.data.espresso_density import on_grid, read_charge_density
 from ase_mlx.data.io import read_frames, write_frames
-from ase_mlx.data.label import FAILURE, FRAME, LABELLED, NO_TEACHER, Teacher
+from ase_mlx.data.label import DENSITY, FAILURE, FRAME, LABELLED, NO_TEACHER, Teacher
 from ase_mlx.keep import contents, digest
 from ase_mlx.learn.config import TOML, read_toml
 from ase_mlx.reading import reading
@@ -51,43 +53,50 @@ MOST_OCCUPIED = 2e-3
 TOP = ("command", "pseudo_dir", "timeout_s", "pseudopotentials", "settings", "family")
 
 
-def teacher(name: str, config: str | Path | None = None, pseudo_dir: str | Path | None = None) -> Teacher:
+def teacher(
+    name: str, config: str | Path | None = None, pseudo_dir: str | Path | None = None, density: bool = False
+) -> Teacher:
     """Name a teacher: `espresso`, or `module:factory` for a function that gives an ASE calculator.
 
     Args:
         name: `espresso`, or the factory's module and name; the module is sought in the working folder too.
         config: a TOML file: settings of `espresso` (docs/label.md), or the factory's keyword arguments and `timeout_s`.
         pseudo_dir: the folder of the pseudopotentials, in place of the config's.
+        density: whether it leaves the electron density (e/Å³) too, which `espresso` alone does.
 
     Raises:
-        ValueError: an unknown name, a wrong key or value in the config, a missing pseudopotential.
+        ValueError: an unknown name, a wrong key or value in the config, a missing pseudopotential; a density asked of
+            a calculator.
         FileNotFoundError: no such config or program.
 
     Source: ours.
     """
     if config is not None:
         with reading(config, TOML, "docs/label.md shows one"):
-            return _teacher(name, read_toml(config), Path(config).parent, pseudo_dir)
-    return _teacher(name, {}, Path(), pseudo_dir)
+            return _teacher(name, read_toml(config), Path(config).parent, pseudo_dir, density)
+    return _teacher(name, {}, Path(), pseudo_dir, density)
 
 
-def _teacher(name: str, table: dict[str, Any], base: Path, pseudo_dir: str | Path | None) -> Teacher:
+def _teacher(name: str, table: dict[str, Any], base: Path, pseudo_dir: str | Path | None, density: bool) -> Teacher:
     timeout = table.get("timeout_s", 7200)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise ValueError(f"got timeout_s = {timeout!r}, expected a positive number of seconds")
     if name == "espresso":
-        return espresso(table, pseudo_dir or base / table.get("pseudo_dir", "pseudo"))
+        return espresso(table, pseudo_dir or base / table.get("pseudo_dir", "pseudo"), density)
+    if density:
+        raise ValueError(f"got teacher {name!r}, which gives no density that can be kept; expected 'espresso' for one")
     if ":" in name:
         return calculator(name, table)
     raise ValueError(f"got teacher {name!r}, expected 'espresso' or 'module:factory' of an ASE calculator")
 
 
-def espresso(config: Mapping[str, Any], pseudo_dir: str | Path) -> Teacher:
+def espresso(config: Mapping[str, Any], pseudo_dir: str | Path, density: bool = False) -> Teacher:
     """Label with `pw.x` of Quantum ESPRESSO: the Mermin free energy (eV) as energy, forces (eV/Å), stress (eV/Å³).
 
     Args:
         config: tables as in examples/espresso_group4.toml; cutoff, smearing and convergence in Ry.
         pseudo_dir: the folder of the UPF files.
+        density: whether the density of the valence electrons (e/Å³) on the grid of the code is left beside the labels.
 
     Raises:
         ValueError: a wrong key or value, a missing pseudopotential.
@@ -123,6 +132,7 @@ def espresso(config: Mapping[str, Any], pseudo_dir: str | Path) -> Teacher:
     sums = {symbol: _sha256(folder / file) for symbol, file in sorted(files.items())}
     identity = json.dumps({"espresso": families, "pseudopotentials": sums}, sort_keys=True)
     spec = {"command": command, "pseudo_dir": str(folder), "pseudopotentials": files, "families": families}
+    spec |= {"density": density}
     return Teacher("espresso", _command({"espresso": spec}), identity, float(config.get("timeout_s", 7200)))
 
 
@@ -247,6 +257,16 @@ def _check_bands(folder: Path) -> None:
         )
 
 
+def _keep_density(atoms: Atoms, scratch: Path, folder: Path) -> None:
+    """Pack the density of a finished run; labels that stand in the frame's own file are not repeated with it."""
+    waves = read_charge_density(scratch / "pwscf.save" / "charge-density.dat")
+    density = on_grid(*waves, tuple(atoms.info["grid_shape"]))
+    facts = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float)}
+    plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    name = facts.pop("config_name")
+    write_densities(folder / DENSITY, [DensityFrame(name, plain, density, facts)])
+
+
 def _facts(text: str) -> dict[str, Any]:
     """Read TS (eV), electrons, grid and CPU seconds from a `pw.x` output."""
     from ase.units import Rydberg
@@ -340,6 +360,8 @@ def _serve(spec: Mapping[str, Any]) -> None:
             if potential is None:
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     atoms = _run_espresso(atoms, spec["espresso"], Path(scratch))
+                    if spec["espresso"]["density"]:
+                        _keep_density(atoms, Path(scratch), folder)
             else:
                 atoms = _run_calculator(atoms, potential)
             write_frames(folder / "part.extxyz", [atoms])

@@ -25,6 +25,7 @@ def label(
     config: Annotated[Path | None, typer.Option(help="TOML settings, as in examples/espresso_group4.toml.")] = None,
     pseudo_dir: Annotated[Path | None, typer.Option(help="Pseudopotentials; replaces the config's.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Frames at a time, each on one thread.")] = 1,
+    densities: Annotated[Path | None, typer.Option(help="A folder for the densities too, a file a frame.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed in an earlier call.")] = False,
     json: JsonFile = None,
 ) -> None:
@@ -46,7 +47,7 @@ def label(
         for atoms in frames:
             check_occupancy(atoms)
     with reading("--teacher / --config"):
-        chosen = named(teacher, config, pseudo_dir)
+        chosen = named(teacher, config, pseudo_dir, densities is not None)
     if not output.parent.is_dir():
         raise typer.BadParameter(
             f"got {str(output)!r}, expected a file in an existing folder; make it first", param_hint="--output"
@@ -56,7 +57,9 @@ def label(
         Journal(output, chosen.name, chosen.identity).look()
     done = count(1)
     with progress_bar(output.name) as tell:
-        report = run(frames, chosen, output, workers, retry, lambda *_: tell("frames", next(done), len(frames)))
+        report = run(
+            frames, chosen, output, workers, retry, lambda *_: tell("frames", next(done), len(frames)), densities
+        )
     result = {"output": output, "teacher": chosen.name, "frames": len(frames), **asdict(report)}
     if not write_json(result, json):
         counts = {key: value for key, value in result.items() if key != "failed"}

@@ -144,6 +144,8 @@ def write_densities(path: str | Path, frames: Iterable[DensityFrame]) -> None:
 def read_densities(path: str | Path) -> Iterator[DensityFrame]:
     """Read structures (Å) and their densities (e/Å³), one at a time, in the order of the file.
 
+    Of a folder, as `ase-mlx label --densities` leaves it, all files by name.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: no such archive, or a damaged one.
@@ -151,6 +153,10 @@ def read_densities(path: str | Path) -> Iterator[DensityFrame]:
     Source: ours.
     """
     path = Path(path)
+    if path.is_dir():
+        for file in sorted(path.glob("*.npz")):
+            yield from read_densities(file)
+        return
     if not path.is_file():
         raise FileNotFoundError(f"got {str(path)!r}, expected a file of densities; check the path")
     try:

@@ -25,7 +25,7 @@ from ase_mlx.data.io import read_frames, write_frames
 from ase_mlx.data.journal import Journal
 from ase_mlx.keep import digest
 from ase_mlx.occupancy import check_occupancy
-from ase_mlx.whole import scratch_folder
+from ase_mlx.whole import scratch_folder, whole_file
 
 __all__ = ["Process", "Report", "Teacher", "content_key", "label", "label_one"]
 
@@ -35,7 +35,7 @@ BUILDERS = ("spacegroup", "adsorbate_info")
 HELD = ("FixAtoms", "FixCartesian")
 """Constraints that an extxyz file holds."""
 
-FRAME, LABELLED, FAILURE = "frame.extxyz", "labelled.extxyz", "failure.txt"
+FRAME, LABELLED, DENSITY, FAILURE = "frame.extxyz", "labelled.extxyz", "density.npz", "failure.txt"
 
 NO_TEACHER = "the teacher cannot be made: "
 """Beginning of a failure that is none of the frame's: the work ends with it, and nothing is noted."""
@@ -46,7 +46,8 @@ class Teacher:
     """What computes labels, as a command that serves one frame after another.
 
     The command reads folder names, one a line, from standard input. In each it finds `frame.extxyz`, leaves
-    `labelled.extxyz` (eV, eV/Å, eV/Å³) or `failure.txt`, and answers with a line.
+    `labelled.extxyz` (eV, eV/Å, eV/Å³), where it was asked for one `density.npz` (e/Å³), or `failure.txt`, and answers
+    with a line.
 
     Attributes:
         name: what calls it, as in `espresso`.
@@ -156,6 +157,7 @@ def label(
     workers: int = 1,
     retry: bool = False,
     progress: Callable[[str, str], None] | None = None,
+    densities: str | Path | None = None,
 ) -> Report:
     """Append labelled frames to the extxyz file `out` as they are finished, and say in a journal what failed.
 
@@ -169,6 +171,8 @@ def label(
         workers: how many frames at a time, each on one thread.
         retry: whether to try again what failed in an earlier call.
         progress: called with the name and "done" or "failed" after each frame.
+        densities: a folder for the densities (e/Å³) of a teacher that leaves them, one file a frame, named by its
+            `label_key`; a frame labelled without one is computed again.
 
     Raises:
         ValueError: no frames; partial occupancy; fewer than one worker; `out` comes from another teacher or is no file
@@ -185,10 +189,11 @@ def label(
     start = time.monotonic()
     report = Report()
     _warn_of_lost_info(frames)
+    folder = None if densities is None else Path(densities)
     with Journal(Path(out), teacher.name, teacher.identity) as journal:
         todo: dict[str, Atoms] = {}
         for key, atoms in {content_key(atoms): atoms for atoms in reversed(frames)}.items():
-            if key in journal.done:
+            if key in journal.done and (folder is None or (folder / f"{key}.npz").is_file()):
                 report.kept += 1
             elif key in journal.failed and not retry:
                 name, reason = journal.failed[key]
@@ -196,7 +201,9 @@ def label(
             else:
                 todo[key] = atoms
         report.duplicates = len(frames) - report.kept - len(report.failed) - len(todo)
-        _Run(teacher, journal, report, progress, todo).work(workers)
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+        _Run(teacher, journal, report, progress, todo, folder).work(workers)
     report.seconds = time.monotonic() - start
     return report
 
@@ -204,8 +211,9 @@ def label(
 class _Run:
     """Worker threads that feed one process of the teacher each; all stop on the first error of our own."""
 
-    def __init__(self, teacher, journal, report, progress, todo: dict[str, Atoms]):
+    def __init__(self, teacher, journal, report, progress, todo: dict[str, Atoms], densities: Path | None):
         self.teacher, self.journal, self.report, self.progress = teacher, journal, report, progress
+        self.densities = densities
         self.queue: queue.SimpleQueue[tuple[str, Atoms]] = queue.SimpleQueue()
         for item in reversed(todo.items()):
             self.queue.put(item)
@@ -246,13 +254,14 @@ class _Run:
     def _one(self, process: "Process", folder: Path, key: str, atoms: Atoms) -> None:
         began = time.monotonic()
         name = str(atoms.info.get("config_name", f"frame-{key}"))
-        block, reason = label_one(process, folder, key, name, atoms)
+        block, reason = label_one(process, folder, key, name, atoms, self.densities)
         if reason.startswith(NO_TEACHER):
             raise ValueError(f"got teacher {self.teacher.name!r}: {reason}")
         with self.lock:
             if self.stop.is_set():
                 return
-            self.journal.add(key, name, block, reason, time.monotonic() - began)
+            if key not in self.journal.done:
+                self.journal.add(key, name, block, reason, time.monotonic() - began)
             if block is None:
                 self.report.failed[name] = reason
             else:
@@ -261,8 +270,12 @@ class _Run:
                 self.progress(name, "failed" if block is None else "done")
 
 
-def label_one(process: "Process", folder: Path, key: str, name: str, atoms: Atoms) -> tuple[str | None, str]:
+def label_one(
+    process: "Process", folder: Path, key: str, name: str, atoms: Atoms, densities: Path | None = None
+) -> tuple[str | None, str]:
     """Label one frame (Å) in its own folder: its text as extxyz (eV, eV/Å, eV/Å³) and "", or None and why not.
+
+    The density (e/Å³) goes into the folder `densities` before the text is given.
 
     Source: ours.
     """
@@ -281,6 +294,9 @@ def label_one(process: "Process", folder: Path, key: str, name: str, atoms: Atom
             return None, (folder / FAILURE).read_text(encoding="utf-8").strip()
         if reason := _complaint(read_frames(folder / FRAME)[0], read_frames(folder / LABELLED)):
             return None, reason
+        if densities is not None:
+            with whole_file(densities / f"{key}.npz") as part:
+                shutil.copyfile(folder / DENSITY, part)
         return (folder / LABELLED).read_text(encoding="utf-8"), ""
     except (FileNotFoundError, ValueError) as error:
         return None, f"{type(error).__name__}: {error}"

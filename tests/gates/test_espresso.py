@@ -12,6 +12,7 @@ import pytest
 from ase.build import bulk
 
 from ase_mlx.adapters.teachers import SETTINGS, _check_bands, _facts, _run_espresso, _why, espresso, teacher
+from ase_mlx.data.densities import read_densities
 from ase_mlx.data.io import each_frame, read_frames
 from ase_mlx.data.label import label
 
@@ -94,6 +95,30 @@ def test_espresso_gives_the_numbers_of_the_data_file(tmp_path):
     np.testing.assert_allclose(atoms.get_stress(), known.get_stress() + pulay, atol=5e-5)
     assert atoms.info["k_grid"] == "8 8 8 shifted" and atoms.info["n_electrons"] == 8 and atoms.info["cpu_s"] > 0
     assert atoms.info["minus_TS"] == pytest.approx(known.info["minus_TS"], abs=1e-6)
+
+
+@NEEDS_QE
+def test_densities_are_kept_with_the_labels_and_asked_for_again_where_they_lack(tmp_path):
+    silicon = bulk("Si", a=5.4)
+    silicon.info["config_name"] = "rattled"
+    silicon.rattle(0.05, seed=1)
+    coarse = {**settings(k_mesh=[2, 2, 2]), "command": "pw.x"}
+    out, folder = tmp_path / "out.extxyz", tmp_path / "densities"
+    assert label([silicon], espresso(coarse, PSEUDO), out).done == 1
+    text = out.read_text(encoding="utf-8")
+    with_density = espresso(coarse, PSEUDO, density=True)
+    assert label([silicon], with_density, out, densities=folder).done == 1
+    assert out.read_text(encoding="utf-8") == text  # the labels were there
+    assert label([silicon], with_density, out, densities=folder).kept == 1
+    (frame,) = read_densities(folder)
+    assert frame.name == "rattled" and frame.electrons == pytest.approx(8, abs=1e-6)
+    np.testing.assert_allclose(frame.atoms.positions, silicon.positions, atol=1e-8)
+    assert frame.density.shape == tuple(read_frames(out)[0].info["grid_shape"]) and frame.density.min() > -1e-3
+
+
+def test_a_calculator_gives_no_density():
+    with pytest.raises(ValueError, match="no density that can be kept"):
+        teacher("ase.calculators.emt:EMT", density=True)
 
 
 @NEEDS_QE
