@@ -94,15 +94,23 @@ def design(density: Density, sample: DensitySample) -> Float[Tensor, "points wei
     return out[:, : pairs.n_points].transpose(0, 1).reshape(pairs.n_points, -1)
 
 
-def normal_equations(density: Density, samples: list[DensitySample]) -> NormalEquations:
+def normal_equations(
+    density: Density, samples: list[DensitySample], basis: Float[np.ndarray, "weights some"] | None = None
+) -> NormalEquations:
     """Sum the normal equations over all points of some structures (e/Å³), in float64.
+
+    Args:
+        density: whose head is solved for.
+        samples: densities at points, e/Å³.
+        basis: columns that span the weights to solve for (dimensionless), all weights where None.
 
     Source: ours.
     """
-    size = density.head.numel()
+    size = density.head.numel() if basis is None else basis.shape[1]
     total = NormalEquations(np.zeros((size, size)), np.zeros(size))
     for sample in samples:
         psi = design(density, sample)
+        psi = psi if basis is None else psi @ torch.as_tensor(basis, dtype=psi.dtype)
         y = sample.difference
         gram = (psi.T @ psi).to(torch.float64).numpy()
         total.matrix += gram
@@ -112,11 +120,41 @@ def normal_equations(density: Density, samples: list[DensitySample]) -> NormalEq
     return total
 
 
-def solve(density: Density, equations: NormalEquations, seed: int = 0) -> dict[str, float]:
-    """Set the head to the posterior's mean, and the members to draws from it; noise and prior by maximal evidence.
+@dataclass(frozen=True)
+class Posterior:
+    """Gaussian of a head's weights in the eigenvectors of its normal equations, at the greatest evidence.
 
-    Returns:
-        Noise (e/Å³), prior width, and the number of weights that the data determine.
+    `alpha` is the prior's precision, (e/Å³)⁻², `beta` the noise's, `values` the eigenvalues (dimensionless), `along`
+    the mean's components (e/Å³), `determined` the number of weights that the data determine.
+
+    Source: MacKay, Neural Comput. 4, 415 (1992), eqs. 4.14 to 4.20.
+    """
+
+    alpha: float
+    beta: float
+    determined: float
+    values: Float[np.ndarray, " weights"]
+    vectors: Float[np.ndarray, "weights weights"]
+    along: Float[np.ndarray, " weights"]
+
+    @property
+    def precision(self) -> Float[np.ndarray, " weights"]:
+        """Precision along the eigenvectors, (e/Å³)⁻²."""
+        return self.alpha + self.beta * self.values
+
+    @property
+    def mean(self) -> Float[np.ndarray, " weights"]:
+        """Mean of the weights, e/Å³."""
+        return self.vectors @ self.along
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "weights weights"]:
+        """Covariance of the weights, (e/Å³)²."""
+        return (self.vectors / self.precision) @ self.vectors.T
+
+
+def posterior(equations: NormalEquations) -> Posterior:
+    """Find the posterior of a head's weights (e/Å³), noise and prior by maximal evidence.
 
     Source: MacKay, Neural Comput. 4, 415 (1992), eqs. 4.14 to 4.20.
     """
@@ -134,10 +172,21 @@ def solve(density: Density, equations: NormalEquations, seed: int = 0) -> dict[s
         alpha, beta = new
         if change < 1e-6:
             break
-    precision = alpha + beta * values
-    draws = np.random.default_rng(seed).standard_normal((len(density.deviations), len(values)))
-    _set(density, vectors @ (beta * along / precision), (draws / np.sqrt(precision)) @ vectors.T)
-    return {"noise": beta**-0.5, "prior": alpha**-0.5, "determined": determined, "weights": len(values)}
+    return Posterior(alpha, beta, determined, values, vectors, beta * along / (alpha + beta * values))
+
+
+def solve(density: Density, equations: NormalEquations, seed: int = 0) -> dict[str, float]:
+    """Set the head to the posterior's mean, and the members to draws from it; noise and prior by maximal evidence.
+
+    Returns:
+        Noise (e/Å³), prior width, and the number of weights that the data determine.
+
+    Source: `posterior`.
+    """
+    p = posterior(equations)
+    draws = np.random.default_rng(seed).standard_normal((len(density.deviations), len(p.values)))
+    _set(density, p.mean, (draws / np.sqrt(p.precision)) @ p.vectors.T)
+    return {"noise": p.beta**-0.5, "prior": p.alpha**-0.5, "determined": p.determined, "weights": len(p.values)}
 
 
 def _set(density: Density, mean: np.ndarray, deviations: np.ndarray) -> None:
