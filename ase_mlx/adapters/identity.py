@@ -99,6 +99,10 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def _contents(calculator) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    if type(calculator).__module__ == "ase_mlx.adapters.ase.sum":
+        correction = {f"correction.{name}": text for name, text in _settings(calculator.correction, {}).items()}
+        parts, lasting, unstable = _contents(calculator.calculator)
+        return parts | correction, lasting | correction, unstable
     if _ours(calculator):
         model = calculator.model
         config = asdict(model.config) if is_dataclass(model.config) else model.config

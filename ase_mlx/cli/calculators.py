@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Name", "check_name", "check_potential", "chosen", "named", "pick", "say"]
+__all__ = ["Dispersion", "Name", "check_name", "check_potential", "chosen", "described", "named", "pick", "say"]
 
 Name = Annotated[
     str,
@@ -20,6 +20,15 @@ Name = Annotated[
         "-c",
         help="A shipped or imported model's name or a model's folder, sevennet-0, chgnet, emt, or MODULE:FACTORY of an "
         "ASE calculator; auto: what of these knows the structure best.",
+    ),
+]
+
+Dispersion = Annotated[
+    bool,
+    typer.Option(
+        "--dispersion",
+        help="Add D3(BJ) dispersion for PBE: layered and molecular crystals want it of potentials taught PBE "
+        "(pip install 'ase-mlx[dispersion]').",
     ),
 ]
 
@@ -105,14 +114,18 @@ def check_potential(name: str, others: tuple[str, ...] = ("emt", "chgnet")) -> d
     return card
 
 
-def named(name: str, device: str = "cpu", dtype: str = "float64", **options):
+def named(name: str, device: str = "cpu", dtype: str = "float64", dispersion: bool = False, **options):
     """Make the ASE calculator (eV, Å) of a name that `pick` gave; ours with these options, others as they are.
 
     Raises:
-        ValueError: the package is not installed, or has no such factory.
+        ValueError: a package is not installed, or has no such factory.
 
     Source: ours.
     """
+    if dispersion:
+        from ase_mlx.adapters.ase import with_dispersion
+
+        return with_dispersion(named(name, device, dtype, **options))
     if name in ("emt", "chgnet") or ":" in name:
         from ase_mlx.adapters.factories import named_calculator
 
@@ -122,7 +135,7 @@ def named(name: str, device: str = "cpu", dtype: str = "float64", **options):
     return Calculator(name, device=device, dtype=dtype, **options)
 
 
-def chosen(name: str, atoms, device: str = "cpu") -> tuple:
+def chosen(name: str, atoms, device: str = "cpu", dispersion: bool = False) -> tuple:
     """Make the ASE calculator (eV, Å) for a structure, and say on stderr what was chosen for it and why.
 
     Returns:
@@ -134,10 +147,18 @@ def chosen(name: str, atoms, device: str = "cpu") -> tuple:
     Source: ours.
     """
     name, choice = pick(name, atoms)
-    calculator = named(name, device)
+    calculator = named(name, device, dispersion=dispersion)
     calculator.choice = choice
     say(choice)
-    return calculator, name
+    return calculator, described(name, dispersion)
+
+
+def described(name: str, dispersion: bool) -> str:
+    """Name a calculator with its correction.
+
+    Source: ours.
+    """
+    return f"{name} + D3(BJ)" if dispersion else name
 
 
 def say(choice) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, check_name, chosen
+from ase_mlx.cli.calculators import Dispersion, Name, check_name, chosen
 from ase_mlx.cli.phonons import Born, Displacement, ErrorBars, Relax, _supercell, check_crystal, numbers_of
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, progress_bar
@@ -76,6 +76,7 @@ def conductivity(
     error_bars: ErrorBars = True,
     json: JsonFile = None,
     device: Device = "cpu",
+    dispersion: Dispersion = False,
 ) -> None:
     """Lattice thermal conductivity of a crystal, exact; with --rank from a tensor, and what that changed.
 
@@ -89,9 +90,7 @@ def conductivity(
     with exits.reading("--mesh"):
         numbers = _mesh(mesh)
     with exits.reading("--supercell"):
-        shape = _supercell(supercell)
-        if shape == "auto":
-            raise ValueError("got auto, expected multiples or a height in Å")
+        shape = _fixed_supercell(supercell)
     with exits.reading("--calculator"):
         check_name(calculator)
     out = out or named_after(source, "conductivity")
@@ -102,7 +101,7 @@ def conductivity(
     with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
         with exits.reading("STRUCTURE|YAML"):
             given = _read(source, symmetrize, born, out / "work" if order == "3" and rank != "learned" else None)
-        made, model = (None, "") if hasattr(given, "fc3") and order == "3" else _calculator(given, calculator, device)
+        made, model = _calculator(given, calculator, device, dispersion, needed=order == "4")
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
             given, made, part, source.name, tell, exits.in_options, model, mesh=numbers,
@@ -163,16 +162,29 @@ def compress(
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 
 
-def _calculator(given, name: str, device: str) -> tuple:
-    """The calculator of that name, or the one chosen for a crystal or a Phono3py; and its name."""
-    if read := hasattr(given, "fc3"):
+def _calculator(given, name: str, device: str, dispersion: bool, needed: bool) -> tuple:
+    """The calculator of that name, or the one chosen for a crystal, or for a Phono3py if it is needed; and its name."""
+    if (read := hasattr(given, "fc3")) and not needed:
+        if dispersion:
+            raise typer.BadParameter(
+                "got force constants, which hold what they hold; expected a structure", param_hint="--dispersion"
+            )
+        return None, ""
+    if read:
         from ase_mlx.adapters.phonopy.cells import to_ase
     with exits.reading("--calculator"):
-        made = chosen(name, to_ase(given.unitcell) if read else given, device)
+        made = chosen(name, to_ase(given.unitcell) if read else given, device, dispersion)
     if not read:
         with exits.reading("STRUCTURE|YAML"):
             check_crystal(given)
     return made
+
+
+def _fixed_supercell(text: str):
+    """Read multiples or a height in Å."""
+    if (shape := _supercell(text)) == "auto":
+        raise ValueError("got auto, expected multiples or a height in Å")
+    return shape
 
 
 def _mesh(text: str) -> float | tuple[int, ...]:

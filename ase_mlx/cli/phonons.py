@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, check_name, chosen
+from ase_mlx.cli.calculators import Dispersion, Name, check_name, chosen
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem
 from ase_mlx.cli.run import Device, finish, progress_bar
 
@@ -68,6 +68,7 @@ def phonons(
     error_bars: ErrorBars = True,
     json: JsonFile = None,
     device: Device = "cpu",
+    dispersion: Dispersion = False,
 ) -> None:
     """Phonons of a crystal with error bars: bands, density of states, heat capacity, and with --qha its expansion.
 
@@ -85,7 +86,7 @@ def phonons(
     model = None
     if crystal is None or calculator != "auto":
         with exits.reading("--calculator"):
-            model, calculator = chosen(calculator, atoms, device)
+            model, calculator = chosen(calculator, atoms, device, dispersion)
         with exits.reading("STRUCTURE"):
             check_crystal(atoms)
     if model is None and qha:

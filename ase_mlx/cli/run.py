@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, check_name, named, pick, say
+from ase_mlx.cli.calculators import Dispersion, Name, check_name, described, named, pick, say
 from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
 from ase_mlx.progress import EVERY, LOG
 
@@ -83,6 +83,7 @@ def run(
     steps: SomeSteps = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    dispersion: Dispersion = False,
 ) -> None:
     """Run the main job on your own structures.
 
@@ -96,7 +97,7 @@ def run(
         for name, path in zip(_names(structures), structures, strict=True)
     ]
     out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))
-    _run(jobs, out, json, device, temperature=temperature, steps=steps, seed=seed)
+    _run(jobs, out, json, device, dispersion, temperature=temperature, steps=steps, seed=seed)
 
 
 def _read(path: Path):
@@ -105,7 +106,14 @@ def _read(path: Path):
     return read_structure(path)
 
 
-def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, device: str, **settings) -> None:
+def _run(
+    jobs: list[tuple[str, str, Callable]],
+    out: Path,
+    json: Path | None,
+    device: str,
+    dispersion: bool = False,
+    **settings,
+) -> None:
     with exits.reading("--calculator"):
         for name in {calculator for _, calculator, _ in jobs}:
             check_name(name)
@@ -113,13 +121,13 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
     from ase_mlx.jobs.outcome import Outcome
 
     if len(jobs) == 1:
-        outcomes = [_one(*jobs[0], out, device, settings)]
+        outcomes = [_one(*jobs[0], out, device, dispersion, settings)]
     else:
         outcomes = []
         with results_folder(out, JOINT, len(jobs) * BYTES, [name for name, _, _ in jobs]) as part:
             for name, model, read in jobs:
                 try:
-                    outcomes.append(_one(name, model, read, out / name, device, settings))
+                    outcomes.append(_one(name, model, read, out / name, device, dispersion, settings))
                 except typer.BadParameter as error:
                     with results_folder(out / name, FILES, 0):
                         outcomes.append(Outcome(name, model, failed={"reading": error.message}))
@@ -127,7 +135,7 @@ def _run(jobs: list[tuple[str, str, Callable]], out: Path, json: Path | None, de
     finish(outcomes, out, json)
 
 
-def _one(name: str, model: str, read: Callable, folder: Path, device: str, settings: dict):
+def _one(name: str, model: str, read: Callable, folder: Path, device: str, dispersion: bool, settings: dict):
     """Run one structure's job into its folder."""
     from ase_mlx.jobs.main import BYTES, FILES, main_job
 
@@ -135,8 +143,8 @@ def _one(name: str, model: str, read: Callable, folder: Path, device: str, setti
         atoms = read()
     with exits.reading("--calculator"):
         model, choice = pick(model, atoms)
-        precise, fast = _calculators(model, device)
-        precise.choice = choice
+        precise, fast = _calculators(model, device, dispersion)
+        precise.choice, model = choice, described(model, dispersion)
     say(choice)
     with results_folder(folder, FILES, BYTES) as part, progress_bar(name) as tell:
         words = exits.in_options
@@ -144,11 +152,11 @@ def _one(name: str, model: str, read: Callable, folder: Path, device: str, setti
 
 
 @cache
-def _calculators(name: str, device: str) -> tuple:
+def _calculators(name: str, device: str, dispersion: bool) -> tuple:
     """The calculator in double precision, and of ours another one for dynamics."""
-    precise = named(name, device)
+    precise = named(name, device, dispersion=dispersion)
     ours = name not in ("emt", "chgnet") and ":" not in name
-    return precise, named(name, device, "float32", skin=0.5) if ours else None
+    return precise, named(name, device, "float32", dispersion, skin=0.5) if ours else None
 
 
 def write_joint(outcomes: list, folder: Path) -> None:

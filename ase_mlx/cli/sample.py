@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.calculators import Name, chosen
+from ase_mlx.cli.calculators import Dispersion, Name, chosen
 from ase_mlx.cli.density import Structure
 from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import Device, progress_bar
@@ -59,6 +59,7 @@ def sample(
     seed: Seed = 0,
     json: JsonFile = None,
     device: Device = "cpu",
+    dispersion: Dispersion = False,
 ) -> None:
     """Sample structures by dynamics at constant temperature: random alloys, vacancies, strains, decorrelated frames.
 
@@ -82,7 +83,7 @@ def sample(
         atoms = repeated(read_frames(structure)[-1], _triple(repeat))
         first = random_variant(atoms, settings, _generator(seed))
     with exits.reading("--calculator"):
-        potential, _ = chosen(calculator, first, device)
+        potential, _ = chosen(calculator, first, device, dispersion)
     out = out or Path(f"{named_after(structure, 'sampled')}.extxyz")
     if not out.parent.is_dir():
         raise typer.BadParameter(
@@ -94,9 +95,8 @@ def sample(
         with exits.reading("--out"):
             kept = finished(out, marks, frames)
         runs = finish_sampling(atoms, potential, out, settings, marks, kept, tell)
-    count = len(runs.frames)
-    if not write_json(vars(runs) | {"frames": count, "notes": runs.notes}, json):
-        print_table(f"{count} frames in {out}", runs.runs)
+    if not write_json(vars(runs) | {"frames": len(runs.frames), "notes": runs.notes}, json):
+        print_table(f"{len(runs.frames)} frames in {out}", runs.runs)
         for note in runs.notes:
             print(note)
 

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-__all__ = ["Calculator", "Elastic", "elastic"]
+__all__ = ["Calculator", "Elastic", "Sum", "elastic", "with_dispersion"]
 
 
 def __getattr__(name: str):
@@ -12,6 +12,10 @@ def __getattr__(name: str):
         from .calculator import Calculator
 
         return Calculator
+    if name in ("Sum", "with_dispersion"):
+        from . import sum as sums
+
+        return getattr(sums, name)
     if name in ("Elastic", "elastic"):
         from . import elastic_constants
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 OMAT = "OMat24 (arXiv 2410.12771) and sAlex (CC BY 4.0), MPtrj (MIT)"
 PHONONS = "phonons of MDR (CC BY 4.0)"
-PBE = "PBE and PBE+U of the Materials Project's kind"
+PBE = "PBE and PBE+U of the Materials Project's kind, without dispersion (layers, molecules: --dispersion)"
 NEQUIX = "https://github.com/atomicarchitects/nequix/raw"
 PAPERS = "T. Koker et al., arXiv 2508.16067"
 PHONON_PAPER = "phonon fine-tuning arXiv 2601.07742"
