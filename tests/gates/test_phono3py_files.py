@@ -58,10 +58,12 @@ def in_units_of(ph, calculator, charges=CHARGES):
     return other
 
 
-def changed(ph, change):
-    """Its data with the forces of one pair changed."""
+def changed(ph, change, pair=None):
+    """Its data with the forces of one pair changed: the fourth, or the first that `pair` accepts."""
     dataset = copy.deepcopy(ph.dataset)
-    second = dataset["first_atoms"][0]["second_atoms"][3]
+    first = dataset["first_atoms"][0]
+    pairs = first["second_atoms"]
+    second = pairs[3] if pair is None else next(one for one in pairs if pair(first, one))
     second["forces"] = change(np.array(second["forces"]))
     other = Phono3py(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
     other.dataset = dataset
@@ -164,6 +166,19 @@ def test_forces_that_cannot_be_are_refused(alloy, change, said, tmp_path):
     with pytest.raises(ValueError, match=said) as error:
         conductivity(tmp_path / "bad.yaml", mesh=(3, 3, 3))
     assert "bad.yaml" in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:The undisplaced atoms", "ignore:Got forces of displaced")
+@pytest.mark.parametrize("size", [np.inf, np.nan, 1.0])
+def test_forces_on_an_atom_moved_there_and_back_count_too(size, tmp_path):
+    def at_rest(first, second):
+        moved = np.add(first["displacement"], second["displacement"])
+        return first["number"] == second["number"] and np.abs(moved).max() < 1e-8
+
+    crystal = third_order(bulk("CuAu", "zincblende", a=5.6), EMT(), supercell=(2, 1, 1), relax=False)
+    changed(crystal, lambda f: np.where(f == f.max(), size, f), at_rest).save(tmp_path / "bad.yaml", settings=FORCES)
+    with pytest.raises(ValueError, match=r"bad\.yaml.*moved there and back"):
+        load_third_order(tmp_path / "bad.yaml")
 
 
 @pytest.mark.filterwarnings("ignore:The undisplaced atoms")

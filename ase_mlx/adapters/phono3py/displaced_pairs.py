@@ -18,6 +18,9 @@ MOST = 2**31
 AT_REST = 1e-8
 """Å."""
 
+LEFT_OVER = 0.1
+"""eV/Å; forces that a crystal at rest may have been left with."""
+
 
 def has_forces(dataset: dict) -> bool:
     """Tell whether each displaced supercell that counts has its forces.
@@ -40,7 +43,7 @@ def displaced(dataset: dict, atoms: int) -> tuple[np.ndarray, np.ndarray]:
     """Give displacements (Å) of all atoms and their forces (eV/Å), one row a supercell that counts.
 
     Raises:
-        ValueError: an atom that is not there, or forces on another number of atoms.
+        ValueError: an atom that is not there, forces on another number of atoms, or large ones on atoms at rest.
 
     Source: ours.
     """
@@ -57,11 +60,23 @@ def displaced(dataset: dict, atoms: int) -> tuple[np.ndarray, np.ndarray]:
                 continue
             both = alone.copy()
             both[_index(second, atoms)] += second["displacement"]
-            if np.abs(both).max() < AT_REST:
-                continue  # an atom moved there and back
+            pair = _forces(second, atoms, f"a pair of displacement {number}")
+            if np.abs(both).max() < AT_REST:  # an atom moved there and back
+                _check_rest(pair, np.abs(_forces(first, atoms, f"displacement {number}")).max(), number)
+                continue
             moves.append(both)
-            forces.append(_forces(second, atoms, f"a pair of displacement {number}"))
+            forces.append(pair)
     return np.array(moves), np.array(forces)
+
+
+def _check_rest(forces: np.ndarray, displaced: float, number: int) -> None:
+    """Refuse forces (eV/Å) of atoms at rest that are none: as large as those of a displaced atom, or not finite."""
+    largest = np.abs(forces).max()
+    if not largest <= max(displaced, LEFT_OVER):
+        raise ValueError(
+            f"got forces up to {largest:.3g} eV/Å in a pair of displacement {number} whose atom is moved there and "
+            f"back, expected next to none (one displaced atom gives {displaced:.3g}): compute that supercell again"
+        )
 
 
 def _index(entry: dict, atoms: int) -> int:
