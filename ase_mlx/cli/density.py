@@ -16,11 +16,6 @@ from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.run import progress_bar
 from ase_mlx.jobs.doubts import doubts
 
-SUPERPOSED = (
-    "Without a model, free atoms from hydrogen to plutonium superpose: ase_mlx.data.free_atoms.superpose(points, "
-    "numbers, positions, cell, pbc, neutral_atom) at any points, DensityFeaturizer() as columns of a table."
-)
-
 Structure = Annotated[
     Path,
     typer.Argument(
@@ -28,7 +23,13 @@ Structure = Annotated[
     ),
 ]
 Name = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped name or a model's folder; auto: the one with the elements.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A shipped name or a model's folder; auto: the one with the elements, or else "
+        "the sum of neutral atoms, without bonds.",
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -122,12 +123,15 @@ def density(
         _print(result, raised.sentences)
 
 
-def _model(name: str, atoms):
-    """The model that was picked, once it has seen these atoms."""
+def _model(name: str | None, atoms):
+    """The model that was picked, once it has seen these atoms; without a name, neutral atoms."""
+    from ase_mlx.fields.superposition import SuperposedAtoms
     from ase_mlx.graph import from_atoms
     from ase_mlx.pretrained import load
 
     with exits.reading("STRUCTURE"):
+        if name is None:
+            return SuperposedAtoms()
         loaded = load(name)
         loaded.check_elements(from_atoms(atoms, loaded.cutoff))
     return loaded
@@ -172,8 +176,8 @@ def _numbers(text: str, kind: type, option: str) -> tuple | None:
         return tuple(kind(number) for number in numbers)
 
 
-def _pick(name: str, symbols: list[str]) -> str:
-    """Choose the model of a density that knows these elements, before torch is imported."""
+def _pick(name: str, symbols: list[str]) -> str | None:
+    """Choose the model of a density that knows these elements, before torch is imported; None: none does."""
     from ase_mlx.learn.cards import read_card
     from ase_mlx.pretrained import available, find
 
@@ -188,9 +192,11 @@ def _pick(name: str, symbols: list[str]) -> str:
     for candidate, elements in densities.items():
         if set(symbols) <= set(elements):
             return candidate
+    if name == "auto":
+        return None
     raise ValueError(
         f"got {', '.join(sorted(set(symbols)))}; no density of these elements: {shipped}. Name the folder of a model "
-        f"trained on them with --model (docs/density.md). {SUPERPOSED}"
+        "trained on them with --model (docs/density.md), or none for the sum of neutral atoms"
     )
 
 

@@ -23,6 +23,8 @@ from ase_mlx.models.point_density import PointDensity
 from ase_mlx.models.potential import Potential
 from ase_mlx.structure import AtomsLike, net_charge
 
+from .superposition import SuperposedAtoms
+
 __all__ = ["CoarseGridWarning", "WrittenDensity", "check_place", "write_density", "write_restart"]
 
 TOO_COARSE = 0.01
@@ -56,7 +58,7 @@ class WrittenDensity:
 
 @once()
 def write_density(
-    model: Potential | PointDensity,
+    model: Potential | PointDensity | SuperposedAtoms,
     atoms: AtomsLike,
     path: str | Path,
     spacing: float | None = 0.2,
@@ -70,7 +72,7 @@ def write_density(
     """Predict the valence density of a structure and write it plane by plane: CHGCAR, cube, npy or zarr.
 
     Args:
-        model: a potential with a density, or a density point by point.
+        model: a potential with a density, a density point by point, or `SuperposedAtoms()`.
         atoms: the structure (Å).
         path: *.cube (e/bohr³), *.npy, *.zarr (e/Å³), or a name with CHG in it (ρ·V, as VASP).
         spacing: largest distance of neighbouring points, Å.
@@ -198,7 +200,7 @@ class _Mean:
 
 @once()
 def write_restart(
-    model: Potential | PointDensity,
+    model: Potential | PointDensity | SuperposedAtoms,
     atoms: AtomsLike,
     folder: str | Path,
     ecut_Ry: float,
@@ -211,7 +213,7 @@ def write_restart(
     The run has to have the same cell, atoms and cutoff, pseudopotentials with the model's valence, and no spin.
 
     Args:
-        model: a potential with a density, or a density point by point.
+        model: a potential with a density, a density point by point, or `SuperposedAtoms()`.
         atoms: the structure (Å).
         folder: `outdir` of the run to come.
         ecut_Ry: its cutoff of the wave functions (ecutwfc), Ry.

@@ -20,6 +20,7 @@ from ase_mlx.models.potential import Potential
 from ase_mlx.structure import AtomsLike, Structure, net_charge
 
 from .isosurface import at_positions, isosurface
+from .superposition import SuperposedAtoms
 
 __all__ = ["DensitySurface", "density_surface"]
 
@@ -54,7 +55,7 @@ class DensitySurface:
 
 @once()
 def density_surface(
-    model: Potential | PointDensity,
+    model: Potential | PointDensity | SuperposedAtoms,
     structure: AtomsLike,
     level: float | None = None,
     charge: float | None = None,
@@ -63,7 +64,7 @@ def density_surface(
     """Find where the density of a structure has the value `level` (e/Å³), on a grid of 0.1 Å.
 
     Args:
-        model: with a density.
+        model: with a density, or `SuperposedAtoms()`.
         structure: Å.
         level: None: the one that encloses 30 % of the electrons.
         charge: net charge, dimensionless; −1 is one electron more. None: what `info["charge"]` says, 0 without.

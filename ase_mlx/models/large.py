@@ -5,7 +5,7 @@ Source: ours.
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from ase_mlx.units import VOIGT
 
 from .blocks import Block, blocks
 from .density_field import Conditioned, Vector, at_points, known_of
-from .model import Model
 from .prediction import Prediction, as_tensors
 
 if TYPE_CHECKING:
@@ -122,11 +121,11 @@ def conditioned_structure(
 
 
 @torch.no_grad()
-def distances(model: Model, structure: AtomsLike) -> Float[np.ndarray, " atoms"] | None:
+def distances(model: Any, structure: AtomsLike) -> Float[np.ndarray, " atoms"] | None:
     """Distance score of each atom of a structure of any size (dimensionless, 1 = edge); None where it is not known.
 
     Args:
-        model: a potential, on the CPU; other models have no such score.
+        model: a potential, on the CPU; all else has no such score.
         structure: Å.
 
     Raises:

@@ -151,12 +151,11 @@ def test_a_density_needs_points_and_says_so(model):
         am.predict(am.load("bhnaa"), bulk("Al"), at=am.grid(bulk("Al"), spacing=0.5))
 
 
-def test_command_points_to_what_knows_other_elements(tmp_path):
+def test_a_model_of_other_elements_is_refused_with_what_knows_them(tmp_path):
     write(tmp_path / "cu.cif", bulk("Cu"))
-    for words in ((), ("-m", "al")):
-        done = command("density", str(tmp_path / "cu.cif"), *words)
-        assert done.returncode == 2
-        assert "neutral_atom" in re.sub(r"[│\s]+", " ", done.stderr)
+    done = command("density", str(tmp_path / "cu.cif"), "-m", "al")
+    assert done.returncode == 2
+    assert "sum of neutral atoms" in re.sub(r"[│\s]+", " ", done.stderr)
 
 
 @far
@@ -235,6 +234,14 @@ def test_command_writes_density_and_error_bar(tmp_path, aluminium):
     assert plain.returncode == 0, plain.stderr
     assert "12 × 12 × 12 points" in plain.stdout
     assert "electrons 12.0000000000 (expected 12)" in plain.stdout
+
+
+def test_other_elements_are_superposed_and_it_is_said(tmp_path):
+    write(tmp_path / "gan.cif", bulk("GaN", "zincblende", a=4.5))
+    done = command("density", str(tmp_path / "gan.cif"), "-o", str(tmp_path / "gan.cube"))
+    assert done.returncode == 0, done.stderr
+    assert "electrons 8.0000000000 (expected 8)" in done.stdout
+    assert "the sum of neutral atoms" in done.stdout and "N 5, Ga 3" in done.stdout
 
 
 @pytest.mark.parametrize(
