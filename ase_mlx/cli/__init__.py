@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.active import active
 from ase_mlx.cli.conductivity import compress, conductivity
 from ase_mlx.cli.data import data
 from ase_mlx.cli.density import density
@@ -47,6 +48,7 @@ for command in (
     sample,
     train,
     distill,
+    active,
     evaluate,
     label,
     data,

@@ -34,6 +34,7 @@ class Journal:
     Attributes:
         done: keys of the frames in the output.
         failed: key → (name, reason) of what failed and is not in the output.
+        seconds: key → wall time that the frame took in all its attempts, seconds.
 
     Source: ours.
     """
@@ -43,6 +44,7 @@ class Journal:
         self.path = out.with_name(f"{out.name}.journal.jsonl")
         self.done: set[str] = set()
         self.failed: dict[str, tuple[str, str]] = {}
+        self.seconds: dict[str, float] = {}
 
     def look(self) -> None:
         """Read both files and change nothing.
@@ -126,6 +128,9 @@ class Journal:
                 )
         self.done = {frame.key for frame in frames}
         states = {line["key"]: line for line in lines if "key" in line}
+        self.seconds = dict.fromkeys(states, 0.0)
+        for line in lines[1:]:
+            self.seconds[line["key"]] += float(line.get("seconds", 0.0))
         self.failed = {
             key: (str(line["name"]), str(line["reason"]))
             for key, line in states.items()

@@ -27,7 +27,7 @@ from ase_mlx.keep import digest
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.whole import scratch_folder, whole_file
 
-__all__ = ["Process", "Report", "Teacher", "content_key", "label", "label_one"]
+__all__ = ["Process", "Report", "Teacher", "complaint", "content_key", "label", "label_one"]
 
 BUILDERS = ("spacegroup", "adsorbate_info")
 """Info that ASE's own readers and builders leave: it follows from the structure, and is left out without a word."""
@@ -292,7 +292,7 @@ def label_one(
             return None, reason
         if (folder / FAILURE).exists():
             return None, (folder / FAILURE).read_text(encoding="utf-8").strip()
-        if reason := _complaint(read_frames(folder / FRAME)[0], read_frames(folder / LABELLED)):
+        if reason := complaint(read_frames(folder / FRAME)[0], read_frames(folder / LABELLED)):
             return None, reason
         if densities is not None:
             with whole_file(densities / f"{key}.npz") as part:
@@ -304,8 +304,11 @@ def label_one(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _complaint(asked: Atoms, labelled: list[Atoms]) -> str:
-    """Say what is wrong with a teacher's answer, or nothing."""
+def complaint(asked: Atoms, labelled: list[Atoms]) -> str:
+    """Say what is wrong with a teacher's answer (eV, Å), or nothing.
+
+    Source: ours.
+    """
     if len(labelled) != 1:
         return f"the teacher gave {len(labelled)} frames for one"
     atoms = labelled[0]
