@@ -36,7 +36,9 @@ TensorFile = Annotated[
 Rank = Annotated[
     str,
     typer.Option(
-        "--rank", help="none: exact; a tensor of so many products; auto: as many as needed; learned from forces."
+        "--rank",
+        help="none: exact; a tensor of so many products; auto: as many as needed; learned from forces; or a file of "
+        "`ase-mlx compress`.",
     ),
 ]
 Products = Annotated[str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed.")]
@@ -100,7 +102,8 @@ def conductivity(
 
     with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
         with exits.reading("STRUCTURE|YAML"):
-            given = _read(source, symmetrize, born, out / "work" if order == "3" and rank != "learned" else None)
+            kept = order == "3" and rank != "learned" and not isinstance(products, Path)
+            given = _read(source, symmetrize, born, out / "work" if kept else None, not isinstance(products, Path))
         made, model = _calculator(given, calculator, device, dispersion, needed=order == "4")
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
@@ -135,7 +138,7 @@ def compress(
 
     with exits.reading("--rank"):
         products = _rank(rank)
-        if products in (None, "learned"):
+        if products in (None, "learned") or isinstance(products, Path):
             raise ValueError(f"got --rank {rank}, expected a number or auto: this command compresses force constants")
     with exits.reading("YAML"):
         given = _read(source, symmetrize)
@@ -156,7 +159,7 @@ def compress(
         "fit (s)": fit.seconds,
     }
     with exits.reading("--out"):
-        card = {"source": source.name, "held_out_error": fit.held_out, "temperature_K": temperature}
+        card = {"source": source.name, "temperature_K": temperature, "errors": fit.errors}
         save_tensor(fit.tensor, out, card)
     if not write_json({"path": out, **row}, json):
         print_table(f"{source.name}: third-order force constants in {out}", [row])
@@ -197,20 +200,24 @@ def _mesh(text: str) -> float | tuple[int, ...]:
     return numbers[0] if len(numbers) == 1 else tuple(int(number) for number in numbers)
 
 
-def _rank(text: str) -> int | str | None:
+def _rank(text: str) -> int | str | Path | None:
     if text in ("auto", "learned", "none"):
         return None if text == "none" else text
+    if text.endswith(".safetensors"):
+        if not Path(text).is_file():
+            raise ValueError(f'got --rank "{text}", where there is no file; `ase-mlx compress` writes one')
+        return Path(text)
     if not text.isdigit() or int(text) == 0:
-        raise ValueError(f'got --rank "{text}", expected a positive number, auto, learned or none')
+        raise ValueError(f'got --rank "{text}", expected a positive number, auto, learned, none or x.safetensors')
     return int(text)
 
 
-def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None):
+def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None, third: bool = True):
     """The Phono3py of a yaml, or the atoms of a structure."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phono3py import load_third_order
 
-        return load_third_order(path, symmetrize, born, folder=folder)
+        return load_third_order(path, symmetrize, born, folder=folder, third=third)
     from ase_mlx.data.io import read_structure
 
     return read_structure(path)

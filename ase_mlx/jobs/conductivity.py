@@ -146,8 +146,7 @@ def _write(outcome: ConductivityOutcome, name: str, folder: Path) -> None:
     outcome.files += ["kappa.hdf5", "kappa.csv", "conductivity.png"]
     for file, fit in (("tensor", solved.compression), ("quartic", solved.quartic)):
         if fit is not None:
-            card = {"source": name, "held_out_error": fit.held_out}
-            save_tensor(fit.tensor, folder / f"{file}.safetensors", card)
+            save_tensor(fit.tensor, folder / f"{file}.safetensors", {"source": name, "errors": fit.errors})
             outcome.files.append(f"{file}.safetensors")
     title = f"{name}: {solved.phono3py.primitive.reduced_formula}, {outcome.mesh}"
     draw_conductivity(solved, title, folder / "conductivity.png")

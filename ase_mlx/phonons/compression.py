@@ -5,11 +5,13 @@ Source: ours.
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.tensor_files import load_tensor, read_card
 from ase_mlx.phonons.tensor_fit import Fit, error, kinds
 from ase_mlx.phonons.triplet_sample import TripletSample, sample_triplets
 from ase_mlx.progress import Steps, logged
@@ -50,6 +52,14 @@ class Compression:
     compact_size: int
 
     @property
+    def errors(self) -> dict[str, float]:
+        """All but the tensor, by name: what is kept beside it (errors dimensionless, time in s).
+
+        Source: ours.
+        """
+        return {name: value for name, value in vars(self).items() if name != "tensor"}
+
+    @property
     def reached(self) -> bool:
         """Whether held-out elements meet the tolerance.
 
@@ -64,6 +74,20 @@ class Compression:
         Source: ours.
         """
         return self.full_size / self.tensor.size, self.compact_size / self.tensor.size
+
+
+def load_compression(path: str | Path) -> Compression:
+    """Read a tensor with its errors from a file of `ase-mlx compress`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `ase_mlx.phonons.tensor_files.load_tensor`; a file without its errors.
+
+    Source: ours.
+    """
+    tensor, card = load_tensor(path), read_card(path)
+    if "errors" not in card:
+        raise ValueError(f"got {str(path)!r}, whose card has no errors of the tensor; compress again")
+    return Compression(tensor, **card["errors"])
 
 
 def compress(

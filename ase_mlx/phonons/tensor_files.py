@@ -69,6 +69,18 @@ def load_tensor(path: str | Path) -> CompressedTensor:
         ) from error
 
 
+def read_card(path: str | Path) -> dict:
+    """Read what `save_tensor` was given of a tensor's origin and errors.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_tensor`.
+
+    Source: ours.
+    """
+    load_tensor(path)
+    return json.loads(_header(Path(path).read_bytes())["card"])
+
+
 def _header(content: bytes) -> dict[str, str]:
     return parsed_json(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
 

@@ -10,9 +10,10 @@ import phono3py
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from phono3py.file_IO import write_fc2_to_hdf5
 from typer.testing import CliRunner
 
-from ase_mlx.adapters.phono3py import load_third_order, write_kappa
+from ase_mlx.adapters.phono3py import load_third_order, third_order, write_kappa
 from ase_mlx.adapters.phono3py.crystal import mesh_numbers
 from ase_mlx.adapters.phonopy import ImaginaryModesError, conductivity
 from ase_mlx.cli import app
@@ -152,6 +153,27 @@ def test_tensor_survives_its_file(found, tmp_path):
         load_tensor(tmp_path / "none.safetensors")
 
 
+@pytest.mark.filterwarnings("ignore:The undisplaced atoms")
+def test_a_tensor_from_a_file_stands_for_the_force_constants(found, silicon, tmp_path):
+    card = {"errors": found.compression.errors}
+    path = save_tensor(found.compression.tensor, tmp_path / "tensor.safetensors", card)
+    again = conductivity(silicon, mesh=MESH, temperatures=[300, 600], rank=path)
+    np.testing.assert_allclose(again.kappa, found.kappa, rtol=1e-9)
+    assert again.certificate is not None and again.compression.held_out == found.compression.held_out
+    silicon.save(tmp_path / "phono3py.yaml", settings={"force_sets": False, "displacements": False})
+    write_fc2_to_hdf5(silicon.fc2, filename=tmp_path / "fc2.hdf5", p2s_map=silicon.primitive.p2s_map)
+    with pytest.raises(ValueError, match="without forces of the third order"):
+        conductivity(tmp_path / "phono3py.yaml", mesh=MESH)
+    alone = conductivity(tmp_path / "phono3py.yaml", mesh=MESH, temperatures=[300, 600], rank=str(path))
+    np.testing.assert_allclose(alone.kappa, found.compressed_kappa, rtol=1e-6)
+    assert alone.certificate is None and "No third-order force constants are here" in alone.notes[0]
+    copper = third_order(bulk("Cu"), EMT(), supercell=(3, 3, 3), relax=False)
+    with pytest.raises(ValueError, match="tensor of another crystal"):
+        conductivity(copper, mesh=(3, 3, 3), rank=path)
+    with pytest.raises(ValueError, match="compress again"):
+        conductivity(silicon, mesh=MESH, rank=save_tensor(found.compression.tensor, tmp_path / "bare.safetensors"))
+
+
 def test_crystal_and_calculator_are_enough(tmp_path):
     options = {"mesh": MESH, "temperatures": [300], "rank": 24, "supercell": (2, 2, 2), "folder": tmp_path}
     crystal = bulk("Cu", cubic=True), EMT()
@@ -240,6 +262,9 @@ def test_command_line_from_yaml_to_figure(tmp_path):
     run = CliRunner().invoke(app, ["compress", str(YAML), "--rank", "24", "-o", str(tmp_path / "t.safetensors")])
     assert run.exit_code == 0, run.output
     assert load_tensor(tmp_path / "t.safetensors").rank == 24
+    call = ["conductivity", str(YAML), "--rank", str(tmp_path / "t.safetensors"), "--mesh", "3 3 3", "-t", "300"]
+    run = CliRunner().invoke(app, [*call, "-o", str(tmp_path / "from file")])
+    assert run.exit_code == 0, run.output
     for wrong in (["--rank", "many"], ["--mesh", "a b"], ["--mesh", "5 5 4"]):
         run = CliRunner().invoke(app, ["conductivity", str(YAML), *wrong, "-o", str(tmp_path / "out2")])
         assert run.exit_code != 0

@@ -6,7 +6,7 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from ase_mlx.keep import Entries, digest
 from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import WIDTH, Certificate, certify
-from ase_mlx.phonons.compression import Compression, compress
+from ase_mlx.phonons.compression import Compression, compress, load_compression
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.force_fit import MOST
 from ase_mlx.phonons.iterative import iterative_kappa
@@ -48,8 +48,8 @@ WIDE = 7.0
 NOTABLE = 0.01
 """Of the conductivity: what the correction of a tensor changes is said from there on."""
 
-ERRORS = ("training", "held_out", "tolerance", "seconds", "full_size", "compact_size")
-"""Of a `Compression`, what is kept beside its tensor."""
+SAME = 1e-3
+"""Å; how far a tensor's crystal may be from the one that it is taken for."""
 
 COHERENT = 0.1
 """Of the conductivity: what coherences add is said from there on."""
@@ -101,7 +101,7 @@ def conductivity(
     calculator=None,
     mesh: float | Sequence[float] = MESH,
     temperatures: Num[np.ndarray, " t"] | Sequence[float] = TEMPERATURES,
-    rank: int | Literal["auto", "learned"] | None = None,
+    rank: int | str | Path | None = None,
     *,
     supercell: Supercell = 10.0,
     displacement: float = 0.03,
@@ -124,8 +124,8 @@ def conductivity(
         calculator: any ASE calculator, eV and Å, in double precision; for a crystal, and for the fourth order.
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
-        rank: None compresses nothing; a number of products; "auto": as many as held-out elements want; "learned": see
-            there. What a tensor gives is corrected by exact elements, to a half 95 % interval of 1 %.
+        rank: None compresses nothing; a number of products; "auto": as many as held-out elements want; "learned"; a
+            file of `ase-mlx compress`. Force constants of the third order correct it, to a half 95 % interval of 1 %.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -138,23 +138,31 @@ def conductivity(
         device: of torch.
         born: Born charges (e) and dielectric tensor: phonopy's BORN file or its `nac_params`; they win over a yaml's.
         folder: finished supercells of a crystal are kept there, force constants of a yaml, and a fitted tensor.
-        progress: called with the stage (supercells, points of the mesh, error bars, …), number done and in all.
+        progress: called with the stage (supercells, points of the mesh, …), number done and in all.
 
     Returns:
-        The conductivity in W/(m K), linewidths and all else; the certificate of a compressed one.
+        The conductivity in W/(m K), linewidths and all else.
 
     Raises:
-        ValueError: a source without forces, a crystal without calculator, a mesh that breaks the point group.
+        ValueError: a source without forces, no calculator, a mesh that breaks the point group, another's tensor.
         ImaginaryModesError, ForcesError, RuntimeError, MemoryError: as `phonons`; no convergence; too little memory.
 
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
     calculator, temperatures = _checked(temperatures, solver, order, source, calculator)
-    run, steps = {"folder": folder, "progress": progress}, (supercell, displacement, relax)
-    ph = _force_constants(source, calculator, steps, (rank != "learned", order == 3), born, run)
-    rest = (isotopes, boundary, device)
+    run, rest = {"folder": folder, "progress": progress}, (isotopes, boundary, device)
+    source, rank, pairs = _read_tensor(source, rank)
+    ph = _force_constants(source, calculator, (supercell, displacement, relax), (pairs, order == 3), born, run)
     solved = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, rest, run)
-    return _with_std(solved, calculator, error_bars and isinstance(source, Atoms) and rank != "learned", run)
+    return _with_std(solved, calculator, error_bars and isinstance(source, Atoms) and pairs, run)
+
+
+def _read_tensor(source, rank) -> tuple[Any, Any, bool]:
+    """Read the tensor of a file, and a yaml that needs no third order besides; tell whether pairs are displaced."""
+    if rank is None or isinstance(rank, int) or rank in ("auto", "learned"):
+        return source, rank, rank != "learned"
+    rank = load_compression(rank)
+    return load_third_order(source, third=False) if isinstance(source, str | Path) else source, rank, False
 
 
 def _force_constants(
@@ -180,11 +188,14 @@ def _solved(
     harmonic = harmonic_of(ph)
     judge(stability(harmonic), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
-    products = max(MOST if learn or order == 4 else 0, {"auto": 384, "learned": 0, None: 0}.get(rank, rank))
-    _check_memory(ph, numbers, len(temperatures), products)
-    crystal = crystal_of(ph, not learn or ph.fc3 is not None, harmonic)
+    kept = rank if isinstance(rank, Compression) else None
+    asked = kept.tensor.rank if kept else {"auto": 384, "learned": 0, None: 0}.get(rank, rank)
+    _check_memory(ph, numbers, len(temperatures), max(MOST if learn or order == 4 else 0, asked))
+    crystal = crystal_of(ph, not (learn or kept) or ph.fc3 is not None, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
-    if learn:
+    if kept:
+        compression = _of_crystal(kept, crystal)
+    elif learn:
         compression = learned(ph, calculator, 3, **_of(run, "supercells"))
     else:
         compression = None if rank is None else _compressed(ph, crystal, rank, run)
@@ -226,15 +237,32 @@ def _solved(
     return Conductivity(temperatures, kappa, std, more, certificate, compression, quartic, result, ph, notes)
 
 
+def _of_crystal(kept: Compression, crystal: Crystal) -> Compression:
+    """A tensor from a file, which has to be this crystal's."""
+    theirs, ours = kept.tensor.group, crystal.group
+    same = kept.tensor.order == 3 and theirs.positions.shape == ours.positions.shape
+    if same:
+        apart = (theirs.positions - ours.positions + 0.5) % 1 - 0.5
+        same = max(abs(theirs.lattice - ours.lattice).max(), abs(apart @ ours.lattice).max()) < SAME
+    if not same:
+        raise ValueError(
+            f"rank: got the tensor of another crystal (order {kept.tensor.order}, {len(theirs.positions)} atoms, "
+            f"{abs(np.linalg.det(theirs.lattice)):.2f} Å³), expected order 3 of this one ({len(ours.positions)} atoms, "
+            f"{abs(np.linalg.det(ours.lattice)):.2f} Å³) in the same cell and order of atoms; compress its own."
+        )
+    return kept
+
+
 def _compressed(ph: Phono3py, crystal: Crystal, rank: int | str, run: dict) -> Compression:
     """Compress, or take the tensor that an earlier call kept of the same force constants."""
     kept = Entries(run["folder"])
     key = digest("third order", rank, ph.fc2, ph.fc3, ph.nac_params, vars(crystal.group), crystal.masses)
     if (arrays := kept.fetch("tensor", key)) is not None:
-        errors = {name: arrays.pop(name).item() for name in ERRORS}
+        names = [field.name for field in fields(Compression) if field.name != "tensor"]
+        errors = {name: arrays.pop(name).item() for name in names}
         return Compression(tensor_of(arrays, 3), **errors)
     compression = compress(crystal, rank, progress=steps_of(run["progress"], "fit of the tensor"))
-    kept.keep("tensor", key, arrays_of(compression.tensor) | {name: getattr(compression, name) for name in ERRORS})
+    kept.keep("tensor", key, arrays_of(compression.tensor) | compression.errors)
     return compression
 
 
@@ -264,6 +292,11 @@ def _notes(
     """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
     if certificate is not None:
         notes = _corrections(compression, certificate, solver)
+    elif compression is not None and reach is None:
+        notes = [
+            "No third-order force constants are here, only a tensor of them: what it changes in the conductivity is "
+            f"not known (it misses held-out elements by {100 * compression.held_out:.1f} %)."
+        ]
     else:
         notes = [] if reach is None else _learning(compression, reach)
     if quartic is not None and not quartic.reached:

@@ -49,6 +49,7 @@ def load_third_order(
     born: str | Path | dict | None = None,
     *,
     folder: str | Path | None = None,
+    third: bool = True,
 ) -> Phono3py:
     """Read phono3py's yaml of any calculator into eV and Å.
 
@@ -62,6 +63,7 @@ def load_third_order(
         born: Born charges (e) and dielectric tensor that take the place of all others: a BORN file or `nac_params`.
         folder: force constants are kept there: another call on the same files starts from them, and its object has no
             forces and displacements.
+        third: whether force constants of the third order have to be there.
 
     Returns:
         The `phono3py.Phono3py` with force constants in eV/Å² and eV/Å³.
@@ -75,12 +77,12 @@ def load_third_order(
     """
     path = Path(path)
     if folder is None or not path.is_file():
-        return _read(path, symmetrize, born)
+        return _read(path, symmetrize, born, third)
     charges = Path(born).read_bytes() if isinstance(born, str | Path) else born
-    return read_once(path, folder, lambda: _read(path, symmetrize, born), (symmetrize, charges), ReadPhono3py)
+    return read_once(path, folder, lambda: _read(path, symmetrize, born, third), (symmetrize, charges), ReadPhono3py)
 
 
-def _read(path: Path, symmetrize: bool, born: str | Path | dict | None) -> ReadPhono3py:
+def _read(path: Path, symmetrize: bool, born: str | Path | dict | None, third: bool) -> ReadPhono3py:
     LOG.info("%s: reading", path)
     table = read_yaml(path, "phono3py")
     with reading(path, SAVED["phono3py"]):
@@ -88,19 +90,21 @@ def _read(path: Path, symmetrize: bool, born: str | Path | dict | None) -> ReadP
         units = FileUnits.of(data.calculator)
         ph = _crystal(path, data, units)
         sources = _take_born(path, data, units, ph, born) + _take_forces(path, data, units, ph)
-        if ph.fc3 is None or ph.fc2 is None:
-            missing = "third" if ph.fc3 is None else "second"
+        if (third and ph.fc3 is None) or ph.fc2 is None:
+            missing = "second" if ph.fc2 is None else "third"
             raise ValueError(
                 f"got {str(path)!r} without forces of the {missing} order, and no FORCES_FC3 or fc3.hdf5 and fc2.hdf5 "
                 "beside it; expected either. Compute the displaced supercells first (phono3py-init), or give a "
                 "structure and a calculator."
             )
         if symmetrize:
-            ph.symmetrize_fc3(use_symfc_projector=True)
+            if ph.fc3 is not None:
+                ph.symmetrize_fc3(use_symfc_projector=True)
             ph.symmetrize_fc2(use_symfc_projector=True)
     if data.calculator is not None and units != FileUnits():
         sources.append(f"units of {data.calculator} brought to eV and Å")
-    _check_symmetry(path, ph)
+    if ph.fc3 is not None:
+        _check_symmetry(path, ph)
     ph.sources = tuple(sources)
     LOG.info("%s: %s", path, "; ".join(sources))
     return ph
