@@ -25,6 +25,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ase_mlx.adapters.espresso_checks import ACCEPTED, expect_cutoff, expect_mesh
 from ase_mlx.adapters.factories import callable_factory, made_by
 from ase_mlx.data.densities import DensityFrame, write_densities
 from ase_mlx.data.espresso_density import on_grid, read_charge_density
@@ -39,6 +40,7 @@ __all__ = ["calculator", "espresso", "teacher"]
 SETTINGS: dict[str, Any] = {
     "ecut_Ry": None,
     "k_mesh": None,
+    "k_spacing": None,
     "shifted": True,
     "smearing_Ry": None,
     "convergence_Ry_per_atom": 1.25e-9,
@@ -50,7 +52,7 @@ SETTINGS: dict[str, Any] = {
 MOST_OCCUPIED = 2e-3
 """Occupation of the highest band above which a label is none: 5e-3 in a cell of 32 Al moved a phonon by 7 %."""
 
-TOP = ("command", "pseudo_dir", "timeout_s", "pseudopotentials", "settings", "family")
+TOP = ("command", "pseudo_dir", "timeout_s", "pseudopotentials", "settings", "family", "accept")
 
 
 def teacher(
@@ -126,13 +128,20 @@ def espresso(config: Mapping[str, Any], pseudo_dir: str | Path, density: bool = 
         )
     families = {"": {**SETTINGS, **config.get("settings", {})}}
     for family, changes in config.get("family", {}).items():
-        families[family] = {**families[""], **changes}
+        other = {"k_mesh": "k_spacing", "k_spacing": "k_mesh"}
+        families[family] = {**families[""], **{other[k]: None for k in other if k in changes}, **changes}
+    accept = config.get("accept", [])
+    if not isinstance(accept, list) or set(map(str, accept)) - set(ACCEPTED):
+        raise ValueError(f"got accept = {accept!r} in the config, expected a list of {', '.join(ACCEPTED)}")
     for family, settings in families.items():
-        _check(settings, f"family {family!r}" if family else "[settings]")
+        _check(settings, where := f"family {family!r}" if family else "[settings]")
+        if "cutoff" not in accept:
+            expect_cutoff(settings["ecut_Ry"], {symbol: folder / file for symbol, file in files.items()}, where)
     sums = {symbol: _sha256(folder / file) for symbol, file in sorted(files.items())}
-    identity = json.dumps({"espresso": families, "pseudopotentials": sums}, sort_keys=True)
+    chosen = {f: {k: v for k, v in s.items() if (k, v) != ("k_spacing", None)} for f, s in families.items()}
+    identity = json.dumps({"espresso": chosen, "pseudopotentials": sums}, sort_keys=True)
     spec = {"command": command, "pseudo_dir": str(folder), "pseudopotentials": files, "families": families}
-    spec |= {"density": density}
+    spec |= {"density": density, "accept": accept}
     return Teacher("espresso", _command({"espresso": spec}), identity, float(config.get("timeout_s", 7200)))
 
 
@@ -181,8 +190,15 @@ def _check(settings: Mapping[str, Any], where: str) -> None:
     for key in ("shifted", "symmetry"):
         if not isinstance(settings[key], bool):
             raise ValueError(f"got {key} = {settings[key]!r} in {where}, expected true or false")
-    mesh = settings["k_mesh"]
-    if not (isinstance(mesh, list) and len(mesh) == 3 and all(type(n) is int and n > 0 for n in mesh)):
+    mesh, spacing = settings["k_mesh"], settings["k_spacing"]
+    if spacing is not None:
+        number = isinstance(spacing, int | float) and not isinstance(spacing, bool) and 0 < spacing < 10
+        if mesh is not None or not number:
+            raise ValueError(
+                f"got k_spacing = {spacing!r} and k_mesh = {mesh!r} in {where}, expected either a positive number of "
+                "1/Å or three positive integers"
+            )
+    elif not (isinstance(mesh, list) and len(mesh) == 3 and all(type(n) is int and n > 0 for n in mesh)):
         raise ValueError(f"got k_mesh = {mesh!r} in {where}, expected three positive integers")
 
 
@@ -191,6 +207,7 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
     from ase.calculators.espresso import Espresso, EspressoProfile
 
     settings = spec["families"].get(str(atoms.info.get("family", "")), spec["families"][""])
+    mesh = expect_mesh(settings, atoms, spec.get("accept", ()))
     lacking = sorted(set(atoms.symbols) - set(spec["pseudopotentials"]))
     if lacking:
         raise ValueError(f"no pseudopotential for {', '.join(lacking)} in the config")
@@ -215,7 +232,7 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
         directory=folder,
         pseudopotentials={symbol: spec["pseudopotentials"][symbol] for symbol in set(atoms.symbols)},
         input_data=data,
-        kpts=settings["k_mesh"],
+        kpts=mesh,
         koffset=(int(settings["shifted"]),) * 3,
     )
     output = folder / "espresso.pwo"
@@ -227,8 +244,8 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
         raise RuntimeError(why)
     _check_bands(folder)
     text = output.read_text(encoding="utf-8", errors="replace")
-    mesh = " ".join(str(n) for n in settings["k_mesh"]) + (" shifted" if settings["shifted"] else "")
-    atoms.info |= {"k_grid": mesh, **{key: settings[key] for key in ("ecut_Ry", "smearing_Ry")}, **_facts(text)}
+    grid = " ".join(map(str, mesh)) + (" shifted" if settings["shifted"] else "")
+    atoms.info |= {"k_grid": grid, **{key: settings[key] for key in ("ecut_Ry", "smearing_Ry")}, **_facts(text)}
     return _labelled(atoms, results["free_energy"], results["forces"], results["stress"])
 
 

@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import sys
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -36,6 +37,7 @@ def label(
 
     Example: `ase-mlx label new.extxyz --teacher espresso --config espresso.toml -o labelled.extxyz --workers 2`
     """
+    from ase_mlx.adapters.espresso_checks import blas_of
     from ase_mlx.adapters.teachers import teacher as named
     from ase_mlx.data.io import read_frames
     from ase_mlx.data.journal import Journal
@@ -55,6 +57,8 @@ def label(
     check_output(output, BYTES * sum(map(len, frames)), "--output", [file])
     with reading("--output"):
         Journal(output, chosen.name, chosen.identity).look()
+    if slow := blas_of(chosen):
+        print(slow, file=sys.stderr)
     done = count(1)
     with progress_bar(output.name) as tell:
         report = run(

@@ -11,6 +11,7 @@ from itertools import count as counted
 from pathlib import Path
 from typing import Any
 
+from ase_mlx.adapters.espresso_checks import blas_of
 from ase_mlx.adapters.teachers import teacher
 from ase_mlx.data.label import Report, label
 from ase_mlx.data.returned import ELSEWHERE, add_labels
@@ -71,6 +72,8 @@ class ActiveLearning:
             None if chosen is None else teacher(chosen.name, chosen.config or None, chosen.pseudo_dir or None)
         )
         self.frames = read_active_frames(self.settings)
+        if self.teacher is not None and (slow := blas_of(self.teacher)):
+            self.frames.notes.append(slow)
         self.identity = identity_of(self.settings, self.frames, self.journal)
         check_folder(self.folder, SPACE)
         self.work, self.stack, self.ended = self.folder / WORK, ExitStack(), ""
@@ -79,7 +82,7 @@ class ActiveLearning:
 
     def _begin(self) -> None:
         self.state = State(self.work, self.identity)
-        self.rounds = Rounds(self.settings, self.frames, self.state, self.folder, self.progress)
+        self.rounds = Rounds(self.settings, self.frames, self.state, self.folder, self.teacher, self.progress)
 
     def __enter__(self) -> "ActiveLearning":
         """Keep other processes out.

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ase_mlx.adapters.espresso_checks import k_points
 from ase_mlx.data.io import write_frames
+from ase_mlx.data.label import Teacher
 from ase_mlx.jobs.active_frames import Frames, has_labels, labels_digest
 from ase_mlx.jobs.active_state import Labels, State
 from ase_mlx.keep import digest
@@ -53,9 +55,18 @@ class Rounds:
     Source: ours.
     """
 
-    def __init__(self, settings: ActiveSettings, frames: Frames, state: State, folder: Path, progress: Progress | None):
+    def __init__(
+        self,
+        settings: ActiveSettings,
+        frames: Frames,
+        state: State,
+        folder: Path,
+        teacher: Teacher | None,
+        progress: Progress | None,
+    ):
         """Look at nothing yet."""
-        self.settings, self.frames, self.state, self.folder, self.progress = settings, frames, state, folder, progress
+        self.settings, self.frames, self.state, self.folder = settings, frames, state, folder
+        self.teacher, self.progress = teacher, progress
         self._views: dict[str, View] = {}
 
     def model_folder(self) -> Path | None:
@@ -225,7 +236,9 @@ class Rounds:
 
     def _seconds(self, keys: list[str], labels: Labels | None) -> np.ndarray:
         """Predicted seconds of labels; of no labels, the work itself."""
-        amount = lambda frames: work(np.array([len(a) for a in frames], dtype=int), np.ones(len(frames), dtype=int))  # noqa: E731
+        points = lambda a: 1 if self.teacher is None else k_points(self.teacher, a)  # noqa: E731
+        numbers = lambda values: np.array(values, dtype=int)  # noqa: E731
+        amount = lambda frames: work(numbers([len(a) for a in frames]), numbers([points(a) for a in frames]))  # noqa: E731
         family = lambda frames: [str(a.info.get("family", "")) for a in frames]  # noqa: E731
         frames = [self.frames.pool[key] for key in keys]
         seen = {} if labels is None else {k: a for k, a in labels.done.items() if labels.seconds.get(k, 0.0) > 0}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from ase_mlx.adapters.espresso_checks import expect_mesh, k_points, mesh_of, reference_blas, slow_blas
 from ase_mlx.adapters.teachers import SETTINGS, _check_bands, _facts, _run_espresso, _why, espresso, teacher
 from ase_mlx.data.densities import read_densities
 from ase_mlx.data.io import each_frame, read_frames
@@ -38,6 +39,8 @@ def settings(**changes):
         ({"smearing_Ry": None}, "positive number of Ry"),
         ({"k_mesh": [3, 3]}, "three positive integers"),
         ({"k_mesh": [3, 3, 0]}, "three positive integers"),
+        ({"k_spacing": 0.3}, "either a positive number"),
+        ({"k_mesh": None, "k_spacing": -1}, "either a positive number"),
         ({"ecut": 24}, "did you mean 'ecut_Ry'"),
     ],
 )
@@ -45,6 +48,68 @@ def test_wrong_settings_are_named(tmp_path, changes, said):
     (tmp_path / "Si.upf").write_text("a pseudopotential")
     with pytest.raises(ValueError, match=said):
         espresso(settings(**changes), tmp_path)
+
+
+def test_a_mesh_too_coarse_for_a_cell_is_no_label():
+    metal, insulator = {"smearing_Ry": 0.02}, {"smearing_Ry": 0.005}
+    silicon, aluminium = bulk("Si", a=5.47, cubic=True), bulk("Al", a=4.05, cubic=True)
+    assert expect_mesh(insulator | {"k_mesh": [3, 3, 3]}, silicon) == [3, 3, 3]
+    assert expect_mesh(insulator | {"k_mesh": [2, 2, 2]}, silicon * 2) == [2, 2, 2]
+    assert expect_mesh(metal | {"k_mesh": [6, 6, 6]}, aluminium) == [6, 6, 6]
+    assert expect_mesh(metal | {"k_mesh": [3, 3, 3]}, aluminium * 2) == [3, 3, 3]
+    for settings_, atoms, mesh in (
+        (insulator, silicon * 2, [1, 1, 1]),  # one point in 64 atoms
+        (insulator, silicon, [2, 2, 2]),
+        (metal, aluminium, [4, 4, 4]),
+        (metal, aluminium * (1, 1, 2), [3, 3, 3]),  # the family's mesh in a smaller cell
+    ):
+        with pytest.raises(ValueError, match="far from converged"):
+            expect_mesh(settings_ | {"k_mesh": mesh}, atoms)
+        assert expect_mesh(settings_ | {"k_mesh": mesh}, atoms, ["k_mesh"]) == mesh
+
+
+def test_k_spacing_makes_the_mesh_of_the_cell(tmp_path):
+    spaced = {"k_mesh": None, "k_spacing": 0.3, "smearing_Ry": 0.005}
+    silicon = bulk("Si", a=5.47, cubic=True)
+    assert mesh_of(spaced, silicon) == [4, 4, 4] and mesh_of(spaced, silicon * (2, 1, 4)) == [2, 4, 1]
+    primitive = bulk("Si", a=5.47)
+    assert mesh_of(spaced, primitive) == [7, 7, 7], "reciprocal vectors, not edges, are counted"
+    slab = silicon.copy()
+    slab.pbc = (True, True, False)
+    assert mesh_of(spaced, slab) == [4, 4, 1]
+    (tmp_path / "Si.upf").write_text("a pseudopotential")
+    config = settings()
+    config["family"] = {"si64": {"k_spacing": 0.25}}
+    one = espresso(config, tmp_path)
+    families = json.loads(one.identity)["espresso"]
+    assert families["si64"]["k_spacing"] == 0.25 and families["si64"]["k_mesh"] is None
+    assert families[""] == {k: v for k, v in (SETTINGS | config["settings"]).items() if k != "k_spacing"}
+    large = silicon * 2
+    large.info["family"] = "si64"
+    assert k_points(one, large) == 27 and k_points(one, silicon) == 512
+
+
+def test_a_cutoff_below_what_the_pseudopotential_asks_is_refused(tmp_path):
+    (tmp_path / "Si.upf").write_text('<PP_HEADER element="Si" wfc_cutoff="4.00E+01"/>')
+    with pytest.raises(ValueError, match="below the 40 Ry"):
+        espresso(settings(), tmp_path)
+    assert espresso(settings() | {"accept": ["cutoff"]}, tmp_path)
+    (tmp_path / "Si.upf").write_text("Suggested minimum cutoff for wavefunctions:  20. Ry\n")
+    assert espresso(settings(), tmp_path)
+    with pytest.raises(ValueError, match="expected a list of k_mesh, cutoff"):
+        espresso(settings() | {"accept": ["bands"]}, tmp_path)
+
+
+def test_the_reference_blas_is_seen(tmp_path):
+    slow = "\tliblapack.so.3 => /lib/liblapack.so.3 (0x1)\n\tlibblas.so.3 => /nowhere/libblas.so.3 (0x2)\n"
+    assert "libopenblas0-pthread" in reference_blas(slow)
+    assert reference_blas(slow + "\tlibopenblas.so.0 => /lib/libopenblas.so.0 (0x3)\n") == ""
+    fast = tmp_path / "libopenblas-r0.3.so"
+    fast.touch()
+    (tmp_path / "libblas.so.3").symlink_to(fast)
+    assert reference_blas(slow.replace("/nowhere", str(tmp_path))) == "", "Debian's alternatives are links"
+    assert reference_blas("\tnot a dynamic executable\n") == ""
+    assert slow_blas("no-such-program") == ""
 
 
 def test_a_missing_program_or_pseudopotential_is_named(tmp_path):
@@ -102,7 +167,7 @@ def test_densities_are_kept_with_the_labels_and_asked_for_again_where_they_lack(
     silicon = bulk("Si", a=5.4)
     silicon.info["config_name"] = "rattled"
     silicon.rattle(0.05, seed=1)
-    coarse = {**settings(k_mesh=[2, 2, 2]), "command": "pw.x"}
+    coarse = {**settings(k_mesh=[2, 2, 2]), "command": "pw.x", "accept": ["k_mesh"]}
     out, folder = tmp_path / "out.extxyz", tmp_path / "densities"
     assert label([silicon], espresso(coarse, PSEUDO), out).done == 1
     text = out.read_text(encoding="utf-8")
@@ -126,7 +191,11 @@ def test_espresso_without_convergence_or_pseudopotential_fails(tmp_path):
     hasty = settings(ecut_Ry=8.0, k_mesh=[1, 1, 1], input={"electrons": {"electron_maxstep": 2}})
     silicon, germanium = bulk("Si", a=5.4), bulk("Ge", a=5.7)
     silicon.info["config_name"], germanium.info["config_name"] = "hasty", "foreign"
-    report = label([silicon, germanium], espresso({**hasty, "command": "pw.x"}, PSEUDO), tmp_path / "out.extxyz")
+    report = label(
+        [silicon, germanium],
+        espresso({**hasty, "command": "pw.x", "accept": ["k_mesh"]}, PSEUDO),
+        tmp_path / "out.extxyz",
+    )
     assert report.done == 0 and not (tmp_path / "out.extxyz").exists()
     assert "SCF not converged" in report.failed["hasty"]
     assert "no pseudopotential for Ge" in report.failed["foreign"]
