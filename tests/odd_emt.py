@@ -16,3 +16,12 @@ class Odd(EMT):
             time.sleep(60)
         if os.environ.get("ODD") == "nan" and atoms.get_volume() / len(atoms) < 11:
             self.results["forces"][:] = np.nan
+
+
+class Charged(EMT):
+    """EMT with the sum of the initial charges added to the energy (eV)."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        super().calculate(atoms, properties, system_changes)
+        self.results["energy"] += atoms.get_initial_charges().sum()
+        self.results["free_energy"] = self.results["energy"]

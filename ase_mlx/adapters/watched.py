@@ -38,9 +38,8 @@ class Watched(Calculator):
             RuntimeError: it took too long, crashed or gave NaN; the next structure gets a new process.
         """
         super().calculate(atoms, properties or ["energy"], system_changes)
-        bare = Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=self.atoms.pbc)
         with scratch_folder("ase-mlx-watched") as scratch:
-            text, reason = label_one(self.process, scratch / "0", "0" * 20, "frame", bare)
+            text, reason = label_one(self.process, scratch / "0", "0" * 20, "frame", self.atoms)
             if text is None:
                 raise RuntimeError(f"the teacher {self.teacher.name}: {reason}")
             (scratch / "frame.extxyz").write_text(text, encoding="utf-8")

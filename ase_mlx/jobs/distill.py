@@ -116,6 +116,23 @@ class Clock:
         self.keep()
 
 
+def _check_labels(atoms, teacher) -> None:
+    """Refuse what a teacher may read off atoms: the student sees elements and places alone."""
+    from ase_mlx.adapters.ase.labels import reads_labels
+
+    if not reads_labels(teacher):
+        return
+    labels = {"charge of the cell": atoms.info.get("charge"), "spin": atoms.info.get("spin")}
+    arrays = ("initial_charges", "initial_magmoms", "tags")
+    labels |= {name: atoms.arrays[name].any() for name in arrays if name in atoms.arrays}
+    if names := [name for name, value in labels.items() if value]:
+        raise ValueError(
+            f"got {atoms.get_chemical_formula()} with {', '.join(names)}, which its teacher may read and its student "
+            "cannot: expected a crystal without; take them off (atoms.set_initial_magnetic_moments(None), "
+            "atoms.info.pop('charge'), …) if they mean nothing to the teacher"
+        )
+
+
 def distill_job(
     structures: Sequence[Any],
     teacher,
@@ -146,7 +163,8 @@ def distill_job(
         The report: errors by temperature, a₀, B, phonons, heat capacity of both, cost, what was not taught.
 
     Raises:
-        ValueError: no crystal, an element that the teacher lacks, a folder of another distillation.
+        ValueError: no crystal, an element that the teacher lacks, labels on atoms (charges, moments) that the teacher may
+            read, a folder of another distillation.
         RuntimeError: the teacher labelled too few structures.
         OSError: the folder cannot be written.
 
@@ -155,6 +173,8 @@ def distill_job(
     from ase_mlx.jobs.distill_stages import Stages  # torch with it
 
     settings, folder = settings or Distillation(), Path(folder)
+    for atoms in structures:
+        _check_labels(atoms, teacher)
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
     with sole(work):

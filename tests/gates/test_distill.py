@@ -121,13 +121,38 @@ def test_refusals(tmp_path, monkeypatch):
         distill_job([molecule("H2O")], EMT(), tmp_path / "water", SMALL)
     with pytest.raises(ValueError, match="Si2, which the teacher cannot"):
         distill_job([bulk("Si"), bulk("Cu")], EMT(), tmp_path / "silicon", SMALL)
+    magnet, cation = bulk("Ni"), bulk("Cu")
+    magnet.set_initial_magnetic_moments([1.0])
+    cation.info["charge"] = 1
+    for atoms, name in ((magnet, "initial_magmoms"), (cation, "charge of the cell")):
+        with pytest.raises(ValueError, match=f"with {name}, which its teacher may read"):
+            distill_job([atoms], EMT(), tmp_path / "labels", SMALL)
+    assert not (tmp_path / "labels").exists()
+
+
+def test_a_watched_teacher_sees_the_labels_on_atoms(monkeypatch):
+    in_teachers_path(monkeypatch)
+    calculator, _ = teaching_calculator("odd_emt:Charged", timeout=60.0)
+    plain, charged = bulk("Cu"), bulk("Cu")
+    charged.set_initial_charges([0.5])
+    energies = []
+    for atoms in (plain, charged):
+        calculator.reset()
+        energies.append(calculator.get_property("energy", atoms))
+    calculator.close()
+    assert energies[1] - energies[0] == pytest.approx(0.5, abs=1e-9)
+
+
+def in_teachers_path(monkeypatch):
+    """Let the teachers' processes import from the tests."""
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    )
 
 
 def test_a_teacher_that_hangs_is_ended(monkeypatch):
     monkeypatch.setenv("ODD", "hang")
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    )
+    in_teachers_path(monkeypatch)
     calculator, origin = teaching_calculator("odd_emt:Odd", timeout=8.0)
     assert "odd_emt:Odd" in origin["identity"]
     with pytest.raises(RuntimeError, match="not done after 8 s"):
