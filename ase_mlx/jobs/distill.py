@@ -163,7 +163,7 @@ def distill_job(
         The report: errors by temperature, a₀, B, phonons, heat capacity of both, cost, what was not taught.
 
     Raises:
-        ValueError: no crystal, an element that the teacher lacks, labels on atoms (charges, moments) that the teacher may
+        ValueError: no crystal, an element that the teacher lacks, labels on atoms that the teacher may
             read, a folder of another distillation.
         RuntimeError: the teacher labelled too few structures.
         OSError: the folder cannot be written.
