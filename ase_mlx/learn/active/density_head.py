@@ -105,6 +105,44 @@ def judged_frame(
     return JudgedFrame(rows, sample.difference.numpy(), float(frame.density.mean()), electrons)
 
 
+def equal_shares(matrices: Float[np.ndarray, "frames weights weights"]) -> Float[np.ndarray, "frames weights weights"]:
+    """Scale frames so that each says equally much, tr(C Σ ψψᵀ) with C the inverse of the sum over frames.
+
+    What a fixed trunk cannot follow grows with what it sees: errors of a hot frame are larger in proportion. So a
+    frame's noise is taken in proportion to its signal. With one noise for all, acquisitions choose the hottest frames,
+    whose errors are the largest.
+
+    Args:
+        matrices: Σ ψψᵀ of each frame, dimensionless.
+
+    Returns:
+        The same over each frame's share of the whole, which is one on average (dimensionless).
+
+    Source: ours.
+    """
+    inverse = np.linalg.inv(matrices.sum(axis=0))
+    shares = np.einsum("nij,ji->n", matrices, inverse)
+    return matrices / (shares / shares.mean())[:, None, None]
+
+
+def standardised(
+    matrices: Float[np.ndarray, "frames weights weights"],
+) -> tuple[Float[np.ndarray, "frames weights weights"], Float[np.ndarray, "weights weights"]]:
+    """Turn to coordinates of the weights in which the sum over frames is one: the target of `integrated_variance`.
+
+    Args:
+        matrices: Σ ψψᵀ of each frame, dimensionless, of full rank together.
+
+    Returns:
+        The matrices in these coordinates, and what a prior of precision one is there (dimensionless).
+
+    Source: ours.
+    """
+    values, vectors = np.linalg.eigh(matrices.sum(axis=0))
+    scaled = vectors / np.sqrt(values)
+    return np.einsum("ai,nab,bj->nij", scaled, matrices, scaled, optimize=True), scaled.T @ scaled
+
+
 def candidate(
     matrix: Float[np.ndarray, "weights weights"], alpha: float, beta: float
 ) -> Float[np.ndarray, "rows weights"]:

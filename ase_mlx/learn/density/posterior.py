@@ -22,6 +22,9 @@ from ase_mlx.whole import write_bytes
 
 from .samples import DensitySample
 
+ROUND_OFF = 1e-8
+"""Share of Σ y² below which a residual is round-off: products of designs are in float32."""
+
 
 @dataclass
 class NormalEquations:
@@ -162,12 +165,13 @@ def posterior(equations: NormalEquations) -> Posterior:
     values = np.maximum(values, 0.0)
     along = vectors.T @ equations.vector
     alpha, beta = 1.0, equations.points / max(equations.square, 1e-12)
+    floor = max(ROUND_OFF * equations.square, 1e-300)
     for _ in range(200):
         precision = alpha + beta * values
         mean = beta * along / precision
         determined = float((beta * values / precision).sum())
         residual = float(equations.square - 2 * along @ mean + (values * mean**2).sum())
-        new = determined / float(mean @ mean), (equations.points - determined) / max(residual, 1e-300)
+        new = determined / float(mean @ mean), (equations.points - determined) / max(residual, floor)
         change = max(abs(new[0] / alpha - 1), abs(new[1] / beta - 1))
         alpha, beta = new
         if change < 1e-6:

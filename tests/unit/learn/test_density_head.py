@@ -10,7 +10,15 @@ from tiny_density import aluminium, tiny_density
 from ase_mlx.graph import Points, from_atoms
 from ase_mlx.learn.active import density_head
 from ase_mlx.learn.active.acquisitions import updated
-from ase_mlx.learn.active.density_head import candidate, electron_row, errors, judged_frame, leading_weights
+from ase_mlx.learn.active.density_head import (
+    candidate,
+    electron_row,
+    equal_shares,
+    errors,
+    judged_frame,
+    leading_weights,
+    standardised,
+)
 from ase_mlx.learn.density.posterior import design, normal_equations, posterior, solve
 from ase_mlx.learn.density.samples import density_sample
 
@@ -96,3 +104,26 @@ def test_all_weights_give_the_error_of_the_model_that_solve_makes(model, frames,
     predicted = many.density_at(from_atoms(frames[3].atoms, many.cutoff), Points(shape))["density"].numpy()
     expected = 100 * np.abs(predicted - frames[3].density).sum() / frames[3].density.sum()
     assert error == pytest.approx(expected, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def matrices(model, samples, basis):
+    return np.array([normal_equations(model.density, [s], basis[:, :12]).matrix for s in samples])
+
+
+def test_integrated_variance_is_the_same_in_standardised_coordinates(model, samples, matrices):
+    inside, prior = standardised(matrices)
+    assert inside.sum(axis=0) == pytest.approx(np.eye(12), abs=1e-6)
+    plain = np.linalg.inv(0.3 * np.eye(12) + 7 * matrices[0])
+    turned = np.linalg.inv(0.3 * prior + 7 * inside[0])
+    assert np.trace(turned) == pytest.approx(np.trace(matrices.sum(axis=0) @ plain), rel=1e-6)
+
+
+def test_equal_shares_make_a_frame_of_larger_displacements_count_as_another(matrices):
+    louder = matrices * np.array([1.0, 9.0, 0.2, 1.0])[:, None, None]
+    for found in (equal_shares(matrices), equal_shares(louder)):
+        shares = np.einsum("nij,ji->n", found, np.linalg.inv(found.sum(axis=0)))
+        assert shares.sum() == pytest.approx(12) and np.ptp(shares) < 0.5 * np.ptp(
+            np.einsum("nij,ji->n", louder, np.linalg.inv(louder.sum(axis=0)))
+        )
+    assert equal_shares(3 * matrices) == pytest.approx(3 * equal_shares(matrices), rel=1e-9)
