@@ -26,13 +26,7 @@ def hirshfeld(
 ) -> Float[np.ndarray, " atoms"]:
     """Net charges in units of e (dimensionless): free electrons minus the atom's share of the density.
 
-    Args:
-        density: e/Å³ on the grid of the cell.
-        cell: rows, Å.
-        positions: Å.
-        numbers: atomic numbers.
-        free: radii (Å) and density (e/Å³) of free atoms of these elements, with the same electrons as in the density.
-        pbc: periodic axes; all where None.
+    Takes what `hirshfeld_moments` takes (Å, e/Å³).
 
     Raises:
         ValueError: an element without a free atom.
@@ -74,8 +68,8 @@ def hirshfeld_moments(
     atom, point, vector = near(grid_points(density.shape, cell), positions, cell, periodic, reach)
     distance, share = np.linalg.norm(vector, axis=1), np.empty(len(point))
     for z in {int(z) for z in numbers}:
-        mine = numbers[atom] == z
-        share[mine] = np.interp(distance[mine], free[z][0], free[z][1], right=0.0)
+        of_element = numbers[atom] == z
+        share[of_element] = np.interp(distance[of_element], free[z][0], free[z][1], right=0.0)
     total = np.bincount(point, share, density.size)
     part = share * density.reshape(-1)[point] / np.maximum(total[point], 1e-30)
     volume = abs(float(np.linalg.det(cell))) / density.size

@@ -5,22 +5,20 @@ arXiv 2603.06953.
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 from scipy.integrate import lebedev_rule
 
-from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
-from ase_mlx.adapters.matminer.structures import formula, to_atoms
+from ase_mlx.adapters.matminer.one_process import RowByRow, ours
 from ase_mlx.data.free_atoms import neutral_atom, superpose
 from ase_mlx.fields.averages import grid_points
 from ase_mlx.fields.density_charges import charges_and_dipoles
 from ase_mlx.graph import at, from_atoms, grid
 from ase_mlx.models import Model
 from ase_mlx.models.electron_count import check_electrons
-from ase_mlx.models.extrapolation import once, see
+from ase_mlx.models.extrapolation import see
 from ase_mlx.models.predict import predict
 from ase_mlx.pretrained import load
 from ase_mlx.structure import net_charge
@@ -54,7 +52,7 @@ HIRSHFELD = """@article{hirshfeld1977,
 }"""
 
 
-class DensityFeaturizer(OneProcess):
+class DensityFeaturizer(RowByRow):
     """Statistics of the valence electron density of crystals: learned, or superposed atoms of any elements.
 
     Features:
@@ -99,27 +97,6 @@ class DensityFeaturizer(OneProcess):
         model = self._loaded()
         if model is not None and "density" not in {q.name for q in model.outputs}:
             raise ValueError(f"got {self.model!r}, a model without a density; expected one with, or 'atoms'")
-
-    @once()
-    def featurize(self, structure: Any) -> list:
-        """Compute one row.
-
-        Args:
-            structure: a pymatgen Structure or ASE Atoms, Å.
-
-        Returns:
-            Values in the order and units of `feature_labels`; the class says them.
-
-        Raises:
-            TypeError: neither a pymatgen Structure nor ASE Atoms.
-            ValueError: partial occupancy, an unknown element, no volume. Every message begins with the formula.
-
-        Source: as the class.
-        """
-        try:
-            return self._row(to_atoms(structure))
-        except Exception as error:
-            raise named(error, formula(structure)) from error
 
     def feature_labels(self) -> list[str]:
         """Name the columns; the class says what they are and their units.

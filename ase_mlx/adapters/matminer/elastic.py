@@ -8,14 +8,15 @@ import warnings
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from jaxtyping import Float
 from pymatgen.analysis.elasticity import ElasticTensor
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from ase_mlx.adapters.ase.elastic_constants import Elastic, elastic
 from ase_mlx.adapters.choice import settled
-from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
-from ase_mlx.adapters.matminer.structures import formula, to_atoms
+from ase_mlx.adapters.matminer.one_process import RowByRow, ours
+from ase_mlx.adapters.matminer.structures import formula
 from ase_mlx.adapters.phonopy.forces import check_precision
 
 MODULI = {
@@ -40,7 +41,7 @@ IEEE = """@article{dejong2015,
 }"""
 
 
-class ElasticFeaturizer(OneProcess):
+class ElasticFeaturizer(RowByRow):
     """Elastic constants of crystals, by any ASE calculator with a stress, each with its error bar.
 
     Features:
@@ -76,27 +77,6 @@ class ElasticFeaturizer(OneProcess):
         self.displacement = displacement
         self.check()
 
-    def featurize(self, structure: Any) -> list:
-        """Compute one row.
-
-        Args:
-            structure: a pymatgen Structure or ASE Atoms, Å.
-
-        Returns:
-            Values in the order and units of `feature_labels`; the class says them.
-
-        Raises:
-            TypeError: neither a pymatgen Structure nor ASE Atoms.
-            ValueError: partial occupancy, no crystal, or a calculator without stress.
-            RuntimeError: a relaxation failed. Every message begins with the formula.
-
-        Source: as the class.
-        """
-        try:
-            return self._row(structure)
-        except Exception as error:
-            raise named(error, formula(structure)) from error
-
     def feature_labels(self) -> list[str]:
         """Name the columns; the class says what they are and their units.
 
@@ -125,8 +105,7 @@ class ElasticFeaturizer(OneProcess):
             raise ValueError(f"displacement: got {self.displacement!r}, expected a finite number above zero.")
         check_precision(self.calculator)
 
-    def _row(self, structure: Any) -> list:
-        atoms = to_atoms(structure)
+    def _row(self, atoms: Atoms) -> list:
         calculator = settled(self.calculator, atoms)
         result = elastic(atoms, calculator, self.relax, self.displacement)
         for note in result.notes:

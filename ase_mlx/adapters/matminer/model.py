@@ -118,23 +118,6 @@ class ModelFeaturizer(Batched):
                 "density take DensityFeaturizer"
             )
 
-    def featurize(self, structure: Any) -> list:
-        """Compute one row.
-
-        Args:
-            structure: a pymatgen Structure or ASE Atoms, Å.
-
-        Returns:
-            Values in the order and units of `feature_labels`; the class says them.
-
-        Raises:
-            TypeError: neither a pymatgen Structure nor ASE Atoms.
-            ValueError: partial occupancy, an unknown element, no physical structure. Messages begin with the formula.
-
-        Source: as the class.
-        """
-        return self._many([(structure,)], False, False)[0]
-
     def feature_labels(self) -> list[str]:
         """Name the columns; the class says what they are and their units.
 

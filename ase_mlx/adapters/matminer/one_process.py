@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from ase import Atoms
 from jaxtyping import Shaped
 from matminer.featurizers.base import BaseFeaturizer
 from tqdm.auto import tqdm
 
-from ase_mlx.adapters.matminer.structures import formula
+from ase_mlx.adapters.matminer.structures import formula, to_atoms
 from ase_mlx.models.extrapolation import once
 
 TOGETHER = 256
@@ -148,8 +149,8 @@ class OneProcess(BaseFeaturizer, abc.ABC):
             return [*failed, "".join(traceback.format_exception(failure))] if return_errors else failed
         return [*row, math.nan] if return_errors else row
 
-    def _summary(self, errors: dict[int, Exception], count: int, told: bool) -> str:
-        where = f"in the column '{type(self).__name__} Exceptions'" if told else "given with return_errors=True"
+    def _summary(self, errors: dict[int, Exception], count: int, in_column: bool) -> str:
+        where = f"in the column '{type(self).__name__} Exceptions'" if in_column else "given with return_errors=True"
         if count == 1:  # within a MultipleFeaturizer, so its place is not known here
             return (
                 f"{type(self).__name__}: a row has no numbers and is NaN: {_plain(errors[0])}. All reasons are {where}."
@@ -185,6 +186,39 @@ def _not_across_a_fork(featurizer: OneProcess):
     return featurizer.__reduce_ex__(2)
 
 
+class RowByRow(OneProcess):
+    """A featurizer that computes one structure after the other.
+
+    Source: ours, on matminer (L. Ward et al., Comput. Mater. Sci. 152, 60 (2018)).
+    """
+
+    @abc.abstractmethod
+    def _row(self, atoms: Atoms) -> list:
+        """Compute one row from atoms in Å."""
+
+    @once()
+    def featurize(self, structure: Any) -> list:
+        """Compute one row.
+
+        Args:
+            structure: a pymatgen Structure or ASE Atoms, Å.
+
+        Returns:
+            Values in the order and units of `feature_labels`; the class says them.
+
+        Raises:
+            TypeError: neither a pymatgen Structure nor ASE Atoms.
+            ValueError: partial occupancy, or a structure that the class is not for, such as one without a volume.
+            RuntimeError: a relaxation or the calculator failed. Every message begins with the formula.
+
+        Source: as the class.
+        """
+        try:
+            return self._row(to_atoms(structure))
+        except Exception as error:
+            raise named(error, formula(structure)) from error
+
+
 class Batched(OneProcess):
     """A featurizer that evaluates up to 256 structures at once, and lets a row that fails cost itself alone.
 
@@ -217,6 +251,23 @@ class Batched(OneProcess):
     @abc.abstractmethod
     def _evaluate(self, prepared: list[tuple[Any, ...]]) -> list[list]:
         """Compute rows together, none of which depends on another."""
+
+    def featurize(self, structure: Any) -> list:
+        """Compute one row.
+
+        Args:
+            structure: a pymatgen Structure or ASE Atoms, Å.
+
+        Returns:
+            Values in the order and units of `feature_labels`; the class says them.
+
+        Raises:
+            TypeError: neither a pymatgen Structure nor ASE Atoms.
+            ValueError: partial occupancy, an unknown element, no physical structure. Messages begin with the formula.
+
+        Source: as the class.
+        """
+        return self._many([(structure,)], False, False)[0]
 
     def featurize_many(
         self,

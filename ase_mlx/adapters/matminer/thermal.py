@@ -8,15 +8,14 @@ import math
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
 from ase_mlx.adapters.choice import settled
-from ase_mlx.adapters.matminer.one_process import OneProcess, named, ours
-from ase_mlx.adapters.matminer.structures import formula, to_atoms
+from ase_mlx.adapters.matminer.one_process import RowByRow, ours
+from ase_mlx.adapters.matminer.structures import formula
 from ase_mlx.adapters.phonopy import (
     Harmonic,
     ImaginaryModesWarning,
@@ -29,7 +28,6 @@ from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.forces import check_precision
 from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
-from ase_mlx.models.extrapolation import once
 
 TOLERANCE = 0.05
 """THz: frequencies above minus this pass as numerical noise."""
@@ -49,7 +47,7 @@ QUASI_HARMONIC = """@article{baroni2010,
 }"""
 
 
-class ThermalFeaturizer(OneProcess):
+class ThermalFeaturizer(RowByRow):
     """Thermal properties of crystals from their phonons, by any ASE calculator, each with its error bar.
 
     Features, per mole of ATOMS (phonopy's own numbers are per primitive cell), their labels with the temperature:
@@ -104,28 +102,6 @@ class ThermalFeaturizer(OneProcess):
         self.folder = folder
         self.displacement = displacement
         self.check()
-
-    @once()
-    def featurize(self, structure: Any) -> list:
-        """Compute one row: phonons, their thermal functions, and with `expansion` the quasi-harmonic ones.
-
-        Args:
-            structure: a pymatgen Structure or ASE Atoms, Å.
-
-        Returns:
-            Values in the order and units of `feature_labels`; the class says them.
-
-        Raises:
-            TypeError: neither a pymatgen Structure nor ASE Atoms.
-            ValueError: partial occupancy, or no crystal.
-            RuntimeError: a relaxation or the calculator failed. Every message begins with the formula.
-
-        Source: as the class.
-        """
-        try:
-            return self._row(to_atoms(structure))
-        except Exception as error:
-            raise named(error, formula(structure)) from error
 
     def feature_labels(self) -> list[str]:
         """Name the columns; the class says what they are and their units.
