@@ -35,16 +35,16 @@ def logged(stage: str) -> Steps:
     Source: ours.
     """
     first = (0, 0, monotonic())  # done, in all, when
-    said = monotonic()
+    last = monotonic()
 
     def tell(done: int, total: int) -> None:
-        nonlocal first, said
+        nonlocal first, last
         now = monotonic()
         if total != first[1] or done < first[0]:  # the first report, perhaps of kept work, or another round
             first = (done, total, now)
-        if now - said < EVERY:
+        if now - last < EVERY:
             return
-        said, fresh = now, done - first[0]
+        last, fresh = now, done - first[0]
         left = f", {(now - first[2]) / fresh * (total - done):.0f} s to go at this pace" if fresh > 0 else ""
         LOG.info("%s: %d of %d%s", stage, done, total, left)
 

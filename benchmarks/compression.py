@@ -150,7 +150,7 @@ def others(case: Case, size: int) -> list[dict]:
         rank = max(1, round(factor * size / (left.shape[0] + right.shape[1])))
         short = (left[:, :rank] * values[:rank]) @ right[:rank]
         numbers = rank * (left.shape[0] + right.shape[1])
-        add(f"SVD of one leg, rank {rank}", numbers, short.reshape(3 * atoms, 3 * n, -1).transpose(1, 0, 2))
+        add(f"SVD of one atom, rank {rank}", numbers, short.reshape(3 * atoms, 3 * n, -1).transpose(1, 0, 2))
         rank = max(1, round(factor * size / sum(cube.shape)))
         add(f"plain CP, rank {rank}", rank * sum(cube.shape), alternating(cube, rank))
     return found
@@ -219,7 +219,7 @@ def speed(case: Case, meshes, repeats: int, lines: list, record: list) -> None:
     made = compress(case.crystal, 96)
     mesh = Mesh((MESH,) * 3, case.crystal.group.rotations)
     modes = case.crystal.modes(mesh.points, False)
-    interaction = interaction_of(case.crystal, mesh, modes.legs(case.crystal.masses, LOWEST), made.tensor)
+    interaction = interaction_of(case.crystal, mesh, modes.amplitudes(case.crystal.masses, LOWEST), made.tensor)
     pairs = [(int(p), mesh.triplets(int(p))[0]) for p in mesh.irreducible[0]]
     for _ in range(2):
         begin = time.perf_counter()

@@ -40,11 +40,11 @@ CUTOFF = 4.6
 
 
 class WholeTensor:
-    """Exact |element|² from fc4 of shape (n, N, N, N, 3, 3, 3, 3) in eV/Å⁴: two legs at a time."""
+    """Exact |element|² from fc4 of shape (n, N, N, N, 3, 3, 3, 3) in eV/Å⁴: two phonons at a time."""
 
-    def __init__(self, fc4: np.ndarray, crystal, mesh: Mesh, legs: np.ndarray) -> None:
+    def __init__(self, fc4: np.ndarray, crystal, mesh: Mesh, amplitudes: np.ndarray) -> None:
         self.third, self.mesh = crystal.third, mesh
-        self.legs = torch.from_numpy(legs.astype(np.complex64))
+        self.amplitudes = torch.from_numpy(amplitudes.astype(np.complex64))
         self.phases = torch.from_numpy(crystal.third.phases(mesh.points).astype(np.complex64))
         self.constants = torch.from_numpy(fc4.astype(np.complex64))
         atoms = range(len(self.third.positions))
@@ -52,7 +52,7 @@ class WholeTensor:
         self.half = {}
 
     def _last(self, point: int) -> torch.Tensor:
-        """The fourth leg transformed: i, j, k, atom, and four components."""
+        """The fourth atom transformed: i, j, k, atom, and four components."""
         if point not in self.half:
             if len(self.half) > 130:  # 20 MB each
                 self.half.clear()
@@ -64,8 +64,8 @@ class WholeTensor:
         return self.half[point]
 
     def __call__(self, point: int, quartets: np.ndarray) -> np.ndarray:
-        found = np.empty((len(quartets), *4 * self.legs.shape[2:]), dtype=np.float32)
-        size = self.legs.shape[1]
+        found = np.empty((len(quartets), *4 * self.amplitudes.shape[2:]), dtype=np.float32)
+        size = self.amplitudes.shape[1]
         for t, (a, b, c) in enumerate(quartets):
             last = self._last(int(c))
             total = self.mesh.points[[point, a, b, c]].sum(axis=0) @ self.third.positions.T
@@ -77,8 +77,8 @@ class WholeTensor:
                 one = [torch.einsum("j...,j->...", both[m], home[i] * self.phases[a, i, m]) for m in self.members]
                 rows.append(torch.stack(one))
             whole = torch.stack(rows).permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(4 * (size,))
-            legs = (self.legs[q] for q in (point, a, b, c))
-            found[t] = torch.einsum("abcd,ai,bj,ck,dl->ijkl", whole, *legs).abs().square().numpy()
+            amplitudes = (self.amplitudes[q] for q in (point, a, b, c))
+            found[t] = torch.einsum("abcd,ai,bj,ck,dl->ijkl", whole, *amplitudes).abs().square().numpy()
         return found
 
 
@@ -88,7 +88,7 @@ class Scattering:
     def __init__(self, crystal, numbers: int) -> None:
         self.crystal, self.mesh = crystal, Mesh((numbers,) * 3, crystal.group.rotations)
         self.modes = crystal.modes(self.mesh.points, True)
-        self.legs = self.modes.legs(crystal.masses, LOWEST)
+        self.amplitudes = self.modes.amplitudes(crystal.masses, LOWEST)
         self.three = relaxation_times(crystal, (numbers,) * 3, TEMPERATURES)
 
     def four(self, squares) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +201,7 @@ def main() -> int:
     for size in (3, 5):
         scattering = Scattering(crystal, size)
         begin = time.perf_counter()
-        exact = scattering.four(WholeTensor(whole, crystal, scattering.mesh, scattering.legs))
+        exact = scattering.four(WholeTensor(whole, crystal, scattering.mesh, scattering.amplitudes))
         seconds = time.perf_counter() - begin
         three = scattering.three.kappa[:, 0]
         print(
@@ -209,10 +209,10 @@ def main() -> int:
             f"{np.array2string(three, precision=2)}, {seconds:.0f} s"
         )
         record.append({"mesh": size, "from": "whole", "kappa": exact[0], "three": three, "s": seconds})
-        ours = CompressedQuartic(made.tensor, scattering.mesh, scattering.legs)
+        ours = CompressedQuartic(made.tensor, scattering.mesh, scattering.amplitudes)
         worst[size] = compare("ours", ours, scattering, exact, record)
         if size == 3:
-            compare(f"within {CUTOFF} Å", WholeTensor(cut, crystal, scattering.mesh, scattering.legs), scattering,
+            compare(f"within {CUTOFF} Å", WholeTensor(cut, crystal, scattering.mesh, scattering.amplitudes), scattering,
                     exact, record)  # fmt: skip
     begin = time.perf_counter()
     last = relaxation_times(crystal, (7, 7, 7), TEMPERATURES, quartic=made.tensor)

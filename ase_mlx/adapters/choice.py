@@ -81,8 +81,8 @@ def choose(atoms: Any, others: bool = True) -> Choice:
     if scores:
         name = min(scores, key=scores.__getitem__)
         return Choice(name, f"for want of another one: {why} Better: {BEST}.")
-    known = "; ".join(f"{name}: {' '.join(_card(name)['elements'])}" for name in names() if _is_potential(name))
-    lacking = f"got {', '.join(symbols)}; no model that is here knows all of these ({known})"
+    models = "; ".join(f"{name}: {' '.join(_card(name)['elements'])}" for name in names() if _is_potential(name))
+    lacking = f"got {', '.join(symbols)}; no model that is here knows all of these ({models})"
     raise ValueError(f"{lacking}. {ways_on(symbols)}")
 
 
@@ -112,9 +112,9 @@ def settled(calculator: Any, atoms: Any) -> Any:
     """
     if isinstance(calculator, str | Path):
         choice = choose(atoms) if str(calculator) == "auto" else None
-        made = named_calculator(str(calculator) if choice is None else choice.name)
-        made.choice = choice
-        return made
+        chosen = named_calculator(str(calculator) if choice is None else choice.name)
+        chosen.choice = choice
+        return chosen
     if hasattr(calculator, "choose_for"):
         calculator.choose_for(atoms)
     return calculator

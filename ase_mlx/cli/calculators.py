@@ -174,5 +174,5 @@ def _refuse_unknown(name: str, symbols: Sequence[str], elements: Sequence[str]) 
     if missing := sorted(set(symbols) - set(elements)):
         from ase_mlx.adapters.choice import ways_on
 
-        known = " ".join(elements) if len(elements) <= 20 else f"{len(elements)} elements"
-        raise ValueError(f"got {', '.join(missing)}, but {name} knows {known} only. {ways_on(symbols, name)}")
+        listed = " ".join(elements) if len(elements) <= 20 else f"{len(elements)} elements"
+        raise ValueError(f"got {', '.join(missing)}, but {name} knows {listed} only. {ways_on(symbols, name)}")

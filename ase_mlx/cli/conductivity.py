@@ -27,11 +27,11 @@ Source = Annotated[
 Yaml = Annotated[Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-conductivity if not given."),
+    typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-conductivity if not crystal."),
 ]
 TensorFile = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not given."),
+    typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not crystal."),
 ]
 Rank = Annotated[
     str,
@@ -44,7 +44,7 @@ Rank = Annotated[
 Products = Annotated[str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed.")]
 Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
 Temperatures = Annotated[
-    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")
+    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be crystal several times.")
 ]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the weights.")]
 Shape = Annotated[str, typer.Option("--supercell", help='Of a structure: multiples ("2 2 2") or a least height in Å.')]
@@ -103,14 +103,14 @@ def conductivity(
     with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
         with exits.reading("STRUCTURE|YAML"):
             kept = order == "3" and rank != "learned" and not isinstance(products, Path)
-            given = _read(source, symmetrize, born, out / "work" if kept else None, not isinstance(products, Path))
-        made, model = _calculator(given, calculator, device, dispersion, needed=order == "4")
+            crystal = _read(source, symmetrize, born, out / "work" if kept else None, not isinstance(products, Path))
+        potential, model = _calculator(crystal, calculator, device, dispersion, needed=order == "4")
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
-            given, made, part, source.name, tell, exits.in_options, model, mesh=numbers,
+            crystal, potential, part, source.name, tell, exits.in_options, model, mesh=numbers,
             temperatures=np.unique(temperature), rank=products, supercell=shape, displacement=displacement,
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), error_bars=error_bars,
-            device=device, work=out / "work", born=None if hasattr(given, "fc3") else born,
+            device=device, work=out / "work", born=None if hasattr(crystal, "fc3") else born,
         )  # fmt: skip
     result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
     if not write_json(result, json):
@@ -141,13 +141,13 @@ def compress(
         if products in (None, "learned") or isinstance(products, Path):
             raise ValueError(f"got --rank {rank}, expected a number or auto: this command compresses force constants")
     with exits.reading("YAML"):
-        given = _read(source, symmetrize)
-        if not hasattr(given, "fc3"):
+        crystal = _read(source, symmetrize)
+        if not hasattr(crystal, "fc3"):
             raise ValueError(f"got {source.name!r}, a structure, expected phono3py's yaml with forces")
     out = out or Path(f"{named_after(source, 'tensor')}.safetensors")
     check_output(out, 1_000_000, inputs=[source])
     with progress_bar(source.name) as tell:
-        fit = run(crystal_of(given), products, temperature, progress=lambda *steps: tell("fit", *steps))
+        fit = run(crystal_of(crystal), products, temperature, progress=lambda *steps: tell("fit", *steps))
     full, compact = fit.ratios
     row = {
         "rank": fit.tensor.rank,
@@ -165,9 +165,9 @@ def compress(
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 
 
-def _calculator(given, name: str, device: str, dispersion: bool, needed: bool) -> tuple:
+def _calculator(crystal, name: str, device: str, dispersion: bool, needed: bool) -> tuple:
     """The calculator of that name, or the one chosen for a crystal, or for a Phono3py if it is needed; and its name."""
-    if (read := hasattr(given, "fc3")) and not needed:
+    if (read := hasattr(crystal, "fc3")) and not needed:
         if dispersion:
             raise typer.BadParameter(
                 "got force constants, which hold what they hold; expected a structure", param_hint="--dispersion"
@@ -176,11 +176,11 @@ def _calculator(given, name: str, device: str, dispersion: bool, needed: bool) -
     if read:
         from ase_mlx.adapters.phonopy.cells import to_ase
     with exits.reading("--calculator"):
-        made = chosen(name, to_ase(given.unitcell) if read else given, device, dispersion)
+        choice = chosen(name, to_ase(crystal.unitcell) if read else crystal, device, dispersion)
     if not read:
         with exits.reading("STRUCTURE|YAML"):
-            check_crystal(given)
-    return made
+            check_crystal(crystal)
+    return choice
 
 
 def _fixed_supercell(text: str):

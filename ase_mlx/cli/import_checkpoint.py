@@ -58,9 +58,9 @@ def import_checkpoint(
     card, folder = _imported(source, output)
     if write_json({"folder": str(folder), **card}, json):
         return
-    known = "known by its sha256" if card["origin"]["known"] else "NOT one of the published files known here"
+    published = "known by its sha256" if card["origin"]["known"] else "NOT one of the published files known here"
     rows = [
-        {"": "file", "what": f"{card['origin']['file']} ({known})"},
+        {"": "file", "what": f"{card['origin']['file']} ({published})"},
         {"": "elements", "what": f"{len(card['elements'])}, {card['elements'][0]} to {card['elements'][-1]}"},
         {"": "training data", "what": card["training_data"]["origin"]},
         {"": "level of theory", "what": card["level_of_theory"]},
@@ -82,7 +82,7 @@ def _imported(source: str, output: Path | None) -> tuple[dict, Path]:
     one = None if Path(source).is_file() else named(source)
     with reading("NAME|FILE"):
         if one is None and not Path(source).is_file():
-            near = difflib.get_close_matches(source, [known.name for known in CHECKPOINTS], n=1)
+            near = difflib.get_close_matches(source, [checkpoint.name for checkpoint in CHECKPOINTS], n=1)
             hint = f"did you mean {near[0]}?" if near else "--list has the names"
             raise FileNotFoundError(f"got {source!r}, expected a file or a name of a published checkpoint; {hint}")
         folder = output or user_folder() / (one.name if one else Path(source).stem)

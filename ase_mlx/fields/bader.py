@@ -57,7 +57,7 @@ def _facets(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     offsets = lattice_steps(3, 2)
     cells = Voronoi(offsets @ steps)
-    centre, found = len(offsets) // 2, []
+    centre, facets = len(offsets) // 2, []
     for pair, corners in zip(cells.ridge_points, cells.ridge_vertices, strict=True):
         if centre in pair and -1 not in corners:
             other = offsets[pair[0] if pair[1] == centre else pair[1]]
@@ -66,9 +66,9 @@ def _facets(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             plane = np.linalg.svd(apart[None])[2][1:]
             flat = cells.vertices[corners] @ plane.T
             area = ConvexHull(flat, qhull_options="QJ").volume if len(np.unique(flat.round(9), axis=0)) > 2 else 0.0
-            found.append((other, area / length))
-    largest = max(share for _, share in found)
-    kept = [(other, share) for other, share in found if share > 1e-6 * largest]
+            facets.append((other, area / length))
+    largest = max(share for _, share in facets)
+    kept = [(other, share) for other, share in facets if share > 1e-6 * largest]
     return np.array([other for other, _ in kept]), np.array([share for _, share in kept])
 
 
@@ -100,19 +100,19 @@ def _flow(rho, order, offsets, share, basin, maxima, charge, points):
             points[uphill[f]] += part * points[p]
             if flow[f] > best:
                 best, main[p] = flow[f], uphill[f]
-    found = 0
+    peaks = 0
     labels = basin.reshape(-1)
     for n in range(len(order) - 1, -1, -1):
         p = order[n]
         if main[p] != p:
             labels[p] = labels[main[p]]
             continue
-        if found == maxima.shape[0]:
+        if peaks == maxima.shape[0]:
             return -1
-        maxima[found, 0], maxima[found, 1], maxima[found, 2] = p // (n2 * n3), p // n3 % n2, p % n3
-        labels[p] = found
-        found += 1
-    return found
+        maxima[peaks, 0], maxima[peaks, 1], maxima[peaks, 2] = p // (n2 * n3), p // n3 % n2, p % n3
+        labels[p] = peaks
+        peaks += 1
+    return peaks
 
 
 @_jit
@@ -197,7 +197,7 @@ def _assign(rho, axes, metric, around, weight, near_grid, basin, maxima):
     path = np.empty((4 * (n1 + n2 + n3), 3), np.int64)
     seen = np.full((n1, n2, n3), -1, np.int64)
     settled = np.zeros((n1, n2, n3), np.bool_)
-    found, mark = 0, 0
+    peaks, mark = 0, 0
     for i in range(n1):
         for j in range(n2):
             for k in range(n3):
@@ -208,22 +208,22 @@ def _assign(rho, axes, metric, around, weight, near_grid, basin, maxima):
                 )
                 mark += 1
                 if basin[x, y, z] == _UNKNOWN:
-                    if found == maxima.shape[0]:
+                    if peaks == maxima.shape[0]:
                         return -1
-                    maxima[found, 0], maxima[found, 1], maxima[found, 2] = x, y, z
-                    basin[x, y, z] = found
+                    maxima[peaks, 0], maxima[peaks, 1], maxima[peaks, 2] = x, y, z
+                    basin[x, y, z] = peaks
                     settled[x, y, z] = True
-                    found += 1
+                    peaks += 1
                 for p in range(count):
                     a, b, c = path[p]
                     if basin[a, b, c] == _UNKNOWN:
                         basin[a, b, c] = basin[x, y, z]
                         settled[a, b, c] = not near_grid
-    return found
+    return peaks
 
 
 @_jit
-def _refine(rho, axes, metric, around, weight, basin, maxima, found):
+def _refine(rho, axes, metric, around, weight, basin, maxima, count):
     """Climb again from all points at the surface of a basin; returns how many changed."""
     n1, n2, n3 = rho.shape
     path = np.empty((4 * (n1 + n2 + n3), 3), np.int64)
@@ -233,13 +233,13 @@ def _refine(rho, axes, metric, around, weight, basin, maxima, found):
     for i in range(n1):
         for j in range(n2):
             for k in range(n3):
-                mine = basin[i, j, k]
-                if mine == _VACUUM:
+                own = basin[i, j, k]
+                if own == _VACUUM:
                     continue
                 for a, b, c in around:
-                    if basin[(i + a) % n1, (j + b) % n2, (k + c) % n3] != mine:
+                    if basin[(i + a) % n1, (j + b) % n2, (k + c) % n3] != own:
                         surface[i, j, k] = True
-    for m in range(found):
+    for m in range(count):
         surface[maxima[m, 0], maxima[m, 1], maxima[m, 2]] = False
         settled[maxima[m, 0], maxima[m, 1], maxima[m, 2]] = True
     changed, mark = 0, 0
@@ -299,20 +299,20 @@ def bader(
         charge = np.ascontiguousarray(density, dtype=np.float64).reshape(-1) * volume
         points = np.full(rho.size, volume)
         offsets, share = _facets(short)
-        found = _flow(rho, order, offsets @ axes, share, basin, maxima, charge, points)
+        count = _flow(rho, order, offsets @ axes, share, basin, maxima, charge, points)
     else:
-        found = _followed(rho, short, axes, method == "near-grid", basin, maxima)
-    if found < 0:
+        count = _followed(rho, short, axes, method == "near-grid", basin, maxima)
+    if count < 0:
         raise ValueError("got a field of many equal values, expected a density with maxima at atoms; look at its unit")
     if method == "weight":
-        at = tuple(maxima[:found].T)
+        at = tuple(maxima[:count].T)
         gathered = charge.reshape(rho.shape)[at], points.reshape(rho.shape)[at]
     else:
-        gathered = _gathered(density, basin, found, volume)
-    atom, apart = _owners(density.shape, np.asarray(cell), positions, maxima[:found])
+        gathered = _gathered(density, basin, count, volume)
+    atom, apart = _owners(density.shape, np.asarray(cell), positions, maxima[:count])
     _warn_of_far_maxima(gathered[0], atom, apart)
     electrons, volumes = (np.bincount(atom, part, len(positions)) for part in gathered)
-    return BaderCharges(electrons, volumes, basin, maxima[:found].copy(), atom, apart)
+    return BaderCharges(electrons, volumes, basin, maxima[:count].copy(), atom, apart)
 
 
 def _gathered(density: np.ndarray, basin: np.ndarray, count: int, volume: float) -> tuple[np.ndarray, np.ndarray]:
@@ -343,12 +343,12 @@ def _followed(
     around = around[np.abs(around).sum(1) > 0]
     weight = 1 / np.linalg.norm(around @ short, axis=1)
     where = axes, metric, around @ axes, weight
-    found = _assign(rho, *where, near_grid, basin, maxima)
-    if near_grid and found >= 0:
+    count = _assign(rho, *where, near_grid, basin, maxima)
+    if near_grid and count >= 0:
         for _ in range(100):
-            if _refine(rho, *where, basin, maxima, found) == 0:
+            if _refine(rho, *where, basin, maxima, count) == 0:
                 break
-    return found
+    return count
 
 
 def _owners(

@@ -70,9 +70,9 @@ def density_slice(model: Model, atoms: AtomsLike, width: float = 7.0, points: in
     length = np.linalg.norm(vectors, axis=1)
     bond = int(length.round(3).argmin())
     start, along = int(graph.center[bond]), vectors[bond] / length[bond]
-    mine = np.flatnonzero(graph.center.numpy() == start)
-    off = np.linalg.norm(vectors[mine] - np.outer(vectors[mine] @ along, along), axis=1)
-    bent = mine[off > 0.2 * length[mine]]
+    from_start = np.flatnonzero(graph.center.numpy() == start)
+    off = np.linalg.norm(vectors[from_start] - np.outer(vectors[from_start] @ along, along), axis=1)
+    bent = from_start[off > 0.2 * length[from_start]]
     across = vectors[bent[length[bent].round(3).argmin()]] if len(bent) else np.roll(along, 1) + [0.1, 0.2, 0.3]
     across = across - (across @ along) * along
     across /= np.linalg.norm(across)
@@ -82,8 +82,8 @@ def density_slice(model: Model, atoms: AtomsLike, width: float = 7.0, points: in
     where = np.concatenate([plane.reshape(-1, 3), line])
     free = superpose(where, atoms.numbers, atoms.positions, np.asarray(atoms.cell), np.asarray(atoms.pbc), free_atom)
     density = predict(model, atoms, std=False, at=at(where))["density"]
-    found = predict(model, atoms, at=at(line))
-    see(found.get("distance"))
+    prediction = predict(model, atoms, at=at(line))
+    see(prediction.get("distance"))
     places, kinds = _in_plane(atoms, origin, along, across, width / 2)
     symbols = [SYMBOLS[number] for number in atoms.numbers]
     return DensitySlice(
@@ -94,7 +94,7 @@ def density_slice(model: Model, atoms: AtomsLike, width: float = 7.0, points: in
         np.linspace(0, length[bond], points),
         density[points**2 :],
         free[points**2 :],
-        found.std.get("density"),
+        prediction.std.get("density"),
         (symbols[start], symbols[int(graph.neighbor[bond])]),
     )
 

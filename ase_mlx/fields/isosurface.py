@@ -85,10 +85,10 @@ def short_cell(
     waves = minimum_image(index.reshape(-1, len(periodic)) @ reciprocal, reciprocal * shape[:, None])
     index = np.round(waves @ short.T).astype(np.int64)
     new = 2 * np.abs(index).max(0) + 1
-    found = np.moveaxis(np.fft.fftn(field, axes=tuple(periodic), norm="forward"), periodic, range(len(periodic)))
-    found = found.reshape(len(index), -1)
-    out = np.zeros((*new, found.shape[1]), dtype=np.complex128)
-    out[tuple((index % new).T)] = found
+    coefficients = np.moveaxis(np.fft.fftn(field, axes=tuple(periodic), norm="forward"), periodic, range(len(periodic)))
+    coefficients = coefficients.reshape(len(index), -1)
+    out = np.zeros((*new, coefficients.shape[1]), dtype=np.complex128)
+    out[tuple((index % new).T)] = coefficients
     out = np.fft.ifftn(out, axes=tuple(range(len(periodic))), norm="forward").real
     rest = [n for axis, n in enumerate(field.shape) if axis not in periodic]
     vectors = np.array(cell, dtype=np.float64)

@@ -11,11 +11,11 @@ from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn, logarithmic
 from ase_mlx.phonons.accumulation import accumulated
 
 
-def draw_conductivity(found, title: str, path: Path) -> None:
+def draw_conductivity(solved, title: str, path: Path) -> None:
     """Draw conductivity, accumulation by mean free path and by frequency, and linewidths of a `Conductivity`.
 
     Args:
-        found: W/(m K), K and THz.
+        solved: W/(m K), K and THz.
         title: of the figure.
         path: of the PNG.
 
@@ -24,11 +24,11 @@ def draw_conductivity(found, title: str, path: Path) -> None:
 
     Source: ours.
     """
-    modes, at = found.modes, found.modes.middle
-    temperature = float(found.temperatures[at])
+    modes, at = solved.modes, solved.modes.middle
+    temperature = float(solved.temperatures[at])
     with drawn(path, (10, 7.4)) as figure:
         axes = figure.subplots(2, 2)
-        _temperatures(axes[0, 0], found)
+        _temperatures(axes[0, 0], solved)
         for ax, by, label, scale in (
             (axes[0, 1], "mean free path", "mean free path (nm)", 0.1),
             (axes[1, 0], "frequency", "frequency (THz)", 1.0),
@@ -44,22 +44,22 @@ def draw_conductivity(found, title: str, path: Path) -> None:
         figure.suptitle(title, fontweight="bold")
 
 
-def _temperatures(ax, found) -> None:
-    trace = found.kappa[:, :3]
+def _temperatures(ax, solved) -> None:
+    trace = solved.kappa[:, :3]
     split = np.ptp(trace, axis=1).max() > 1e-3 * trace.max()
     for k, (name, color) in enumerate(zip(("xx", "yy", "zz"), (MODEL, DOUBT, GREY), strict=True)):
         if split or k == 0:
-            ax.plot(found.temperatures, trace[:, k], "o-", color=color, markersize=4, label=f"κ {name}")
-            if found.kappa_std is not None:
-                low, high = (trace[:, k] + sign * found.kappa_std[:, k] for sign in (-1, 1))
-                ax.fill_between(found.temperatures, np.maximum(low, 1e-3 * trace[:, k]), high, color=color, alpha=0.2)
+            ax.plot(solved.temperatures, trace[:, k], "o-", color=color, markersize=4, label=f"κ {name}")
+            if solved.kappa_std is not None:
+                low, high = (trace[:, k] + sign * solved.kappa_std[:, k] for sign in (-1, 1))
+                ax.fill_between(solved.temperatures, np.maximum(low, 1e-3 * trace[:, k]), high, color=color, alpha=0.2)
     if split:
         ax.legend()
     ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="Lattice thermal conductivity")
-    if len(found.temperatures) > 1:
+    if len(solved.temperatures) > 1:
         ax.set(xscale="log", yscale="log")
         ticks = [
-            t for t in (50, 100, 200, 300, 500, 1000, 2000) if found.temperatures[0] <= t <= found.temperatures[-1]
+            t for t in (50, 100, 200, 300, 500, 1000, 2000) if solved.temperatures[0] <= t <= solved.temperatures[-1]
         ]
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()

@@ -49,7 +49,7 @@ def _directions(ax, elastic) -> None:
         directions = np.zeros((len(angle), 3))
         directions[:, first], directions[:, second] = np.cos(angle), np.sin(angle)
         values = young_modulus(elastic.tensor, directions)
-        same = [names for names, known, _ in drawn if np.abs(known - values).max() < 1e-3 * values.max()]
+        same = [names for names, earlier, _ in drawn if np.abs(earlier - values).max() < 1e-3 * values.max()]
         if same:
             same[0].append(name)
         else:

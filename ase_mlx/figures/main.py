@@ -112,11 +112,11 @@ def draw_equation_of_state(place, eos, reference: dict) -> None:
     minimum = eos.energies.min() - (eos.energies - np.interp(eos.volumes, eos.curve_volumes, eos.curve_energies)).mean()
     points = 1000 * (eos.energies - eos.energies.min() + minimum) / eos.natoms
     ax.plot(eos.volumes / eos.natoms, points, "o", ms=4, color=MODEL, zorder=4)
-    known = reference.get("equation_of_state")
-    if known is not None:
-        inside = np.abs(np.array(known["volume"]) / volumes.mean() - 1) < 0.1
-        x, y = np.array(known["volume"])[inside], 1000 * np.array(known["energy"])[inside]
-        _diamonds(ax, x, y, DFT, known["label"])
+    measured = reference.get("equation_of_state")
+    if measured is not None:
+        inside = np.abs(np.array(measured["volume"]) / volumes.mean() - 1) < 0.1
+        x, y = np.array(measured["volume"])[inside], 1000 * np.array(measured["energy"])[inside]
+        _diamonds(ax, x, y, DFT, measured["label"])
     ax.axvline(eos.volume.value / eos.natoms, ymax=0.4, color=GREY, lw=1, ls=":")
     ax.set(xlabel="volume (Å³/atom)", ylabel=r"energy $E - E_0$ (meV/atom)", title="Equation of state")
     lines = [_said("$V_0$", eos.volume, "Å³/atom", eos.natoms), _said("$B_0$", eos.bulk_modulus, "GPa")]
@@ -181,10 +181,10 @@ def draw_phonons(place, spectrum, reference: dict, projected: dict | None = None
         _line(ax, spectrum.distances, spectrum.bands[:, band], None if std is None else std[:, band], MODEL, None, 1.4)
     _ticks(ax, spectrum.ticks)
     optical = reference.get("quantities", {}).get("highest frequency at Γ", {}).get("experiment")
-    known = reference.get("phonons", {"points": {}})
-    dft = [(x, y) for x, label in spectrum.ticks for y in known["points"].get(label, ()) if y > 0]
+    measured = reference.get("phonons", {"points": {}})
+    dft = [(x, y) for x, label in spectrum.ticks for y in measured["points"].get(label, ()) if y > 0]
     if dft:
-        _diamonds(ax, *zip(*dft, strict=True), DFT, known["label"], 5)
+        _diamonds(ax, *zip(*dft, strict=True), DFT, measured["label"], 5)
     if optical is not None:
         _diamonds(
             ax, *zip(*[(x, optical) for x, name in spectrum.ticks if name == "G"], strict=True), EXPERIMENT, "Raman"
@@ -242,10 +242,10 @@ def draw_thermal(place, harmonic, reference: dict) -> None:
         _line(ax, t, getattr(harmonic, name) / per, None if std is None else std / per, MODEL, "model")
     upper.axhline(3 * GAS, color=GREY, lw=1, ls="--")
     upper.text(0.01 * t.max(), 25.3, r"$3R$ (Dulong–Petit)", va="bottom", color="#5a6068", fontsize=9.5)
-    known = reference.get("quantities", {})
+    measured = reference.get("quantities", {})
     for ax, key in ((upper, "heat capacity C_V (300 K)"), (lower, "vibrational free energy (300 K)")):
-        if known.get(key, {}).get("dft") is not None:
-            _diamonds(ax, [300], [known[key]["dft"]], DFT, "DFT (PBE)")
+        if measured.get(key, {}).get("dft") is not None:
+            _diamonds(ax, [300], [measured[key]["dft"]], DFT, "DFT (PBE)")
     upper.legend(loc="lower right")
     upper.tick_params(labelbottom=False)
     upper.set(ylabel="$C_V$\n(J/(K mol))", ylim=(0, 29), title="Thermal functions, per mole of atoms")
@@ -269,11 +269,11 @@ def draw_expansion(place, curves, reference: dict) -> None:
         _line(upper, t, getattr(curves, name) / per, None if std is None else std / per, color, label)
     std = curves.std.get("expansion")
     _line(lower, t, 1e6 * curves.expansion, None if std is None else 1e6 * std, MODEL, None)
-    known = reference.get("quantities", {})
+    measured = reference.get("quantities", {})
     for ax, key in ((upper, "heat capacity C_p (300 K)"), (lower, "volumetric expansion (300 K)")):
         for origin, color, label in (("dft", DFT, "DFT"), ("experiment", EXPERIMENT, "experiment")):
-            if known.get(key, {}).get(origin) is not None:
-                _diamonds(ax, [300], [known[key][origin]], color, label + (", $C_p$" if ax is upper else ""))
+            if measured.get(key, {}).get(origin) is not None:
+                _diamonds(ax, [300], [measured[key][origin]], color, label + (", $C_p$" if ax is upper else ""))
     for ax in (upper, lower):
         if ax.get_legend_handles_labels()[1]:
             ax.legend(loc="lower right")

@@ -35,9 +35,9 @@ def write_plots(residuals: Mapping[str, Residuals], table: dict, folder: Path) -
 
     Source: ours.
     """
-    known = {name: r for name, r in residuals.items() if name in table}
-    files = [_draw(folder / "parity.png", known, table, _parity)]
-    with_bars = {name: r for name, r in known.items() if r.std is not None}
+    compared = {name: r for name, r in residuals.items() if name in table}
+    files = [_draw(folder / "parity.png", compared, table, _parity)]
+    with_bars = {name: r for name, r in compared.items() if r.std is not None}
     if with_bars:
         files.append(_draw(folder / "reliability.png", with_bars, table, _reliability))
     return files

@@ -46,6 +46,7 @@ def conductivity_job(
     progress: Progress | None = None,
     words: Callable[[str], str] = str,
     model: str = "",
+    work: str | Path | None = None,
     **settings: Any,
 ) -> ConductivityOutcome:
     """Compute the lattice thermal conductivity, say what stands behind it; write tables, tensors and figures.
@@ -58,7 +59,8 @@ def conductivity_job(
         progress: called with the stage, the number done and the number in all.
         words: how notes are put.
         model: the calculator's name, for the record.
-        settings: further arguments of `adapters.phonopy.conductivity` (Å, K), there `folder` is called `work` here.
+        work: folder for finished supercells, from which a second call goes on.
+        settings: further arguments of `adapters.phonopy.conductivity` (Å, K).
 
     Returns:
         The table in W/(m K) and K, the certificate, notes; `conductivity` has all numbers.
@@ -72,7 +74,6 @@ def conductivity_job(
     from ase_mlx.adapters.choice import settled
     from ase_mlx.adapters.phono3py import conductivity
 
-    work = settings.pop("work", None)
     if calculator is not None and hasattr(source, "get_chemical_symbols"):
         calculator = settled(calculator, source)
     choice = getattr(calculator, "choice", None)

@@ -170,12 +170,12 @@ def _anomaly(outcome: Outcome, relaxed) -> None:
     if elements := unseen(relaxed.atoms):
         outcome.skipped["anomaly score"] = f"its model was trained on no crystals with {', '.join(elements)}"
         return
-    found = outcome.stage("anomaly score", lambda: anomaly_of(relaxed.atoms))
-    if found is not None:
-        outcome.add("anomaly score (novelty)", found.score)
-        outcome.add("crystals less strange", found.less_strange)
-        if found.flagged:
-            outcome.notes.append(f"anomaly score: an unusual structure, because of {', '.join(found.reasons)}")
+    anomaly = outcome.stage("anomaly score", lambda: anomaly_of(relaxed.atoms))
+    if anomaly is not None:
+        outcome.add("anomaly score (novelty)", anomaly.score)
+        outcome.add("crystals less strange", anomaly.less_strange)
+        if anomaly.flagged:
+            outcome.notes.append(f"anomaly score: an unusual structure, because of {', '.join(anomaly.reasons)}")
 
 
 def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: float, folder: Path | None) -> None:
@@ -221,10 +221,10 @@ def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: floa
         waves = harmonic(ph, ensemble, temperatures, on_imaginary="report", elastic=constants)
         return waves, spectrum(ph, ensemble)
 
-    found = outcome.stage("phonons", work)
-    if found is None:
+    spectra = outcome.stage("phonons", work)
+    if spectra is None:
         return
-    waves = found[0]
+    waves = spectra[0]
     outcome.notes += [f"phonons: {note}" for note in waves.notes if constants is None or note not in constants.notes]
     outcome.stage("thermal functions", lambda: judge(waves.stability))
     add_harmonic(outcome, waves, temperature)
@@ -237,11 +237,11 @@ def _density(outcome: Outcome, atoms, calculator) -> None:
     model = getattr(calculator, "model", None)
     if "density" not in {getattr(q, "name", None) for q in getattr(model, "outputs", ())}:
         return
-    found = outcome.stage("density", lambda: density_slice(model, atoms))
-    if found is not None:
-        middle = len(found.distance) // 2
-        std = None if found.std is None else float(found.std[middle])
-        outcome.add("density amid the bond", Value(float(found.density[middle]), std, "e/Å³", "members"))
+    along = outcome.stage("density", lambda: density_slice(model, atoms))
+    if along is not None:
+        middle = len(along.distance) // 2
+        std = None if along.std is None else float(along.std[middle])
+        outcome.add("density amid the bond", Value(float(along.density[middle]), std, "e/Å³", "members"))
     if len(set(atoms.numbers)) > 1:
         charges = outcome.stage("charges", lambda: calculator.get_property("charges", atoms))
         if charges is not None:

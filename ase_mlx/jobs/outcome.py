@@ -82,8 +82,8 @@ class Outcome:
                 self.seconds[name] = round(perf_counter() - start, 2)
                 seen = (self.extrapolation, environments.seen)
                 self.extrapolation = seen[0] + seen[1] if all(seen) else seen[0] or seen[1]
-                said = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
-                self.notes += [f"{name}: {text}" for text in sorted(said)]
+                warned = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
+                self.notes += [f"{name}: {text}" for text in sorted(warned)]
         return self.results.get(name)
 
     def computed_by(self, calculator, atoms, model: str = ""):
@@ -125,8 +125,8 @@ class Outcome:
             self.notes.insert(0, str(self.extrapolation))
         self.notes = list(dict.fromkeys(self.words(note) for note in self.notes))
         for row in self.quantities:
-            known = reference.get("quantities", {}).get(row["quantity"], {})
-            row |= {column: known.get(column) for column in COLUMNS[5:-1]} | {"calculator": self.model}
+            measured = reference.get("quantities", {}).get(row["quantity"], {})
+            row |= {column: measured.get(column) for column in COLUMNS[5:-1]} | {"calculator": self.model}
 
 
 def add_elastic(outcome: Outcome, constants) -> None:

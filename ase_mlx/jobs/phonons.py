@@ -117,21 +117,21 @@ def phonon_job(
     ph = outcome.stage(
         "phonons", lambda: structure if read else _force_constants(atoms, calculator, settings, work, tell)
     )
-    found, curves = None, None
+    spectra, curves = None, None
     if ph is not None:
         _describe(outcome, ph, folder)
-        found = outcome.stage("spectra", lambda: _spectra(ph, calculator, settings, work, tell))
-    if found is not None:
-        add_harmonic(outcome, found[0], settings.temperature)
-        outcome.notes += [_origin(ph, found[0]), *found[0].notes]
-        outcome.notes += limits_of(outcome.model) if found[0].debye_temperature is not None else []
-    if found is not None and settings.qha:
+        spectra = outcome.stage("spectra", lambda: _spectra(ph, calculator, settings, work, tell))
+    if spectra is not None:
+        add_harmonic(outcome, spectra[0], settings.temperature)
+        outcome.notes += [_origin(ph, spectra[0]), *spectra[0].notes]
+        outcome.notes += limits_of(outcome.model) if spectra[0].debye_temperature is not None else []
+    if spectra is not None and settings.qha:
         curves = outcome.stage("expansion", lambda: _expansion(ph, calculator, settings, work, tell))
     if curves is not None:
         _add_expansion(outcome, curves, settings.temperature)
     outcome.conclude(reference := {} if ph is None else reference_of(to_ase(ph.unitcell), outcome.spacegroup))
     if folder is not None:
-        _write(outcome, folder, ph, found, curves, reference)
+        _write(outcome, folder, ph, spectra, curves, reference)
     return outcome
 
 
@@ -211,13 +211,13 @@ def _add_expansion(outcome: Outcome, curves, temperature: float) -> None:
     outcome.notes += curves.notes
 
 
-def _write(outcome: Outcome, folder: Path, ph, found, expansion, reference: dict) -> None:
+def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: dict) -> None:
     from ase_mlx.figures.main import write_figures
 
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{outcome.name}: {outcome.formula}, {outcome.spacegroup}, {outcome.model or 'phonopy.yaml'}"
-    if found is not None:
-        waves, lines, projected = found
+    if spectra is not None:
+        waves, lines, projected = spectra
         parts: dict[str, float] = {}
         for symbol, row in zip(ph.primitive.symbols, projected.value, strict=True):
             parts[symbol] = parts.get(symbol, 0) + row

@@ -270,13 +270,13 @@ def set_uncertainty(
 
 
 def _crossed_spreads(
-    model: Potential, known: dict[str, Response], parts: list[dict[str, Response]], val: list[Sample], seed: int
+    model: Potential, training: dict[str, Response], parts: list[dict[str, Response]], val: list[Sample], seed: int
 ) -> dict[str, Tensor]:
     """Spreads on each held-out part of members that were fitted without it, in the quantities' units."""
     spreads: dict[str, list[Tensor]] = {}
     for k, part in enumerate(parts):
         others = [p for q, p in enumerate(parts) if q != k] or parts
-        crossed = fit_members(_stack(known, _join(others)), model.config.members, seed)
+        crossed = fit_members(_stack(training, _join(others)), model.config.members, seed)
         for name, r in part.items():
             spreads.setdefault(name, []).append((r.by_weight @ crossed.T).square().sum(1).div(len(crossed) - 1).sqrt())
         if "energy" in part:

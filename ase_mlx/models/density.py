@@ -172,7 +172,7 @@ class Density(nn.Module):
         return torch.cat(moments, dim=1)
 
     def conditioned(
-        self, moments: Float[Tensor, "heads moments"], electrons: float, known: Float[Tensor, " moments"]
+        self, moments: Float[Tensor, "heads moments"], electrons: float, fixed: Float[Tensor, " moments"]
     ) -> Float[Tensor, "heads species degrees features n"]:
         """Condition head and members' deviations on a structure's electrons and dipole: its own head, e/Å³.
 
@@ -182,7 +182,7 @@ class Density(nn.Module):
         Args:
             moments: of `moments`, over the whole structure (dimensionless, e Å).
             electrons: of its free atoms, dimensionless.
-            known: what the first of these moments shall be (dimensionless, e Å).
+            fixed: what the first of these moments shall be (dimensionless, e Å).
 
         Returns:
             The head and, after it, the members' deviations, e/Å³, in float64.
@@ -193,14 +193,14 @@ class Density(nn.Module):
         Source: ours; conditioning of a Gaussian on linear functions.
         """
         head, deviations = self.head.to(torch.float64), self.deviations.to(torch.float64)
-        missing, spread = known - moments[0, : len(known)], moments[1:, : len(known)]
+        missing, spread = fixed - moments[0, : len(fixed)], moments[1:, : len(fixed)]
         square = spread.T @ spread
         size = square.diagonal().clamp(min=1e-300).sqrt()
         apart = float(torch.linalg.det(square / torch.outer(size, size)))
         if float(size.min()) > 1e-8 * electrons and apart > 1e-9:
             pattern = torch.linalg.solve(square, spread.T @ deviations.flatten(1)).unflatten(1, head.shape)
             deviations = deviations - torch.einsum("kc,csdfn->ksdfn", spread, pattern)
-        elif len(known) > 1:
+        elif len(fixed) > 1:
             raise ValueError(
                 "got a dipole for a structure on whose dipole all members of the model agree (an inversion or mirror "
                 "fixes it, or it has no atoms to differ in); leave the dipole out"

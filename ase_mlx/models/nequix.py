@@ -65,9 +65,9 @@ class Nequix(Foundation):
         n = len(config.elements)
 
         def radial(count: int) -> Radial:
-            made = Radial(config.cutoff, config.n_basis, config.radial_hidden, count, 1)
-            made.envelope = partial(envelope, p=config.power)
-            return made
+            network = Radial(config.cutoff, config.n_basis, config.radial_hidden, count, 1)
+            network.envelope = partial(envelope, p=config.power)
+            return network
 
         self.layers = nn.ModuleList(
             GroupedLayer(

@@ -146,9 +146,9 @@ class PointDensity(Model, Field):
         envelope = -np.expm1(np.bincount(point, np.log1p(-np.minimum(closeness, 1 - 1e-12)), n))
         return values.reshape(n, -1), envelope, free
 
-    def inputs(self, found: Float[np.ndarray, "points d"]) -> Float[Tensor, "points d"]:
+    def inputs(self, descriptors: Float[np.ndarray, "points d"]) -> Float[Tensor, "points d"]:
         """Bring descriptors to zero mean and unit width over the training data (dimensionless)."""
-        x = torch.from_numpy(found).to(self.centre.device)
+        x = torch.from_numpy(descriptors).to(self.centre.device)
         return ((x - self.centre.to(x)) / self.width.to(x)).to(self.network.layers[0].mean.dtype)
 
     @torch.no_grad()

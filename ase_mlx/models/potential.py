@@ -188,8 +188,8 @@ class Potential(Model, Field):
 
     @torch.no_grad()
     def _distance(self, graph: Graph, vectors: Tensor, layers: Sequence[Tensor]) -> Tensor | None:
-        known = self.distance.known
-        return self.distance(graph, self.species_index[graph.numbers], vectors, layers) if known else None
+        fitted = self.distance.known
+        return self.distance(graph, self.species_index[graph.numbers], vectors, layers) if fitted else None
 
     @torch.no_grad()
     def distances(self, graph: Graph) -> Float[Tensor, " atoms"] | None:

@@ -64,10 +64,10 @@ class SevenNet(Foundation):
         c = config.channels
 
         def radial(count: int) -> Radial:
-            made = Radial(config.cutoff, len(config.orders), config.radial_hidden, count, 1)
-            made.order = torch.tensor(config.orders, dtype=torch.float64)
-            made.envelope = partial(xplor, onset=config.onset) if config.onset else partial(envelope, p=config.power)
-            return made
+            network = Radial(config.cutoff, len(config.orders), config.radial_hidden, count, 1)
+            network.order = torch.tensor(config.orders, dtype=torch.float64)
+            network.envelope = partial(xplor, onset=config.onset) if config.onset else partial(envelope, p=config.power)
+            return network
 
         self.embedding = nn.Parameter(torch.randn(len(config.elements), c[0]))
         last = config.layers - 1

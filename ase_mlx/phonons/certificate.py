@@ -116,10 +116,10 @@ def certify(
     draws = _Draws(crystal, relaxation, progress or logged("wave vectors of a certificate"))
     most = max(samples, int(MOST * draws.count))
     while True:
-        found = draws.certificate(samples, seed)
-        wider = found.half_widths.max() / width
+        certificate = draws.certificate(samples, seed)
+        wider = certificate.half_widths.max() / width
         if wider <= 1 or samples == most:
-            return found
+            return certificate
         samples = min(most, int(np.ceil(samples * np.clip(1.3 * wider**2, 2, 4))))
 
 
@@ -129,7 +129,7 @@ class _Draws:
     def __init__(self, crystal: Crystal, relaxation: Relaxation, progress: Steps) -> None:
         self.relaxation, mesh, self.progress = relaxation, relaxation.mesh, progress
         self.modes = crystal.modes(mesh.points, False)
-        self.exact = interaction_of(crystal, mesh, self.modes.legs(crystal.masses, LOWEST))
+        self.exact = interaction_of(crystal, mesh, self.modes.amplitudes(crystal.masses, LOWEST))
         self.cells = tetrahedra(mesh, np.linalg.inv(crystal.group.lattice).T)
         self.occupations = occupation(self.modes.frequencies, relaxation.temperatures, LOWEST)
         self.counted = relaxation.gamma > 0
@@ -159,7 +159,7 @@ class _Draws:
 
     def _deviations(self, chosen: np.ndarray) -> np.ndarray:
         """What exact elements of triplets change in the linewidths, relative, (triplets, temperatures, bands)."""
-        relaxation, found = self.relaxation, np.empty((len(chosen), *self.gamma[:, 0].shape))
+        relaxation, deviations = self.relaxation, np.empty((len(chosen), *self.gamma[:, 0].shape))
         stars = np.unique(self.star[chosen])
         for done, k in enumerate(stars, 1):
             here, point = np.flatnonzero(self.star[chosen] == k), int(relaxation.irreducible[k])
@@ -171,9 +171,9 @@ class _Draws:
                 )
                 for interaction in (self.exact, relaxation.interaction)
             )  # fmt: skip
-            found[here] = shared(exact - compressed, relaxation.modes.frequencies[k]) / self.gamma[:, k]
+            deviations[here] = shared(exact - compressed, relaxation.modes.frequencies[k]) / self.gamma[:, k]
             self.progress(done, len(stars))
-        return found
+        return deviations
 
     def _corrected(self, index: np.ndarray, deviations: np.ndarray, sure: int, triplets: int) -> Certificate:
         relaxation, star, kappa = self.relaxation, self.star[index], self.relaxation.mode_kappa

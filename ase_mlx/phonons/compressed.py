@@ -32,9 +32,9 @@ class Orbit:
 class CompressedTensor:
     """Φ(l₁b₁α₁, …) = Σ_ξ s_ξ Σ_g Σ_l Π_i A_ξ(g⁻¹(lᵢ − l, bᵢ, αᵢ)): each mode function with all its images.
 
-    Equal legs make the permutation symmetry, the sum over lattice vectors l translation, the sum over operations g the
-    space group, and Σ_lb A = 0 the acoustic sum rule: all exact. Products of different legs are sums of such powers
-    (polarisation), so that nothing is lost against symmetrised products.
+    Equal factors make the permutation symmetry, the sum over lattice vectors l translation, the sum over operations g
+    the space group, and Σ_lb A = 0 the acoustic sum rule: all exact. Products of different factors are sums of such
+    powers (polarisation), so that nothing is lost against symmetrised products.
 
     Source: Y. Luo et al., arXiv 2503.05913, eq. 2; ours.
     """
@@ -79,13 +79,13 @@ class CompressedTensor:
         return np.concatenate(images, axis=-1)
 
     def tables(
-        self, points: Float[np.ndarray, "q 3"], legs: Complex[np.ndarray, "q bands bands"]
+        self, points: Float[np.ndarray, "q 3"], amplitudes: Complex[np.ndarray, "q bands bands"]
     ) -> Complex[np.ndarray, "q bands rank"]:
-        """Mode functions between phonons: `transform` contracted with legs of `Modes.legs` in 1/√(amu THz).
+        """Mode functions between phonons: `transform` contracted with `Modes.amplitudes` in 1/√(amu THz).
 
         Source: Y. Luo et al., arXiv 2503.05913.
         """
-        return legs.transpose(0, 2, 1) @ self.transform(points)
+        return amplitudes.transpose(0, 2, 1) @ self.transform(points)
 
     def _images(self, orbit: Orbit, points: np.ndarray) -> list[np.ndarray]:
         """Transforms (q, bands, operations) of each function of an orbit."""

@@ -1,4 +1,4 @@
-"""Third-order force constants with the cells of two legs counted from that of the third, for sums over a mesh.
+"""Third-order force constants with the cells of two atoms counted from that of the third, for sums over a mesh.
 
 The three wave vectors of an element add up to a reciprocal vector. What stands between q₁ and all q₂ is then a Fourier
 series in one lattice vector, V(q₁, q₂) = Σ_S W(S) e^(2πi q₂·S) with W(S) = Σ_S' F(S', S) e^(2πi q₁·S'): folded once for
@@ -19,9 +19,9 @@ from ase_mlx.phonons.third_order import ThirdOrder
 
 @dataclass(frozen=True)
 class FoldedTensor:
-    """F(S', S): third-order force constants in eV/Å³ by the cells of legs 1 and 2, counted from that of leg 3.
+    """F(S', S): third-order force constants in eV/Å³ by the cells of atoms 1 and 2, counted from that of atom 3.
 
-    `second` are the cells S of leg 2, `first` the cells S' of leg 1 (dimensionless). Blocks of 3×3×3 numbers of three
+    `second` are the cells S of atom 2, `first` the cells S' of atom 1 (dimensionless). Blocks of 3×3×3 numbers of three
     atoms stand in the order of S, from `start` of one cell to that of the next; `cell` says which S' a block has, and
     `atoms` which atoms of the primitive cell. `positions` are fractional coordinates of the primitive cell.
 
@@ -37,35 +37,35 @@ class FoldedTensor:
     blocks: Float[np.ndarray, "blocks 27"]
 
     def phased(
-        self, points: Float[np.ndarray, "q 3"], legs: Complex[np.ndarray, "q bands bands"]
+        self, points: Float[np.ndarray, "q 3"], amplitudes: Complex[np.ndarray, "q bands bands"]
     ) -> Complex[np.ndarray, "q bands bands"]:
-        """Legs in 1/√(amu THz) with the phase of each atom's position at fractional wave vectors (dimensionless).
+        """Amplitudes in 1/√(amu THz) with the phase of each atom's position at fractional wave vectors (dimensionless).
 
         Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41.
         """
-        return legs * np.exp(2j * np.pi * points @ np.repeat(self.positions, 3, axis=0).T)[:, :, None]
+        return amplitudes * np.exp(2j * np.pi * points @ np.repeat(self.positions, 3, axis=0).T)[:, :, None]
 
     def series(
-        self, points: Float[np.ndarray, "q 3"], legs: Complex[np.ndarray, "q bands bands"]
+        self, points: Float[np.ndarray, "q 3"], amplitudes: Complex[np.ndarray, "q bands bands"]
     ) -> Complex[np.ndarray, "q cells bands others"]:
-        """Coefficients W(S) of first wave vectors, contracted with their legs.
+        """Coefficients W(S) of first wave vectors, contracted with their amplitudes.
 
         Args:
             points: in fractional coordinates, dimensionless.
-            legs: with their phases, as `phased` gives them, in 1/√(amu THz).
+            amplitudes: with their phases, as `phased` gives them, in 1/√(amu THz).
 
         Returns:
-            eV/Å³ (amu THz)^(-1/2), the coordinates of legs 2 and 3 in one axis.
+            eV/Å³ (amu THz)^(-1/2), the coordinates of atoms 2 and 3 in one axis.
 
         Source: ours.
         """
         waves = np.exp(2j * np.pi * self.first @ points.T)
         parts = np.concatenate([waves.real, waves.imag], axis=1)
-        return _series(self.start, self.cell, self.atoms, self.blocks, parts, legs, len(self.positions))
+        return _series(self.start, self.cell, self.atoms, self.blocks, parts, amplitudes, len(self.positions))
 
 
 def fold(third: ThirdOrder) -> FoldedTensor:
-    """Count cells from that of the third leg, in the mean of all three ways of having a leg in the home cell.
+    """Count cells from that of the third atom, in the mean over which of the three atoms is in the home cell.
 
     Args:
         third: force constants in eV/Å³; equally short vectors share them.
@@ -83,7 +83,7 @@ def fold(third: ThirdOrder) -> FoldedTensor:
         a, b = (x.ravel() for x in np.meshgrid(np.arange(len(atom)), np.arange(len(atom)), indexing="ij"))
         values = third.constants[home][atom[a], atom[b]] / (3 * count[atom[a]] * count[atom[b]])[:, None, None, None]
         ends = np.full(len(a), home), third.primitive[atom[a]], third.primitive[atom[b]]
-        # the home cell's leg is the first, the second, the third; a and b are the other two in their order
+        # the home cell's atom is the first, the second, the third; a and b are the other two in their order
         for order, early, late in (
             ((0, 1, 2), -cell[b], cell[a] - cell[b]),
             ((1, 0, 2), cell[a] - cell[b], -cell[b]),
@@ -97,7 +97,7 @@ def fold(third: ThirdOrder) -> FoldedTensor:
 
 
 def fold_products(tensor: CompressedTensor) -> FoldedTensor:
-    """Write a compressed tensor of third order out, with cells counted from that of the third leg: no approximation.
+    """Write a compressed tensor of third order out, with cells counted from that of the third atom: no approximation.
 
     Args:
         tensor: mode functions in (eV/Å³)^(1/3).
@@ -115,9 +115,9 @@ def fold_products(tensor: CompressedTensor) -> FoldedTensor:
     codes = [codes[:, None] + codes[None] * (2 * half + 1) ** 3 for codes in apart]
     pairs = np.unique(np.concatenate([np.unique(c) for c in codes]))
     table = np.zeros((len(pairs), n, n, n, 27))
-    for (sites, legs, signs), code in zip(members, codes, strict=True):
-        size = legs.shape[1]
-        cubes = ((legs.T[:, None] * legs.T * signs).reshape(size**2, -1) @ legs).reshape(3 * (size,))
+    for (sites, functions, signs), code in zip(members, codes, strict=True):
+        size = functions.shape[1]
+        cubes = ((functions.T[:, None] * functions.T * signs).reshape(size**2, -1) @ functions).reshape(3 * (size,))
         _scatter(table, np.searchsorted(pairs, code), cubes, sites[:, 3])
     pair, *atoms = np.nonzero(np.any(table != 0, axis=-1))
     second, first = np.divmod(pairs[pair], (2 * half + 1) ** 3)
@@ -167,8 +167,8 @@ def _scatter(table, place, cubes, atom):  # pragma: no cover, compiled
 
 
 @compiled(fastmath=True, nogil=True)
-def _series(start, cell, atoms, blocks, waves, legs, n):  # pragma: no cover, compiled
-    count, cells, bands, others = len(legs), len(start) - 1, 3 * n, 9 * n * n
+def _series(start, cell, atoms, blocks, waves, amplitudes, n):  # pragma: no cover, compiled
+    count, cells, bands, others = len(amplitudes), len(start) - 1, 3 * n, 9 * n * n
     out = np.empty((count, cells, bands, others), np.complex128)
     for k in range(cells):
         sums = np.zeros((bands, others, 2 * count))
@@ -186,8 +186,8 @@ def _series(start, cell, atoms, blocks, waves, legs, n):  # pragma: no cover, co
                 for o in range(others):
                     real, imag = 0.0, 0.0
                     for x in range(bands):
-                        leg = legs[q, x, i]
-                        real += leg.real * sums[x, o, q] - leg.imag * sums[x, o, count + q]
-                        imag += leg.real * sums[x, o, count + q] + leg.imag * sums[x, o, q]
+                        e = amplitudes[q, x, i]
+                        real += e.real * sums[x, o, q] - e.imag * sums[x, o, count + q]
+                        imag += e.real * sums[x, o, count + q] + e.imag * sums[x, o, q]
                     out[q, k, i, o] = complex(real, imag)
     return out

@@ -65,8 +65,8 @@ class CompressedQuartic:
     Source: ours.
     """
 
-    def __init__(self, tensor: CompressedTensor, mesh: Mesh, legs: np.ndarray, device: str = "cpu") -> None:
-        self.tables = torch.from_numpy(tensor.tables(mesh.points, legs).astype(np.complex64)).to(device)
+    def __init__(self, tensor: CompressedTensor, mesh: Mesh, amplitudes: np.ndarray, device: str = "cpu") -> None:
+        self.tables = torch.from_numpy(tensor.tables(mesh.points, amplitudes).astype(np.complex64)).to(device)
         self.signs = torch.from_numpy(tensor.signs).to(self.tables)
 
     def __call__(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "t b b b b"]:

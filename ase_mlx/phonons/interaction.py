@@ -25,7 +25,7 @@ FEW = 128
 """Triplets of one first wave vector up to which the lattice sum is taken for each; above, axis by axis of the mesh."""
 
 LOOPS = 12
-"""Bands up to which compiled loops over legs are faster than products of small matrices."""
+"""Bands up to which compiled loops over bands are faster than products of small matrices."""
 
 
 WRITTEN = 20
@@ -35,7 +35,7 @@ WRITTEN = 20
 def interaction_of(
     crystal: Crystal,
     mesh: Mesh,
-    legs: Complex[np.ndarray, "q bands bands"],
+    amplitudes: Complex[np.ndarray, "q bands bands"],
     tensor: CompressedTensor | None = None,
     device: str = "cpu",
     threads: int = 1,
@@ -45,7 +45,7 @@ def interaction_of(
     Args:
         crystal: its force constants in eV/Å³, where there is no tensor.
         mesh: the mesh.
-        legs: of its phonons, as `Modes.legs` gives them, in 1/√(amu THz).
+        amplitudes: of its phonons, as `Modes.amplitudes` gives them, in 1/√(amu THz).
         tensor: compressed force constants.
         device: of torch.
         threads: that will share the irreducible points, in runs of `batch`.
@@ -53,12 +53,12 @@ def interaction_of(
     Source: ours.
     """
     if tensor is None:
-        return Interaction(fold(crystal.third), mesh, legs, device, threads)
+        return Interaction(fold(crystal.third), mesh, amplitudes, device, threads)
     written = sum(len(orbit.operations) * (3 * len(orbit.sites)) ** 3 for orbit in tensor.orbits)
-    elements = len(mesh.irreducible[0]) * len(mesh.points) / 2 * legs.shape[2] ** 3
+    elements = len(mesh.irreducible[0]) * len(mesh.points) / 2 * amplitudes.shape[2] ** 3
     if WRITTEN * written < elements * tensor.rank:
-        return Interaction(fold_products(tensor), mesh, legs, device, threads)
-    return ProductInteraction(tensor, mesh, legs, device)
+        return Interaction(fold_products(tensor), mesh, amplitudes, device, threads)
+    return ProductInteraction(tensor, mesh, amplitudes, device)
 
 
 class Interaction:
@@ -71,12 +71,12 @@ class Interaction:
         self,
         tensor: FoldedTensor,
         mesh: Mesh,
-        legs: Complex[np.ndarray, "q bands bands"],
+        amplitudes: Complex[np.ndarray, "q bands bands"],
         device: str = "cpu",
         threads: int = 1,
     ) -> None:
         self.tensor, self.mesh = tensor, mesh
-        self.legs, self.bands = tensor.phased(mesh.points, legs), legs.shape[2]
+        self.amplitudes, self.bands = tensor.phased(mesh.points, amplitudes), amplitudes.shape[2]
         self.device = device if device != "cpu" or self.bands > LOOPS else None
         share = BATCH if threads == 1 else -(-len(mesh.irreducible[0]) // (2 * threads))
         self.batch = max(1, min(BATCH, share, ROOM // (16 * len(tensor.second) * self.bands**3)))
@@ -122,17 +122,17 @@ class Interaction:
             points = self.mesh.irreducible[0]
             at = np.flatnonzero(points == point)
             batch = points[at[0] : at[0] + self.batch] if len(at) else np.array([point])
-            found = self.tensor.series(self.mesh.points[batch], self.legs[batch])
-            kept = self.kept.series = dict(zip(batch.tolist(), found, strict=True))
+            series = self.tensor.series(self.mesh.points[batch], self.amplitudes[batch])
+            kept = self.kept.series = dict(zip(batch.tolist(), series, strict=True))
         return kept[point]
 
     def _square(self, half: np.ndarray, pairs: np.ndarray, squared: np.ndarray, chosen: np.ndarray) -> None:
-        """Contract elements (t, bands³) of one leg with the other two, and square them into their places."""
+        """Contract elements (t, bands³) of one phonon with the other two, and square them into their places."""
         half = half.reshape(len(pairs), self.bands, self.bands, self.bands)
         if self.device is None:
-            _squares(half, self.legs, pairs, chosen, squared)
+            _squares(half, self.amplitudes, pairs, chosen, squared)
             return
-        left, right = (torch.from_numpy(self.legs[pairs[:, k]]).to(self.device) for k in range(2))
+        left, right = (torch.from_numpy(self.amplitudes[pairs[:, k]]).to(self.device) for k in range(2))
         elements = left[:, None].transpose(2, 3) @ torch.from_numpy(half).to(self.device) @ right[:, None]
         squared[chosen] = (elements.real.square() + elements.imag.square()).cpu().numpy()
 
@@ -146,10 +146,14 @@ class ProductInteraction:
     batch = BATCH
 
     def __init__(
-        self, tensor: CompressedTensor, mesh: Mesh, legs: Complex[np.ndarray, "q bands bands"], device: str = "cpu"
+        self,
+        tensor: CompressedTensor,
+        mesh: Mesh,
+        amplitudes: Complex[np.ndarray, "q bands bands"],
+        device: str = "cpu",
     ) -> None:
         self.device = device
-        self.tables = torch.from_numpy(tensor.tables(mesh.points, legs).astype(np.complex64)).to(device)
+        self.tables = torch.from_numpy(tensor.tables(mesh.points, amplitudes).astype(np.complex64)).to(device)
         self.signs = torch.from_numpy(tensor.signs).to(self.tables)
 
     def strengths(self, point: int, triplets: Int[np.ndarray, "t 2"]) -> Float[np.ndarray, "t bands bands bands"]:
@@ -162,15 +166,15 @@ class ProductInteraction:
 
 
 @compiled(fastmath=True, nogil=True)
-def _squares(half, legs, pairs, chosen, out):  # pragma: no cover, compiled
+def _squares(half, amplitudes, pairs, chosen, out):  # pragma: no cover, compiled
     size, n = len(pairs), half.shape[1]
     real, imag = np.empty((n, n)), np.empty((n, n))
     ar, ai, br, bi = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     for t in range(size):
         for x in range(n):
             for y in range(n):
-                ar[x, y], ai[x, y] = legs[pairs[t, 0], x, y].real, legs[pairs[t, 0], x, y].imag
-                br[x, y], bi[x, y] = legs[pairs[t, 1], x, y].real, legs[pairs[t, 1], x, y].imag
+                ar[x, y], ai[x, y] = amplitudes[pairs[t, 0], x, y].real, amplitudes[pairs[t, 0], x, y].imag
+                br[x, y], bi[x, y] = amplitudes[pairs[t, 1], x, y].real, amplitudes[pairs[t, 1], x, y].imag
         for i in range(n):
             real[:], imag[:] = 0.0, 0.0
             for x in range(n):

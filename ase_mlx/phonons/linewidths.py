@@ -60,7 +60,7 @@ def linewidths(
 def averaged(
     strengths: Float[np.ndarray, "t bands *others"],
     frequencies: Float[np.ndarray, "q bands"],
-    partners: Int[np.ndarray, "t legs"],
+    partners: Int[np.ndarray, "t phonons"],
 ) -> Float[np.ndarray, "t bands *others"]:
     """Average |element|² (any unit) over degenerate modes of all phonons but the first, frequencies in THz.
 
@@ -76,10 +76,10 @@ def averaged(
     f = frequencies[partners[chosen]]
     same = np.abs(f[..., :, None] - f[..., None, :]) < DEGENERATE
     mean = (same / same.sum(axis=-1, keepdims=True)).astype(strengths.dtype)
-    result, (size, legs, bands) = strengths.copy(), f.shape
+    result, (size, phonons, bands) = strengths.copy(), f.shape
     part = strengths[chosen].reshape(size, -1, bands) @ mean[:, -1].swapaxes(-1, -2)
-    for leg in range(legs - 1):
-        part = mean[:, leg, None] @ part.reshape(size, bands ** (leg + 1), bands, -1)
+    for k in range(phonons - 1):
+        part = mean[:, k, None] @ part.reshape(size, bands ** (k + 1), bands, -1)
     result[chosen] = part.reshape(size, *strengths.shape[1:])
     return result
 

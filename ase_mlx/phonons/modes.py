@@ -26,7 +26,7 @@ class Modes:
     eigenvectors: Complex[np.ndarray, "q bands bands"]
     velocities: Float[np.ndarray, "q bands 3"] | None = None
 
-    def legs(self, masses: Float[np.ndarray, " atoms"], lowest: float) -> Complex[np.ndarray, "q bands bands"]:
+    def amplitudes(self, masses: Float[np.ndarray, " atoms"], lowest: float) -> Complex[np.ndarray, "q bands bands"]:
         """Displacements of unit quanta, e/√(m f), in 1/√(amu THz), zero for modes below `lowest` in THz.
 
         Args:

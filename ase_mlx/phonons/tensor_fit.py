@@ -52,7 +52,7 @@ class Kind:
             waves = np.exp(2j * np.pi * sample.points @ (sites[:, :3] + atoms[sites[:, 3]]).T)
             turned = np.einsum("ab,sbp->sap", self.group.cartesian[operation], self.patterns)
             sums = [np.tensordot(waves[:, sites[:, 3] == k], turned[sites[:, 3] == k], 1) for k in range(len(atoms))]
-            table = sample.legs.transpose(0, 2, 1) @ np.concatenate(sums, axis=1)
+            table = sample.amplitudes.transpose(0, 2, 1) @ np.concatenate(sums, axis=1)
             parts.append(np.stack([table.real, table.imag], axis=2).astype(np.float32))
         return np.stack(parts, axis=3)
 
@@ -163,11 +163,11 @@ class Fit:
 
 
 def _worth(sample: TripletSample, sizes: np.ndarray) -> np.ndarray:
-    """What a change of each mode's table counts, (q, bands), the other two legs at their mean square."""
+    """What a change of each mode's table counts, (q, bands), the other two phonons at their mean square."""
     sizes, worth = sizes / sizes.mean(), np.zeros(sizes.shape)
-    for leg, indices in enumerate(("tabc,tb,tc->ta", "tabc,ta,tc->tb", "tabc,ta,tb->tc")):
-        others = [sizes[sample.triplets[:, k]] for k in range(3) if k != leg]
-        np.add.at(worth, sample.triplets[:, leg], np.einsum(indices, sample.weights, *others))
+    for place, indices in enumerate(("tabc,tb,tc->ta", "tabc,ta,tc->tb", "tabc,ta,tb->tc")):
+        others = [sizes[sample.triplets[:, k]] for k in range(3) if k != place]
+        np.add.at(worth, sample.triplets[:, place], np.einsum(indices, sample.weights, *others))
     return worth
 
 
@@ -176,7 +176,7 @@ def error(tensor: CompressedTensor, sample: TripletSample) -> float:
 
     Source: ours.
     """
-    tables = torch.from_numpy(tensor.tables(sample.points, sample.legs))
+    tables = torch.from_numpy(tensor.tables(sample.points, sample.amplitudes))
     a, b, c = (tables[torch.from_numpy(sample.triplets[:, k])] for k in range(3))
     pairs = (b[:, :, None] * c[:, None]).flatten(1, 2)
     predicted = (a * torch.from_numpy(tensor.signs) @ pairs.mT).numpy().reshape(sample.elements.shape)
@@ -198,7 +198,7 @@ class _Target:
 
 @compiled(fastmath=True, parallel=True)
 def _kernel(tables, first, triplets, elements, weights):  # pragma: no cover, compiled
-    """Loss and gradient: a (2 bands, 2 rank) matrix of the first leg times products of the other two.
+    """Loss and gradient: a (2 bands, 2 rank) matrix of the first phonon times products of the other two.
 
     Triplets of one first point stand together (from `first[k]` on) and share no other point with the rest, so that
     each thread writes to gradients of its own.

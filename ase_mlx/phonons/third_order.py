@@ -56,14 +56,14 @@ class ThirdOrder:
     def elements(
         self,
         points: Float[np.ndarray, "q 3"],
-        legs: Complex[np.ndarray, "q bands bands"],
+        amplitudes: Complex[np.ndarray, "q bands bands"],
         triplets: Int[np.ndarray, "t 3"],
     ) -> Complex[np.ndarray, "t bands bands bands"]:
-        """Contract the force constants with three legs each: exact, averaged over which atom lies in the home cell.
+        """Contract the force constants with three phonons each: exact, averaged over which atom lies in the home cell.
 
         Args:
             points: wave vectors in fractional coordinates, dimensionless; each triplet adds up to a reciprocal vector.
-            legs: what `Modes.legs` gives, 1/√(amu THz).
+            amplitudes: what `Modes.amplitudes` gives, 1/√(amu THz).
             triplets: indices of points, dimensionless.
 
         Returns:
@@ -74,7 +74,7 @@ class ThirdOrder:
         phases = self.phases(points)
         half = self._half(phases)
         home = np.exp(2j * np.pi * points[triplets].sum(axis=1) @ self.positions.T)
-        elements = np.empty((len(triplets), *3 * legs.shape[2:]), dtype=complex)
+        elements = np.empty((len(triplets), *3 * amplitudes.shape[2:]), dtype=complex)
         for lo in range(0, len(triplets), CHUNK):
             t, pre = triplets[lo : lo + CHUNK], home[lo : lo + CHUNK]
             total = (
@@ -83,9 +83,9 @@ class ThirdOrder:
                 + self._from(phases, half, t[:, 0], t[:, 1], pre).transpose(0, 2, 3, 1)
             ) / 3
             size = total.shape[1]
-            total = legs[t[:, 0]].transpose(0, 2, 1) @ total.reshape(len(t), size, -1)
-            total = legs[t[:, 1], None].transpose(0, 1, 3, 2) @ total.reshape(len(t), -1, size, size)
-            elements[lo : lo + CHUNK] = total @ legs[t[:, 2], None]
+            total = amplitudes[t[:, 0]].transpose(0, 2, 1) @ total.reshape(len(t), size, -1)
+            total = amplitudes[t[:, 1], None].transpose(0, 1, 3, 2) @ total.reshape(len(t), -1, size, size)
+            elements[lo : lo + CHUNK] = total @ amplitudes[t[:, 2], None]
         return elements
 
     @cached_property
@@ -93,7 +93,7 @@ class ThirdOrder:
         return [np.flatnonzero(self.primitive == atom) for atom in range(len(self.positions))]
 
     def _half(self, phases: np.ndarray) -> list[list[list[np.ndarray]]]:
-        """The third leg transformed at each point: [i][j][k] of (q, N_j, 27)."""
+        """The third atom transformed at each point: [i][j][k] of (q, N_j, 27)."""
         count, atoms = len(phases), range(len(self.positions))
         out = []
         for i in atoms:
@@ -106,7 +106,7 @@ class ThirdOrder:
         return out
 
     def _from(self, phases, half, second, third, home) -> np.ndarray:
-        """Elements (t, 3n, 3n, 3n) with the first leg in the home cell."""
+        """Elements (t, 3n, 3n, 3n) with the first atom in the home cell."""
         n, size = len(self.positions), len(second)
         elements = np.empty((size, n, 3, n, 3, n, 3), dtype=complex)
         for i in range(n):

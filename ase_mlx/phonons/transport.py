@@ -126,7 +126,7 @@ def relaxation_times(
     occupations = occupation(modes.frequencies, temperatures, LOWEST)
     scattered = _Scattering(crystal, mesh, modes, occupations, middle(temperatures), mass_variances, couplings)
     points, scattering, threads = mesh.irreducible[0], [], torch.get_num_threads()
-    interaction = interaction_of(crystal, mesh, modes.legs(crystal.masses, LOWEST), tensor, device, threads)
+    interaction = interaction_of(crystal, mesh, modes.amplitudes(crystal.masses, LOWEST), tensor, device, threads)
     report = progress or logged("points of the mesh")
     runs = np.split(points, range(interaction.batch, len(points), interaction.batch))
     for part in side_by_side(lambda run: [scattered(interaction, point) for point in run.tolist()], runs, threads):
@@ -175,7 +175,7 @@ class _Scattering:
 
 def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
     modes = crystal.modes(mesh.points, True)
-    squares = CompressedQuartic(quartic, mesh, modes.legs(crystal.masses, LOWEST), device)
+    squares = CompressedQuartic(quartic, mesh, modes.amplitudes(crystal.masses, LOWEST), device)
     four = four_phonon_linewidths(
         mesh, modes, crystal.group, occupations, squares, LOWEST, progress=progress
     )  # fmt: skip

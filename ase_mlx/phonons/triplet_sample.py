@@ -39,13 +39,13 @@ SLOWEST = 0.02
 class TripletSample:
     """Exact elements of sampled triplets in eV/Å³ (amu THz)^(-3/2), and weights that make Σ w |element|² = 1.
 
-    `points` in fractional coordinates (dimensionless), `legs` as of `Modes.legs` in 1/√(amu THz).
+    `points` in fractional coordinates (dimensionless), `amplitudes` as of `Modes.amplitudes` in 1/√(amu THz).
 
     Source: ours.
     """
 
     points: Float[np.ndarray, "q 3"]
-    legs: Complex[np.ndarray, "q bands bands"]
+    amplitudes: Complex[np.ndarray, "q bands bands"]
     triplets: Int[np.ndarray, "t 3"]
     elements: Complex[np.ndarray, "t bands bands bands"]
     weights: Float[np.ndarray, "t bands bands bands"]
@@ -93,13 +93,13 @@ def sample_triplets(
     points = np.concatenate([pool[chosen], others.points])
     frequencies = np.concatenate([pooled.frequencies[chosen], others.frequencies])
     vectors = np.concatenate([pooled.eigenvectors[chosen], others.eigenvectors])
-    legs = Modes(points, frequencies, vectors).legs(exact.masses, lowest)
+    amplitudes = Modes(points, frequencies, vectors).amplitudes(exact.masses, lowest)
     count = np.arange(first * partners)
     triplets = np.column_stack([count // partners, first + count, first + first * partners + count])
-    elements = exact.elements(points, legs, triplets)
+    elements = exact.elements(points, amplitudes, triplets)
     rarity = 1 / chance[chosen][triplets[:, 0], None]
     weights = _weights(frequencies, triplets, elements, share[chosen][triplets[:, 0]], rarity, temperature)
-    return TripletSample(points, legs, triplets, elements, weights)
+    return TripletSample(points, amplitudes, triplets, elements, weights)
 
 
 def _weights(frequencies, triplets, elements, share, rarity, temperature: float) -> np.ndarray:

@@ -137,12 +137,12 @@ def done_ranges(job: Job) -> list[tuple[int, int, Path]]:
 
     Source: ours.
     """
-    found = []
+    ranges = []
     for path in job.work.iterdir():
         name = re.fullmatch(r"rows-(\d+)-(\d+)(\.parquet)?", path.name)
         if name:
-            found.append((int(name[1]), int(name[2]), path))
-    return sorted(found)
+            ranges.append((int(name[1]), int(name[2]), path))
+    return sorted(ranges)
 
 
 def open_ranges(job: Job) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -176,8 +176,8 @@ def needed_columns(job: Job) -> tuple[str, ...]:
     Source: ours.
     """
     structure = DESCRIBED if job.table.described else STRUCTURE
-    told = [PROBLEM] if PROBLEM in job.table.columns or job.table.kind not in ("parquet", "described") else []
-    return (*structure, *told, *([job.wanted.reported] if job.wanted.reported else []))
+    problem = [PROBLEM] if PROBLEM in job.table.columns or job.table.kind not in ("parquet", "described") else []
+    return (*structure, *problem, *([job.wanted.reported] if job.wanted.reported else []))
 
 
 @cache
@@ -270,12 +270,12 @@ def write_results(job: Job) -> Path:
         raise RuntimeError(f"got an unfinished screening in {str(job.out)!r}; give the same command again to go on")
     rank, scores = _ranks(job), _scored_rows(ranges)
     place, first = job.out / RESULTS, 0
-    found = pa.schema([SCHEMA.field(name) for name in RANKED[1:]])
-    schema = pa.schema([*job.table.kept, ("rank", pa.int64()), *found])
+    fields = pa.schema([SCHEMA.field(name) for name in RANKED[1:]])
+    schema = pa.schema([*job.table.kept, ("rank", pa.int64()), *fields])
     with whole_file(place) as part, pq.ParquetWriter(part, schema) as writer:
         for rows, table in job.table.others():
             ranks = pa.chunked_array([pa.array(rank[first : first + rows], pa.int64(), from_pandas=True)])
-            scored = pa.Table.from_pandas(scores(rows)[found.names], found, preserve_index=False)
+            scored = pa.Table.from_pandas(scores(rows)[fields.names], fields, preserve_index=False)
             writer.write_table(pa.table([*table.columns, ranks, *scored.columns], writer.schema))
             first += rows
     return place

@@ -102,8 +102,8 @@ def described(frame: pd.DataFrame, model: AnomalyModel) -> pd.DataFrame:
     Source: ours.
     """
     problems = _problems(frame)
-    found = _described(frame, model, STRUCTURE_COLUMNS, problems)
-    rows = [found.rows[found.order[k]] if k in found.order else None for k in range(len(frame))]
+    crystals = _described(frame, model, STRUCTURE_COLUMNS, problems)
+    rows = [crystals.rows[crystals.order[k]] if k in crystals.order else None for k in range(len(frame))]
     return frame.assign(**{DESCRIBED[1]: pd.Series(rows, index=frame.index, dtype=object), "problem": problems})
 
 
@@ -118,8 +118,8 @@ class _Described(NamedTuple):
 
 
 def _problems(frame: pd.DataFrame) -> list[str | None]:
-    told = frame["problem"].tolist() if "problem" in frame.columns else [None] * len(frame)
-    return [text if isinstance(text, str) and text else None for text in told]
+    texts = frame["problem"].tolist() if "problem" in frame.columns else [None] * len(frame)
+    return [text if isinstance(text, str) and text else None for text in texts]
 
 
 def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems: list[str | None]) -> _Described:
@@ -158,12 +158,12 @@ def _row(descriptors, model: AnomalyModel) -> np.ndarray:
     return row
 
 
-def _with_structure(found: _Described, problems: list[str | None]) -> _Described:
+def _with_structure(crystals: _Described, problems: list[str | None]) -> _Described:
     """Those whose structure is known; of the others `problems` gets the reason."""
-    known = np.isfinite(found.rows[:, : len(NAMES)]).all(1)
-    for place in found.places[~known]:
+    complete = np.isfinite(crystals.rows[:, : len(NAMES)]).all(1)
+    for place in crystals.places[~complete]:
         problems[place] = "got no structure, expected one: novelty is that of structures; ask for another mode"
-    return _Described(*(part[known] for part in found))
+    return _Described(*(part[complete] for part in crystals))
 
 
 def _anion(numbers, model: AnomalyModel) -> np.ndarray:
@@ -181,21 +181,21 @@ def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structur
             problems[place] = problems[place] or (
                 f"got no number in {wanted.reported!r}, expected a formation energy in eV/atom"
             )
-    found = _described(frame, model, structure, problems)
+    crystals = _described(frame, model, structure, problems)
     if wanted.mode == "novelty":
-        found = _with_structure(found, problems)
+        crystals = _with_structure(crystals, problems)
     table = {name: np.full(count, np.nan) for name in SCORES}
     lists: dict[str, list] = {name: [None] * count for name in LISTS}
-    if len(found.places):
-        _fill(table, lists, found, model, wanted, reported[found.places] if wanted.reported else None)
+    if len(crystals.places):
+        _fill(table, lists, crystals, model, wanted, reported[crystals.places] if wanted.reported else None)
     columns = {**table, **lists, "problem": problems}
     columns["anomaly"] = pd.array([None if np.isnan(x) else bool(x) for x in table["anomaly"]], dtype="boolean")
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
 
-def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screening, reported) -> None:
-    predicted, judged = model.table(found.rows, found.anions, reported)
-    anomaly, places = judged[wanted.mode], found.places
+def _fill(table, lists, crystals: _Described, model: AnomalyModel, wanted: Screening, reported) -> None:
+    predicted, judged = model.table(crystals.rows, crystals.anions, reported)
+    anomaly, places = judged[wanted.mode], crystals.places
     energy, hull = "formation_energy", "hull_distance"
     values = (
         anomaly.score, anomaly.std, anomaly.probability, anomaly.flagged.astype(float), predicted[energy],
@@ -203,7 +203,7 @@ def _fill(table, lists, found: _Described, model: AnomalyModel, wanted: Screenin
     )  # fmt: skip
     for name, value in zip(SCORES, values, strict=True):
         table[name][places] = np.round(value, DIGITS)
-    names, terms = model.reasons(found.rows, wanted.mode, TOP, reported)
+    names, terms = model.reasons(crystals.rows, wanted.mode, TOP, reported)
     members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
         lists["top_descriptors"][place] = names[k]

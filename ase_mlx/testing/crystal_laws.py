@@ -77,8 +77,8 @@ def crystal_violation(model: Model, atoms: Structure, law: str, seed: int = 0) -
 
 
 def _numbers(model: Model, graph: Graph) -> torch.Tensor:
-    found = model.with_std(graph)
-    return torch.stack([*found.values(), *found.std.values()])
+    prediction = model.with_std(graph)
+    return torch.stack([*prediction.values(), *prediction.std.values()])
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -35,9 +35,9 @@ def _density(model: HasDensity, crystal: Structure, positions: np.ndarray) -> np
     return model.density_at(from_atoms(crystal, model.cutoff), at(positions))["density"].numpy()
 
 
-def _compare(law: str, model: HasDensity, geometry: str, found: np.ndarray, expected: np.ndarray) -> None:
+def _compare(law: str, model: HasDensity, geometry: str, density: np.ndarray, expected: np.ndarray) -> None:
     dtype = dtype_of(model)
-    deviation = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
+    deviation = float(np.abs(density - expected).max()) / max(1.0, float(np.abs(expected).max()))
     if not deviation <= TOLERANCES[dtype].equal:
         raise LawBroken(law, geometry, dtype, "the density", deviation, TOLERANCES[dtype].equal)
 
@@ -47,8 +47,8 @@ def _moved(law: str, turn: np.ndarray) -> Callable[[HasDensity, str], None]:
         (crystal,) = build(geometry, model)
         points, shift = _points(crystal), np.array([0.3, -1.7, 0.9])
         other = replace(crystal, positions=crystal.positions @ turn.T + shift, cell=crystal.cell @ turn.T)
-        found = _density(model, other, points @ turn.T + shift)
-        _compare(law, model, geometry, found, _density(model, crystal, points))
+        density = _density(model, other, points @ turn.T + shift)
+        _compare(law, model, geometry, density, _density(model, crystal, points))
 
     check.__doc__ = f"""A {law} of the world moves the density (e/Å³) along."""
     return check
@@ -65,8 +65,8 @@ def permutation(model: HasDensity, geometry: str) -> None:
     (crystal,) = build(geometry, model)
     order, points = np.random.default_rng(5).permutation(len(crystal.numbers)), _points(crystal)
     other = replace(crystal, positions=crystal.positions[order], numbers=crystal.numbers[order])
-    found = _density(model, other, points)
-    _compare("permutation", model, geometry, found, _density(model, crystal, points))
+    density = _density(model, other, points)
+    _compare("permutation", model, geometry, density, _density(model, crystal, points))
 
 
 def lattice_shift(model: HasDensity, geometry: str) -> None:
@@ -81,8 +81,8 @@ def lattice_shift(model: HasDensity, geometry: str) -> None:
     rng, points = np.random.default_rng(6), _points(crystal)
     whole = lambda n: (rng.integers(-2, 3, (n, 3)) * crystal.pbc) @ crystal.cell  # noqa: E731
     other = replace(crystal, positions=crystal.positions + whole(len(crystal.numbers)))
-    found = _density(model, other, points + whole(len(points)))
-    _compare("lattice shift", model, geometry, found, _density(model, crystal, points))
+    density = _density(model, other, points + whole(len(points)))
+    _compare("lattice shift", model, geometry, density, _density(model, crystal, points))
 
 
 def extensivity(model: HasDensity, geometry: str) -> None:
@@ -119,9 +119,9 @@ def electrons(model: HasDensity, geometry: str) -> None:
     expected = free_electrons(model, crystal.numbers)
     for points in (grid(crystal, 0.25), grid(crystal, 0.6)):
         values = model.density_at(graph, points)["density"].numpy()
-        found = float(values.mean()) * crystal.volume
-        if not abs(found - expected) <= 1e-10 * expected:
-            raise LawBroken("electrons", geometry, dtype_of(model), "their number", abs(found - expected), 1e-10)
+        count = float(values.mean()) * crystal.volume
+        if not abs(count - expected) <= 1e-10 * expected:
+            raise LawBroken("electrons", geometry, dtype_of(model), "their number", abs(count - expected), 1e-10)
 
 
 def one_field(model: HasDensity, geometry: str) -> None:

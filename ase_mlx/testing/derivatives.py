@@ -57,8 +57,8 @@ def _walks(trial: Trial, count: int) -> list[np.ndarray]:
 
 def _walk(crystals: tuple[Structure, ...], direction: np.ndarray) -> Callable[[Structure, float], Structure]:
     start = np.cumsum([0] + [len(c.numbers) for c in crystals])
-    mine = {id(c): direction[a:b] for c, a, b in zip(crystals, start, start[1:], strict=False)}
-    return lambda c, h: replace(c, positions=c.positions + h * mine[id(c)])
+    steps = {id(c): direction[a:b] for c, a, b in zip(crystals, start, start[1:], strict=False)}
+    return lambda c, h: replace(c, positions=c.positions + h * steps[id(c)])
 
 
 def _along(crystals: tuple[Structure, ...], per_atom: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -77,9 +77,9 @@ def forces(model: Model, geometry: str) -> None:
     """
     trial = Trial("forces", model, geometry)
     for direction in _walks(trial, 2):
-        found = slopes(model, trial.crystals, _walk(trial.crystals, direction), trial.tolerance.step)
+        slope = slopes(model, trial.crystals, _walk(trial.crystals, direction), trial.tolerance.step)
         expected = _along(trial.crystals, trial.reference["forces"], direction)
-        trial.equal("−∂E/∂x against F", -found, expected, trial.tolerance.derivative)
+        trial.equal("−∂E/∂x against F", -slope, expected, trial.tolerance.derivative)
 
 
 def _strain(size: int) -> Callable[[Structure, float], Structure]:
@@ -115,8 +115,8 @@ def stress(model: Model, geometry: str) -> None:
     expected = virial(trial.reference["stress"], trial.crystals)
     n_atoms = np.array([len(c.numbers) for c in trial.crystals])
     for k in range(6):
-        found = slopes(model, trial.crystals, _strain(k), trial.tolerance.step / 3) / n_atoms
-        trial.equal("∂E/∂ε against σ V", found, expected[:, k], trial.tolerance.derivative)
+        slope = slopes(model, trial.crystals, _strain(k), trial.tolerance.step / 3) / n_atoms
+        trial.equal("∂E/∂ε against σ V", slope, expected[:, k], trial.tolerance.derivative)
 
 
 def sums(model: Model, geometry: str) -> None:
@@ -160,9 +160,9 @@ def members(model: Model, geometry: str) -> None:
         return
     for direction in _walks(trial, 1):
         change = _walk(trial.crystals, direction)
-        found = slopes(model, trial.crystals, change, trial.tolerance.step, members=True)
+        slope = slopes(model, trial.crystals, change, trial.tolerance.step, members=True)
         expected = _along(trial.crystals, p.members["forces"], direction)
-        trial.equal("a member's −∂E/∂x against F", -found, expected, trial.tolerance.derivative)
+        trial.equal("a member's −∂E/∂x against F", -slope, expected, trial.tolerance.derivative)
 
 
 def error_bars(model: Model, geometry: str) -> None:

@@ -14,9 +14,9 @@ COUNT, CUTOFF = 4, 3.0
 """Structures that are drawn, and how far (Å) their neighbours are looked for."""
 
 
-def _equal(model: Generates, law: str, what: str, found: float, expected: float) -> None:
-    if found != expected:
-        raise LawBroken(law, f"{COUNT} samples", dtype_of(model), what, abs(found - expected), 0.0)
+def _equal(model: Generates, law: str, what: str, value: float, expected: float) -> None:
+    if value != expected:
+        raise LawBroken(law, f"{COUNT} samples", dtype_of(model), what, abs(value - expected), 0.0)
 
 
 def seeds(model: Generates) -> None:

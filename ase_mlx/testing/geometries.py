@@ -30,9 +30,9 @@ def build(name: str, model: Model, seed: int = 0) -> tuple[Structure, ...]:
     if name == BATCH:
         return (*build("fcc", model, seed), *build("triclinic", model, seed + 1))
     random = np.random.default_rng(seed)
-    known = np.array([z for z in model.elements if z <= len(RADII)])
-    numbers = random.permutation(known)
-    bond = min(2.2 * float(np.mean([RADII[z - 1] for z in known])), 0.55 * model.cutoff)
+    elements = np.array([z for z in model.elements if z <= len(RADII)])
+    numbers = random.permutation(elements)
+    bond = min(2.2 * float(np.mean([RADII[z - 1] for z in elements])), 0.55 * model.cutoff)
     crystal = GEOMETRIES[name](bond, numbers, random)
     rattled = crystal.positions + 0.04 * bond * random.standard_normal(crystal.positions.shape)
     return (Structure(crystal.numbers, rattled, crystal.cell, crystal.pbc),)

@@ -103,14 +103,14 @@ class Trial:
         self.reference = evaluate(self.model, self.crystals)
         self.size = max(1.0, float(np.abs(self.reference.get("forces", 0.0)).max()))
 
-    def equal(self, what: str, found, expected, tolerance: float | None = None) -> None:
+    def equal(self, what: str, value, expected, tolerance: float | None = None) -> None:
         """Compare arrays (eV, eV/Å) to a tolerance (same unit, relative above 1), by default that of equal values."""
         tolerance = self.tolerance.equal if tolerance is None else tolerance
-        found, expected = np.asarray(found), np.asarray(expected)
-        if found.shape != expected.shape:
+        value, expected = np.asarray(value), np.asarray(expected)
+        if value.shape != expected.shape:
             raise LawBroken(self.law, self.geometry, self.dtype, f"the shape of {what}", np.inf, 0.0)
         size = self.size if "energ" in what else max(1.0, float(np.abs(expected).max(initial=0.0)))
-        deviation = float(np.abs(found - expected).max(initial=0.0)) / size
+        deviation = float(np.abs(value - expected).max(initial=0.0)) / size
         if not deviation <= tolerance:
             raise LawBroken(self.law, self.geometry, self.dtype, what, deviation, tolerance)
 
@@ -234,9 +234,9 @@ def permutation(model: Model, geometry: str) -> None:
     trial, order, start = Trial("permutation", model, geometry), [], 0
     moved = []
     for c in trial.crystals:
-        mine = np.random.default_rng(5).permutation(len(c.numbers))[::-1]
-        moved.append(replace(c, positions=c.positions[mine], numbers=c.numbers[mine]))
-        order.append(start + mine)
+        places = np.random.default_rng(5).permutation(len(c.numbers))[::-1]
+        moved.append(replace(c, positions=c.positions[places], numbers=c.numbers[places]))
+        order.append(start + places)
         start += len(c.numbers)
     trial.same(tuple(moved), order=np.concatenate(order))
 

@@ -80,7 +80,7 @@ def modes(group, mesh):
 
 @pytest.fixture(scope="module")
 def widths(group, tensor, mesh, modes):
-    squares = CompressedQuartic(tensor, mesh, modes.legs(np.array([28.0, 28.0]), LOWEST))
+    squares = CompressedQuartic(tensor, mesh, modes.amplitudes(np.array([28.0, 28.0]), LOWEST))
     occupations = occupation(modes.frequencies, TEMPERATURES, LOWEST)
     return lambda seed=0: four_phonon_linewidths(
         mesh, modes, group, occupations, squares, LOWEST, seed
@@ -102,7 +102,7 @@ def test_quartets_stand_for_all_pairs_and_conserve_momentum(mesh):
 def test_a_sum_by_hand_over_all_ordered_quartets(group, tensor, mesh, modes, widths):
     """Every process of Fermi's golden rule by itself, without exchange or point group."""
     point = int(mesh.irreducible[0][-1])
-    squares = CompressedQuartic(tensor, mesh, modes.legs(np.array([28.0, 28.0]), LOWEST))
+    squares = CompressedQuartic(tensor, mesh, modes.amplitudes(np.array([28.0, 28.0]), LOWEST))
     size = len(mesh.addresses)
     second, third = (x.ravel() for x in np.meshgrid(np.arange(size), np.arange(size)))
     fourth = mesh.index(-(mesh.addresses[point] + mesh.addresses[second] + mesh.addresses[third]))
@@ -110,9 +110,9 @@ def test_a_sum_by_hand_over_all_ordered_quartets(group, tensor, mesh, modes, wid
     n = occupation(modes.frequencies, TEMPERATURES[:1], LOWEST)[..., 0]
     edge = np.linalg.norm(np.linalg.inv(group.lattice)[:, 0]) / 3  # of a cubic crystal: three equal sums of squares
     steps = modes.velocities * edge
-    legs = [(second, (slice(None), slice(None), None, None)), (third, (slice(None), None, slice(None), None))]
-    legs.append((fourth, (slice(None), None, None, slice(None))))
-    f, g, occupied = ([x[q][axes] for q, axes in legs] for x in (modes.frequencies, steps, n))
+    others = [(second, (slice(None), slice(None), None, None)), (third, (slice(None), None, slice(None), None))]
+    others.append((fourth, (slice(None), None, None, slice(None))))
+    f, g, occupied = ([x[q][axes] for q, axes in others] for x in (modes.frequencies, steps, n))
     total = np.zeros(6)
     for signs in four_phonon.SIGNS:
         ahead = math.prod(occupied[k] + (signs[k] > 0) for k in range(3))
@@ -142,7 +142,7 @@ def test_widths_do_not_depend_on_the_choice_of_degenerate_modes(group, tensor, m
     gammas = []
     for choice in (modes.eigenvectors, vectors):
         those = Modes(modes.points, modes.frequencies, choice, velocities)
-        squares = CompressedQuartic(tensor, mesh, those.legs(np.array([28.0, 28.0]), LOWEST))
+        squares = CompressedQuartic(tensor, mesh, those.amplitudes(np.array([28.0, 28.0]), LOWEST))
         occupations = occupation(modes.frequencies, TEMPERATURES, LOWEST)
         gamma = four_phonon_linewidths(mesh, those, group, occupations, squares, LOWEST).gamma
         gammas.append(degenerate(gamma, mesh, modes))

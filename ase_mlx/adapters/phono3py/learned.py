@@ -78,7 +78,7 @@ def learned(
     """
     crystal, cell = crystal_of(ph, third=False), supercell_of(ph)
     if calculator is None:
-        along, forces = _given(ph, order)
+        along, forces = _random_displacements(ph, order)
     else:
         check_precision(calculator)
         settings = {"directions": directions, "step": step, "folder": folder, "progress": progress, "seed": seed}
@@ -127,7 +127,7 @@ def derivatives(
     return along, forces / (math.factorial(order - 1) * scale ** (order - 1))
 
 
-def _given(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:
+def _random_displacements(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Random displacements that phono3py's object holds, and their forces less the harmonic ones.
 
     Harmonic force constants are those of the same forces, by symfc: a percent of them is as large as the third order.

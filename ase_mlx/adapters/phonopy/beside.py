@@ -75,9 +75,10 @@ def _parsed(path: Path, text: str, atoms: int) -> dict:
     return parse_FORCE_SETS_from_strings("\n".join(" ".join(row) for row in rows), natom=atoms)
 
 
-def _first_difference(found: list[int], expected: list[int]) -> int:
+def _first_difference(written: list[int], expected: list[int]) -> int:
     return next(
-        (k for k, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(map(len, (found, expected)))
+        (k for k, (a, b) in enumerate(zip(written, expected, strict=False)) if a != b),
+        min(map(len, (written, expected))),
     )
 
 
@@ -89,8 +90,8 @@ def _check_atoms(path: Path, dataset: dict, atoms: int) -> None:
             )
 
 
-def _check_displacements(path: Path, dataset: dict, known: dict) -> None:
-    theirs, ours = get_displacements_and_forces(dataset)[0], get_displacements_and_forces(known)[0]
+def _check_displacements(path: Path, dataset: dict, expected: dict) -> None:
+    theirs, ours = get_displacements_and_forces(dataset)[0], get_displacements_and_forces(expected)[0]
     fewer = "displacements" in dataset and len(theirs) < len(ours)  # snapshots that were not all computed
     if (len(theirs) != len(ours) and not fewer) or not np.allclose(theirs, ours[: len(theirs)], atol=SAME):
         raise ValueError(

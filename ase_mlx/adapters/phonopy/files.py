@@ -129,7 +129,7 @@ def _crystal(path: Path, data: PhonopyYamlData, units: FileUnits) -> ReadPhonopy
     return ph
 
 
-def check_cell(written: PhonopyAtoms, made: PhonopyAtoms, path: Path) -> None:
+def check_cell(written: PhonopyAtoms, repeated: PhonopyAtoms, path: Path) -> None:
     """Refuse a file whose supercell (Å) is another one than its unit cell and supercell matrix make.
 
     Raises:
@@ -137,15 +137,15 @@ def check_cell(written: PhonopyAtoms, made: PhonopyAtoms, path: Path) -> None:
 
     Source: ours.
     """
-    same = len(written) == len(made) and list(written.numbers) == list(made.numbers)
+    same = len(written) == len(repeated) and list(written.numbers) == list(repeated.numbers)
     if same:
-        shift = written.scaled_positions - made.scaled_positions
-        shift = (shift - np.rint(shift)) @ made.cell
-        same = np.abs(shift).max() < SAME_CELL and np.abs(written.cell - made.cell).max() < SAME_CELL
+        shift = written.scaled_positions - repeated.scaled_positions
+        shift = (shift - np.rint(shift)) @ repeated.cell
+        same = np.abs(shift).max() < SAME_CELL and np.abs(written.cell - repeated.cell).max() < SAME_CELL
     if not same:
         raise ValueError(
             f"got {str(path)!r}, whose supercell of {len(written)} atoms is not the one that its unit cell and "
-            f"supercell matrix make ({len(made)} atoms), expected the same atoms at the same places in the same "
+            f"supercell matrix make ({len(repeated)} atoms), expected the same atoms at the same places in the same "
             "order: a line is wrong there"
         )
 

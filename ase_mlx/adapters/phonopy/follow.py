@@ -47,21 +47,21 @@ def follow(
     Source: ours.
     """
     for _ in range(ROUNDS):
-        found = stability(ph)
-        if found.lowest >= -tolerance or found.is_interpolation(tolerance):
+        modes = stability(ph)
+        if modes.lowest >= -tolerance or modes.is_interpolation(tolerance):
             return ph
         start = primitive_of(ph)
-        moved = _displaced(ph, found.exact_qpoint, calculator)
+        moved = _displaced(ph, modes.exact_qpoint, calculator)
         relaxed = relax(moved, calculator, fmax=fmax)
         if not relaxed.converged:
-            raise RuntimeError(f"Along the mode of {found}: {relaxed.notes[-1]}")
+            raise RuntimeError(f"Along the mode of {modes}: {relaxed.notes[-1]}")
         start_energy, energy = (_energy(calculator, atoms) for atoms in (start, relaxed.atoms))
         if energy > start_energy - 1e-6:
-            raise ImaginaryModesError(f"No lower energy was found along the imaginary mode: {found}.")
+            raise ImaginaryModesError(f"No lower energy was found along the imaginary mode: {modes}.")
         atoms = standardized(relaxed.atoms, symprec, primitive=True)
         before = _spacegroup(start, symprec)
         warnings.warn(
-            f"Imaginary mode followed ({found}): {before} became {_spacegroup(atoms, symprec)}, "
+            f"Imaginary mode followed ({modes}): {before} became {_spacegroup(atoms, symprec)}, "
             f"{len(atoms)} atoms, {1000 * (start_energy - energy):.3g} meV/atom lower.",
             ImaginaryModesWarning,
             stacklevel=4,

@@ -111,10 +111,10 @@ def _check_aliases(path: Path, table: dict, most: int) -> None:
         if not isinstance(value, dict | list):
             return 1
         if id(value) in sizes:
-            known = sizes[id(value)]
-            if known is None:
+            counted = sizes[id(value)]
+            if counted is None:
                 raise ValueError(f"got {str(path)!r}, in which a list holds itself, expected a file of phonopy's")
-            return known
+            return counted
         sizes[id(value)] = None
         total = 1 + sum(size(part) for part in (value.values() if isinstance(value, dict) else value))
         if total > most:

@@ -92,7 +92,7 @@ def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stabili
     )
 
 
-def judge(found: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05) -> None:
+def judge(modes: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05) -> None:
     """Raise, or warn where a report was asked for, when the lowest frequency lies below minus the tolerance (THz).
 
     Raises:
@@ -100,17 +100,17 @@ def judge(found: Stability, on_imaginary: OnImaginary = "error", tolerance: floa
 
     Source: ours.
     """
-    if found.lowest >= -tolerance:
+    if modes.lowest >= -tolerance:
         return
-    if found.is_interpolation(tolerance):
+    if modes.is_interpolation(tolerance):
         cause = (
-            f"Where the supercell gives exact frequencies the lowest is {found.exact:.3f} THz: interpolation makes "
+            f"Where the supercell gives exact frequencies the lowest is {modes.exact:.3f} THz: interpolation makes "
             "these modes imaginary: take a larger supercell"
         )
     else:
         cause = "The structure is no minimum of this potential"
     text = (
-        f"Imaginary modes: {found} (tolerance -{tolerance:g} THz). {cause}; "
+        f"Imaginary modes: {modes} (tolerance -{tolerance:g} THz). {cause}; "
         'pass on_imaginary="follow" to go down the lowest mode, or "report" to look at the spectrum.'
     )
     if on_imaginary == "error":
