@@ -1,7 +1,9 @@
 """Potentials with a density of random weights, and real densities small enough for a test."""
 
 import numpy as np
+import pytest
 import torch
+from ase.build import bulk
 from tiny import tiny_potential
 
 from ase_mlx.data.densities import read_densities
@@ -9,6 +11,16 @@ from ase_mlx.learn.recipes.density import with_density
 from ase_mlx.learn.recipes.point_density import point_density
 
 FILE = "data/density_al.npz"
+
+far = pytest.mark.filterwarnings("ignore::ase_mlx.models.extrapolation.ExtrapolationWarning")
+"""Slabs and molecules are far from the training data."""
+
+
+def rattled_aluminium():
+    """Move the four atoms of a cell by 0.08 Å."""
+    atoms = bulk("Al", cubic=True)
+    atoms.rattle(0.08, seed=1)
+    return atoms
 
 
 def tiny_density(elements=(13, 14), members=4, seed=0, calibrated=True, cutoff=5.0, **sizes):

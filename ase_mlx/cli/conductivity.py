@@ -27,11 +27,11 @@ Source = Annotated[
 Yaml = Annotated[Path, typer.Argument(metavar="YAML", exists=True, dir_okay=False, help="phono3py's yaml with forces.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-conductivity if not crystal."),
+    typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go; NAME-conductivity if not given."),
 ]
 TensorFile = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not crystal."),
+    typer.Option("--out", "-o", metavar="FILE", help="A safetensors file; NAME-tensor.safetensors if not given."),
 ]
 Rank = Annotated[
     str,
@@ -44,7 +44,7 @@ Rank = Annotated[
 Products = Annotated[str, typer.Option("--rank", help="Products in the tensor; auto: as many as needed.")]
 Mesh = Annotated[str, typer.Option("--mesh", help='A length in Å ("60") or three numbers ("19 19 19").')]
 Temperatures = Annotated[
-    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be crystal several times.")
+    list[float], typer.Option("--temperature", "-t", min=1, metavar="K", help="May be given several times.")
 ]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", min=1, metavar="K", help="Of the weights.")]
 Shape = Annotated[str, typer.Option("--supercell", help='Of a structure: multiples ("2 2 2") or a least height in Å.')]

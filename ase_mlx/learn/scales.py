@@ -121,9 +121,11 @@ def calibrate_growth(
     """
     error, equal = residual.abs(), torch.full_like(spread, 1 / max(1, len(spread)))
     best = (math.inf, *calibrate(error, spread), 0.0)  # what stays where no error tells anything
+    by_composition = _one_weight_a_composition(composition)
+    uneven = len(equal) and bool((by_composition != by_composition[0]).any())
     for g in GROWTHS:
         factor = torch.sqrt(1 + (g * distance) ** 2)
-        for weight in (equal, _one_weight_a_composition(composition)):
+        for weight in (equal, by_composition) if uneven else (equal,):
             scale, floor, tail = calibrate(error / factor, spread, weight=weight)
             sigma = factor * torch.sqrt(scale**2 * spread.square() + floor**2).clamp_min(1e-300)
             score = _misfit(error / sigma, sigma, equal)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111
+from commands import call
 
 PROGRAM = Path(sys.executable).parent / "ase-mlx"
 
 
 def run(*arguments, cwd):
-    return subprocess.run([PROGRAM, "phonons", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+    return call(cwd, "phonons", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,8 @@ def test_wrong_calls_end_with_two(tmp_path):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 2, (arguments, done.stderr)
         assert said in " ".join(done.stderr.replace("│", " ").split()), (arguments, done.stderr)
+    done = subprocess.run([PROGRAM, "phonons", "none.vasp"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and "does not exist" in done.stderr
 
 
 def test_curves_are_empty_fields_where_unknown(tmp_path):

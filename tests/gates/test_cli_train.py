@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, frames):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        prepared(folder, frames, epochs=16)
+        prepared(folder, frames, epochs=8)
     done = call(whole, "train", "train.toml", "-o", "model")
     assert done.returncode == 0, done.stderr
     with start(killed, "train", "train.toml", "-o", "model") as process:

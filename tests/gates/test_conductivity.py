@@ -249,7 +249,7 @@ def test_wrong_calls_say_what_was_expected(silicon):
 def test_command_line_from_yaml_to_figure(tmp_path):
     shutil.copy(YAML, tmp_path / "silicon.yaml.xz")
     run = CliRunner().invoke(
-        app, ["conductivity", str(tmp_path / "silicon.yaml.xz"), "--mesh", "5 5 5", "--rank", "48",
+        app, ["conductivity", str(tmp_path / "silicon.yaml.xz"), "--mesh", "3 3 3", "--rank", "24",
               "-o", str(tmp_path / "out"), "-t", "300", "--isotopes", "--json", str(tmp_path / "out.json")],
     )  # fmt: skip
     assert run.exit_code == 0, run.output

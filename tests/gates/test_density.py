@@ -4,8 +4,6 @@ import multiprocessing
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -15,17 +13,14 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import write
+from commands import call
+from tiny_density import far, rattled_aluminium
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.matminer import DensityFeaturizer
 from ase_mlx.data.io import read_frames
 from ase_mlx.fields.density_files import CoarseGridWarning, write_density, write_restart
-
-PROGRAM = Path(sys.executable).parent / "ase-mlx"
-
-far = pytest.mark.filterwarnings("ignore::ase_mlx.models.extrapolation.ExtrapolationWarning")
-"""Slabs and molecules are far from the training data."""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +30,7 @@ def model():
 
 @pytest.fixture
 def aluminium():
-    atoms = bulk("Al", cubic=True)
-    atoms.rattle(0.08, seed=1)
-    return atoms
+    return rattled_aluminium()
 
 
 def test_calculator_gives_the_density_of_its_structure(model, aluminium):
@@ -124,11 +117,11 @@ def test_electrons_outside_of_the_grid_are_told_wherever_the_density_goes_out(tm
         "featurizer": lambda a: DensityFeaturizer(model, spacing=0.4).featurize(a),
         "superposition": lambda a: DensityFeaturizer(spacing=0.4).featurize(a),
     }
-    for name, call in calls.items():
+    for name, electrons_of in calls.items():
         for atoms, lost in ((corner, True), (middle, False)):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                call(atoms)
+                electrons_of(atoms)
             shutil.rmtree(tmp_path / "out", ignore_errors=True)  # no restart beside one of another cell
             told = [str(w.message) for w in caught if issubclass(w.category, CoarseGridWarning)]
             assert len(told) == lost, (name, told)
@@ -153,7 +146,7 @@ def test_a_density_needs_points_and_says_so(model):
 
 def test_a_model_of_other_elements_is_refused_with_what_knows_them(tmp_path):
     write(tmp_path / "cu.cif", bulk("Cu"))
-    done = command("density", str(tmp_path / "cu.cif"), "-m", "al")
+    done = call(tmp_path, "density", str(tmp_path / "cu.cif"), "-m", "al")
     assert done.returncode == 2
     assert "sum of neutral atoms" in re.sub(r"[│\s]+", " ", done.stderr)
 
@@ -215,14 +208,19 @@ def warnings_off():
         yield
 
 
-def command(*words):
-    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=250)
-
-
 def test_command_writes_density_and_error_bar(tmp_path, aluminium):
     write(tmp_path / "al.cif", aluminium)
-    done = command(
-        "density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "al.cube"), "--spacing", "0.3", "--std", "--json", "-"
+    done = call(
+        tmp_path,
+        "density",
+        str(tmp_path / "al.cif"),
+        "-o",
+        str(tmp_path / "al.cube"),
+        "--spacing",
+        "0.3",
+        "--std",
+        "--json",
+        "-",
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -230,7 +228,7 @@ def test_command_writes_density_and_error_bar(tmp_path, aluminium):
     assert result["expected"] == 12
     assert {p.name for p in tmp_path.iterdir()} == {"al.cif", "al.cube", "al_std.cube"}
     assert read_frames(tmp_path / "al.cube")[0].cell.volume == pytest.approx(aluminium.cell.volume, rel=1e-4)
-    plain = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "CHGCAR"), "--shape", "12 12 12")
+    plain = call(tmp_path, "density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "CHGCAR"), "--shape", "12 12 12")
     assert plain.returncode == 0, plain.stderr
     assert "12 × 12 × 12 points" in plain.stdout
     assert "electrons 12.0000000000 (expected 12)" in plain.stdout
@@ -238,7 +236,7 @@ def test_command_writes_density_and_error_bar(tmp_path, aluminium):
 
 def test_other_elements_are_superposed_and_it_is_said(tmp_path):
     write(tmp_path / "gan.cif", bulk("GaN", "zincblende", a=4.5))
-    done = command("density", str(tmp_path / "gan.cif"), "-o", str(tmp_path / "gan.cube"))
+    done = call(tmp_path, "density", str(tmp_path / "gan.cif"), "-o", str(tmp_path / "gan.cube"))
     assert done.returncode == 0, done.stderr
     assert "electrons 8.0000000000 (expected 8)" in done.stdout
     assert "the sum of neutral atoms" in done.stdout and "N 5, Ga 3" in done.stdout
@@ -256,6 +254,6 @@ def test_other_elements_are_superposed_and_it_is_said(tmp_path):
 )
 def test_wrong_calls_are_told(tmp_path, words, says):
     write(tmp_path / "al.cif", bulk("Al"))
-    done = command("density", str(tmp_path / "al.cif"), *words)
+    done = call(tmp_path, "density", str(tmp_path / "al.cif"), *words)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.replace("│", "").split())

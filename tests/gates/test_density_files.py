@@ -1,9 +1,6 @@
 """Files, slices and surfaces of a density."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +8,14 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.io import write
 from ase.io.cube import read_cube_data
+from commands import call
+from tiny_density import far, rattled_aluminium
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.fields.density_files import CoarseGridWarning, write_density, write_restart
 from ase_mlx.fields.density_surface import density_surface
 from ase_mlx.units import BOHR_IN_A
-
-PROGRAM = Path(sys.executable).parent / "ase-mlx"
-
-far = pytest.mark.filterwarnings("ignore::ase_mlx.models.extrapolation.ExtrapolationWarning")
-"""Slabs and molecules are far from the training data."""
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +25,7 @@ def model():
 
 @pytest.fixture
 def aluminium():
-    atoms = bulk("Al", cubic=True)
-    atoms.rattle(0.08, seed=1)
-    return atoms
+    return rattled_aluminium()
 
 
 @pytest.mark.parametrize("name", ["CHGCAR", "x.cube", "x.npy"])
@@ -77,10 +69,6 @@ def test_single_precision_is_close(tmp_path, model, aluminium):
     assert values == pytest.approx(am.predict(model, aluminium, at=am.grid(aluminium, 0.25))["density"], abs=1e-5)
 
 
-def command(*words):
-    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=250)
-
-
 def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
     from ase_mlx.data.espresso_density import on_grid, read_charge_density
     from ase_mlx.fields.density_files import write_restart
@@ -92,10 +80,10 @@ def test_restart_is_the_predicted_density(tmp_path, model, aluminium):
     expected = am.predict(model, aluminium, std=False, at=am.grid(aluminium, shape=(27, 27, 27)))["density"]
     assert np.abs(density - expected).max() < 5e-4
     write(tmp_path / "al.cif", bulk("Al", cubic=True, a=4.2))
-    done = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path), "--ecut", "24")
+    done = call(tmp_path, "density", str(tmp_path / "al.cif"), "-o", str(tmp_path), "--ecut", "24")
     assert done.returncode == 2
     assert "of another cell" in " ".join(done.stderr.replace("│", "").split())
-    done = command("density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "new"), "--ecut", "24")
+    done = call(tmp_path, "density", str(tmp_path / "al.cif"), "-o", str(tmp_path / "new"), "--ecut", "24")
     assert done.returncode == 0, done.stderr
     assert "startingpot = 'file'" in done.stdout
 
@@ -134,12 +122,12 @@ def test_surface_of_a_sheared_cell_is_that_of_the_short_one():
 def test_picture_of_a_surface(tmp_path, aluminium):
     structure, picture = str(tmp_path / "al.cif"), str(tmp_path / "al.png")
     write(structure, aluminium)
-    done = command("density", structure, "-o", picture, "--json", "-")
+    done = call(tmp_path, "density", structure, "-o", picture, "--json", "-")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["lowest"] < found["level"] < found["highest"]
     assert (tmp_path / "al.png").read_bytes()[:4] == b"\x89PNG"
-    refused = command("density", structure, "-o", picture, "--level", "9")
+    refused = call(tmp_path, "density", structure, "-o", picture, "--level", "9")
     assert refused.returncode == 2 and "between the field's" in refused.stderr
 
 
@@ -159,7 +147,7 @@ def test_slab_takes_a_known_dipole(tmp_path, model):
     assert moments[1:] == pytest.approx([0.0, 0.2], abs=2e-3)
     assert abs(moments[0]) < 0.5
     write(tmp_path / "slab.xyz", slab)
-    refused = command("density", str(tmp_path / "slab.xyz"), "-o", str(tmp_path / "x.npy"), "--dipole", "1 0 0")
+    refused = call(tmp_path, "density", str(tmp_path / "slab.xyz"), "-o", str(tmp_path / "x.npy"), "--dipole", "1 0 0")
     assert refused.returncode == 2 and "periodic" in refused.stderr
 
 
@@ -183,8 +171,17 @@ def test_the_charge_on_the_atoms_is_that_of_every_density(tmp_path, model, alumi
     assert density_surface(model, charged).highest > density_surface(model, aluminium).highest
     write(tmp_path / "al.xyz", charged)
     for options, electrons in (((), 13), (("--charge", "2"), 10)):
-        done = command(
-            "density", str(tmp_path / "al.xyz"), "-o", str(files[0]), "--spacing", "0.4", *options, "--json", "-"
+        done = call(
+            tmp_path,
+            "density",
+            str(tmp_path / "al.xyz"),
+            "-o",
+            str(files[0]),
+            "--spacing",
+            "0.4",
+            *options,
+            "--json",
+            "-",
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["electrons"] == pytest.approx(electrons, abs=1e-9)

@@ -27,7 +27,7 @@ from ase_mlx.cli import app
 from ase_mlx.jobs.distill import Distillation, distill_job
 from ase_mlx.whole.tables import json_text
 
-SMALL = Distillation(minutes=0.2, cutoff=3.2, channels=8, layers=1, l_max=1, members=2, temperature=600.0)
+SMALL = Distillation(minutes=0.1, cutoff=3.2, channels=8, layers=1, l_max=1, members=2, temperature=600.0)
 
 
 @pytest.fixture(scope="module")

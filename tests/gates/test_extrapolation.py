@@ -114,8 +114,7 @@ def test_commands_speak_once_and_leave_a_key(tmp_path):
     phonon = ["phonons", "tin.cif", "--supercell", "1 1 1", "--no-relax", "--on-imaginary", "report"]
     for (command, source, *rest), out in ((phonon, "phonons"), (density, "x.npy")):
         arguments = [command, str(tmp_path / source), *rest, "-o", str(tmp_path / out)]
-        run = CliRunner().invoke(app, arguments)
+        run = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "a.json")])
         assert " ".join(run.stdout.split()).count("Extrapolation: 100 % of the atoms' environments") == 1, run.output
-        run = CliRunner().invoke(app, [*arguments, "--json", "-"])
-        found = json.loads(run.stdout)["extrapolation"]
+        found = json.loads((tmp_path / "a.json").read_text())["extrapolation"]
         assert found["share_outside"] == 1 and found["largest_distance"] > 5

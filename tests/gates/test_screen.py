@@ -11,7 +11,8 @@ import ase.io
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_anomaly import TARGETS, crystals, save_tiny, table, tiny_anomaly
+from commands import call
+from tiny_anomaly import TARGETS, crystals, save_tiny, screen_here, table, tiny_anomaly
 
 from ase_mlx.data.tables import open_table
 from ase_mlx.descriptors import NAMES, STRUCTURE
@@ -42,13 +43,6 @@ def spoiled(rows=40):
     frame.at[9, "lattice"] = None
     frame.at[11, "lattice"] = np.asarray(frame.lattice[11]) / 10  # nm
     return frame
-
-
-def command(*arguments, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=250, **options
-    )
 
 
 def test_every_row_comes_back_with_numbers_or_a_reason():
@@ -149,7 +143,19 @@ def test_gross_errors_are_the_surest_and_gaps_are_rows_without_scores(tmp_path, 
     frame.loc[[4, 5, 6, 7], "reported"] = ["-999", "30", "12", "-"]
     frame.drop(columns=["formation_energy", "hull_distance"]).to_parquet(tmp_path / "t.parquet")
     out = tmp_path / "out"
-    done = command(tmp_path / "t.parquet", "--mode", "residual", "--reported", "reported", "-m", folder, "-o", out)
+    done = call(
+        tmp_path,
+        "screen",
+        tmp_path / "t.parquet",
+        "--mode",
+        "residual",
+        "--reported",
+        "reported",
+        "-m",
+        folder,
+        "-o",
+        out,
+    )
     assert done.returncode == 0, done.stderr
     found = pd.read_parquet(out / "results.parquet")
     assert found["rank"][[4, 5, 6]].tolist() == [1, 2, 3] and (found.anomaly_probability[[4, 5, 6]] == 1).all()
@@ -231,26 +237,32 @@ def test_units_are_noticed():
     assert "kJ/mol" in unit_note(energy * 96.5, energy) and "whole cell" in unit_note(energy * 8, energy)
 
 
-def test_a_job_killed_three_times_ends_as_one_never_stopped(tmp_path, folder):
-    source = _write(tmp_path, pd.concat([table()] * 8, ignore_index=True).assign(id=range(2400)))
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_killed_job_ends_as_one_never_stopped(tmp_path, folder, kills):
+    copies = 2 * (kills + 1)  # of 300 rows; 512 are computed and kept together
+    source = _write(tmp_path, pd.concat([table()] * copies, ignore_index=True).assign(id=range(300 * copies)))
     straight = open_job(open_table(source), folder, Screening("novelty"), tmp_path / "straight")
-    run_local(straight, 2)
+    run_local(straight, kills)
     write_results(straight)
     out = tmp_path / "killed"
-    arguments = [*COMMAND, str(source), "-m", str(folder), "-o", str(out), "--suggest", "3"]
+    arguments = [str(source), "-m", str(folder), "-o", str(out), "--suggest", "3", "--processes", str(kills)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     before = 0
-    for _ in range(3):
+    for _ in range(kills):
         process = subprocess.Popen(
-            arguments, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+            [*COMMAND, *arguments],
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         while process.poll() is None and len(list((out / "work").glob("rows-*"))) <= before:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         before = len(list((out / "work").glob("rows-*")))
     assert 0 < before
-    finished = command(*arguments[4:])
+    finished = call(tmp_path, "screen", *arguments)
     assert finished.returncode == 0, finished.stderr
     pd.testing.assert_frame_equal(
         pd.read_parquet(out / "results.parquet"), pd.read_parquet(tmp_path / "straight" / "results.parquet"),
@@ -263,7 +275,7 @@ def test_a_job_killed_three_times_ends_as_one_never_stopped(tmp_path, folder):
 def test_damaged_rows_are_named_and_screened_again(tmp_path, folder):
     source = _write(tmp_path, pd.concat([table()] * 3, ignore_index=True).assign(id=range(900)))
     job = open_job(open_table(source), folder, Screening("novelty"), tmp_path / "out")
-    run_local(job, 1)
+    screen_here(job)
     before = pd.read_parquet(write_results(job))
     (first, last, path), *_ = done_ranges(job)
     whole = path.read_bytes()
@@ -274,7 +286,7 @@ def test_damaged_rows_are_named_and_screened_again(tmp_path, folder):
         assert (first, last, path) not in done_ranges(again)
         path.write_bytes(whole)
     path.unlink()
-    run_local(again, 1)
+    screen_here(again)
     pd.testing.assert_frame_equal(pd.read_parquet(write_results(again)), before, check_exact=True)
     (tmp_path / "out" / "screening.json").write_text("{")
     with pytest.raises(ValueError, match=r"screening.json.*damaged"):

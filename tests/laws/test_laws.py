@@ -25,7 +25,7 @@ FILES = {"Nequix": "nequix/plain.nqx", "Nequix by species": "nequix/species.nqx"
 IMPORTED = {name: Path(__file__).parents[1] / "reference" / "data" / file for name, file in FILES.items()}
 POTENTIALS = [card["name"] for card in pretrained.available() if "forces" in card["outputs"]]
 CASES = [
-    pytest.param(name, dtype, marks=() if name in POTENTIALS or (k + j) % 2 == 0 else pytest.mark.slow)
+    pytest.param(name, dtype, marks=() if (k + j) % 2 == 0 else pytest.mark.slow)
     for k, name in enumerate([*POTENTIALS, *IMPORTED, *FRESH])
     for j, dtype in enumerate(TOLERANCES)
 ]

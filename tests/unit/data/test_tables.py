@@ -6,10 +6,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from ase.build import bulk
-from tiny_anomaly import save_tiny, table
+from tiny_anomaly import save_tiny, screen_here, table
 
 from ase_mlx.data.tables import open_table
-from ase_mlx.screen.ranges import open_job, run_local, write_results
+from ase_mlx.screen.ranges import open_job, write_results
 from ase_mlx.screen.scores import Screening
 
 STRUCTURE = ["lattice", "numbers", "frac_coords"]
@@ -32,7 +32,7 @@ def as_csv(path, frame):
 
 def results(path, model, out):
     job = open_job(open_table(path), model, Screening("novelty"), out)
-    run_local(job, 1)
+    screen_here(job)
     return pd.read_parquet(write_results(job))
 
 

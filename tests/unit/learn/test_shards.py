@@ -11,7 +11,7 @@ from ase_mlx.data.shard_writer import write_shards
 from ase_mlx.learn.fit import fit
 from ase_mlx.learn.recipes.potential import LabelledData, PotentialFit, PotentialRecipe, PotentialTraining
 
-SIZES = {"cutoff": 4.0, "l_max": 1, "layers": 1, "channels": 4, "latent": 8, "radial_hidden": [8], "members": 4}
+SIZES = {"cutoff": 4.0, "l_max": 1, "layers": 1, "channels": 4, "latent": 8, "radial_hidden": [8]}
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def training(folder, name, **settings):
-    return PotentialTraining(LabelledData(str(folder / name)), SIZES, PotentialFit(epochs=2, batch_size=3, **settings))
+def training(folder, name, members=4, **settings):
+    sizes = SIZES | {"members": members}
+    return PotentialTraining(LabelledData(str(folder / name)), sizes, PotentialFit(epochs=2, batch_size=3, **settings))
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_edges": 120}])
+@pytest.mark.parametrize("settings", [{}, {"batch_edges": 120, "members": 0}])
 def test_shards_teach_what_their_file_teaches(folder, settings):
     recipes = [PotentialRecipe(training(folder, name, **settings)) for name in ("a.extxyz", "shards")]
     for recipe in recipes:
