@@ -180,7 +180,7 @@ def _expansion(ph, calculator, settings: PhononSettings, work, tell):
     return quasi_harmonic(
         unitcell_of(ph), calculator, ph.supercell_matrix, settings.displacement,
         pressure=settings.pressure, mesh=settings.mesh, on_imaginary=report, folder=work,
-        progress=tell("volumes"), error_bars=settings.error_bars,
+        progress=tell("volumes"), error_bars=settings.error_bars, born=ph.nac_params,
     )  # fmt: skip
 
 

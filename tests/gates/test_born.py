@@ -10,7 +10,7 @@ from commands import call
 
 from ase_mlx.adapters.phono3py import load_third_order
 from ase_mlx.adapters.phono3py.force_constants import third_order
-from ase_mlx.adapters.phonopy import conductivity, harmonic, load_phonons
+from ase_mlx.adapters.phonopy import conductivity, harmonic, load_phonons, quasi_harmonic
 from ase_mlx.adapters.phonopy.born import may_be_polar
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
@@ -67,6 +67,18 @@ def test_the_command_takes_a_file_of_charges(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:phonopy_disp.yaml was written by")
+def test_an_expansion_takes_born_charges_at_every_volume(tmp_path):
+    """Longitudinal modes of charged ions are stiffer: more zero-point energy, less entropy."""
+    crystal = bulk("Cu", a=3.8, cubic=True)
+    crystal.symbols[0] = "Au"
+    kelvin, options = np.arange(0.0, 401.0, 40.0), {"supercell": (2, 2, 2), "mesh": 20.0, "folder": tmp_path}
+    without = quasi_harmonic(crystal, EMT(), temperatures=kelvin, **options)
+    charged = quasi_harmonic(crystal, EMT(), temperatures=kelvin, born=CHARGES, **options)
+    assert charged.entropy[5] < without.entropy[5] and charged.gibbs_energy[0] > without.gibbs_energy[0]
+    with pytest.raises(ValueError, match="3 Born charges"):
+        quasi_harmonic(crystal, EMT(), born={**CHARGES, "born": CHARGES["born"][:3]}, **options)
+
+
 def test_phonons_of_a_polar_crystal_say_what_lacks():
     ph = load_phonons(DATA / "phonopy-nacl" / "phonopy_disp.yaml")
     ph.nac_params = None

@@ -69,6 +69,7 @@ def axial_expansion(
     mesh: float = 60.0,
     tolerance: float = 0.05,
     error_bars: bool = True,
+    born: str | Path | dict | None = None,
     folder: str | Path | None = None,
     progress: Steps | None = None,
 ) -> AxialExpansion:
@@ -86,6 +87,7 @@ def axial_expansion(
         mesh: length in Å of the Γ-centred mesh, the same numbers for every cell.
         tolerance: frequencies in THz above minus this pass as noise.
         error_bars: False leaves the members out, which cost as much as all else and more.
+        born: Born charges (e) and dielectric tensor, as in `phonons`; those of one volume serve for all.
         folder: finished work is kept there, as in `phonons`.
         progress: called with the number of cells done and in all.
 
@@ -113,7 +115,7 @@ def axial_expansion(
         scaled = atoms.copy()
         scaled.set_cell(atoms.cell.array * stretch[:, None], scale_atoms=True)
         scaled = relaxed(scaled, calculator, store, cell="fixed")
-        cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder, error_bars))
+        cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder, error_bars, born))
         report(number + 1, len(grid))
     return _collect(cells, temperatures, pressure, mesh, tolerance)
 

@@ -84,6 +84,7 @@ def quasi_harmonic(
     on_imaginary: OnImaginary = "error",
     tolerance: float = 0.05,
     error_bars: bool = True,
+    born: str | Path | dict | None = None,
     folder: str | Path | None = None,
     progress: Steps | None = None,
 ) -> QuasiHarmonic:
@@ -101,6 +102,7 @@ def quasi_harmonic(
         on_imaginary: "error", or "report": volumes with imaginary modes are left out, with a note.
         tolerance: frequencies in THz above minus this pass as numerical noise.
         error_bars: False leaves the members out, which cost as much as all else and more.
+        born: Born charges (e) and dielectric tensor, as in `phonons`; those of one volume serve for all.
         folder: finished relaxations and supercells are kept there; the same call after a kill goes on from them.
         progress: called with the number of volumes done and in all.
 
@@ -119,8 +121,8 @@ def quasi_harmonic(
     calculator, notes = settled(calculator, atoms), []
     atoms = relaxed(atoms, calculator, store := Store(folder, calculator))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
-    work, points = (calculator, supercell, displacement, tolerance, folder, error_bars), []
-    report, polar = progress or logged("volumes"), may_be_polar(atoms.get_chemical_symbols())
+    work, points = (calculator, supercell, displacement, tolerance, folder, error_bars, born), []
+    report, polar = progress or logged("volumes"), born is None and may_be_polar(atoms.get_chemical_symbols())
     for number, strain in enumerate(_ascending(strains)):
         try:
             points.append(sample_cell(relaxed(stretched(atoms, strain), calculator, store, cell="shape"), *work))

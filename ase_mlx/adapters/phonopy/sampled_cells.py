@@ -56,6 +56,7 @@ def sample_cell(
     tolerance: float,
     folder: str | Path | None,
     error_bars: bool = True,
+    born: str | Path | dict | None = None,
 ) -> SampledCell:
     """Compute phonons and energy of a cell as it stands, stress and all, and those of the members.
 
@@ -67,6 +68,7 @@ def sample_cell(
         tolerance: frequencies in THz above minus this pass as noise.
         folder: finished work is kept there.
         error_bars: False leaves the members out.
+        born: Born charges (e) and dielectric tensor, as in `phonons`.
 
     Raises:
         ImaginaryModesError, ForcesError: as `phonons`.
@@ -75,7 +77,9 @@ def sample_cell(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResidualWarning)  # a strained crystal is under stress by intent
-        ph = phonons(atoms, calculator, supercell, displacement, relax=False, tolerance=tolerance, folder=folder)
+        ph = phonons(
+            atoms, calculator, supercell, displacement, relax=False, born=born, tolerance=tolerance, folder=folder
+        )
     ensemble = members(ph, calculator, folder) if error_bars else ()
     cell, store = unitcell_of(ph), Store(folder, calculator)
     kept = store.fetch("energy", cell)
