@@ -66,7 +66,6 @@ def test_the_command_takes_a_file_of_charges(tmp_path):
     assert "Born charges from charges, as named" in named.stdout.replace("\n", " ") and LACKS not in named.stdout
 
 
-@pytest.mark.filterwarnings("ignore:phonopy_disp.yaml was written by")
 def test_an_expansion_takes_born_charges_at_every_volume(tmp_path):
     """Longitudinal modes of charged ions are stiffer: more zero-point energy, less entropy."""
     crystal = bulk("Cu", a=3.8, cubic=True)
@@ -75,10 +74,11 @@ def test_an_expansion_takes_born_charges_at_every_volume(tmp_path):
     without = quasi_harmonic(crystal, EMT(), temperatures=kelvin, **options)
     charged = quasi_harmonic(crystal, EMT(), temperatures=kelvin, born=CHARGES, **options)
     assert charged.entropy[5] < without.entropy[5] and charged.gibbs_energy[0] > without.gibbs_energy[0]
-    with pytest.raises(ValueError, match="3 Born charges"):
+    with pytest.raises(ValueError, match="expected .4, 3, 3. numbers"):
         quasi_harmonic(crystal, EMT(), born={**CHARGES, "born": CHARGES["born"][:3]}, **options)
 
 
+@pytest.mark.filterwarnings("ignore:phonopy_disp.yaml was written by")
 def test_phonons_of_a_polar_crystal_say_what_lacks():
     ph = load_phonons(DATA / "phonopy-nacl" / "phonopy_disp.yaml")
     ph.nac_params = None

@@ -80,8 +80,7 @@ def axial_expansion(
         calculator: any ASE calculator, eV and Å, in double precision; with members for error bars.
         supercell: of the conventional cell, as in `phonons`.
         displacement: in Å.
-        temperatures: at least three, ascending, in K; 0 to 1000 in steps of 10 if not given. The last has no expansion
-            and is left out.
+        temperatures: at least three, ascending, in K; 0 to 1000 in steps of 10 if not given. The last is left out.
         strains: relative changes of each free length, dimensionless; all combinations are computed.
         pressure: in GPa.
         mesh: length in Å of the Γ-centred mesh, the same numbers for every cell.
@@ -102,8 +101,7 @@ def axial_expansion(
     """
     check_crystal(atoms)
     temperatures = np.arange(0.0, 1011.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=float)
-    calculator = settled(calculator, atoms)
-    store = Store(folder, calculator)
+    store = Store(folder, calculator := settled(calculator, atoms))
     atoms, free = _conventional(relaxed(atoms, calculator, store))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
     grid = list(itertools.product(strains, repeat=len(free)))

@@ -100,7 +100,7 @@ def quasi_harmonic(
         pressure: in GPa.
         mesh: length in Å of the Γ-centred mesh, the same numbers at every volume.
         on_imaginary: "error", or "report": volumes with imaginary modes are left out, with a note.
-        tolerance: frequencies in THz above minus this pass as numerical noise.
+        tolerance: frequencies in THz above minus this pass as noise.
         error_bars: False leaves the members out, which cost as much as all else and more.
         born: Born charges (e) and dielectric tensor, as in `phonons`; those of one volume serve for all.
         folder: finished relaxations and supercells are kept there; the same call after a kill goes on from them.
@@ -110,9 +110,7 @@ def quasi_harmonic(
         The functions of temperature; those above the temperature whose volume leaves the range are cut, with a note.
 
     Raises:
-        ValueError: as `phonons`; fewer than five volumes; no minimum inside them.
-        ImaginaryModesError: as `phonons`, naming the volume.
-        ForcesError: the calculator failed; what was finished is kept.
+        ValueError, ImaginaryModesError, ForcesError: as `phonons`; fewer than five volumes; no minimum inside them.
 
     Source: S. Baroni, P. Giannozzi and E. Isaev, Rev. Mineral. Geochem. 71, 39 (2010), section 3.
     """
