@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
     """A reader's folder: the repository's examples and data, a crystal, a table of crystals, force constants."""
     for name in ("examples", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
-    bulk("Si", cubic=True).write(tmp_path / "silicon.cif")
+    bulk("Si").write(tmp_path / "silicon.cif")
     crystals = table().head(40).drop(columns="hull_distance").rename(columns={"formation_energy": "e_form"})
     crystals.to_parquet(tmp_path / "crystals.parquet")
     packed = ROOT / "tests" / "reference" / "data" / "phono3py-si" / "phono3py_params.yaml.xz"
