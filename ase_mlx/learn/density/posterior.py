@@ -113,7 +113,7 @@ def normal_equations(
     total = NormalEquations(np.zeros((size, size)), np.zeros(size))
     for sample in samples:
         psi = design(density, sample)
-        psi = psi if basis is None else psi @ torch.as_tensor(basis, dtype=psi.dtype)
+        psi = psi if basis is None else psi.to(torch.float64) @ torch.from_numpy(basis)
         y = sample.difference
         gram = (psi.T @ psi).to(torch.float64).numpy()
         total.matrix += gram
@@ -163,7 +163,8 @@ def posterior(equations: NormalEquations) -> Posterior:
     """
     values, vectors = np.linalg.eigh(equations.matrix)
     values = np.maximum(values, 0.0)
-    along = vectors.T @ equations.vector
+    bound = np.sqrt(values * equations.square)  # Cauchy-Schwarz: what is beyond is round-off of the matrix
+    along = np.clip(vectors.T @ equations.vector, -bound, bound)
     alpha, beta = 1.0, equations.points / max(equations.square, 1e-12)
     floor = max(ROUND_OFF * equations.square, 1e-300)
     for _ in range(200):

@@ -19,7 +19,7 @@ from ase_mlx.learn.active.density_head import (
     leading_weights,
     standardised,
 )
-from ase_mlx.learn.density.posterior import design, normal_equations, posterior, solve
+from ase_mlx.learn.density.posterior import NormalEquations, design, normal_equations, posterior, solve
 from ase_mlx.learn.density.samples import density_sample
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -127,3 +127,13 @@ def test_equal_shares_make_a_frame_of_larger_displacements_count_as_another(matr
             np.einsum("nij,ji->n", louder, np.linalg.inv(louder.sum(axis=0)))
         )
     assert equal_shares(3 * matrices) == pytest.approx(3 * equal_shares(matrices), rel=1e-9)
+
+
+def test_directions_that_only_round_off_knows_do_not_run_away():
+    random = np.random.default_rng(0)
+    rows = np.concatenate([random.standard_normal((40, 8)), np.zeros((40, 4))], axis=1)
+    y = rows[:, :8] @ random.standard_normal(8) + 1e-3 * random.standard_normal(40)
+    vector = rows.T @ y + np.concatenate([np.zeros(8), np.full(4, 1e-4)])
+    p = posterior(NormalEquations(rows.T @ rows, vector, float(y @ y), 40))
+    assert p.mean[8:] == pytest.approx(np.zeros(4), abs=1e-12)
+    assert np.abs(rows @ p.mean - y).max() < 0.01
