@@ -3,7 +3,6 @@
 Source: ours.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.label import content_key
 from ase_mlx.data.labels import labels_of
-from ase_mlx.keep import digest
 from ase_mlx.learn.active.settings import ActiveSettings
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.reading import reading
@@ -110,12 +108,3 @@ def has_labels(atoms: Any) -> bool:
     Source: ours.
     """
     return atoms.calc is not None and {"energy", "forces"} <= set(atoms.calc.results)
-
-
-def labels_digest(frames: Sequence[Any]) -> str:
-    """Know labelled structures (Å, eV) again by what is on them, and what they are for.
-
-    Source: ours.
-    """
-    numbers = [(content_key(atoms), dict(atoms.calc.results) if atoms.calc is not None else {}) for atoms in frames]
-    return digest(numbers)[:12]

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ase_mlx.adapters.espresso_checks import k_points
-from ase_mlx.data.io import write_frames
 from ase_mlx.data.label import Teacher
-from ase_mlx.jobs.active_frames import Frames, has_labels, labels_digest
+from ase_mlx.jobs.active_frames import Frames, has_labels
 from ase_mlx.jobs.active_state import Labels, State
 from ase_mlx.keep import digest
 from ase_mlx.learn.active.choice import BLIND, choose, covering, in_order
@@ -20,16 +19,14 @@ from ase_mlx.learn.active.costs import affordable, predicted_seconds, work
 from ase_mlx.learn.active.judge import judged, kind_of
 from ase_mlx.learn.active.pool import View, look
 from ase_mlx.learn.active.settings import ActiveSettings, lasting
+from ase_mlx.learn.active.training import labels_digest, train_in
 from ase_mlx.learn.cards import CARD, WEIGHTS, read_card
-from ase_mlx.learn.config import build
 from ase_mlx.learn.files import load_model
-from ase_mlx.learn.recipes.potential import PotentialRecipe, PotentialTraining
-from ase_mlx.learn.run import run
 from ase_mlx.pretrained import find
-from ase_mlx.progress import Progress
+from ase_mlx.progress import Progress, steps_of
 from ase_mlx.whole import write_together
 
-MODELS, FRAMES, LAST = "models", "frames.extxyz", "last"
+MODELS, LAST = "models", "last"
 
 SIZES = (
     "cutoff", "l_max", "layers", "channels", "n_basis", "radial_hidden", "latent", "members", "products",
@@ -133,20 +130,10 @@ class Rounds:
         return {"fit": fit} | ({"model": self.settings.model} if start is None else {"start": str(start)})
 
     def _train(self, frames: list[Any], folder: Path, table: dict[str, Any]) -> None:
-        """Train into a folder, unless that is done; a training that was killed goes on."""
-        if (folder / CARD).is_file():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / FRAMES).is_file():
-            write_frames(folder / FRAMES, frames)
-        data = self.settings.data | {"file": str(folder / FRAMES)}
-        recipe = PotentialRecipe(build(PotentialTraining, table | {"data": data}))
-        stage, tell = f"training, round {len(self.state.rounds)}", self.progress
-        said = None if tell is None else lambda p: tell(stage, p.epoch, p.epochs)
-        card = {"active_learning": {"acquisition": self.settings.acquisition, "rounds": len(self.state.rounds)}}
-        run(recipe, folder, said, card=card)
-        for checkpoint in folder.glob("checkpoint*"):
-            checkpoint.unlink()
+        number = len(self.state.rounds)
+        card = {"active_learning": {"acquisition": self.settings.acquisition, "rounds": number}}
+        steps = steps_of(self.progress, f"training, round {number}")
+        train_in(folder, frames, table | {"data": self.settings.data}, card, steps)
 
     def _publish(self, folder: Path) -> None:
         write_together({self.folder / name: (folder / name).read_bytes() for name in (WEIGHTS, CARD)})

@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-__all__ = ["Calculator", "Elastic", "Sum", "elastic", "with_dispersion"]
+__all__ = ["Calculator", "Elastic", "OnTheFly", "Sum", "Watch", "elastic", "with_dispersion"]
 
 
 def __getattr__(name: str):
@@ -16,6 +16,10 @@ def __getattr__(name: str):
         from . import sum as sums
 
         return getattr(sums, name)
+    if name in ("OnTheFly", "Watch"):
+        from . import on_the_fly
+
+        return getattr(on_the_fly, name)
     if name in ("Elastic", "elastic"):
         from . import elastic_constants
 

@@ -41,6 +41,7 @@ def hot_frames(
     count: int,
     rng: np.random.Generator,
     late: Callable[[], bool] = lambda: False,
+    apart: float = APART,
 ) -> Heated:
     """Heat a crystal at rest by Langevin dynamics, and take snapshots; it ends where the crystal falls apart.
 
@@ -52,13 +53,14 @@ def hot_frames(
         count: of snapshots.
         rng: of momenta and thermostat.
         late: asked now and then whether to leave the rest of the run.
+        apart: largest rms displacement over the nearest distance (dimensionless); without an end for a liquid.
 
     Source: ours.
     """
     work, frames = start.copy(), []
     heat(work, temperature, rng)
     begin(work, calculator)
-    limit = APART * nearest_distance(start)
+    limit = apart * nearest_distance(start)
     timestep = 0.5 if work.get_masses().min() < 5 else 2.0
     thermostat = Langevin(
         work, timestep * units.fs, temperature_K=temperature, friction=0.02 / units.fs, fixcm=False, rng=rng
@@ -68,10 +70,9 @@ def hot_frames(
         thermostat.run(1)
         if not step % BETWEEN and late():
             return Heated(temperature, frames)
-        apart = _apart(work, start, limit, temperature)
-        if apart:
+        if why := _apart(work, start, limit, temperature):
             whole = len(frames) // 2  # what came just before belongs to it
-            return Heated(temperature, frames[:whole], f"at {temperature:.0f} K after {step * timestep:g} fs: {apart}")
+            return Heated(temperature, frames[:whole], f"at {temperature:.0f} K after {step * timestep:g} fs: {why}")
         while wanted and step >= wanted[0]:
             wanted.pop(0)
             frame = Atoms(work.numbers, work.positions, cell=work.cell, pbc=work.pbc)
