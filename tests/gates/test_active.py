@@ -14,6 +14,8 @@ from ase_mlx.jobs.active import ActiveLearning, active
 from ase_mlx.learn.files import load_model, parameters_equal
 from ase_mlx.whole import files
 
+pytestmark = pytest.mark.timeout(1200)  # 10 s of CPU each; a loaded machine takes a hundred times as long
+
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps():
@@ -70,7 +72,7 @@ def test_killed_while_labelling_and_while_training_it_ends_with_the_same_weights
 
     def killed(ready):
         with start(tmp_path, "active", "active.toml", "-o", "out") as process:
-            limit = time.monotonic() + 120
+            limit = time.monotonic() + 600
             while not ready() and time.monotonic() < limit and process.poll() is None:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
