@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ase_mlx.figures.style import DFT, MODEL, drawn, logarithmic
+from ase_mlx.figures.style import DFT, MODEL, drawn
 
 ERRORS = (("forces_rmse_meV_A", "forces, meV/Å (rms)"), ("energy_rmse_meV_atom", "energy, meV/atom (rms)"))
 
@@ -32,8 +32,8 @@ def draw_learning_curve(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
             axis.set_xlabel("labels")
             axis.set_ylabel(label)
             if axis.has_data():
-                axis.set_yscale("log")
-                logarithmic(axis.yaxis)
+                axis.set_ylim(bottom=0)
+                axis.xaxis.get_major_locator().set_params(integer=True)
                 axis.legend()
 
 

@@ -50,7 +50,9 @@ def _line(model: Potential, samples: list[Any]) -> dict[str, Any]:
         if name in table:
             line |= {f"{name}_{what}_{unit}": table[name][what] for what in ("mae", "rmse")}
             line |= {f"{name}_{key}": table[name][key] for key in ("inside_68", "inside_95") if key in table[name]}
-    line["forces_share"] = line["forces_rmse_meV_A"] / max(1e3 * float(np.sqrt(np.square(forces).mean())), 1e-9)
+    rms = 1e3 * float(np.sqrt(np.square(forces).mean()))
+    if rms > 1:  # where symmetry makes forces zero there is no share
+        line["forces_share"] = line["forces_rmse_meV_A"] / rms
     if model.distance.known:
         line["flagged"] = float(np.mean([frame_distance(model, s) > 1 for s in samples]))
     return line
