@@ -27,6 +27,10 @@ def train(
     ] = None,
     json: JsonFile = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.05, help="End after these; the same command goes on. Needs fit.constant."),
+    ] = None,
     engine: Engine = "local",
     master: Master = "local[1]",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Of Spark: processes that share each batch.")] = 2,
@@ -46,9 +50,13 @@ def train(
         expect_device(device)
         if engine == "spark" and device != "cpu":
             raise ValueError(f"got {device!r} with --engine spark, expected cpu")
+        if engine == "spark" and minutes is not None:
+            raise ValueError("got --minutes with --engine spark, expected epochs in the file")
     _say_what_is_counted()
     with exits.reading("CONFIG.toml"):
         recipe_class, settings = read_training(config, _start(config))
+        if minutes is not None and not getattr(settings.fit, "constant", 0.0) > 0:
+            raise ValueError("got --minutes without fit.constant, expected a share between 0 and 1, such as 0.8")
         recipe = recipe_class(settings)
     with exits.reading("--out"), model_folder(out, recipe.model):
         pass
@@ -56,7 +64,7 @@ def train(
         lines = _by_spark(config, out, workers, master)
     else:
         with progress_bar(config.name) as tell:
-            _, lines = run(recipe, out, _report(tell), device)
+            _, lines = run(recipe, out, _report(tell), device, minutes=minutes)
     if not write_json(lines, json):
         _print(lines)
         print(f"wrote {out}")

@@ -22,6 +22,10 @@ MIXED_UNITS_EV_PER_ATOM = 5.0
 """A frame whose energy per atom misses the least-squares reference energies by more is of another kind."""
 
 
+FREE = 1e-6
+"""Å³: a cell of less has no volume: its atoms are free."""
+
+
 @runtime_checkable
 class Trainable(Protocol):
     """What the training loop reads of training structures: a graph (Å) and names; a loss knows the rest.
@@ -204,6 +208,22 @@ def reference_energies(
     energies = np.array([a.calc.results.get("free_energy", a.calc.results.get("energy")) for a in used], dtype=float)
     taken = None if interaction is None else interaction[indices]
     return fit_references(counts, energies, lambda k: name_of(used[k], k), taken)
+
+
+def energies_of_free_atoms(free: Mapping[int, float], elements: tuple[int, ...]) -> tuple[float, ...]:
+    """Order energies of free atoms (eV) by atomic number as elements are.
+
+    Raises:
+        ValueError: an element without one.
+
+    Source: ours.
+    """
+    if missing := [z for z in elements if z not in free]:
+        raise ValueError(
+            f'got references = "free atoms" and no free atom of {", ".join(symbols(tuple(missing)))} among the '
+            "training frames, expected one atom without a cell for each element; add them, or leave references out"
+        )
+    return tuple(free[z] for z in elements)
 
 
 def fit_references(

@@ -187,6 +187,15 @@ class Shards(Sequence[Atoms]):
         table = csr_array((counts, (rows, columns)), shape=(len(places), len(elements)))
         return fit_references(table, self.columns["energy"][places], lambda k: self.name(int(places[k])), explained)
 
+    def free_atoms(self, places: Int[np.ndarray, " places"]) -> dict[int, float]:
+        """Read the energies (eV) of those frames that are one atom without a cell, by atomic number.
+
+        Source: ours.
+        """
+        free = places[(self.columns["atoms"][places] == 1) & ~self.columns["bulk"][places]]
+        numbers = self.columns["elements"][self._kinds(free)[1]]
+        return {int(z): float(e) for z, e in zip(numbers, self.columns["energy"][free], strict=True)}
+
     def rms_force(self, places: Int[np.ndarray, " places"]) -> float:
         """Average the force components of some frames (root mean square, eV/Å), without reading them.
 

@@ -22,6 +22,8 @@ TOML = "a valid TOML file of settings"
 class FitConfig:
     """How to fit a network: dimensionless numbers.
 
+    `constant` is the share of the training after which the learning rate falls.
+
     Source: ours.
     """
 
@@ -33,12 +35,13 @@ class FitConfig:
     clip: float = 10.0
     patience: int = 0
     seed: int = 0
+    constant: float = 0.0
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
         expect_ranges(
             self, "fit.", epochs=(1, 1e7), batch_size=(1, 1e6), learning_rate=(1e-9, 10), warmup_steps=WHOLE,
-            ema_decay=(0, 1 - 1e-9), clip=(1e-9, 1e9), patience=WHOLE, seed=WHOLE,
+            ema_decay=(0, 1 - 1e-9), clip=(1e-9, 1e9), patience=WHOLE, seed=WHOLE, constant=(0, 0.99),
         )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ CHECKPOINT = "checkpoint.safetensors"
 DATA, START = "data", "start"
 GONE = ("feature_mean", "feature_precision", "distance_scale")
 """Buffers that potentials of earlier versions had, which were set after the fit."""
+ADDED = {"model.by_element": "matrices", "model.repulsion": 1.0, "constant": 0.0, "forces_floor": 0.0}
+"""Settings that earlier versions had not, and what those did."""
 SECONDS = 300.0
 """Between checkpoints within an epoch; one is written at the end of every epoch."""
 
@@ -83,6 +85,29 @@ def checkpoint_name(stage: str) -> str:
     Source: ours.
     """
     return CHECKPOINT if not stage else f"checkpoint-{stage.replace(' ', '-')}.safetensors"
+
+
+class _Clock:
+    """How much of a training is done (dimensionless): by epochs, or by the seconds that this call has."""
+
+    def __init__(self, method: Method, limit: float | None, now: Callable[[], float]):
+        if limit is not None and not (limit > 0 and method.constant > 0 and processes()[1] == 1):
+            raise ValueError(
+                f"got {limit} seconds for a training with constant = {method.constant} in {processes()[1]} processes, "
+                "expected some, one process, and fit.constant above 0: the next call goes on from the constant rate"
+            )
+        self.method, self.limit, self.now, self.began = method, limit, now, now()
+        self.falling = False
+
+    def done(self, epochs: float) -> float:
+        return epochs / self.method.epochs if self.limit is None else (self.now() - self.began) / self.limit
+
+    def over(self, epochs: float) -> bool:
+        return self.done(epochs) >= 1
+
+    def falls(self, done: float) -> bool:
+        """Tell whether the learning rate falls with the time of this call."""
+        return self.limit is not None and done > self.method.constant
 
 
 class _State:
@@ -147,10 +172,16 @@ def fit(
     report: Report | None = None,
     device: str | torch.device = "cpu",
     seconds: float = SECONDS,
+    limit: float | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> list[dict[str, float]]:
     """Fit a stage's model in place, to the average of weights with the lowest validation loss; returns the history.
 
     Under `torch.distributed` each process takes its share of every batch; the first one writes the checkpoint.
+
+    With a `limit` the training ends with the clock, within an epoch: the learning rate falls over the last part of
+    this call's time, the checkpoint is that from before the fall, and the next call goes on from there. So the
+    checkpoints of any calls are those of one training at a constant rate, whatever the clock did.
 
     Args:
         stage: model, loss, batches, method.
@@ -158,14 +189,16 @@ def fit(
         report: called after each epoch.
         device: for the fit; the model ends on the CPU.
         seconds: between checkpoints within an epoch (seconds).
+        limit: seconds that this call has, in place of the method's number of epochs.
+        now: the clock of the limit, seconds.
 
     Raises:
-        ValueError: the checkpoint belongs to another run.
+        ValueError: the checkpoint belongs to another run; a limit without a share of constant rate.
         FloatingPointError: the loss became NaN or infinite.
 
     Source: ours.
     """
-    method, first = stage.method, processes()[0] == 0
+    method, first, clock = stage.method, processes()[0] == 0, _Clock(stage.method, limit, now)
     stage.model.to(device).train()
     state = _State(stage)
     path = Path(folder) / checkpoint_name(stage.name) if folder is not None else None
@@ -173,28 +206,33 @@ def fit(
         state.load(path)
 
     def save(at_most_every: float = 0.0) -> None:
-        if path is not None and first and time.monotonic() - state.saved >= at_most_every:
+        if path is not None and first and not clock.falling and time.monotonic() - state.saved >= at_most_every:
             state.save(path)
 
-    while state.epoch < method.epochs and not state.stale(method.patience):
-        train_loss = _epoch(state, stage, device, lambda: save(seconds))
-        line = {"epoch": state.epoch, "train_loss": train_loss}
-        now = Progress(stage.name, state.epoch, method.epochs, train_loss)
-        if stage.val is not None:
-            now.val_loss, now.parts = mean_loss(state.average, stage, device)
-            if now.val_loss < state.best_loss:
-                state.best_loss, state.best_epoch = now.val_loss, state.epoch
-                state.best.load_state_dict(state.average.state_dict())
-            now.best_val_loss = state.best_loss
-            line |= {"val_loss": now.val_loss} | now.parts
-        state.history.append(line)
+    while not clock.over(state.epoch) and not state.stale(method.patience):
+        progress = _judged(state, stage, device, _epoch(state, stage, device, clock, save, seconds))
         save()
         if report is not None and first:
-            report(now)
+            report(progress)
     if state.best is not stage.model:
         stage.model.load_state_dict(state.best.state_dict())
     stage.model.to("cpu").eval()
     return state.history
+
+
+def _judged(state: _State, stage: Stage, device: str | torch.device, train_loss: float) -> Progress:
+    """Validate the average of weights, and keep it where it is the best."""
+    progress = Progress(stage.name, state.epoch, max(stage.method.epochs, state.epoch), train_loss)
+    line = {"epoch": state.epoch, "train_loss": train_loss}
+    if stage.val is not None:
+        progress.val_loss, progress.parts = mean_loss(state.average, stage, device)
+        if progress.val_loss < state.best_loss:
+            state.best_loss, state.best_epoch = progress.val_loss, state.epoch
+            state.best.load_state_dict(state.average.state_dict())
+        progress.best_val_loss = state.best_loss
+        line |= {"val_loss": progress.val_loss} | progress.parts
+    state.history.append(line)
+    return progress
 
 
 def mean_loss(model: nn.Module, stage: Stage, device: str | torch.device = "cpu") -> tuple[float, dict[str, float]]:
@@ -211,15 +249,25 @@ def mean_loss(model: nn.Module, stage: Stage, device: str | torch.device = "cpu"
     return float(add_up([shares.detach()])[0]), count_up(means)
 
 
-def _epoch(state: _State, stage: Stage, device: str | torch.device, save: Callable[[], None]) -> float:
-    """Train one epoch, from the batch on that the state is at; returns the mean loss of its batches."""
+def _epoch(
+    state: _State, stage: Stage, device: str | torch.device, clock: _Clock, save: Callable[[float], None], every: float
+) -> float:
+    """Train one epoch, from the batch on that the state is at; returns the mean loss of its batches.
+
+    Where the time is over it stays within the epoch.
+    """
     steps = stage.train.steps(state.epoch)
     for groups in stage.train.epoch(state.epoch, state.batch, *processes()):
-        done = (state.epoch + state.batch / steps) / stage.method.epochs
+        done = clock.done(state.epoch + state.batch / steps)
+        if clock.limit is not None and done >= 1:
+            return state.total / max(state.batch, 1)
+        if clock.falls(done) and not clock.falling:
+            save(0.0)
+            clock.falling = True
         stage.method.pace(state.optimizers, state.step, done)
         state.total += _step(state, stage, [group.to(device) for group in groups])
         state.batch, state.step = state.batch + 1, state.step + 1
-        save()
+        save(every)
     mean = state.total / steps
     state.epoch, state.batch, state.total = state.epoch + 1, 0, 0.0
     return mean
@@ -273,6 +321,7 @@ def _identity(stage: Stage) -> dict[str, Any]:
 
 
 def _expect_same(before: dict[str, Any], run: dict[str, Any], path: Path) -> None:
+    before = {name: setting for name, setting in ADDED.items() if name in run} | before
     changed = [name for name in before | run if before.get(name) != run.get(name)]
     if not changed:
         return

@@ -36,15 +36,20 @@ class Method:
     clip: float
     ema_decay: float = 0.0
     patience: int = 0
+    constant: float = 0.0
+    """Share of the training (dimensionless) within which `pace` does not depend on it."""
 
 
 def learning_rate(config: FitConfig, step: int, done: float) -> float:
     """Warm up linearly, then fall along a half cosine of the share of the training that is done (dimensionless).
 
+    Where the fall begins later, at `config.constant`, the rate is at its highest until then.
+
     Source: Loshchilov and Hutter, arXiv 1608.03983, without restarts.
     """
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return config.learning_rate * (warm * 0.5 * (1 + math.cos(math.pi * done)) + 1e-4)
+    fallen = max(0.0, (done - config.constant) / (1 - config.constant))
+    return config.learning_rate * (warm * 0.5 * (1 + math.cos(math.pi * fallen)) + 1e-4)
 
 
 def network(config: FitConfig) -> Method:
@@ -67,7 +72,9 @@ def network(config: FitConfig) -> Method:
         for group in (g for optimizer in optimizers for g in optimizer.param_groups):
             group["lr"] = learning_rate(config, step, done)
 
-    return Method(optimizers, pace, config.epochs, config.seed, config.clip, config.ema_decay, config.patience)
+    return Method(
+        optimizers, pace, config.epochs, config.seed, config.clip, config.ema_decay, config.patience, config.constant
+    )
 
 
 def ensemble(config: TableFit) -> Method:

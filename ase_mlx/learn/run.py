@@ -25,6 +25,7 @@ def run(
     report: Report | None = None,
     device: str = "cpu",
     card: dict[str, Any] | None = None,
+    minutes: float | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train a model and write it to a folder; run again after a kill, it goes on where it stopped.
 
@@ -36,12 +37,14 @@ def run(
         report: called after each epoch of each stage.
         device: "cpu" or a torch device for the fit; what follows is done on the CPU.
         card: more lines for the card, such as a title.
+        minutes: that each stage has in this call, in place of a number of epochs; `fit` says how the next one goes on.
 
     Returns:
         The model and the lines of its card (units in their names).
 
     Raises:
-        ValueError: no such device, or a checkpoint of another training; nothing is written.
+        ValueError: no such device, a checkpoint of another training, minutes without a constant rate; nothing is
+            written.
         OSError: the folder cannot be written, or another process is training into it.
 
     Source: ours.
@@ -56,7 +59,8 @@ def run(
         sizes = {f"model.{key}": size for key, size in asdict(config).items()} if is_dataclass(config) else {}
         recipe.epochs = {}
         for stage in recipe.stages():
-            history = fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place)
+            limit = None if minutes is None else 60 * minutes
+            history = fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place, limit=limit)
             recipe.epochs[stage.name] = history[-1]["epoch"]
         lines = recipe.finish() | (card or {})
         if first:

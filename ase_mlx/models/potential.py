@@ -10,6 +10,7 @@ arXiv 2402.16621.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,9 @@ from .ranges import ELEMENTS, SIZE, expect_ranges
 class PotentialConfig:
     """Size and range of a potential; `cutoff` in Å, everything else dimensionless.
 
+    `by_element` says what elements have of their own in each layer: matrices, or gains and biases of shared ones.
+    `repulsion` is where the nuclei's ends, in sums of two covalent radii.
+
     Source: ours; the defaults are those of `benchmarks/potential.py`.
     """
 
@@ -59,6 +63,8 @@ class PotentialConfig:
     energy_scale: float = 1.0
     neighbors: float = 28.0
     density: DensityConfig | None = None
+    by_element: Literal["matrices", "gains"] = "matrices"
+    repulsion: float = 1.0
 
     def __post_init__(self):
         """Refuse sizes without meaning."""
@@ -73,7 +79,7 @@ class PotentialConfig:
         expect_ranges(
             self, elements=ELEMENTS, cutoff=(0.5, 20), l_max=(0, 8), layers=(1, 20), channels=(1, 1024),
             n_basis=(1, 128), radial_hidden=SIZE, latent=SIZE, members=(0, 512), energy_scale=(1e-9, 1e6),
-            neighbors=(1e-3, 1e5), reference_energies=(-1e7, 1e7),
+            neighbors=(1e-3, 1e5), reference_energies=(-1e7, 1e7), repulsion=(0.1, 1.5),
         )  # fmt: skip
         if self.density and len(self.density.electrons) != len(self.elements):
             raise ValueError(
@@ -108,7 +114,7 @@ class Potential(Model, Field):
         self.config, self.cutoff, self.elements = config, config.cutoff, tuple(config.elements)
         self.trunk = Trunk(
             len(config.elements), config.cutoff, config.l_max, config.layers, config.channels, config.n_basis,
-            config.radial_hidden, config.products, config.neighbors,
+            config.radial_hidden, config.products, config.neighbors, config.by_element,
         )  # fmt: skip
         self.readout = nn.Parameter(torch.randn(config.layers * config.channels, config.latent))
         self.head = nn.Parameter(torch.randn(config.latent) / math.sqrt(config.latent))
@@ -183,7 +189,7 @@ class Potential(Model, Field):
         score = self._distance(graph, vectors, layers) if with_distance else None
         energies = (features @ self.head) * self.config.energy_scale
         distance = torch.linalg.vector_norm(vectors, dim=-1)
-        pair = zbl(distance, graph.numbers[graph.center], graph.numbers[graph.neighbor])
+        pair = zbl(distance, graph.numbers[graph.center], graph.numbers[graph.neighbor], self.config.repulsion)
         return energies.index_add(0, graph.center, pair), features, score
 
     @torch.no_grad()

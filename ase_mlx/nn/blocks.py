@@ -54,6 +54,32 @@ class DegreeLinear(nn.Module):
         return out
 
 
+class ElementGains(nn.Module):
+    """Mix channels, one matrix per degree l for all elements; then a gain per element, degree and channel.
+
+    Scalars get a bias of their element as well. An element costs rows, not matrices, and no matrix is its own: Muon
+    would move one at full speed in each batch without the element.
+
+    Source: ours.
+    """
+
+    rows = per_element = ("gain", "bias")
+
+    def __init__(self, l_max: int, channels_in: int, channels_out: int, n_species: int):
+        """Set up for features up to `l_max`, all elements alike."""
+        super().__init__()
+        self.linear = DegreeLinear(l_max, channels_in, channels_out)
+        self.gain = nn.Parameter(torch.ones(n_species, l_max + 1, channels_out))
+        self.bias = nn.Parameter(torch.zeros(n_species, channels_out))
+
+    def forward(
+        self, x: Float[Tensor, "atoms m c_in"], species: Int[Tensor, " atoms"]
+    ) -> Float[Tensor, "atoms m c_out"]:
+        """Apply to dimensionless features; `species` counts from 0."""
+        out = self.linear(x) * self.gain[species][:, self.linear.degrees]
+        return torch.cat([out[:, :1] + self.bias[species].unsqueeze(1), out[:, 1:]], dim=1)
+
+
 class EquivariantNorm(nn.Module):
     """Divide features by their rms over degrees, components and channels; a learned gain per degree and channel.
 
@@ -161,4 +187,4 @@ class Product(nn.Module):
         return torch.from_numpy(out)
 
 
-__all__ = ["DegreeLinear", "EquivariantNorm", "Gate", "Product", "block"]
+__all__ = ["DegreeLinear", "ElementGains", "EquivariantNorm", "Gate", "Product", "block"]

@@ -4,6 +4,7 @@ Source: Batzner et al., Nat. Commun. 13, 2453 (2022); order of operations and no
 """
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ase_mlx.graph import Graph
 
 from .angular import dimension, paths, spherical_harmonics
-from .blocks import DegreeLinear, EquivariantNorm, Gate, Product
+from .blocks import DegreeLinear, ElementGains, EquivariantNorm, Gate, Product
 from .convolution import convolve, convolve_tabulated
 from .radial import Radial, tables_serve
 
@@ -39,8 +40,9 @@ class Layer(nn.Module):
         self.radial = Radial(trunk.cutoff, n_basis, hidden, len(self.paths), c)
         self.down = DegreeLinear(l_out, c, c)
         self.down_scalars = DegreeLinear(0, c, self.gate.scalars)
-        self.keep = DegreeLinear(min(l_in, l_out), c, c, n_species)
-        self.keep_scalars = DegreeLinear(0, c, self.gate.scalars, n_species)
+        by_element = ElementGains if trunk.by_element == "gains" else DegreeLinear
+        self.keep = by_element(min(l_in, l_out), c, c, n_species)
+        self.keep_scalars = by_element(0, c, self.gate.scalars, n_species)
         self.product = Product(l_out, l_out, c) if products else None
         self.knots: Tensor | None = None
 
@@ -94,11 +96,12 @@ class Trunk(nn.Module):
         hidden: tuple[int, ...],
         products: bool,
         neighbors: float,
+        by_element: Literal["matrices", "gains"] = "matrices",
     ):
         """Set up with a cutoff in Å, the mean number of `neighbors` and other sizes (dimensionless)."""
         super().__init__()
         self.n_species, self.cutoff, self.l_max = n_species, cutoff, l_max
-        self.channels, self.neighbors = channels, neighbors
+        self.channels, self.neighbors, self.by_element = channels, neighbors, by_element
         self.register_load_state_dict_post_hook(_tabulate_anew)
         self.embedding = nn.Parameter(torch.randn(n_species, channels))
         self.layers = nn.ModuleList(

@@ -142,7 +142,7 @@ def teaching_frames(
         del holed[rng.integers(len(holed))]
         add("vacancy", holed)
     for k in range(share.surfaces):
-        add("surface", _opened(displaced(hottest * (k + 0.5) / share.surfaces * 0.5, rng), k % 3, rng))
+        add("surface", opened(displaced(hottest * (k + 0.5) / share.surfaces * 0.5, rng), k % 3, rng))
     return frames
 
 
@@ -156,8 +156,11 @@ def rattled(atoms: Atoms, size: float, rng: np.random.Generator) -> Atoms:
     return out
 
 
-def _opened(atoms: Atoms, axis: int, rng: np.random.Generator) -> Atoms:
-    """Part a cell between its widest-spaced planes along an axis: a slab with a random vacuum of 3 to 10 Å."""
+def opened(atoms: Atoms, axis: int, rng: np.random.Generator) -> Atoms:
+    """Part a cell between its widest-spaced planes along an axis: a slab with a random vacuum of 3 to 10 Å.
+
+    Source: ours.
+    """
     out = atoms.copy()
     places = out.get_scaled_positions(wrap=True)
     order = np.sort(places[:, axis])

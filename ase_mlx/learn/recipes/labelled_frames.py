@@ -13,7 +13,7 @@ from jaxtyping import Float
 from ase_mlx.data.graph_batches import ShardSamples
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.labels import named_labels
-from ase_mlx.data.samples import elements_of, name_of, reference_energies, sample, split
+from ase_mlx.data.samples import FREE, elements_of, energies_of_free_atoms, name_of, reference_energies, sample, split
 from ase_mlx.data.shards import Shards, is_shards
 from ase_mlx.reading import reading
 
@@ -61,6 +61,13 @@ class ListedFrames:
         """Fit reference energies (eV) to the training part, of which a model explains `interaction` (eV)."""
         return reference_energies(self._of("train"), self.elements("train"), interaction)
 
+    def free_atoms(self) -> tuple[float, ...]:
+        """Read reference energies (eV) off the free atoms of the training part."""
+        frames = self._of("train")
+        energy = lambda a: float(a.calc.results.get("free_energy", a.calc.results.get("energy")))  # noqa: E731
+        free = {int(a.numbers[0]): energy(a) for a in frames if len(a) == 1 and abs(a.cell.volume) < FREE}
+        return energies_of_free_atoms(free, self.elements("train"))
+
     def neighbors(self) -> float:
         """Count the neighbours of an atom within the cutoff, on average (dimensionless)."""
         return sum(len(s.graph.center) for s in self.samples["train"]) / self.atoms["train"]
@@ -94,6 +101,10 @@ class StoredFrames:
     def references(self, interaction: Float[np.ndarray, " frames"] | None = None) -> tuple[float, ...]:
         """Fit reference energies (eV) to the training part, of which a model explains `interaction` (eV)."""
         return self.shards.reference_energies(self._parts["train"], self.elements("train"), interaction)
+
+    def free_atoms(self) -> tuple[float, ...]:
+        """Read reference energies (eV) off the free atoms of the training part."""
+        return energies_of_free_atoms(self.shards.free_atoms(self._parts["train"]), self.elements("train"))
 
     def neighbors(self) -> float:
         """Count the neighbours of an atom within the cutoff, on average (dimensionless)."""

@@ -43,7 +43,8 @@ class LabelledData:
     """Which labelled structures to learn from.
 
     `validation` is the fraction (dimensionless) held out where no frame has `info["part"]`. `energy`, `forces` and
-    `stress` are the names that labels (eV, eV/Å, eV/Å³) have in the file; empty: those of ASE.
+    `stress` are the names that labels (eV, eV/Å, eV/Å³) have in the file; empty: those of ASE. `references` are the
+    elements' energies: fitted to all training frames, or those of the free atoms among these.
 
     Source: ours.
     """
@@ -53,6 +54,7 @@ class LabelledData:
     energy: str = ""
     forces: str = ""
     stress: str = ""
+    references: Literal["fitted", "free atoms"] = "fitted"
     title: str = ""
     level_of_theory: str = "not stated"
     licence: str = "not stated"
@@ -67,7 +69,8 @@ class LabelledData:
 class PotentialFit(FitConfig):
     """How to fit; weights multiply errors of energy per atom, forces, stress and Hessian columns (dimensionless).
 
-    A step has `batch_size` frames, or as many as have `batch_edges` edges together where that is given.
+    A step has `batch_size` frames, or as many as have `batch_edges` edges together where that is given. Where
+    `forces_floor` (eV/Å) is given, errors of forces count relative to the size of the force and this together.
 
     Source: ours.
     """
@@ -77,12 +80,13 @@ class PotentialFit(FitConfig):
     forces_weight: float = 1.0
     stress_weight: float = 0.1
     hessian_weight: float = 0.0
+    forces_floor: float = 0.0
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
         super().__post_init__()
         weights = [f"{name}_weight" for name in QUANTITIES]
-        expect_ranges(self, "fit.", batch_edges=WHOLE, **dict.fromkeys(weights, (0, 1e9)))
+        expect_ranges(self, "fit.", batch_edges=WHOLE, forces_floor=(0, 1e3), **dict.fromkeys(weights, (0, 1e9)))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -132,7 +136,7 @@ class PotentialRecipe(Recipe):
         self.samples = self.data.samples
         self._check_parts()
         torch.manual_seed(config.fit.seed)
-        model = _adapted(start, self.data) if start else _untrained(config, self.data)
+        model = _adapted(start, config, self.data) if start else _untrained(config, self.data)
         self.model = model.to(getattr(torch, config.dtype))
 
     def _check_parts(self) -> None:
@@ -154,7 +158,7 @@ class PotentialRecipe(Recipe):
         size, edges = (0, fit.batch_edges) if fit.batch_edges else (fit.batch_size, 0)
         train = GraphBatches(self.samples["train"], size, edges, fit.seed)
         val = GraphBatches(self.samples["val"], 4 * fit.batch_size)
-        loss = functools.partial(potential_loss, **fit.weights)
+        loss = functools.partial(potential_loss, **fit.weights, floor=fit.forces_floor)
         yield Stage(self.model, loss, train, network(fit), val, start=str(self._origin()), settings=asdict(fit))
 
     def finish(self) -> dict[str, Any]:
@@ -242,23 +246,28 @@ def _untrained(config: PotentialTraining, data: LabelledFrames) -> Potential:
     """Build a potential with random weights and the scales of training frames (eV, eV/Å)."""
     scales = {
         "elements": data.elements("train"),
-        "reference_energies": data.references(),
+        "reference_energies": _references(config, data),
         "energy_scale": max(data.rms_force, 1e-3),
         "neighbors": max(data.neighbors(), 1.0),
     }
     return Potential(build(PotentialConfig, scales | config.model, "model"))
 
 
-def _adapted(start: Potential, data: LabelledFrames) -> Potential:
+def _references(config: PotentialTraining, data: LabelledFrames, interaction: np.ndarray | None = None) -> tuple:
+    """Energies of the elements (eV): of free atoms, or fitted to frames of which a model explains `interaction`."""
+    return data.free_atoms() if config.data.references == "free atoms" else data.references(interaction)
+
+
+def _adapted(start: Potential, config: PotentialTraining, data: LabelledFrames) -> Potential:
     """Give a trained potential the elements of other frames, and reference energies (eV) that fit it to theirs."""
-    data.references()  # refuses mixed units
+    _references(config, data)  # refuses mixed units
     # a density reads the trunk, which changes: it has to be trained anew
     model = Potential(
         replace(start.config, elements=data.elements("train"), reference_energies=(), density=None)
     ).eval()
     model.adopt(start)
     interaction = np.array([float(model(s.graph)["energy"][0]) for s in data.samples["train"]])
-    adapted = Potential(replace(model.config, reference_energies=data.references(interaction)))
+    adapted = Potential(replace(model.config, reference_energies=_references(config, data, interaction)))
     adapted.adopt(model)
     return adapted
 
@@ -271,6 +280,7 @@ def potential_loss(
     forces: float = 1.0,
     stress: float = 0.1,
     hessian: float = 0.0,
+    floor: float = 0.0,
 ) -> dict[str, Term]:
     """Robust loss: smoothed absolute errors of energy per atom, force vectors and stress times volume per atom.
 
@@ -286,18 +296,19 @@ def potential_loss(
         forces: weight, dimensionless.
         stress: weight, dimensionless.
         hessian: weight, dimensionless; 0 does not look at displacements.
+        floor: eV/Å; where it is not 0, errors of forces are divided by |F| + floor in place of the energy scale.
 
     Source: ours; the L2-norm force loss is that of Liao et al., arXiv 2306.12059, the Hessian's from arXiv 2601.07742.
     """
     graph, target, weight = sample.graph, sample.targets, sample.weight
     p, n, scale = model(graph), graph.n_atoms.to(torch.float64), model.config.energy_scale
     d_energy = (p["energy"] - target["energy"]) / n
-    d_forces = p["forces"] - target["forces"]
+    d_forces = torch.sqrt((p["forces"] - target["forces"]).square().sum(-1) + 1e-2**2)
+    if floor > 0:
+        d_forces = d_forces * (scale / (torch.linalg.vector_norm(target["forces"], dim=-1) + floor))
     terms = {
         "energy": _term(torch.sqrt(d_energy.square() + 1e-3**2), weight["energy"], energy / scale),
-        "forces": _term(
-            torch.sqrt(d_forces.square().sum(-1) + 1e-2**2), weight["forces"][graph.atom_graph], forces / scale
-        ),
+        "forces": _term(d_forces, weight["forces"][graph.atom_graph], forces / scale),
     }
     if "stress" in p:
         d_stress = (p["stress"] - target["stress"]) * (graph.volume / n).unsqueeze(-1)

@@ -5,7 +5,7 @@ from tiny import rotation_of_features, tiny_potential, turn
 
 from ase_mlx.graph import from_atoms
 from ase_mlx.nn.angular import dimension
-from ase_mlx.nn.blocks import DegreeLinear, EquivariantNorm, Gate, Product
+from ase_mlx.nn.blocks import DegreeLinear, ElementGains, EquivariantNorm, Gate, Product
 from ase_mlx.testing import build
 
 SPECIES = torch.tensor([0, 1, 0, 2, 1])
@@ -24,6 +24,7 @@ def matrix(request):
 BLOCKS = {
     "linear": lambda: DegreeLinear(2, 4, 6),
     "linear by species": lambda: DegreeLinear(2, 4, 6, 3),
+    "gains by species": lambda: ElementGains(2, 4, 6, 3),
     "norm": lambda: EquivariantNorm(2, 4),
     "product": lambda: Product(2, 2, 4),
     "product to scalars": lambda: Product(2, 0, 4),
