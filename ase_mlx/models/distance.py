@@ -97,14 +97,18 @@ def bonded(graph: Graph, vectors: Float[Tensor, "edges 3"]) -> Bool[Tensor, " ed
 class Distance(nn.Module):
     """Mahalanobis distance of an atom's `environment` from its element's in training, in units of the edge's.
 
+    With `pooled`, elements have means of their own and share the covariance: of many, most have few atoms, and a matrix
+    each would outweigh the model.
+
     Source: see the module.
     """
 
-    def __init__(self, elements: int, n_coordinates: int):
+    def __init__(self, elements: int, n_coordinates: int, pooled: bool = False):
         """Begin unknown; `fit` sets it."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(elements, n_coordinates))
-        self.register_buffer("factor", torch.zeros(elements, n_coordinates, n_coordinates))
+        self.register_buffer("factor", torch.zeros(1 if pooled else elements, n_coordinates, n_coordinates))
+        self.pooled = pooled
         self.register_buffer("edge", torch.zeros(()))
         self.register_buffer("pairs", torch.zeros(elements, elements, dtype=torch.bool))
 
@@ -131,6 +135,8 @@ class Distance(nn.Module):
         self, environments: Float[Tensor, "atoms coordinates"], species: Int[Tensor, " atoms"]
     ) -> Float[Tensor, " atoms"]:
         """Mahalanobis distance (dimensionless) before it is divided by that of the edge."""
+        if self.pooled:
+            return torch.linalg.vector_norm((environments - self.mean[species]) @ self.factor[0].T, dim=1)
         out = environments.new_zeros(len(environments))
         for s in torch.unique(species).tolist():  # a gathered matrix for each atom would cost more than the network
             of = species == s
@@ -154,7 +160,9 @@ class Distance(nn.Module):
         centred = x - mean[species]
         pooled = centred.T @ centred / len(x)
         added = RIDGE * pooled.diagonal().mean().clamp_min(1e-12) * torch.eye(len(pooled), dtype=x.dtype)
-        for s in range(n):
+        if self.pooled:
+            self.factor[0] = torch.linalg.inv(torch.linalg.cholesky(pooled + added))
+        for s in () if self.pooled else range(n):
             own = centred[species == s]
             covariance = (own.T @ own + PRIOR_ATOMS * pooled) / (len(own) + PRIOR_ATOMS)
             self.factor[s] = torch.linalg.inv(torch.linalg.cholesky(covariance + added))

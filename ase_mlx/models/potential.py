@@ -123,7 +123,7 @@ class Potential(Model, Field):
             "directions", torch.zeros(min(BAR_DIRECTIONS, config.members, config.latent), config.latent)
         )
         read = coordinates(config.l_max, config.layers, config.channels)
-        self.distance = Distance(len(config.elements), read)
+        self.distance = Distance(len(config.elements), read, config.by_element == "gains")
         self.register_buffer("std_scale", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_floor", torch.zeros(len(CALIBRATED)))
         self.register_buffer("std_growth", torch.zeros(len(CALIBRATED)))

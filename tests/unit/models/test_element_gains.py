@@ -97,6 +97,23 @@ def test_an_element_that_is_absent_stays_where_it_is(seen_once):
     assert max(float((p[0].detach() - others[name]).abs().max()) for name, p in own.items()) > 0.1
 
 
+def test_the_distance_has_one_covariance_for_all_elements():
+    torch.manual_seed(0)
+    model = with_gains()
+    distance, count = model.distance, 400
+    species = torch.randint(0, 3, (count,))
+    x = torch.randn(count, distance.mean.shape[1]) + 5.0 * species.unsqueeze(1)
+    distance.fit(x, species)
+    assert distance.factor.shape[0] == 1 and tuple(distance.mean.shape)[0] == len(ELEMENTS)
+    centred = x - torch.stack([x[species == s].mean(0) for s in range(3)])[species]
+    covariance = (centred.T @ centred / count).double()
+    covariance += 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
+    expected = (centred.double() @ torch.linalg.inv(covariance) * centred).sum(1).sqrt()
+    torch.testing.assert_close(distance.raw(x, species).double(), expected, rtol=1e-3, atol=1e-3)
+    other = distance.raw(x, (species + 1) % 3)
+    assert float(other.min()) > float(expected.max())
+
+
 def test_gains_and_repulsion_are_saved_and_adopted(tmp_path):
     model = with_gains(repulsion=0.5)
     again = load_model(save_model(model, tmp_path / "model", {}))
