@@ -62,7 +62,7 @@ def thermal(atoms: Atoms, calculator) -> dict[str, float]:
     """Highest and lowest frequency (THz), C_V and S (J/(K mol) of atoms) at 300 K."""
     from ase_mlx.adapters.phonopy import harmonic, phonons
 
-    ph = phonons(atoms, calculator, supercell=10.0)
+    ph = phonons(atoms, calculator, supercell=10.0, on_imaginary="report")
     result = harmonic(ph, temperatures=np.array([300.0]), mesh=40.0, on_imaginary="report")
     row = {"highest": float(result.frequencies.max()), "lowest": float(result.frequencies.min())}
     if result.heat_capacity is not None:
