@@ -20,9 +20,10 @@ import numpy as np
 from ase import Atoms
 from verdict import machine, print_machine
 
+from ase_mlx.units import EV_PER_A3_IN_GPA as GPA
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 PLUS_U = {"Co", "Cr", "Fe", "Mn", "Mo", "Ni", "V", "W"}
-GPA = 160.21766208
 FRAMES = {
     "Si, hot and strained": ("sigesn.extxyz.xz", {"Si"}),
     "Si–Ge–Sn, hot and strained": ("sigesn.extxyz.xz", {"Si", "Ge", "Sn"}),

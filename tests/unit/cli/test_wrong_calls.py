@@ -64,7 +64,7 @@ def test_evaluate_and_the_hidden_name_of_the_option_refuse_it_too(folder, monkey
         (("conductivity", "si.cif", "--mesh", "7 7"), "Invalid value for --mesh"),
         (("density", "si.cif", "--shape", "20"), "Invalid value for --shape"),
         (("density", "si.cif", "--dipole", "1 nan 0"), "Invalid value for --dipole"),
-        (("density", "gaas.cif"), "with --model"),
+        (("density", "gaas.cif", "-m", "sigesn"), "with --model"),
         (("run", "cu.cif", "-c", "al"), "al knows Al only"),
     ],
 )
@@ -104,7 +104,7 @@ def test_names_are_looked_at_before_torch(folder):
         "    assert not {'torch', 'scipy.stats', 'phonopy'} & set(sys.modules), line\n"
     )
     lines = ("models", "--help", "run nofile", "screen nofile", "train nofile", "evaluate nomodel si.cif", "run cu.cif",
-             "phonons gaas.cif", "conductivity cu.cif", "density cu.cif", "run si.cif -c chgnt")  # fmt: skip
+             "phonons gaas.cif", "conductivity cu.cif", "density cu.cif -m al", "run si.cif -c chgnt")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, *lines], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
