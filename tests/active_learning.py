@@ -70,7 +70,7 @@ def prepared(folder, count=10, acquisition="variance", costs="counted", rounds=2
     write(folder / "pool.extxyz", structures(count, 1, kinds=kinds))
     write(folder / "validation.extxyz", structures(2, 2))
     write(folder / "test.extxyz", labelled(structures(2, 3)))
-    (folder / "teacher.toml").write_text("timeout_s = 6.0\n")
+    (folder / "teacher.toml").write_text("timeout_s = 15.0\n")
     text = CONFIG.format(acquisition=acquisition, costs=costs, rounds=rounds, more=more, tables=tables)
     (folder / "active.toml").write_text(text)
     return folder / "active.toml"

@@ -94,7 +94,7 @@ class Density(nn.Module):
         self.config = config
         sizes = SimpleNamespace(
             channels=trunk.channels, n_species=trunk.n_species, l_max=config.l_max, neighbors=trunk.neighbors,
-            cutoff=trunk.cutoff,
+            cutoff=trunk.cutoff, by_element=trunk.by_element,
         )  # fmt: skip
         self.layer = Layer(sizes, 0, config.l_max, config.n_basis, config.radial_hidden, True)
         self.mix = DegreeLinear(config.l_max, trunk.channels, config.channels)
