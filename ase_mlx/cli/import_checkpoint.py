@@ -65,6 +65,7 @@ def import_checkpoint(
         {"": "training data", "what": card["training_data"]["origin"]},
         {"": "level of theory", "what": card["level_of_theory"]},
         {"": "licence", "what": card["licence"]},
+        {"": "against DFT", "what": card["against_dft"]},
         {"": "error bars", "what": card["error_bars"]},
     ]
     print_table(f"{card['title']} → {folder}", rows)

@@ -37,7 +37,7 @@ def run(
         report: called after each epoch of each stage.
         device: "cpu" or a torch device for the fit; what follows is done on the CPU.
         card: more lines for the card, such as a title.
-        minutes: that each stage has in this call, in place of epochs, in units of 60 s; `fit` says how the next goes on.
+        minutes: that each stage has in this call, in place of epochs, in units of 60 s; `fit` says how it goes on.
 
     Returns:
         The model and the lines of its card (units in their names).

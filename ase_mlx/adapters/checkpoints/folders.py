@@ -105,6 +105,7 @@ def import_checkpoint(path: str | Path, folder: str | Path, title: str = "") -> 
             "address": one.address if one else "",
             "papers": one.papers if one else "",
         },
+        "against_dft": one.against_dft if one else unknown,
         "error_bars": f"none: {NO_BARS}",
         "errors": {},
     }
