@@ -45,10 +45,11 @@ class Published:
         if not self.errors:
             return "not looked at here"
         force, stress, energy, *hot = self.errors
+        rest = f"forces {force:.0f} meV/Å, stress {stress:.2f} GPa (means: upper bounds)"
+        cells = ", ".join(f"{name} {share:.0f}" for name, share in zip(("Si", "Si-Ge-Sn", "Al"), hot, strict=True))
         return (
-            f"3,480 Materials Project crystals at rest: forces {force:.0f} meV/Å, stress {stress:.2f} GPa (means: upper "
-            f"bounds), formation energies {energy:.1f} meV/atom (median, without U); forces of hot and strained cells it "
-            f"never saw, by other pseudopotentials: Si {hot[0]:.0f}, Si-Ge-Sn {hot[1]:.0f}, Al {hot[2]:.0f} % of the rms. "
+            f"3,480 Materials Project crystals at rest: {rest}, formation energies {energy:.1f} meV/atom (median, without "
+            f"U); forces of hot and strained cells that it never saw, by other pseudopotentials: {cells} % of their rms. "
             "Of hot cells of other materials nothing is known"
         )
 
