@@ -48,8 +48,8 @@ class Published:
         rest = f"forces {force:.0f} meV/Å, stress {stress:.2f} GPa (means: upper bounds)"
         cells = ", ".join(f"{name} {share:.0f}" for name, share in zip(("Si", "Si-Ge-Sn", "Al"), hot, strict=True))
         return (
-            f"3,480 Materials Project crystals at rest: {rest}, formation energies {energy:.1f} meV/atom (median, without "
-            f"U); forces of hot and strained cells that it never saw, by other pseudopotentials: {cells} % of their rms. "
+            f"3,480 Materials Project crystals at rest: {rest}, formation energies {energy:.1f} meV/atom (median, no "
+            f"+U); forces of hot and strained cells it never saw, by other pseudopotentials: {cells} % of their rms. "
             "Of hot cells of other materials nothing is known"
         )
 
