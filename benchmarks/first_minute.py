@@ -57,7 +57,7 @@ def calls() -> Iterator[tuple[str, list[str], float | None, int]]:
         ("run si.cif -c bhnaa", 2),
         ("run cu.cif", 2),
         ("phonons cu.extxyz", 2),
-        ("density cu.extxyz", 2),
+        ("density cu.extxyz -m al", 2),
     ):
         yield f"ase-mlx {line}", ["-c", CLI, *line.split()], LIMIT, code
 
