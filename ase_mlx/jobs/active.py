@@ -111,8 +111,8 @@ class ActiveLearning:
 
     def waiting(self, labels: Labels) -> dict[str, Any]:
         """Structures (Å) that were asked for, or are held out, and have neither label nor failure."""
-        wanted = self.frames.unlabelled | self.state.asked()
-        return {key: atoms for key, atoms in wanted.items() if key not in labels.done and key not in labels.failed}
+        candidates = self.frames.unlabelled | self.state.asked()
+        return {key: atoms for key, atoms in candidates.items() if key not in labels.done and key not in labels.failed}
 
     def ask(self, count: int | None = None) -> list[Any]:
         """Give the structures (Å) whose labels are waited for; where there are none, learn, and choose a round of them.
@@ -163,8 +163,8 @@ class ActiveLearning:
         if self.teacher is None:
             raise ValueError("got no [teacher], expected one; add it, or use --ask and --tell to label elsewhere")
         if retry and (failed := self.labels().failed):
-            wanted = self.frames.unlabelled | self.state.asked()
-            self._label([wanted[key] for key in failed if key in wanted], retry=True)
+            candidates = self.frames.unlabelled | self.state.asked()
+            self._label([candidates[key] for key in failed if key in candidates], retry=True)
         while frames := self.ask():
             self._label(frames)
             if len(self.waiting(self.labels())) == len(frames):
@@ -177,14 +177,14 @@ class ActiveLearning:
         return self.report()
 
     def _label(self, frames: list[Any], retry: bool = False) -> None:
-        done, tell = counted(1), self.progress
-        said = (
-            None
-            if tell is None
-            else lambda *_: tell(f"labels, round {len(self.state.rounds)}", next(done), len(frames))
-        )
+        number, progress = counted(1), self.progress
+
+        def after_frame(*_: str) -> None:
+            progress(f"labels, round {len(self.state.rounds)}", next(number), len(frames))
+
         if frames:
-            label(frames, self.teacher, self.work / LABELS, self.settings.teacher.workers, retry, said)
+            workers = self.settings.teacher.workers
+            label(frames, self.teacher, self.work / LABELS, workers, retry, after_frame if progress else None)
 
     def _expect_success(self, labels: Labels) -> None:
         """End where a teacher fails on everything that it was asked last."""

@@ -230,8 +230,8 @@ class Rounds:
         frames = [self.frames.pool[key] for key in keys]
         seen = {} if labels is None else {k: a for k, a in labels.done.items() if labels.seconds.get(k, 0.0) > 0}
         took = np.array([labels.seconds[key] for key in seen], dtype=float)
-        known = list(seen.values())
-        return predicted_seconds(amount(frames), family(frames), amount(known), family(known), took)
+        labelled = list(seen.values())
+        return predicted_seconds(amount(frames), family(frames), amount(labelled), family(labelled), took)
 
     def lines(self) -> list[dict[str, Any]]:
         """A line of the learning curve for the model to start from, and each round (units in the names)."""
