@@ -1,6 +1,7 @@
 """Training: data that do not fit in memory, the time of an epoch, the way through the code.
 
-    python benchmarks/training.py [--shards] [--epochs] [--trace] [--quick] [--gigabytes 4] [--limit 2] [--before ...]
+    python benchmarks/training.py [--shards] [--epochs] [--processes] [--trace] [--quick] [--gigabytes 4] [--limit 2]
+                                  [--before ...]
 
 `--shards`: frames of data/sigesn.extxyz.xz (8 atoms), repeated to 64 atoms and rattled by 0.01 Å until they take 4 GB
 as samples with graphs, are written into shards in a temporary folder and trained on for an epoch, each in a process
@@ -8,8 +9,9 @@ whose address space is limited to 2 GB (RLIMIT_AS). The labels are those before 
 alone. The same samples in a list are tried under the same limit.
 
 `--epochs`: sigesn's training on the commit before there was one run for all kinds (a worktree of git) and on this tree,
-in turn. `--trace`: the files that a tiny training enters on both, by `sys.setprofile`. Exit code 1 where a figure is
-missed.
+in turn. `--processes`: the same training in one process and in two that share every batch through gloo: losses of each
+epoch, and how much sooner two end. `--trace`: the files that a tiny training enters on both, by `sys.setprofile`. Exit
+code 1 where a figure is missed.
 """
 
 import argparse
@@ -58,7 +60,7 @@ def limited(task, limit: float, *arguments):
     try:
         answer = here.recv()
     except EOFError:
-        answer = {"died": True}
+        answer = {"peak": float("nan"), "seconds": float("nan")}
     process.join()
     return answer
 
@@ -195,7 +197,8 @@ def shards(options: argparse.Namespace) -> tuple[dict, bool]:
         print(f"{name:24} {row['peak']:9.3f} {early} {late} {row['seconds']:8.1f}")
     print(f"\nmemory along the epoch, GB: {' '.join(f'{x:.3f}' for x in memory)}")
     print(f"{trained['steps']} steps; mean loss {trained['loss']:.3f}")
-    end = f"ends after {listed['held']} frames: {listed['error']}" if listed["error"] else "holds them all"
+    end = f"ends after {listed['held']} frames: {listed['error']}" if listed.get("error") else "holds them all"
+    end = end if "held" in listed else "ends the process: its libraries do not survive the lack of memory"
     print(f"a list {end}")
     figures = [
         ("samples, GB", trained["decoded"], "≥", 0.95 * gigabytes),
@@ -240,12 +243,15 @@ def trees(commit: str = BEFORE) -> Iterator[dict[str, Path]]:
             subprocess.run(["git", "worktree", "remove", "--force", place], cwd=root, check=True)
 
 
-def probe(tree: Path, what: str, config: str):
-    """What `training_probe.py` prints with one tree on the path."""
+def probe(tree: Path, what: str, config: str, processes: int = 0):
+    """What `training_probe.py` prints with one tree on the path, in as many processes of torchrun (0: without it)."""
     with tempfile.TemporaryDirectory(prefix="ase-mlx-probe-") as folder:
         Path(folder, "train.toml").write_text(config, encoding="utf-8")
-        words = [sys.executable, str(Path(__file__).with_name("training_probe.py")), what, "train.toml", "model"]
-        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        words = [str(Path(__file__).with_name("training_probe.py")), what, "train.toml", "model"]
+        if processes:
+            words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *words]
+        words = [sys.executable, *words]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -265,6 +271,25 @@ def epochs(options: argparse.Namespace) -> tuple[dict, bool]:
     for name, values in seconds.items():
         print(f"{name:8} {middle[name]:7.2f} ({', '.join(f'{x:.2f}' for x in values)})")
     return seconds, verdict([("epoch after / before", middle["after"] / middle["before"], "≤", 1.05)])
+
+
+def processes(options: argparse.Namespace) -> tuple[dict, bool]:
+    """Losses of one process and of two, and the time of an epoch of the clock."""
+    config = SMALL.format(data=DATA, epochs=3 if options.quick else 5).replace("batch_size = 5", "batch_size = 10")
+    root = Path(__file__).resolve().parents[1]
+    rows = {count: np.array(probe(root, "losses", config, count), dtype=float) for count in (1, 2)}
+    print("\nsigesn's training, 10 frames a step, one thread a process")
+    print(f"{'epoch':>5} {'loss, one':>12} {'two':>12} {'held out, one':>14} {'two':>12}")
+    for k, (one, two) in enumerate(zip(rows[1], rows[2], strict=True), 1):
+        print(f"{k:5} {one[0]:12.6f} {two[0]:12.6f} {one[1]:14.6f} {two[1]:12.6f}")
+    off = np.abs(rows[2][:, :2] / rows[1][:, :2] - 1)
+    seconds = {count: float(np.median(np.diff(table[:, 2]))) for count, table in rows.items()}
+    print(f"seconds an epoch: one process {seconds[1]:.2f}, two {seconds[2]:.2f}")
+    figures = [
+        ("largest difference of the first epoch's losses", float(off[0].max()), "≤", 1e-5),
+        ("one process / two, time of an epoch", seconds[1] / seconds[2], "≥", 1.5),
+    ]
+    return {str(count): table.tolist() for count, table in rows.items()}, verdict(figures)
 
 
 def trace(options: argparse.Namespace) -> tuple[dict, bool]:
@@ -298,6 +323,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", action="store_true", help="data that do not fit in memory")
     parser.add_argument("--epochs", action="store_true", help="time of an epoch before and after")
+    parser.add_argument("--processes", action="store_true", help="two processes against one")
     parser.add_argument("--trace", action="store_true", help="files that a tiny training enters, before and after")
     parser.add_argument("--before", default=BEFORE, help="commit that --epochs and --trace compare with")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of samples")
@@ -307,7 +333,7 @@ def main() -> int:
     options = parser.parse_args()
     about = machine()
     print_machine(about)
-    tables = {"shards": shards, "epochs": epochs, "trace": trace}
+    tables = {"shards": shards, "epochs": epochs, "processes": processes, "trace": trace}
     asked = [name for name in tables if getattr(options, name)] or list(tables)
     results = {name: tables[name](options) for name in asked}
     if options.json:

@@ -2,6 +2,7 @@
 
     python benchmarks/training_probe.py epochs CONFIG.toml FOLDER
     python benchmarks/training_probe.py trace CONFIG.toml FOLDER
+    torchrun --standalone --nproc-per-node 2 benchmarks/training_probe.py losses CONFIG.toml FOLDER
 
 It runs on the commit before the one run for all kinds as well, which `training.py` puts into a worktree.
 """
@@ -43,6 +44,20 @@ def epochs(config: str, folder: str) -> list[float]:
     return [b - a for a, b in zip(times[:-1], times[1:], strict=True)]
 
 
+def losses(config: str, folder: str) -> list[tuple[float, float, float]]:
+    """Loss in training and validation and the end (s of the clock) of each epoch, of several processes or one."""
+    from torch import distributed
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo")
+    rows: list[tuple[float, float, float]] = []
+    train(config, folder, lambda p: rows.append((p.train_loss, p.val_loss, time.monotonic())))
+    distributed.barrier()
+    first = distributed.get_rank() == 0
+    distributed.destroy_process_group()
+    return rows if first else sys.exit()
+
+
 def trace(config: str, folder: str) -> dict:
     """Files in the order of their first call; stays in those that lead, and moves from one to one above it."""
     import ase_mlx
@@ -81,4 +96,4 @@ def trace(config: str, folder: str) -> dict:
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps({"epochs": epochs, "trace": trace}[sys.argv[1]](*sys.argv[2:])))
+    print("\n" + json.dumps({"epochs": epochs, "losses": losses, "trace": trace}[sys.argv[1]](*sys.argv[2:])))
