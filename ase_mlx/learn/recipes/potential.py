@@ -165,6 +165,9 @@ class PotentialRecipe(Recipe):
         """Set members, error bars and distance score; give the card's lines (errors in meV/atom, meV/Å, MPa)."""
         chosen = self.data.chosen
         calibration = set_uncertainty(self.model, chosen["train"], chosen["val"], self.config.fit.seed)
+        if chosen is not self.samples:  # rare pairs of elements are in frames that were not chosen
+            for s in self.samples["train"]:
+                self.model.distance.see(s.graph, self.model.species_index[s.graph.numbers])
         part = "test" if chosen["test"] else "val"
         return self._description() | self._origin() | {
             "calibration": calibration,

@@ -71,3 +71,19 @@ def test_a_run_on_shards_goes_on_in_the_middle_of_an_epoch(folder, tmp_path):
     assert whole.train.steps(0) > 3 and begun[:2] + ended == seen
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(rest.model.state_dict()[name], tensor), name
+
+
+def test_pairs_of_elements_are_known_from_frames_that_set_no_bars(tmp_path, monkeypatch):
+    frames = labelled(10)
+    for k, atoms in enumerate(frames):
+        atoms.info["part"] = "val" if k < 2 else "train"
+    frames[9].symbols[:] = "Au"  # the others have one gold atom in four, and no two beside each other
+    write_frames(tmp_path / "a.extxyz", frames)
+    write_shards([tmp_path / "a.extxyz"], tmp_path / "shards")
+    monkeypatch.setattr("ase_mlx.learn.recipes.labelled_frames.DRAWN", 2)
+    recipe = PotentialRecipe(training(tmp_path, "shards", members=0))
+    assert "alloy 9" not in [name for s in recipe.data.chosen["train"] for name in s.names]
+    for stage in recipe.stages():
+        recipe.epochs = {"": fit(stage)[-1]["epoch"]}
+    recipe.finish()
+    assert recipe.model.distance.pairs.all()
