@@ -6,6 +6,9 @@ Each case runs in a process of its own, on two threads, in float32: a rattled pe
 about so many atoms, its density written as npy plane by plane, then energy, forces and stress of the same atoms.
 `over a write`: against writing as many bytes alone. At 0.25 Å up to 100,000 atoms are run; the time for 4.1 million is
 projected in proportion from the largest of these.
+
+First the roads to a density in memory beside the one to a file, in turn on one thread, at 0.2 Å: `am.predict`, which
+gives energy, forces and stress with it, and the Calculator.
 """
 
 import argparse
@@ -85,10 +88,70 @@ def plain_write(path: Path, size: int) -> float:
     return time.perf_counter() - start
 
 
-def run(*words) -> dict:
+ROADS = {"40 × 8 atoms": (8, 40), "64 atoms": (64, 1), "1,000 atoms": (1000, 1)}
+
+
+def roads(name: str, answers) -> None:
+    """Million points a CPU second of each road to the density of some crystals, without and with bars."""
+    import torch
+
+    from ase_mlx.adapters.ase import Calculator
+    from ase_mlx.fields.density_files import write_density
+    from ase_mlx.graph import grid
+    from ase_mlx.models.predict import predict
+    from ase_mlx.pretrained import load
+
+    torch.set_num_threads(1)
+    model, (n_atoms, count) = load("sigesn"), ROADS[name]
+    frames = [structure("Si-Ge", n_atoms) for _ in range(count)]
+    points, calculator = [grid(atoms, 0.2) for atoms in frames], Calculator(model)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def command(std: bool) -> None:
+            for k, atoms in enumerate(frames):
+                write_density(model, atoms, Path(folder) / f"{std}{k}.npy", 0.2, std=std)
+
+        def as_calculator(std: bool) -> None:
+            for atoms in frames:
+                calculator.get_pseudo_density(atoms)
+                if std:
+                    calculator.get_density_std(atoms)
+
+        ways = {"command": command, "am.predict": lambda std: predict(model, frames, std, points)}
+        ways["Calculator"] = as_calculator
+        row = {}
+        for std in (False, True):
+            seconds = {way: [] for way in ways}
+            for _ in range(4):  # the first one warms up
+                for way, work in ways.items():
+                    start = time.process_time()
+                    work(std)
+                    seconds[way].append(time.process_time() - start)
+            total = sum(map(len, points)) / 1e6
+            row |= {(way, std): total / float(np.median(s[1:])) for way, s in seconds.items()}
+    answers.put(row)
+
+
+def show_roads(quick: bool) -> list[tuple]:
+    """Print what each road gives, and the least share of the command's rate that am.predict has."""
+    print("million points a CPU second, one thread, 0.2 Å       without bars                 with bars")
+    print(f"{'':15}" + 2 * f"{'command':>12}{'am.predict':>12}{'Calculator':>12}")
+    least = {False: np.inf, True: np.inf}
+    for name in list(ROADS)[: 2 if quick else None]:
+        row = run(name, target=roads)
+        print(f"{name:15}" + "".join(f"{value:12.2f}" for value in row.values()), flush=True)
+        for std in least:
+            least[std] = min(least[std], row["am.predict", std] / row["command", std])
+    return [
+        ("am.predict beside the command, without bars, least", least[False], "≥", 0.75),
+        ("am.predict beside the command, with bars, least", least[True], "≥", 0.75),
+    ]
+
+
+def run(*words, target=case) -> dict:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    process = context.Process(target=case, args=(*words, answers))
+    process = context.Process(target=target, args=(*words, answers))
     process.start()
     while process.is_alive() and answers.empty():
         time.sleep(0.1)
@@ -123,10 +186,11 @@ def main() -> int:
     arguments = parser.parse_args()
     sizes = [1_000, 10_000] if arguments.quick else arguments.sizes
     print_machine(machine() | {"threads": THREADS})
-    print(f"{'':7}{'atoms':>9}{'spacing':>9}{'points':>14}{'density':>9}{'Mpoints':>9}{'peak':>8}{'over a':>9}"
+    verdicts = show_roads(arguments.quick)
+    print(f"\n{'':7}{'atoms':>9}{'spacing':>9}{'points':>14}{'density':>9}{'Mpoints':>9}{'peak':>8}{'over a':>9}"
           f"{'electrons':>10}{'energy,':>10}{'peak':>8}{'net':>9}")  # fmt: skip
     print(f"{'':39}{'s':>9}{'/s':>9}{'GB':>8}{'write':>9}{'off':>10}{'forces s':>10}{'GB':>8}{'eV/Å':>9}")
-    rows, verdicts = [], []
+    rows = []
     for system in ("Al",) if arguments.quick else SYSTEMS:
         coarse, fine = [], []
         for size in sizes:

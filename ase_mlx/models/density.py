@@ -215,13 +215,13 @@ class Density(nn.Module):
         self,
         features: Float[Tensor, "atoms components features"],
         species: Int[Tensor, " atoms"],
-        head: Float[Tensor, "species degrees features n"],
+        heads: Float[Tensor, "heads species degrees features n"],
         free: bool,
-    ) -> Float[Tensor, "atoms components intervals 4"]:
-        """Turn features into splines (e/Å³, dtype of the features) by a head; with `free`, on top of the free atoms."""
-        pieces = torch.tensor(self.primitives.pieces, device=head.device).flatten(2)
-        weights = torch.einsum("sdfn,dnx->sdfx", head, pieces).to(features)
-        out = features.new_empty(*features.shape[:2], INTERVALS * 4)
+    ) -> Float[Tensor, "atoms components heads intervals 4"]:
+        """Turn features into splines (e/Å³, dtype of the features) by heads; with `free`, on top of the free atoms."""
+        pieces = torch.tensor(self.primitives.pieces, device=heads.device).flatten(2)
+        weights = torch.einsum("hsdfn,dnx->sdfhx", heads, pieces).to(features).flatten(3)
+        out = features.new_empty(*features.shape[:2], len(heads) * INTERVALS * 4)
         kinds = torch.unique(species).tolist()
         for s in kinds:
             own = torch.nonzero(species == s).squeeze(1)
@@ -232,9 +232,9 @@ class Density(nn.Module):
                 part[:, block(l)] = (rows @ weights[s, l]).unflatten(0, (len(some), 2 * l + 1))
             if len(kinds) > 1:
                 out.index_copy_(0, own, part)
-        out = out.unflatten(-1, (INTERVALS, 4))
+        out = out.unflatten(-1, (len(heads), INTERVALS, 4))
         if free:
-            out[:, 0] += self.atoms[species].to(out)
+            out[:, 0] += self.atoms[species, None].to(out)
         return out
 
 

@@ -19,7 +19,7 @@ from ase_mlx.nn.primitives import INTERVALS, at_distances
 
 from .density import HATS, Density, Pairs
 from .electron_count import check_density
-from .field import AtomField, planes, torch_dtype, whole
+from .field import AtomField, planes, planes_of_all, put_together, torch_dtype, whole
 
 COARSE_STEP = 0.25
 """Å; on grids finer than this the standard deviation is computed on every second point and interpolated."""
@@ -78,15 +78,23 @@ class Conditioned:
 
     def field(self, head: int = 0, dtype: type = np.float64) -> AtomField:
         """The density (head 0) as a field in e/Å³, or one member's deviation from it (1, 2, …)."""
-        device = self.density.head.device
-        weights = self.heads[head].to(device)
+        return self._fields(slice(head, head + 1), dtype)
+
+    def deviations(self, dtype: type = np.float64) -> AtomField:
+        """All members' deviations from the density in e/Å³, as so many fields."""
+        return self._fields(slice(1, None), dtype)
+
+    def _fields(self, chosen: slice, dtype: type) -> AtomField:
+        device, first = self.density.head.device, chosen.start == 0
+        weights = self.heads[chosen].to(device)
 
         def tables(atoms: np.ndarray) -> tuple[Tensor, Tensor | None]:
             features, species = self.source(atoms), torch.from_numpy(self.species[atoms]).to(device)
-            values = self.density.tables(features.to(torch_dtype(dtype)), species, weights, free=head == 0)
-            return values, self._electrons(features, atoms) if head == 0 else None
+            values = self.density.tables(features.to(torch_dtype(dtype)), species, weights, free=first)
+            return values, self._electrons(features, atoms) if first else None
 
-        return AtomField(self.positions, self.cell, self.pbc, self.density.config.range, tables, device)
+        place = (self.positions, self.cell, self.pbc, self.density.config.range)
+        return AtomField(*place, tables, device, count=len(weights))
 
     def noise(self, dtype: type = np.float64) -> AtomField:
         """The variance that no member explains, (e/Å³)², as a field."""
@@ -201,7 +209,7 @@ def standard_deviation(conditioned_density: Conditioned, shape: tuple[int, int, 
 
     Source: ours.
     """
-    return np.concatenate([values for _, values in std_planes(conditioned_density, shape)])
+    return put_together(std_planes(conditioned_density, shape), shape)
 
 
 def std_planes(
@@ -221,8 +229,8 @@ def std_planes(
     def turn(field: AtomField) -> AtomField:
         return field.turned if turned else field
 
-    members = range(1, conditioned_density.n_members + 1)
-    variance = sum(whole(turn(conditioned_density.field(k, np.float32)), coarse, np.float32) ** 2 for k in members)
+    deviations = planes_of_all(turn(conditioned_density.deviations(np.float32)), coarse, np.float32)
+    variance = put_together(((first, np.square(each).sum(0)) for first, each, _ in deviations), coarse)
     for start, noise, _ in planes(turn(conditioned_density.noise(np.float32)), shape, np.float32):
         axes = (np.arange(start, start + len(noise)), np.arange(shape[1]), np.arange(shape[2]))
         if coarse == shape:

@@ -4,7 +4,7 @@ Source: ours.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +28,8 @@ class AtomField:
 
     `tables(atoms)` gives the splines of some atoms (components, intervals, 4) in the field's unit, up to `range` (Å),
     and what each atom's points have to sum to (field's unit times Å³; None: whatever they do), on `device`, where the
-    grid is filled too.
+    grid is filled too. Where `count` is not 1, there are so many fields of the same atoms, their axis after that of the
+    components.
 
     Source: ours.
     """
@@ -39,6 +40,7 @@ class AtomField:
     range: float
     tables: Callable[[Int[np.ndarray, " some"]], tuple[Tensor, Tensor | None]]
     device: torch.device = torch.device("cpu")
+    count: int = 1
 
     @property
     def turned(self) -> "AtomField":
@@ -63,38 +65,53 @@ def planes(
 
     Source: ours.
     """
+    for first, (values, *_), added in planes_of_all(field, shape, dtype, threads):
+        yield first, values, added
+
+
+def planes_of_all(
+    field: AtomField, shape: tuple[int, int, int], dtype: type = np.float64, threads: int | None = None
+) -> Iterator[tuple[int, Float[np.ndarray, "fields planes n2 n3"], float]]:
+    """Evaluate all of several fields of the same atoms as `planes` does the first one (any unit).
+
+    Source: ours.
+    """
     axes = field.cell / np.array(shape)[:, None]
     scaled = field.positions @ np.linalg.inv(axes)
     wrapped = np.where(field.pbc, scaled % np.array(shape), scaled)
     reach = field.range / plane_distance(axes)
-    image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]))
+    step = max(1, POINTS_AT_A_TIME // (field.count * shape[1] * shape[2]))
+    wraps = bool(field.pbc[0]) and step >= shape[0]  # no images where all planes are made at once
+    image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]) and not wraps)
     centers = wrapped[image]
     centers[:, 0] = center
     order = np.argsort(centers[:, 0], kind="stable")
     image, centers = image[order], centers[order]
-    step = max(1, POINTS_AT_A_TIME // (shape[1] * shape[2]))
     threads = torch.get_num_threads() if threads is None else threads
-    held = torch.zeros((0, *shape[1:]), dtype=torch_dtype(dtype), device=field.device)
+    held = torch.zeros((field.count, 0, *shape[1:]), dtype=torch_dtype(dtype), device=field.device)
+    together = max(1, ATOMS_AT_A_TIME // field.count)
     done, added = 0, 0.0
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         last = len(centers) if stop == shape[0] else int(np.searchsorted(centers[:, 0], stop + reach))
         high = shape[0] if stop == shape[0] else min(shape[0], stop + math.ceil(2 * reach) + 1)
-        window = held.new_zeros((high - start, *shape[1:]))
-        window[: len(held)] = held
-        for a in range(done, last, ATOMS_AT_A_TIME):
-            some = slice(a, min(a + ATOMS_AT_A_TIME, last))
+        window = held.new_zeros((field.count, high - start, *shape[1:]))
+        window[:, : held.shape[1]] = held
+        for a in range(done, last, together):
+            some = slice(a, min(a + together, last))
             tables, electrons = field.tables(image[some])
-            tables = tables.to(window).contiguous()
-            where = (axes, field.range, (bool(field.pbc[1]), bool(field.pbc[2])))
+            tables = tables.to(window).unflatten(-3, (-1, field.count)) if tables.ndim == 4 else tables.to(window)
+            tables = tables.contiguous()
+            where = (axes, field.range, (wraps, bool(field.pbc[1]), bool(field.pbc[2])))
             if field.device.type == "cpu":
                 counted = None if electrons is None else electrons.numpy()
                 added += collocate(window.numpy(), start, centers[some], tables.numpy(), counted, *where, threads)
             else:
-                added += collocate_torch(window, start, centers[some], tables, electrons, *where)
+                for own, of_field in zip(window, tables.unbind(2), strict=True):
+                    added += collocate_torch(own, start, centers[some], of_field, electrons, *where)
         done = last
-        held = window[stop - start :]
-        yield start, window[: stop - start].cpu().numpy(), added * len(scaled) / len(image)
+        held = window[:, stop - start :]
+        yield start, window[:, : stop - start].cpu().numpy(), added * len(scaled) / len(image)
 
 
 def torch_dtype(dtype: type) -> torch.dtype:
@@ -110,7 +127,19 @@ def whole(field: AtomField, shape: tuple[int, int, int], dtype: type = np.float6
 
     Source: ours.
     """
-    return np.concatenate([values for _, values, _ in planes(field, shape, dtype)])
+    return put_together(((first, values) for first, values, _ in planes(field, shape, dtype)), shape)
+
+
+def put_together(parts: Iterable[tuple[int, np.ndarray]], shape: tuple[int, int, int]) -> Float[np.ndarray, "n1 n2 n3"]:
+    """Put planes that come some at a time, with the number of the first, into one array of their unit.
+
+    Source: ours.
+    """
+    out = np.empty(0)
+    for first, values in parts:
+        out = out if len(out) else np.empty(shape, values.dtype)
+        out[first : first + len(values)] = values
+    return out
 
 
 def _images(plane: np.ndarray, n: int, reach: float, periodic: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -96,16 +96,18 @@ def _predictions(
         except ValueError as error:
             raise ValueError(f"structure {k}: {error}") from error
         graphs.append(graph)
-    results: list[Prediction] = []
+    fields: list[Prediction] = []
     if at is not None:
         for a, graph, points in zip(atoms, graphs, places, strict=True):
             one = graph.to(device)
-            results += split(model, _with_field(model, one, points, std, net_charge(a, charge), members), one)
-        return results
+            fields += split(model, _field(model, one, points, std, net_charge(a, charge)), one)
+        if not (isinstance(model, Field) and isinstance(model, Predicts)):
+            return fields
+    results: list[Prediction] = []
     for group in _groups(graphs):
         joined = batch(group).to(device)
         results += split(model, ask(model, joined, std, members), joined)
-    return results
+    return [_joined(*both) for both in zip(results, fields, strict=True)] if fields else results
 
 
 def ask(model: Predicts, graph: Graph, std: bool, members: bool) -> Prediction:
@@ -146,17 +148,19 @@ def _check_question(model: Any, at: Any, charge: float | None) -> None:
         )
 
 
-def _with_field(model: Any, graph: Graph, points: Points, std: bool, charge: float, members: bool) -> Prediction:
-    """What a model says of one structure, its field at points included."""
+def _field(model: Any, graph: Graph, points: Points, std: bool, charge: float) -> Prediction:
+    """What a model says of one structure at points; one that is no `Field` says all else with it."""
     if not isinstance(model, Field):
         if charge:
             raise ValueError(f"got a charge of {charge:g} e for a {type(model).__name__}, whose field takes none")
         return model.with_std(graph, points) if std else model(graph, points)
-    field = model.at(graph, points, std, **({"charge": charge} if charge else {}))
-    if not isinstance(model, Predicts):
-        return field
-    others = ask(model, graph, std, members)
-    return Prediction({**others, **field}, {**others.std, **field.std}, {**others.members, **field.members})
+    return model.at(graph, points, std, **({"charge": charge} if charge else {}))
+
+
+def _joined(numbers: Prediction, field: Prediction) -> Prediction:
+    return Prediction(
+        {**numbers, **field}, {**numbers.std, **field.std}, {**numbers.members, **field.members}, numbers.note
+    )
 
 
 def _groups(graphs: list[Graph]) -> list[list[Graph]]:

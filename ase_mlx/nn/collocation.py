@@ -67,7 +67,7 @@ def _harmonics(x, y, z, count, l_max, out):
 
 
 @_jit
-def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, target, xyz, position):
+def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, wrap, open2, open3, target, xyz, position):
     """List the grid points within `length` of an atom: index in the window (-1 outside), vector, r in knot units."""
     e0, e1, e2 = axes[0], axes[1], axes[2]
     t = xyz.dtype.type
@@ -105,9 +105,9 @@ def _sphere(center, axes, length, step, plane0, n_planes, n2, n3, open2, open3, 
                 inverse = 1.0 / max(r, 1e-12)
                 xyz[0, count + k], xyz[1, count + k], xyz[2, count + k] = t(x * inverse), t(y * inverse), t(z * inverse)
                 position[count + k] = t(r / step)
-            row = -1
-            if 0 <= p - plane0 < n_planes and (not open2 or 0 <= j < n2):
-                row = ((p - plane0) * n2 + j % n2) * n3
+            row, plane = -1, (p - plane0) % n_planes if wrap else p - plane0
+            if 0 <= plane < n_planes and (not open2 or 0 <= j < n2):
+                row = (plane * n2 + j % n2) * n3
             k3 = low % n3
             for k in range(n):
                 inside = row >= 0 and (not open3 or 0 <= low + k < n3)
@@ -141,19 +141,21 @@ def _sort(count, n_intervals, target, xyz, position, first, target_, xyz_, t_):
 
 @_jit
 def _evaluate(first, table, l_max, xyz, t, y, value):
-    """Sum the splines times harmonics, interval by interval."""
+    """Sum the splines of each field times harmonics, interval by interval."""
     for k in range(first.size - 1):
         for low in range(first[k], first[k + 1], _CHUNK):
             n = min(_CHUNK, first[k + 1] - low)
             _harmonics(xyz[0, low : low + n], xyz[1, low : low + n], xyz[2, low : low + n], n, l_max, y)
-            v, s = value[low : low + n], t[low : low + n]
-            for p in range(n):
-                v[p] = 0
-            for m in range(table.shape[0]):
-                a, b, c, d = table[m, k, 0], table[m, k, 1], table[m, k, 2], table[m, k, 3]
-                ym = y[m]
+            s = t[low : low + n]
+            for h in range(table.shape[1]):
+                v = value[h, low : low + n]
                 for p in range(n):
-                    v[p] += ym[p] * (((d * s[p] + c) * s[p] + b) * s[p] + a)
+                    v[p] = 0
+                for m in range(table.shape[0]):
+                    a, b, c, d = table[m, h, k, 0], table[m, h, k, 1], table[m, h, k, 2], table[m, h, k, 3]
+                    ym = y[m]
+                    for p in range(n):
+                        v[p] += ym[p] * (((d * s[p] + c) * s[p] + b) * s[p] + a)
 
 
 @_jit
@@ -177,70 +179,63 @@ def _restore(first, n_intervals, t, value, electrons, volume):
 
 @_jit
 def grid_range(
-    first, last, centers, tables, electrons, restore, axes, length, l_max, plane0, open2, open3, capacity, out
+    first, last, centers, tables, electrons, restore, axes, length, l_max, plane0, wrap, open2, open3, capacity, out
 ):
     """Add the fields of atoms first…last (units of `tables`) to a window of planes; returns what restoring added.
 
     Source: ours.
     """
-    n_planes, n2, n3 = out.shape
-    n_intervals = tables.shape[2]
-    flat = out.reshape(-1)
+    n_fields, n_planes, n2, n3 = out.shape
+    n_intervals = tables.shape[3]
+    flat = out.reshape(n_fields, -1)
     target, target_ = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     xyz, xyz_ = np.empty((3, capacity), out.dtype), np.empty((3, capacity), out.dtype)
-    position, t, value = np.empty(capacity, out.dtype), np.empty(capacity, out.dtype), np.empty(capacity, out.dtype)
+    position, t = np.empty(capacity, out.dtype), np.empty(capacity, out.dtype)
+    value = np.empty((n_fields, capacity), out.dtype)
     y = np.empty((tables.shape[1], _CHUNK), out.dtype)
     starts = np.empty(n_intervals + 1, np.int64)
     volume = abs(np.linalg.det(axes))
     added = 0.0
     for i in range(first, last):
         count = _sphere(
-            centers[i],
-            axes,
-            length,
-            length / n_intervals,
-            plane0,
-            n_planes,
-            n2,
-            n3,
-            open2,
-            open3,
-            target,
-            xyz,
+            centers[i], axes, length, length / n_intervals, plane0, n_planes, n2, n3, wrap, open2, open3, target, xyz,
             position,
-        )
+        )  # fmt: skip
         _sort(count, n_intervals, target, xyz, position, starts, target_, xyz_, t)
         _evaluate(starts, tables[i], l_max, xyz_, t, y, value)
         if restore:
-            added += abs(_restore(starts, n_intervals, t, value, electrons[i], volume))
-        for p in range(count):
-            if target_[p] >= 0:
-                flat[target_[p]] += value[p]
+            added += abs(_restore(starts, n_intervals, t, value[0], electrons[i], volume))
+        for h in range(n_fields):
+            for p in range(count):
+                if target_[p] >= 0:
+                    flat[h, target_[p]] += value[h, p]
     return added
 
 
 def collocate(
-    window: Float[np.ndarray, "planes n2 n3"],
+    window: Float[np.ndarray, "fields planes n2 n3"],
     plane0: int,
     centers: Float[np.ndarray, "atoms 3"],
-    tables: Float[np.ndarray, "atoms components intervals 4"],
+    tables: Float[np.ndarray, "atoms components fields intervals 4"],
     electrons: Float[np.ndarray, " atoms"] | None,
     axes: Float[np.ndarray, "3 3"],
     length: float,
-    periodic: tuple[bool, bool] = (True, True),
+    periodic: tuple[bool, bool, bool] = (False, True, True),
     threads: int = 1,
 ) -> float:
-    """Add atoms' fields to a window of planes of a grid.
+    """Add atoms' fields to a window of planes of a grid; several fields of the same atoms share the geometry.
 
     Args:
         window: changed in place, in the field's unit and in the dtype of `tables`.
         plane0: number of its first plane.
-        centers: in units of grid steps, sorted by the first; images along the first axis are the caller's.
-        tables: splines of every component (l, m), in the field's unit.
-        electrons: what each atom's values have to sum to over all its points (field's unit times Å³), or None.
+        centers: in units of grid steps, sorted by the first.
+        tables: splines of every component (l, m) of every field, in the field's unit.
+        electrons: what each atom's values have to sum to over all its points (field's unit times Å³), or None; of the
+            first field.
         axes: one step of the grid along each axis, rows, Å.
         length: range of the splines, Å.
-        periodic: whether the second and third axis are periodic.
+        periodic: whether what leaves the window along each axis comes in again at its other end. In a window of some of
+            the planes nothing does along the first: images are the caller's.
         threads: CPU threads, each on its own range of atoms and planes.
 
     Returns:
@@ -260,22 +255,24 @@ def collocate(
     def work(a: int, b: int, low: int, out: np.ndarray) -> float:
         return grid_range(
             a, b, centers, tables, charges, electrons is not None, axes, length, l_max, low,
-            not periodic[0], not periodic[1], capacity, out,
+            periodic[0], not periodic[1], not periodic[2], capacity, out,
         )  # fmt: skip
 
     if threads == 1:
         return work(0, len(centers), plane0, window)
 
     def apart(a: int, b: int) -> tuple[int, np.ndarray, float]:
-        low = min(max(plane0, math.floor(centers[a, 0] - reach)), plane0 + len(window))
-        high = max(low, min(plane0 + len(window), math.ceil(centers[b - 1, 0] + reach) + 1))
-        out = np.zeros((high - low, *window.shape[1:]), dtype=window.dtype)
+        low, high = plane0, plane0 + window.shape[1]
+        if not periodic[0]:
+            low = min(max(plane0, math.floor(centers[a, 0] - reach)), high)
+            high = max(low, min(high, math.ceil(centers[b - 1, 0] + reach) + 1))
+        out = np.zeros((len(window), high - low, *window.shape[2:]), dtype=window.dtype)
         return low, out, work(a, b, low, out)
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(apart, cuts[:-1], cuts[1:]))
     for low, out, _ in parts:
-        window[low - plane0 : low - plane0 + len(out)] += out
+        window[:, low - plane0 : low - plane0 + out.shape[1]] += out
     return sum(part[2] for part in parts)
 
 

@@ -27,7 +27,7 @@ def collocate_torch(
     electrons: Float[Tensor, " atoms"] | None,
     axes: Float[np.ndarray, "3 3"],
     length: float,
-    periodic: tuple[bool, bool] = (True, True),
+    periodic: tuple[bool, bool, bool] = (False, True, True),
 ) -> float:
     """Add atoms' fields to a window of planes of a grid, on the device of the window.
 
@@ -84,11 +84,11 @@ def _values(vector: Tensor, tables: Tensor, length: float) -> tuple[Tensor, Tens
     return torch.where(near, value, 0.0), near, torch.where(near, bump, 0.0).to(value)
 
 
-def _add(window: Tensor, plane0: int, point: Tensor, value: Tensor, periodic: tuple[bool, bool]) -> None:
+def _add(window: Tensor, plane0: int, point: Tensor, value: Tensor, periodic: tuple[bool, bool, bool]) -> None:
     n_planes, n2, n3 = window.shape
     i, j, k = (point[..., 0] - plane0), point[..., 1], point[..., 2]
-    here = (i >= 0) & (i < n_planes)
-    for index, n, wraps in ((j, n2, periodic[0]), (k, n3, periodic[1])):
+    here = torch.ones_like(i, dtype=torch.bool)
+    for index, n, wraps in zip((i, j, k), window.shape, periodic, strict=True):
         here = here if wraps else here & (index >= 0) & (index < n)
-    target = (i * n2 + j % n2) * n3 + k % n3
+    target = (i % n_planes * n2 + j % n2) * n3 + k % n3
     window.view(-1).index_add_(0, target[here], value[here])

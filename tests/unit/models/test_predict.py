@@ -4,6 +4,7 @@ import torch
 from ase.build import bulk, molecule
 
 import ase_mlx as am
+from ase_mlx.fields.density_files import write_density
 from ase_mlx.models import Model, Prediction
 from ase_mlx.quantities import Quantity, energy
 
@@ -93,3 +94,20 @@ def test_the_models_word_counts_rather_than_the_vocabulary():
     bonds = [p["bond"] for p in am.predict(PlugIn(), STRUCTURES)]
     for one, vectors in zip(energies, bonds, strict=True):
         assert one == pytest.approx((vectors**2).sum(1))
+
+
+def test_numbers_and_fields_of_a_list_are_those_of_each_structure_and_of_the_command(tmp_path):
+    model, frames = am.load("al"), [bulk("Al", cubic=True), bulk("Al") * (2, 1, 1)]
+    for atoms in frames:
+        atoms.rattle(0.05, seed=1)
+    points = [am.grid(atoms, 0.4) for atoms in frames]
+    for atoms, at, p in zip(frames, points, am.predict(model, frames, at=points), strict=True):
+        alone = am.predict(model, atoms, at=at)
+        assert set(p) == set(alone) and set(p.std) == set(alone.std) >= {"energy", "forces", "density"}
+        for name in ("energy", "forces", "density", "distance"):
+            assert p[name] == pytest.approx(alone[name], rel=1e-5, abs=1e-5)
+        for name in ("energy", "forces", "density"):
+            assert p.std[name] == pytest.approx(alone.std[name], rel=1e-4, abs=1e-6)
+        write_density(model, atoms, tmp_path / "x.npy", shape=at.shape, std=True)
+        assert np.load(tmp_path / "x.npy") == pytest.approx(p["density"], abs=1e-12)
+        assert np.load(tmp_path / "x_std.npy") == pytest.approx(p.std["density"], abs=1e-7)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ase_mlx.models.field import AtomField, planes, whole
+from ase_mlx.models.field import AtomField, planes, planes_of_all, whole
 from ase_mlx.nn.angular import spherical_harmonics
 from ase_mlx.nn.collocation_torch import collocate_torch
 from ase_mlx.nn.primitives import primitives
@@ -76,6 +76,17 @@ def test_planes_at_a_time_threads_and_axes_do_not_matter(monkeypatch):
     assert single == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("at_once", [4_000_000, 1000])
+def test_several_fields_of_the_same_atoms_are_each_of_them(at_once, monkeypatch):
+    made = [setup("skewed", n=40, seed=0)[0], setup("skewed", n=40, seed=1)[0]]
+    field, shape = replace(made[0], positions=made[1].positions), setup("skewed")[1]
+    single = [whole(one, shape) for one in (field, made[1])]
+    monkeypatch.setattr("ase_mlx.models.field.POINTS_AT_A_TIME", at_once)
+    both = replace(field, tables=lambda i: (torch.stack([m.tables(i)[0] for m in made], 2), None), count=2)
+    parts = [values for _, values, _ in planes_of_all(both, shape, threads=2)]
+    assert np.concatenate(parts, axis=1) == pytest.approx(np.stack(single), abs=1e-10)
+
+
 @pytest.mark.parametrize("points", [(40, 36, 48), (9, 8, 10)], ids=["fine", "coarse"])
 def test_electrons_are_restored_on_any_grid(points):
     field, _, basis, coefficients, _ = setup("skewed")
@@ -94,7 +105,7 @@ def in_torch(monkeypatch):
     """Fill grids by the road of accelerators, on the CPU."""
 
     def road(window, plane0, centers, tables, electrons, axes, length, periodic, threads):
-        arrays = (torch.from_numpy(window), plane0, centers, torch.from_numpy(tables))
+        arrays = (torch.from_numpy(window[0]), plane0, centers, torch.from_numpy(tables[:, :, 0]))
         counted = None if electrons is None else torch.from_numpy(electrons)
         return collocate_torch(*arrays, counted, axes, length, periodic)
 
