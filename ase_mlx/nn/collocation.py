@@ -230,12 +230,10 @@ def collocate(
         plane0: number of its first plane.
         centers: in units of grid steps, sorted by the first.
         tables: splines of every component (l, m) of every field, in the field's unit.
-        electrons: what each atom's values have to sum to over all its points (field's unit times Å³), or None; of the
-            first field.
+        electrons: that each atom's values of the first field sum to (field's unit times Å³), or None.
         axes: one step of the grid along each axis, rows, Å.
         length: range of the splines, Å.
-        periodic: whether what leaves the window along each axis comes in again at its other end. In a window of some of
-            the planes nothing does along the first: images are the caller's.
+        periodic: axes along which what leaves the window comes in again; along the first only if it has all planes.
         threads: CPU threads, each on its own range of atoms and planes.
 
     Returns:
@@ -245,8 +243,7 @@ def collocate(
     """
     if len(centers) == 0:
         return 0.0
-    l_max = math.isqrt(tables.shape[1]) - 1
-    capacity = _capacity(axes, length)
+    l_max, capacity = math.isqrt(tables.shape[1]) - 1, _capacity(axes, length)
     charges = np.zeros(len(centers)) if electrons is None else np.asarray(electrons, dtype=np.float64)
     reach = length / plane_distance(axes) + 1
     threads = max(1, min(threads, len(centers) // 32))
