@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+import jaxtyping
+import typechecker
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ase_mlx"
@@ -23,4 +24,5 @@ def _compiled(path: Path) -> bool:
 
 
 assert not any(name in sys.modules for name in checked_modules())
-install_import_hook(checked_modules(), "typechecker.check")
+jaxtyping.jaxtyped = typechecker.jaxtyped  # the decorator that the hook puts on functions
+jaxtyping.install_import_hook(checked_modules(), "typechecker.check")

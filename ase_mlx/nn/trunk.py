@@ -4,6 +4,7 @@ Source: Batzner et al., Nat. Commun. 13, 2453 (2022); order of operations and no
 """
 
 import math
+from types import SimpleNamespace
 from typing import Literal
 
 import torch
@@ -28,7 +29,15 @@ class Layer(nn.Module):
     Source: Batzner et al., Nat. Commun. 13, 2453 (2022), fig. 1.
     """
 
-    def __init__(self, trunk: "Trunk", l_in: int, l_out: int, n_basis: int, hidden: tuple[int, ...], products: bool):
+    def __init__(
+        self,
+        trunk: "Trunk | SimpleNamespace",
+        l_in: int,
+        l_out: int,
+        n_basis: int,
+        hidden: tuple[int, ...],
+        products: bool,
+    ):
         """Set up from the trunk's sizes and cutoff (Å)."""
         super().__init__()
         c, n_species = trunk.channels, trunk.n_species
