@@ -32,8 +32,9 @@ from ase_mlx.adapters.phono3py.learned import derivatives, supercell_of
 from ase_mlx.adapters.phonopy.forces import displacement_forces
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.four_phonon import CompressedQuartic, four_phonon_linewidths
+from ase_mlx.phonons.linewidths import shared
 from ase_mlx.phonons.modes import occupation
-from ase_mlx.phonons.transport import LOWEST, relaxation_times, shared
+from ase_mlx.phonons.transport import LOWEST, relaxation_times
 
 TEMPERATURES = np.array([300.0, 600.0, 1000.0])
 CUTOFF = 4.6
@@ -62,6 +63,9 @@ class WholeTensor:
             ]
             self.half[point] = torch.stack([torch.stack(row, dim=2) for row in rows])
         return self.half[point]
+
+    def order(self, point: int, quartets: np.ndarray) -> np.ndarray:
+        return np.arange(len(quartets))
 
     def __call__(self, point: int, quartets: np.ndarray) -> np.ndarray:
         found = np.empty((len(quartets), *4 * self.amplitudes.shape[2:]), dtype=np.float32)

@@ -54,7 +54,8 @@ Solver = Annotated[
     Literal["rta", "iterative"], typer.Option("--solver", help="Relaxation times, or the whole Boltzmann equation.")
 ]
 Order = Annotated[
-    Literal["3", "4"], typer.Option("--order", help="4: four-phonon scattering too (a calculator is needed).")
+    Literal["3", "4"],
+    typer.Option("--order", help="4: four-phonon scattering too (with a calculator, or fc4.hdf5 beside the yaml)."),
 ]
 Symmetrize = Annotated[bool, typer.Option("--symmetrize", help="Project force constants onto all their symmetries.")]
 
@@ -96,19 +97,18 @@ def conductivity(
     with exits.reading("--calculator"):
         check_name(calculator)
     out = out or named_after(source, "conductivity")
-    import numpy as np
-
     from ase_mlx.jobs.conductivity import BYTES, FILES, conductivity_job
 
     with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
         with exits.reading("STRUCTURE|YAML"):
             kept = order == "3" and rank != "learned" and not isinstance(products, Path)
-            crystal = _read(source, symmetrize, born, out / "work" if kept else None, not isinstance(products, Path))
-        potential, model = _calculator(crystal, calculator, device, dispersion, needed=order == "4")
+            wanted = {"third": not isinstance(products, Path), "fourth": order == "4"}
+            crystal = _read(source, symmetrize, born, out / "work" if kept else None, **wanted)
+        potential, model = _calculator(crystal, calculator, device, dispersion, fourth=order == "4")
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
             crystal, potential, part, source.name, tell, exits.in_options, model, mesh=numbers,
-            temperatures=np.unique(temperature), rank=products, supercell=shape, displacement=displacement,
+            temperatures=sorted(set(temperature)), rank=products, supercell=shape, displacement=displacement,
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), error_bars=error_bars,
             device=device, work=out / "work", born=None if hasattr(crystal, "fc3") else born,
         )  # fmt: skip
@@ -165,9 +165,10 @@ def compress(
         print_table(f"{source.name}: third-order force constants in {out}", [row])
 
 
-def _calculator(crystal, name: str, device: str, dispersion: bool, needed: bool) -> tuple:
-    """The calculator of that name, or the one chosen for a crystal, or for a Phono3py if it is needed; and its name."""
-    if (read := hasattr(crystal, "fc3")) and not needed:
+def _calculator(crystal, name: str, device: str, dispersion: bool, fourth: bool) -> tuple:
+    """The calculator of that name, or the one chosen for a crystal, or for a Phono3py's fourth order; and its name."""
+    read, held = hasattr(crystal, "fc3"), getattr(crystal, "fc4", None) is not None
+    if read and (held or not fourth):
         if dispersion:
             raise typer.BadParameter(
                 "got force constants, which hold what they hold; expected a structure", param_hint="--dispersion"
@@ -212,12 +213,12 @@ def _rank(text: str) -> int | str | Path | None:
     return int(text)
 
 
-def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None, third: bool = True):
+def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None, **wanted: bool):
     """The Phono3py of a yaml, or the atoms of a structure."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phono3py import load_third_order
 
-        return load_third_order(path, symmetrize, born, folder=folder, third=third)
+        return load_third_order(path, symmetrize, born, folder=folder, **wanted)
     from ase_mlx.data.io import read_structure
 
     return read_structure(path)

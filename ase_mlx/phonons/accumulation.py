@@ -6,7 +6,8 @@ Source: F. Yang and C. Dames, Phys. Rev. B 87, 035437 (2013).
 import numpy as np
 from jaxtyping import Float
 
-from ase_mlx.phonons.transport import Relaxation, shared
+from ase_mlx.phonons.linewidths import shared
+from ase_mlx.phonons.transport import Relaxation
 
 
 def accumulated(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from ase_mlx.phonons.fourth_order import FourthOrder
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.third_order import ThirdOrder
@@ -20,7 +21,7 @@ class Crystal:
 
     `modes` takes fractional wave vectors (dimensionless), and whether group velocities are wanted; `reach` is the
     radius in Å of the largest sphere in the supercell of the force constants. `third` is None where third-order force
-    constants were never held as an array.
+    constants were never held as an array, `fourth` where those of fourth order were not.
 
     Source: ours.
     """
@@ -30,6 +31,7 @@ class Crystal:
     modes: Callable[[np.ndarray, bool], Modes]
     reach: float
     third: ThirdOrder | None
+    fourth: FourthOrder | None = None
 
     @property
     def volume(self) -> float:

@@ -14,6 +14,7 @@ from jaxtyping import Complex, Float, Int
 
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.compressed import CompressedTensor
+from ase_mlx.phonons.lattice_sum import phased
 from ase_mlx.phonons.third_order import ThirdOrder
 
 
@@ -43,7 +44,7 @@ class FoldedTensor:
 
         Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41.
         """
-        return amplitudes * np.exp(2j * np.pi * points @ np.repeat(self.positions, 3, axis=0).T)[:, :, None]
+        return phased(self.positions, points, amplitudes)
 
     def series(
         self, points: Float[np.ndarray, "q 3"], amplitudes: Complex[np.ndarray, "q bands bands"]
@@ -75,13 +76,9 @@ def fold(third: ThirdOrder) -> FoldedTensor:
     n = len(third.positions)
     first, second, atoms, blocks = [], [], [], []
     for home in range(n):
-        start, count = third.images[:, home].T
-        atom = np.repeat(np.arange(len(count)), count)
-        vector = np.concatenate([np.arange(s, s + c) for s, c in zip(start, count, strict=True)])
-        shifts = third.positions[third.primitive[atom]] - third.positions[home]
-        cell = np.rint(third.vectors[vector] - shifts).astype(int)
+        atom, cell, share = third.shares(home)
         a, b = (x.ravel() for x in np.meshgrid(np.arange(len(atom)), np.arange(len(atom)), indexing="ij"))
-        values = third.constants[home][atom[a], atom[b]] / (3 * count[atom[a]] * count[atom[b]])[:, None, None, None]
+        values = third.constants[home][atom[a], atom[b]] * (share[a] * share[b] / 3)[:, None, None, None]
         ends = np.full(len(a), home), third.primitive[atom[a]], third.primitive[atom[b]]
         # the home cell's atom is the first, the second, the third; a and b are the other two in their order
         for order, early, late in (

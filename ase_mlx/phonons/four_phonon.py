@@ -14,14 +14,14 @@ from jaxtyping import Float, Int
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
-from ase_mlx.phonons.linewidths import averaged
+from ase_mlx.phonons.linewidths import averaged, shared
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.progress import Steps, logged
 from ase_mlx.units import AMU, HBAR
 
 BLOCKS = 16
-"""Of quartets, as many as can run side by side."""
+"""Of quartets: random parts where they are drawn, and as many as can run side by side."""
 
 STRENGTH = (HBAR / (4 * np.pi * AMU)) ** 4
 """|V|² in eV² per |element|² in (eV/Å⁴)² (amu THz)^-4; on a mesh, over its number of points squared. Source: ours."""
@@ -46,10 +46,17 @@ SIGNS = np.array([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)][
 
 
 class Quartic(Protocol):
-    """What gives squared elements of four phonons, `CompressedQuartic` or an exact one.
+    """What gives squared elements of four phonons: `CompressedQuartic`, or exactly `FoldedQuartic`.
 
     Source: ours.
     """
+
+    def order(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Int[np.ndarray, " t"]:
+        """In which order quartets of one q₁ are best asked for.
+
+        Source: ours.
+        """
+        ...
 
     def __call__(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "t b b b b"]:
         """|element|² of one q₁ and many (q₂, q₃, q₄), in (eV/Å⁴)² (amu THz)^-4.
@@ -69,6 +76,13 @@ class CompressedQuartic:
         self.tables = torch.from_numpy(tensor.tables(mesh.points, amplitudes).astype(np.complex64)).to(device)
         self.signs = torch.from_numpy(tensor.signs).to(self.tables)
 
+    def order(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Int[np.ndarray, " t"]:
+        """As they come: any order will do.
+
+        Source: ours.
+        """
+        return np.arange(len(quartets))
+
     def __call__(self, point: int, quartets: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "t b b b b"]:
         """|Σ_ξ s_ξ A(q₁) A(q₂) A(q₃) A(q₄)|² in (eV/Å⁴)² (amu THz)^-4.
 
@@ -86,17 +100,63 @@ class CompressedQuartic:
 
 
 @dataclass(frozen=True)
+class QuartetScattering:
+    """What quartets of a mesh's phonons add to linewidths, energy conserved within Gaussians.
+
+    `occupations` are dimensionless, `steps` in THz what frequencies change by along the edges of a cell of the mesh;
+    modes below `lowest` in THz take no part.
+
+    Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016); adaptive widths as W. Li et al., Phys. Rev. B 85,
+    195436 (2012), over both free wave vectors.
+    """
+
+    mesh: Mesh
+    frequencies: Float[np.ndarray, "q bands"]
+    steps: Float[np.ndarray, "q bands 3"]
+    occupations: Float[np.ndarray, "q bands temperatures"]
+    lowest: float
+
+    def __call__(
+        self,
+        point: int,
+        quartets: Int[np.ndarray, "t 3"],
+        counts: Float[np.ndarray, " t"],
+        squares: Quartic,
+    ) -> Float[np.ndarray, "t temperatures bands"]:
+        """Give the part of each quartet (indices and how many it stands for, dimensionless) in Γ of one q₁ in THz.
+
+        Source: as the class.
+        """
+        frequencies, parts = self.frequencies, np.empty((len(quartets), *self.occupations.shape[:0:-1]))
+        order = squares.order(point, quartets)
+        for lo in range(0, len(order), CHUNK):
+            chosen = order[lo : lo + CHUNK]
+            strengths = averaged(squares(point, quartets[chosen]), frequencies, quartets[chosen])
+            widths = _widths(
+                frequencies[point], quartets[chosen], counts[chosen], strengths, frequencies, self.steps,
+                self.occupations, SIGNS, self.lowest, NARROWEST * float(frequencies.max()),
+            )  # fmt: skip
+            parts[chosen] = widths.transpose(0, 2, 1)
+        return shared(parts, frequencies[point]) * (RATE * STRENGTH / len(frequencies) ** 2)
+
+
+@dataclass(frozen=True)
 class FourPhonon:
     """Half widths at half maximum in THz by four-phonon scattering on the irreducible points of a mesh.
 
     `blocks` are what each of several random parts of the quartets says, at points where they were sampled; equal to
-    `gamma` elsewhere.
+    `gamma` elsewhere. `quartets` are those of each point, with how many each one stands for (dimensionless), `parts`
+    their parts in Γ in THz at one temperature, by `scattering` with the elements of `squares`.
 
     Source: ours.
     """
 
     gamma: Float[np.ndarray, "t stars bands"]
     blocks: Float[np.ndarray, "blocks t stars bands"]
+    quartets: tuple[tuple[Int[np.ndarray, "_ 3"], Float[np.ndarray, " _"]], ...]
+    parts: tuple[Float[np.ndarray, "_ bands"], ...]
+    scattering: QuartetScattering
+    squares: Quartic | None
 
     @property
     def std(self) -> Float[np.ndarray, "t stars bands"]:
@@ -153,6 +213,7 @@ def four_phonon_linewidths(
     lowest: float,
     seed: int = 0,
     progress: Steps | None = None,
+    middle: int = 0,
 ) -> FourPhonon:
     """Half widths at half maximum by four-phonon scattering on the irreducible points of a mesh.
 
@@ -168,32 +229,29 @@ def four_phonon_linewidths(
         lowest: modes below this frequency in THz take no part.
         seed: of the random part.
         progress: called with the number of points done and in all.
+        middle: index of the temperature at which parts of single quartets are kept.
 
     Returns:
         Γ in THz; the lifetime is 1/(4πΓ) in ps.
 
-    Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016); adaptive widths as W. Li et al., Phys. Rev. B 85,
-    195436 (2012), over both free wave vectors.
+    Source: T. Feng and X. Ruan, Phys. Rev. B 93, 045202 (2016).
     """
     points, rng = mesh.irreducible[0], np.random.default_rng(seed)
     progress = progress or logged("points of the mesh, four phonons")
-    steps = modes.velocities @ _cell(mesh, group)
-    narrowest = NARROWEST * float(modes.frequencies.max())
-    blocks = np.zeros((BLOCKS, occupations.shape[2], len(points), modes.frequencies.shape[1]))
+    scattering = QuartetScattering(mesh, modes.frequencies, modes.velocities @ _cell(mesh, group), occupations, lowest)
+    gamma = np.zeros((occupations.shape[2], len(points), modes.frequencies.shape[1]))
+    blocks = np.zeros((BLOCKS, *gamma.shape))
+    processes, parts = [], []
     for k, point in enumerate(points):
-        processes, counts, drawn = quartets(mesh, int(point), rng)
-        for lo in range(0, len(processes), CHUNK):
-            part = processes[lo : lo + CHUNK]
-            strengths = averaged(squares(int(point), part), modes.frequencies, part)
-            widths = _widths(
-                modes.frequencies[point], part, counts[lo : lo + CHUNK], strengths, modes.frequencies, steps,
-                occupations, SIGNS, lowest, narrowest,
-            )  # fmt: skip
-            blocks[:, :, k] += widths.transpose(0, 2, 1)
-        blocks[:, :, k] = BLOCKS * blocks[:, :, k] if drawn else blocks[:, :, k].sum(axis=0)
+        chosen, counts, drawn = quartets(mesh, int(point), rng)
+        widths = scattering(int(point), chosen, counts, squares)
+        gamma[:, k] = widths.sum(axis=0)
+        for block in range(BLOCKS):
+            blocks[block, :, k] = BLOCKS * widths[block::BLOCKS].sum(axis=0) if drawn else gamma[:, k]
+        processes.append((chosen, counts))
+        parts.append(widths[:, middle])
         progress(k + 1, len(points))
-    blocks *= RATE * STRENGTH / len(mesh.addresses) ** 2
-    return FourPhonon(blocks.mean(axis=0), blocks)
+    return FourPhonon(gamma, blocks, tuple(processes), tuple(parts), scattering, squares)
 
 
 def _cell(mesh: Mesh, group: SpaceGroup) -> np.ndarray:
@@ -210,10 +268,10 @@ def _widths(
     own, quartets, counts, squares, frequencies, steps, occupations, signs, lowest, narrowest
 ):  # pragma: no cover, compiled
     size, bands, temperatures = len(counts), len(own), occupations.shape[2]
-    parts = np.zeros((BLOCKS, bands, temperatures))
+    parts = np.zeros((size, bands, temperatures))
     for block in numba.prange(BLOCKS):
-        sums = parts[block]
         for t in range(block, size, BLOCKS):
+            sums = parts[t]
             a, b, c = quartets[t]
             for j in range(bands):
                 for k in range(bands):

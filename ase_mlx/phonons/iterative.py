@@ -9,7 +9,8 @@ from scipy.sparse.linalg import LinearOperator, bicgstab
 
 from ase_mlx.compiled import compiled
 from ase_mlx.phonons.crystal import Crystal
-from ase_mlx.phonons.transport import DEGENERATE, LOWEST, Relaxation
+from ase_mlx.phonons.linewidths import DEGENERATE
+from ase_mlx.phonons.transport import LOWEST, Relaxation
 from ase_mlx.progress import Steps, logged
 from ase_mlx.units import BOLTZMANN, PLANCK, VOIGT, WATTS
 

@@ -74,14 +74,32 @@ def averaged(
     if not len(chosen):
         return strengths
     f = frequencies[partners[chosen]]
-    same = np.abs(f[..., :, None] - f[..., None, :]) < DEGENERATE
-    mean = (same / same.sum(axis=-1, keepdims=True)).astype(strengths.dtype)
+    mean = even_matrices(f).swapaxes(-1, -2).astype(strengths.dtype)
     result, (size, phonons, bands) = strengths.copy(), f.shape
     part = strengths[chosen].reshape(size, -1, bands) @ mean[:, -1].swapaxes(-1, -2)
     for k in range(phonons - 1):
         part = mean[:, k, None] @ part.reshape(size, bands ** (k + 1), bands, -1)
     result[chosen] = part.reshape(size, *strengths.shape[1:])
     return result
+
+
+def shared(
+    values: Float[np.ndarray, "... bands"], frequencies: Float[np.ndarray, " bands"]
+) -> Float[np.ndarray, "..."]:
+    """Average over degenerate modes (frequencies in THz); the values keep their unit.
+
+    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
+    """
+    return values @ even_matrices(frequencies)
+
+
+def even_matrices(frequencies: Float[np.ndarray, "*q bands"]) -> Float[np.ndarray, "*q bands bands"]:
+    """Matrices (dimensionless) that average over degenerate modes, frequencies in THz.
+
+    Source: ours.
+    """
+    same = np.abs(frequencies[..., :, None] - frequencies[..., None, :]) < DEGENERATE
+    return same / same.sum(axis=-2, keepdims=True)
 
 
 @compiled(fastmath=True, nogil=True)

@@ -9,49 +9,20 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
+from ase_mlx.phonons.force_constants import ForceConstants
+
 CHUNK = 128
 """Triplets contracted at a time: 15 MB for 64 atoms."""
 
 
 @dataclass(frozen=True)
-class ThirdOrder:
-    """Third-order force constants in eV/Å³ of a supercell of N atoms, rows of the n atoms of the primitive cell.
-
-    `primitive` maps the supercell's atoms to the primitive cell's. `vectors` are the shortest ones from each atom of
-    the primitive cell to each of the supercell, in fractional coordinates of the primitive cell (dimensionless), and
-    `images` says which (start, count) of them belong to a pair: where several are equally short, they share the force
-    constant. `positions` are fractional coordinates of the primitive cell, `masses` in amu.
+class ThirdOrder(ForceConstants):
+    """Third-order force constants in eV/Å³.
 
     Source: ours.
     """
 
     constants: Float[np.ndarray, "n N N 3 3 3"]
-    primitive: Int[np.ndarray, " N"]
-    vectors: Float[np.ndarray, "v 3"]
-    images: Int[np.ndarray, "N n 2"]
-    positions: Float[np.ndarray, "n 3"]
-    masses: Float[np.ndarray, " n"]
-
-    @property
-    def full_size(self) -> int:
-        """Numbers in the tensor over all pairs and triplets of atoms of the supercell.
-
-        Source: ours.
-        """
-        return 27 * len(self.primitive) ** 3
-
-    def phases(self, points: Float[np.ndarray, "q 3"]) -> Complex[np.ndarray, "q n N"]:
-        """Sum e^(2πi q·x) over the shortest vectors of each pair, a mean; dimensionless.
-
-        Args:
-            points: wave vectors in fractional coordinates, dimensionless.
-
-        Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015), eq. 41.
-        """
-        waves = np.exp(2j * np.pi * points @ self.vectors.T)
-        start, count = self.images[..., 0].T, self.images[..., 1].T
-        sums = np.concatenate([np.zeros((len(points), 1)), np.cumsum(waves, axis=1)], axis=1)
-        return (sums[:, start + count] - sums[:, start]) / count
 
     def elements(
         self,

@@ -5,6 +5,7 @@ Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.couplings import Couplings, couplings_of
 from ase_mlx.phonons.crystal import Crystal
-from ase_mlx.phonons.four_phonon import CompressedQuartic, FourPhonon, four_phonon_linewidths
+from ase_mlx.phonons.four_phonon import BLOCKS, CompressedQuartic, FourPhonon, four_phonon_linewidths
+from ase_mlx.phonons.fourth_order import FoldedQuartic
 from ase_mlx.phonons.interaction import Interaction, ProductInteraction, interaction_of
-from ase_mlx.phonons.linewidths import DEGENERATE, linewidths
+from ase_mlx.phonons.linewidths import even_matrices, linewidths, shared
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.tetrahedra import Tetrahedra, delta_weight, tetrahedra
 from ase_mlx.phonons.thermal import mode_heat_capacity
@@ -88,6 +90,25 @@ class Relaxation:
             longer = np.where(rest > 0, self.gamma / rest, 0.0)
         return (self.mode_kappa * longer[..., None]).sum(axis=(1, 2))
 
+    @property
+    def drawn(self) -> Float[np.ndarray, "blocks t 6"]:
+        """What random parts of the quartets would make of `kappa`, less `kappa`, in W/(m K); zero if none are drawn.
+
+        Source: ours.
+        """
+        if self.four is None:
+            return np.zeros((BLOCKS, *self.kappa.shape))
+        away = (self.four.blocks - self.four.gamma) / np.where(self.gamma > 0, self.gamma, np.inf)
+        return -np.einsum("otsb,tsbc->otc", away, self.mode_kappa)
+
+    @property
+    def drawn_std(self) -> Float[np.ndarray, "t 6"]:
+        """Standard error of `kappa` in W/(m K) by the draw of quartets.
+
+        Source: ours.
+        """
+        return self.drawn.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
+
 
 def relaxation_times(
     crystal: Crystal,
@@ -98,7 +119,7 @@ def relaxation_times(
     boundary: float | None = None,
     device: str = "cpu",
     progress: Steps | None = None,
-    quartic: CompressedTensor | None = None,
+    quartic: CompressedTensor | Literal["exact"] | None = None,
     couplings: bool = False,
 ) -> Relaxation:
     """Conductivity in the relaxation-time approximation, from a compressed tensor or (None) from force constants.
@@ -112,7 +133,7 @@ def relaxation_times(
         boundary: mean free path in Å of scattering at boundaries.
         device: of torch, for the elements.
         progress: called with the number of points done and in all.
-        quartic: compressed fourth-order force constants, for four-phonon scattering too.
+        quartic: for four-phonon scattering too: compressed fourth-order force constants, or "exact", the crystal's.
         couplings: keep what `iterative_kappa` needs.
 
     Raises:
@@ -137,7 +158,7 @@ def relaxation_times(
     own = crystal.modes(mesh.points[points], True)
     if boundary is not None:
         gamma += np.linalg.norm(own.velocities, axis=-1) / (4 * np.pi * boundary)
-    four = quartic and _four_phonon(crystal, mesh, occupations, quartic, device, progress)
+    four = quartic and _four_phonon(crystal, mesh, occupations, quartic, middle(temperatures), device, progress)
     gamma += 0.0 if four is None else four.gamma
     result = _collect(crystal, mesh, own, temperatures, gamma, kept, four)
     return replace(result, couplings=coupled if couplings else None, interaction=interaction)
@@ -173,15 +194,16 @@ class _Scattering:
         return tetrahedra(self.mesh, np.linalg.inv(self.crystal.group.lattice).T)
 
 
-def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, device: str, progress) -> FourPhonon:
+def _four_phonon(crystal: Crystal, mesh: Mesh, occupations, quartic, at: int, device: str, progress) -> FourPhonon:
     modes = crystal.modes(mesh.points, True)
-    squares = CompressedQuartic(quartic, mesh, modes.amplitudes(crystal.masses, LOWEST), device)
-    four = four_phonon_linewidths(
-        mesh, modes, crystal.group, occupations, squares, LOWEST, progress=progress
+    amplitudes = modes.amplitudes(crystal.masses, LOWEST)
+    if quartic == "exact":
+        squares = FoldedQuartic(crystal.fourth, mesh, amplitudes, device)
+    else:
+        squares = CompressedQuartic(quartic, mesh, amplitudes, device)
+    return four_phonon_linewidths(
+        mesh, modes, crystal.group, occupations, squares, LOWEST, progress=progress, middle=at
     )  # fmt: skip
-    own = modes.frequencies[mesh.irreducible[0]]
-    blocks = np.stack([shared(four.blocks[:, :, k], f) for k, f in enumerate(own)], axis=2)
-    return FourPhonon(blocks.mean(axis=0), blocks)
 
 
 def isotope_linewidths(
@@ -201,7 +223,7 @@ def isotope_linewidths(
     vectors = modes.eigenvectors.reshape(size, -1, 3, bands)
     overlap = np.einsum("acj,qack->qajk", vectors[point].conj(), vectors)
     squares = np.einsum("a,qajk->qjk", mass_variances, np.abs(overlap) ** 2)
-    squares = np.einsum("qjk,qkl->qjl", squares, _same(modes.frequencies))
+    squares = np.einsum("qjk,qkl->qjl", squares, even_matrices(modes.frequencies))
     sums = np.zeros(bands)
     around = modes.frequencies[cells.neighbours]
     for j, f in enumerate(modes.frequencies[point]):
@@ -219,22 +241,6 @@ def middle(temperatures: Float[np.ndarray, " t"]) -> int:
     Source: ours.
     """
     return int(np.argmin(np.abs(temperatures - 300.0)))
-
-
-def shared(
-    values: Float[np.ndarray, "... bands"], frequencies: Float[np.ndarray, " bands"]
-) -> Float[np.ndarray, "..."]:
-    """Average over degenerate modes (frequencies in THz); the values keep their unit.
-
-    Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
-    """
-    return values @ _same(frequencies)
-
-
-def _same(frequencies: np.ndarray) -> np.ndarray:
-    """Matrices (..., bands, bands) that average over degenerate modes."""
-    same = np.abs(frequencies[..., :, None] - frequencies[..., None, :]) < DEGENERATE
-    return same / same.sum(axis=-2, keepdims=True)
 
 
 def _collect(crystal: Crystal, mesh: Mesh, own: Modes, temperatures, gamma, parts, four) -> Relaxation:

@@ -12,10 +12,10 @@ from ase_mlx.phonons import four_phonon
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compressed import CompressedTensor, Orbit
 from ase_mlx.phonons.four_phonon import CompressedQuartic, four_phonon_linewidths, quartets
+from ase_mlx.phonons.linewidths import shared
 from ase_mlx.phonons.modes import Modes, occupation
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.tensor_fit import kinds
-from ase_mlx.phonons.transport import shared
 
 LOWEST = 1e-4
 TEMPERATURES = np.array([300.0, 4000.0, 8000.0])

@@ -11,7 +11,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_mlx.adapters.phono3py import load_third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of
-from ase_mlx.phonons import interaction, transport
+from ase_mlx.phonons import lattice_sum, transport
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.compression import compress
 from ase_mlx.phonons.folded import fold, fold_products
@@ -71,7 +71,7 @@ def amplitudes_of(crystal, mesh):
 
 @pytest.mark.parametrize("few", [0, 10**6])
 def test_elements_are_those_of_the_direct_contraction(crystal, few, monkeypatch):
-    monkeypatch.setattr(interaction, "FEW", few)
+    monkeypatch.setattr(lattice_sum, "FEW", few)
     mesh = Mesh((4, 4, 4), crystal.group.rotations)
     assert far(crystal, mesh, amplitudes_of(crystal, mesh)) < 1e-13
 
@@ -108,7 +108,7 @@ def test_several_threads_give_what_one_gives(silicon):
 
 @pytest.mark.parametrize("few", [0, 10**6])
 def test_numbers_without_any_symmetry_on_a_mesh_of_three_lengths(silicon, few, monkeypatch):
-    monkeypatch.setattr(interaction, "FEW", few)
+    monkeypatch.setattr(lattice_sum, "FEW", few)
     random = np.random.default_rng(0)
     third = replace(silicon.third, constants=random.normal(size=silicon.third.constants.shape))
     group = SpaceGroup(silicon.group.lattice, silicon.group.positions, np.eye(3, dtype=int)[None], np.zeros((1, 3)))
@@ -119,7 +119,7 @@ def test_numbers_without_any_symmetry_on_a_mesh_of_three_lengths(silicon, few, m
 @pytest.mark.parametrize("device", ["cpu", "torch"])
 def test_eight_atoms_in_the_primitive_cell(silicon, device, monkeypatch):
     if device == "torch":  # what a GPU computes, here on the processor
-        monkeypatch.setattr(interaction, "LOOPS", 0)
+        monkeypatch.setattr(lattice_sum, "LOOPS", 0)
     cells = np.array(np.meshgrid(*[(0, 1)] * 3)).reshape(3, -1).T
     atoms = PhonopyAtoms(
         ["Si"] * 8, cell=np.diag([5.4, 5.6, 5.9]), scaled_positions=0.5 * cells + 0.02 * cells[:, ::-1]
@@ -138,7 +138,7 @@ def test_eight_atoms_in_the_primitive_cell(silicon, device, monkeypatch):
 
 def test_torch_gives_what_compiled_loops_give(silicon, monkeypatch):
     mesh = Mesh((5, 5, 5), silicon.group.rotations)
-    monkeypatch.setattr(interaction, "LOOPS", 0)
+    monkeypatch.setattr(lattice_sum, "LOOPS", 0)
     assert far(silicon, mesh, amplitudes_of(silicon, mesh)) < 1e-13
 
 

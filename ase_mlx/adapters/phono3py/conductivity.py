@@ -18,11 +18,18 @@ from jaxtyping import Float, Num
 from phono3py import Phono3py
 
 from ase_mlx.adapters.choice import settled
-from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mass_variances_of, mesh_numbers
+from ase_mlx.adapters.phono3py.crystal import (
+    crystal_of,
+    fourth_of,
+    harmonic_of,
+    mass_variances_of,
+    mesh_numbers,
+)
 from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
+from ase_mlx.adapters.phono3py.notes import notable, notes_of
 from ase_mlx.adapters.phonopy.born import NO_BORN, born_charges, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
@@ -33,20 +40,15 @@ from ase_mlx.phonons.certificate import WIDTH, Certificate, certify
 from ase_mlx.phonons.compression import Compression, compress, load_compression
 from ase_mlx.phonons.crystal import Crystal
 from ase_mlx.phonons.force_fit import MOST
+from ase_mlx.phonons.fourth_order import ROOM
 from ase_mlx.phonons.iterative import iterative_kappa
 from ase_mlx.phonons.tensor_files import arrays_of, tensor_of
 from ase_mlx.phonons.transport import Relaxation, relaxation_times
 from ase_mlx.phonons.wigner import coherence_kappa
-from ase_mlx.progress import Progress, steps_of
+from ase_mlx.progress import Progress, Steps, steps_of
 
 MESH = 60.0
 """Å: 19×19×19 points for silicon."""
-
-WIDE = 7.0
-"""Å: radius of a supercell's largest sphere above which a learned third order was found good to a few percent."""
-
-NOTABLE = 0.01
-"""Of the conductivity: what the correction of a tensor changes is said from there on."""
 
 SAME = 1e-3
 """Å; how far a tensor's crystal may be from the one that it is taken for."""
@@ -67,10 +69,10 @@ class Conductivity:
     transport equation). Where a tensor stood for the third order and force constants are held, `kappa` is corrected
     by exact elements, as `certificate` says, with its standard error in `kappa_std` in the relaxation-time
     approximation; it is None where nothing was compressed (as is `compression`, the tensor with its errors) or no force
-    constants are held. `quartic` is the fourth-order tensor with its errors, None for `order=3`. `modes` has linewidths
-    of all phonons (those of the tensor where `certificate` is not exact; it says how far they may be off), their
-    shares, and the conductivity, in the relaxation-time approximation; `phono3py` is the object with the force
-    constants.
+    constants are held. `quartic` is the fourth-order tensor with its errors, None where there is none; what the draw of
+    quartets leaves uncertain is in `kappa_std`, in relaxation times. `modes` has linewidths of all phonons (those of
+    the tensor where `certificate` is not exact; it says how far they may be off), their shares, and the conductivity,
+    in the relaxation-time approximation; `phono3py` is the object with the force constants.
 
     Source: ours.
     """
@@ -125,7 +127,7 @@ def conductivity(
         mesh: three numbers, or a length in Å (numbers = length times reciprocal vectors); Γ-centred.
         temperatures: in K.
         rank: None compresses nothing; a number of products; "auto": as many as held-out elements want; "learned"; a
-            file of `ase-mlx compress`. Force constants of the third order correct it, to a half 95 % interval of 1 %.
+            file of `ase-mlx compress`. Force constants that are held correct it, to a half 95 % interval of 1 %.
         supercell: of a crystal, as in `phonons`: multiples, a 3×3 matrix, or a least height in Å.
         displacement: in Å.
         relax: relax a crystal first.
@@ -133,7 +135,7 @@ def conductivity(
         boundary: mean free path between boundaries, in units of μm as in phono3py.
         tolerance: frequencies in THz above minus this pass as numerical noise.
         solver: "rta", the relaxation-time approximation, or "iterative", the linearised Boltzmann equation.
-        order: 4 adds four-phonon scattering, in relaxation times with either solver; 360 more supercells.
+        order: 4 adds four-phonon scattering, of a Phono3py's `fc4` (eV/Å⁴), fc4.hdf5 beside a yaml, or 360 supercells.
         error_bars: of a crystal whose calculator has members.
         device: of torch.
         born: Born charges (e) and dielectric tensor: phonopy's BORN file or its `nac_params`; they win over a yaml's.
@@ -150,19 +152,21 @@ def conductivity(
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); Y. Luo et al., arXiv 2503.05913.
     """
     calculator, temperatures = _checked(temperatures, solver, order, source, calculator)
-    run, rest = {"folder": folder, "progress": progress}, (isotopes, boundary, device)
-    source, rank, pairs = _read_tensor(source, rank)
+    (source, rank, pairs), rest = _read_tensor(source, rank, order), (isotopes, boundary, device)
+    run = {"folder": folder, "progress": progress}
     ph = _force_constants(source, calculator, (supercell, displacement, relax), (pairs, order == 3), born, run)
     solved = _solved(ph, calculator, mesh, temperatures, rank, solver, order, tolerance, rest, run)
     return _with_std(solved, calculator, error_bars and isinstance(source, Atoms) and pairs, run)
 
 
-def _read_tensor(source, rank) -> tuple[Any, Any, bool]:
+def _read_tensor(source, rank, order: int) -> tuple[Any, Any, bool]:
     """Read the tensor of a file, and a yaml that needs no third order besides; tell whether pairs are displaced."""
     if rank is None or isinstance(rank, int) or rank in ("auto", "learned"):
         return source, rank, rank != "learned"
     rank = load_compression(rank)
-    return load_third_order(source, third=False) if isinstance(source, str | Path) else source, rank, False
+    if isinstance(source, str | Path):
+        source = load_third_order(source, third=False, fourth=order == 4)
+    return source, rank, False
 
 
 def _force_constants(
@@ -171,7 +175,8 @@ def _force_constants(
     if isinstance(source, Atoms):
         return third_order(source, calculator, *steps, born=born, pairs=wanted[0], **_of(run, "supercells"))
     if not isinstance(source, Phono3py):  # those that learn want forces, which kept force constants come without
-        return load_third_order(source, born=born, folder=run["folder"] if all(wanted) else None)
+        folder = run["folder"] if all(wanted) else None
+        return load_third_order(source, born=born, folder=folder, fourth=not wanted[1])
     if born is not None:
         source.nac_params = born_charges(born, source.primitive)
     return source
@@ -185,39 +190,31 @@ def _solved(
     ph: Phono3py, calculator, mesh, temperatures, rank, solver: str, order: int, tolerance: float, scattering, run: dict
 ) -> Conductivity:
     stage = partial(steps_of, run["progress"])
+    if order == 4 and calculator is None and fourth_of(ph) is None:
+        raise ValueError(
+            "order=4 needs a calculator, from whose forces a fourth order is learned, or force constants in fc4.hdf5 "
+            "beside the yaml (`fc4` of a Phono3py); got neither."
+        )
     harmonic = harmonic_of(ph)
     judge(stability(harmonic), "error", tolerance)
     numbers, learn = mesh_numbers(ph, mesh), rank == "learned"
-    kept = rank if isinstance(rank, Compression) else None
-    asked = kept.tensor.rank if kept else {"auto": 384, "learned": 0, None: 0}.get(rank, rank)
-    _check_memory(ph, numbers, len(temperatures), max(MOST if learn or order == 4 else 0, asked))
-    crystal = crystal_of(ph, not (learn or kept) or ph.fc3 is not None, harmonic)
+    asked = rank.tensor.rank if isinstance(rank, Compression) else {"auto": 384, "learned": 0, None: 0}.get(rank, rank)
+    _check_memory(ph, numbers, len(temperatures), max(MOST if learn or order == 4 else 0, asked), order)
+    pairs = not (learn or isinstance(rank, Compression)) or ph.fc3 is not None
+    crystal = crystal_of(ph, pairs, harmonic)
     Mesh(numbers, crystal.group.rotations)  # one that breaks the point group is refused before the fit
-    if kept:
-        compression = _of_crystal(kept, crystal)
-    elif learn:
-        compression = learned(ph, calculator, 3, **_of(run, "supercells"))
-    else:
-        compression = None if rank is None else _compressed(ph, crystal, rank, run)
-    quartic = learned(ph, calculator, 4, **_of(run, "supercells")) if order == 4 else None
-    tensor, four = (None if x is None else x.tensor for x in (compression, quartic))
+    compression, quartic = _tensors(ph, calculator, crystal, rank, order, run)
     isotopes, boundary, device = scattering
     boundary = None if boundary is None else 1e4 * boundary  # from μm to Å
     variances = mass_variances_of(ph) if isotopes else None
 
-    def linewidths_from(third) -> Relaxation:
-        rest = {"boundary": boundary, "device": device, "quartic": four, "couplings": solver == "iterative"}
-        rest["progress"] = stage("points of the mesh")
+    def linewidths_from(third, fourth) -> Relaxation:
+        rest = {"boundary": boundary, "device": device, "couplings": solver == "iterative"}
+        rest |= {"progress": stage("points of the mesh"), "quartic": (fourth or "exact") if order == 4 else None}
         return relaxation_times(crystal, numbers, temperatures, third, variances, **rest)
 
-    result = linewidths_from(tensor)
-    certificate = (
-        None if tensor is None or crystal.third is None else certify(crystal, result, progress=stage("certificate"))
-    )
-    if certificate is not None and (certificate.exact or certificate.half_widths.max() > WIDTH):
-        result = linewidths_from(None)
-        certificate = certificate.superseded(result)
-    if isinstance(rank, int) and _notable(certificate):
+    result, certificate = _certified(crystal, compression, quartic, linewidths_from, stage("certificate"))
+    if isinstance(rank, int) and notable(certificate):
         warnings.warn(f"rank={rank}: {certificate}.", stacklevel=4)
     corrected = result.kappa if certificate is None else certificate.corrected
     kappa, std = corrected, None
@@ -225,16 +222,50 @@ def _solved(
         kappa = iterative_kappa(crystal, result, stage("temperatures"))[0] * _ratio(corrected, result.kappa)
     elif certificate is not None and not certificate.exact:
         std = certificate.std
+    elif result.drawn_std.any():
+        std = result.drawn_std
     more = coherence_kappa(crystal, result)
     polar = (NO_BORN,) if ph.nac_params is None and may_be_polar(ph.primitive.symbols) else ()
     if certificate is not None:
         result = replace(result, mode_kappa=result.mode_kappa * certificate.ratios[..., None])
-    notes = _notes(compression, quartic, crystal.reach if learn else None, certificate, solver) + polar
+    notes = notes_of(compression, quartic, crystal.reach if learn else None, certificate, solver) + polar
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
         notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)
-    result = replace(result, couplings=None, interaction=None)
+    four = result.four and replace(result.four, squares=None)
+    result = replace(result, couplings=None, interaction=None, four=four)
     return Conductivity(temperatures, kappa, std, more, certificate, compression, quartic, result, ph, notes)
+
+
+def _tensors(
+    ph: Phono3py, calculator, crystal: Crystal, rank, order: int, run: dict
+) -> tuple[Compression | None, Compression | None]:
+    """What stands for force constants of the third and of the fourth order, None where these are taken themselves."""
+    if isinstance(rank, Compression):
+        third = _of_crystal(rank, crystal)
+    elif rank == "learned":
+        third = learned(ph, calculator, 3, **_of(run, "supercells"))
+    else:
+        third = None if rank is None else _compressed(ph, crystal, rank, run)
+    if order == 3 or (rank is None and crystal.fourth is not None):
+        return third, None
+    return third, learned(ph, calculator, 4, **_of(run, "supercells"))
+
+
+def _certified(
+    crystal: Crystal, third: Compression | None, fourth: Compression | None, linewidths_from, progress: Steps | None
+) -> tuple[Relaxation, Certificate | None]:
+    """Linewidths and their certificate, where there are tensors and force constants for all of them."""
+    tensors = [None if x is None else x.tensor for x in (third, fourth)]
+    result = linewidths_from(*tensors)
+    orders = [order for order, tensor in zip((3, 4), tensors, strict=True) if tensor is not None]
+    if not orders or any({3: crystal.third, 4: crystal.fourth}[order] is None for order in orders):
+        return result, None
+    certificate = certify(crystal, result, orders=orders, progress=progress)
+    if certificate.exact or certificate.half_widths.max() > WIDTH:
+        result = linewidths_from(None, None)
+        certificate = certificate.superseded(result)
+    return result, certificate
 
 
 def _of_crystal(kept: Compression, crystal: Crystal) -> Compression:
@@ -282,67 +313,6 @@ def _with_std(solved: Conductivity, calculator, wanted: bool, run: dict) -> Cond
     return replace(solved, kappa_std=np.hypot(spread * solved.kappa, drawn))
 
 
-def _notes(
-    compression: Compression | None,
-    quartic: Compression | None,
-    reach: float | None,
-    certificate: Certificate | None,
-    solver: str,
-) -> tuple[str, ...]:
-    """What a user should know; `reach` in Å of the supercell that a third order was learned in, None if it was not."""
-    if certificate is not None:
-        notes = _corrections(compression, certificate, solver)
-    elif compression is not None and reach is None:
-        notes = [
-            "No third-order force constants are here, only a tensor of them: what it changes in the conductivity is "
-            f"not known (it misses held-out elements by {100 * compression.held_out:.1f} %)."
-        ]
-    else:
-        notes = [] if reach is None else _learning(compression, reach)
-    if quartic is not None and not quartic.reached:
-        notes.append(
-            f"Held-out fourth-order forces are missed by {100 * quartic.held_out:.0f} %, more than "
-            f"{100 * quartic.tolerance:g} %: four-phonon linewidths may be off by several percent."
-        )
-    return tuple(notes)
-
-
-def _corrections(compression: Compression, certificate: Certificate, solver: str) -> list[str]:
-    notes = []
-    if _notable(certificate):
-        notes.append(f"The conductivity is not the tensor's: {certificate}.")
-    if certificate.exact:
-        return notes
-    if solver == "iterative":
-        notes.append("The iterative solution is corrected as relaxation times are, an estimate: it has no interval.")
-    if not compression.reached:
-        notes.append(
-            f"Held-out elements are missed by {100 * compression.held_out:.1f} %, more than "
-            f"{100 * compression.tolerance:g} %: the conductivity is corrected, linewidths are not; "
-            "certificate.linewidth_errors says how far they may be off."
-        )
-    return notes
-
-
-def _notable(certificate: Certificate) -> bool:
-    return bool(np.abs(certificate.changes).max() > NOTABLE)
-
-
-def _learning(compression: Compression, reach: float) -> list[str]:
-    notes = []
-    if reach < WIDE:
-        notes.append(
-            f"The third order was learned in a supercell that holds a sphere of {reach:.1f} Å alone; below {WIDE:g} Å "
-            "the conductivity may be off by a tenth and more: take a supercell of 15 Å."
-        )
-    if not compression.reached:
-        notes.append(
-            f"Held-out third-order forces are missed by {100 * compression.held_out:.1f} %, more than "
-            f"{100 * compression.tolerance:g} %: the conductivity may be off by more than a few percent."
-        )
-    return notes
-
-
 def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple[Any, np.ndarray]:
     """The calculator of a name, and temperatures in K; what does not go together is refused."""
     crystal = isinstance(source, Atoms)
@@ -353,21 +323,21 @@ def _checked(temperatures, solver: str, order: int, source, calculator) -> tuple
         raise ValueError(f'solver: got "{solver}", expected "rta" or "iterative".')
     if order not in (3, 4):
         raise ValueError(f"order: got {order}, expected 3, or 4 for four-phonon scattering too.")
-    if order == 4 and calculator is None:
-        raise ValueError("order=4 needs a calculator: fourth-order force constants are learned from its forces.")
     kelvin = np.asarray(temperatures, dtype=float)
     if kelvin.ndim != 1 or not len(kelvin) or np.any(kelvin <= 0):
         raise ValueError(f"temperatures: got {kelvin} K, expected positive numbers.")
     return calculator, kelvin
 
 
-def _check_memory(ph: Phono3py, numbers: tuple[int, int, int], temperatures: int, products: int) -> None:
+def _check_memory(ph: Phono3py, numbers: tuple[int, int, int], temperatures: int, products: int, order: int) -> None:
     points, bands = int(np.prod(numbers)), 3 * len(ph.primitive)
     pairs, reach = points // 2, (len(ph.supercell) / len(ph.primitive)) ** (1 / 3)
     bytes_needed = points * bands * (16 * products + 48 * bands + 8 * temperatures)
     bytes_needed += pairs * bands * (24 * bands**2 + 16 * temperatures) + 15 * 8 * points
     # the sum over folded cells, axis by axis: about nine times those of a face of the supercell, four times a side's
     bytes_needed += torch.get_num_threads() * 16 * bands**3 * 9 * reach**2 * (4 * reach + max(numbers))
+    if order == 4 and fourth_of(ph) is not None:
+        bytes_needed += fourth_of(ph).nbytes + ROOM
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else np.inf
     if bytes_needed > 0.9 * free:
         raise MemoryError(

@@ -19,6 +19,7 @@ from ase_mlx.adapters.phonopy.consistency import check_finite
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
 from ase_mlx.phonons.crystal import Crystal
+from ase_mlx.phonons.fourth_order import FourthOrder
 from ase_mlx.phonons.modes import Modes
 from ase_mlx.phonons.orbits import SpaceGroup
 from ase_mlx.phonons.third_order import ThirdOrder
@@ -31,7 +32,7 @@ def crystal_of(ph: Phono3py, third: bool = True, harmonic: Phonopy | None = None
     """Take force constants (eV/Å³), space group and phonons out of phono3py's object.
 
     Args:
-        ph: with force constants of the second order, and of the third.
+        ph: with force constants of the second order, and of the third; with `fc4` (eV/Å⁴) where it was given.
         third: False for the second order alone.
         harmonic: what `harmonic_of` makes of it, where it is there already: it searches the symmetry of a supercell.
 
@@ -51,16 +52,28 @@ def crystal_of(ph: Phono3py, third: bool = True, harmonic: Phonopy | None = None
         result = harmonic.run_qpoints(points, with_eigenvectors=True, with_group_velocities=velocities)
         return Modes(points, result.frequencies, result.eigenvectors, result.group_velocities if velocities else None)
 
-    return Crystal(group, primitive.masses, modes, _reach(ph.supercell.cell), _third(ph) if third else None)
+    held = ThirdOrder(*_shared(ph, ph.fc3)) if third else None
+    if third:
+        check_finite(ph.fc3, "third-order force constants")
+        check_third(ph)
+    fourth = None if fourth_of(ph) is None else FourthOrder(*_shared(ph, fourth_of(ph)))
+    return Crystal(group, primitive.masses, modes, _reach(ph.supercell.cell), held, fourth)
 
 
-def _third(ph: Phono3py) -> ThirdOrder:
-    check_finite(ph.fc3, "third-order force constants")
-    check_third(ph)
+def fourth_of(ph: Phono3py) -> np.ndarray | None:
+    """Fourth-order force constants in eV/Å⁴ that phono3py's object was given as `fc4`: it has no place of its own.
+
+    Source: ours.
+    """
+    return getattr(ph, "fc4", None)
+
+
+def _shared(ph: Phono3py, constants: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rows of the primitive cell's atoms, and the vectors that share them, as `ForceConstants` has them."""
     primitive = ph.primitive
     vectors, images = primitive.get_smallest_vectors()
-    constants = ph.fc3 if len(ph.fc3) == len(primitive) else ph.fc3[primitive.p2s_map]
-    return ThirdOrder(
+    constants = constants if len(constants) == len(primitive) else constants[primitive.p2s_map]
+    return (
         np.ascontiguousarray(constants),
         np.array([primitive.p2p_map[atom] for atom in primitive.s2p_map]),
         vectors,

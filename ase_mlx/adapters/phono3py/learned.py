@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float
 from phono3py import Phono3py
 
-from ase_mlx.adapters.phono3py.crystal import crystal_of
+from ase_mlx.adapters.phono3py.crystal import crystal_of, fourth_of
 from ase_mlx.adapters.phonopy.forces import check_precision, displacement_forces
 from ase_mlx.adapters.phonopy.labelled import keep_labels, unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
-from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
+from ase_mlx.adapters.phonopy.symmetry import FastPhonopy, brought
 from ase_mlx.phonons.compression import Compression
 from ase_mlx.phonons.force_fit import ForceSample, fit_forces
 from ase_mlx.phonons.supercell import Supercell, thermal_displacements
@@ -53,8 +53,9 @@ def learned(
     Atoms of phono3py's supercell move along random thermal directions u, in six steps each; derivatives of their forces
     are −Φ₃[u, u, ·] and −Φ₄[u, u, u, ·], to which tensors are fitted. Both orders take the same supercells. Without a
     calculator the third order is learned from random displacements and forces that `ph` holds, less the harmonic ones:
-    higher orders are then taken for third. This is for crystals where displaced pairs are too many, and wants a
-    supercell of 15 Å; there is neither a certificate nor an error bar.
+    higher orders are then taken for third. Where `ph.fc4` holds force constants of the fourth order, these are
+    contracted instead. This is for crystals where displaced pairs are too many, and wants a supercell of 15 Å; there is
+    neither a certificate nor an error bar.
 
     Args:
         ph: force constants in eV/Å² of the crystal at rest, as from `third_order`.
@@ -77,7 +78,10 @@ def learned(
     Source: ours.
     """
     crystal, cell = crystal_of(ph, third=False), supercell_of(ph)
-    if calculator is None:
+    if order == 4 and fourth_of(ph) is not None:
+        along = thermal_displacements(crystal, cell, TEMPERATURE, directions, seed)
+        forces = _contracted(ph, fourth_of(ph), along)
+    elif calculator is None:
         along, forces = _random_displacements(ph, order)
     else:
         check_precision(calculator)
@@ -125,6 +129,22 @@ def derivatives(
     forces = displacement_forces(moved, calculator, store=Store(folder, calculator), progress=progress)
     forces = np.tensordot(STENCILS[order], forces.reshape(len(STEPS), *along.shape), (0, 0))
     return along, forces / (math.factorial(order - 1) * scale ** (order - 1))
+
+
+def _contracted(ph: Phono3py, constants: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Forces −Φ₄[u, u, u, ·]/6 in eV/Å of held force constants, at displacements in Å."""
+    row, moved = brought(ph.primitive)
+    rows = constants if len(constants) == len(ph.primitive) else constants[ph.primitive.p2s_map]
+    forces, atoms = np.empty_like(along), len(row)
+    for home, part in enumerate(rows):
+        last = np.ascontiguousarray(part.transpose(0, 1, 3, 4, 5, 2, 6)).reshape(-1, 3 * atoms)
+        for k, u in enumerate(along):
+            own = np.empty((np.count_nonzero(row == home), atoms, 3))  # as each atom has them from its primitive cell
+            np.put_along_axis(own, moved[row == home][:, :, None], np.broadcast_to(u, own.shape), axis=1)
+            part = (last @ own.reshape(len(own), -1).T).reshape(atoms, atoms, 3, 3, 3, -1)
+            part = np.einsum("abxyzm,mbz->axym", part, own, optimize=True)
+            forces[k, row == home] = -np.einsum("axym,may->mx", part, own) / 6
+    return forces
 
 
 def _random_displacements(ph: Phono3py, order: int) -> tuple[np.ndarray, np.ndarray]:

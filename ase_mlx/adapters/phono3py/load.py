@@ -37,10 +37,13 @@ PACKINGS = ("", ".xz", ".gz", ".bz2")
 class ReadPhono3py(LabelledPhono3py):
     """phono3py's object in eV, Å and amu, with `sources`: which files its numbers were taken from.
 
+    `fc4` are fourth-order force constants in eV/Å⁴, where they were asked for and there.
+
     Source: ours.
     """
 
     sources: tuple[str, ...] = ()
+    fc4: np.ndarray | None = None
 
 
 def load_third_order(
@@ -50,6 +53,7 @@ def load_third_order(
     *,
     folder: str | Path | None = None,
     third: bool = True,
+    fourth: bool = False,
 ) -> Phono3py:
     """Read phono3py's yaml of any calculator into eV and Å.
 
@@ -64,6 +68,7 @@ def load_third_order(
         folder: force constants are kept there: another call on the same files starts from them, and its object has no
             forces and displacements.
         third: whether force constants of the third order have to be there.
+        fourth: take force constants of the fourth order (eV/Å⁴) from fc4.hdf5 beside it, where there is one.
 
     Returns:
         The `phono3py.Phono3py` with force constants in eV/Å² and eV/Å³.
@@ -76,13 +81,15 @@ def load_third_order(
     Source: A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
     """
     path = Path(path)
-    if folder is None or not path.is_file():
-        return _read(path, symmetrize, born, third)
+    if folder is None or fourth or not path.is_file():
+        return _read(path, symmetrize, born, third, fourth)
     charges = Path(born).read_bytes() if isinstance(born, str | Path) else born
     return read_once(path, folder, lambda: _read(path, symmetrize, born, third), (symmetrize, charges), ReadPhono3py)
 
 
-def _read(path: Path, symmetrize: bool, born: str | Path | dict | None, third: bool) -> ReadPhono3py:
+def _read(
+    path: Path, symmetrize: bool, born: str | Path | dict | None, third: bool, fourth: bool = False
+) -> ReadPhono3py:
     LOG.info("%s: reading", path)
     table = read_yaml(path, "phono3py")
     with reading(path, SAVED["phono3py"]):
@@ -90,6 +97,9 @@ def _read(path: Path, symmetrize: bool, born: str | Path | dict | None, third: b
         units = FileUnits.of(data.calculator)
         ph = _crystal(path, data, units)
         sources = _take_born(path, data, units, ph, born) + _take_forces(path, data, units, ph)
+        if fourth and path.with_name("fc4.hdf5").is_file():
+            ph.fc4 = _read_hdf5(path.with_name("fc4.hdf5"), ph, 4)
+            sources.append(f"fourth order in fc4.hdf5 beside {path.name}")
         if (third and ph.fc3 is None) or ph.fc2 is None:
             missing = "second" if ph.fc2 is None else "third"
             raise ValueError(
@@ -103,8 +113,9 @@ def _read(path: Path, symmetrize: bool, born: str | Path | dict | None, third: b
             ph.symmetrize_fc2(use_symfc_projector=True)
     if data.calculator is not None and units != FileUnits():
         sources.append(f"units of {data.calculator} brought to eV and Å")
-    if ph.fc3 is not None:
-        _check_symmetry(path, ph)
+    for name, constants in (("third", ph.fc3), ("fourth", ph.fc4)):
+        if constants is not None:
+            _check_symmetry(path, name, constants)
     ph.sources = tuple(sources)
     LOG.info("%s: %s", path, "; ".join(sources))
     return ph
@@ -211,7 +222,7 @@ def _take_constants(path: Path, ph: ReadPhono3py) -> list[str]:
     taken, third, second = [], path.with_name("fc3.hdf5"), path.with_name("fc2.hdf5")
     if third.is_file():
         if ph.fc3 is None:
-            ph.fc3 = _read_fc3(third, ph)
+            ph.fc3 = _read_hdf5(third, ph, 3)
             taken.append(f"third order in fc3.hdf5 beside {path.name}")
         elif _other_fc3(third, ph):
             _pass_over(third, path)
@@ -239,15 +250,16 @@ def _pass_over(other: Path, path: Path) -> None:
     )
 
 
-def _read_fc3(path: Path, ph: Phono3py) -> np.ndarray:
-    with reading(path, "phono3py's fc3.hdf5, whole"), h5py.File(path, "r") as file:
-        if "fc3" not in file:
-            raise ValueError(f"got {str(path)!r} without fc3, expected it")
+def _read_hdf5(path: Path, ph: Phono3py, order: int) -> np.ndarray:
+    name = f"fc{order}"
+    with reading(path, f"phono3py's {name}.hdf5, whole"), h5py.File(path, "r") as file:
+        if name not in file:
+            raise ValueError(f"got {str(path)!r} without {name}, expected it")
         rows, atoms = len(ph.primitive), len(ph.supercell)
-        shapes = [(n, atoms, atoms, 3, 3, 3) for n in (rows, atoms)]
-        if file["fc3"].shape not in shapes:
-            raise ValueError(f"got {str(path)!r} of shape {file['fc3'].shape}, expected {shapes[0]} or {shapes[1]}")
-        constants = np.array(file["fc3"], dtype=float)
+        shapes = [(n, *(order - 1) * (atoms,), *order * (3,)) for n in (rows, atoms)]
+        if file[name].shape not in shapes:
+            raise ValueError(f"got {str(path)!r} of shape {file[name].shape}, expected {shapes[0]} or {shapes[1]}")
+        constants = np.array(file[name], dtype=float)
         if "p2s_map" in file:
             check_force_constants_indices(constants.shape[:2], file["p2s_map"][:], ph.primitive.p2s_map, path.name)
         check_finite(constants, f"force constants in {path.name}")
@@ -256,37 +268,38 @@ def _read_fc3(path: Path, ph: Phono3py) -> np.ndarray:
 
 def _other_fc3(path: Path, ph: Phono3py) -> bool:
     try:
-        other = _read_fc3(path, ph)
+        other = _read_hdf5(path, ph, 3)
     except (ValueError, OSError):
         return True
     other = other if len(other) == len(ph.fc3) else other[ph.primitive.p2s_map]
     return bool(np.linalg.norm(other - ph.fc3) > 0.1 * np.linalg.norm(ph.fc3))
 
 
-def _check_symmetry(path: Path, ph: Phono3py) -> None:
-    permutation, rule = broken_symmetry(ph.fc3)
+def _check_symmetry(path: Path, order: str, constants: np.ndarray) -> None:
+    permutation, rule = broken_symmetry(constants)
     text = (
-        f"third-order force constants of {path.name} break permutation symmetry by {100 * permutation:.3g} % and the "
+        f"{order}-order force constants of {path.name} break permutation symmetry by {100 * permutation:.3g} % and the "
         f"acoustic sum rule by {100 * rule:.3g} % of their size"
     )
     if max(permutation, rule) > RUINED:
         raise ValueError(f"got {str(path)!r}: the {text}, expected nearly none: numbers are wrong there")
     if max(permutation, rule) > BROKEN:
-        warnings.warn(f"The {text}; symmetrize=True projects them.", stacklevel=3)
+        warnings.warn(f"The {text}; symmetrize=True projects those of third order.", stacklevel=3)
 
 
 def broken_symmetry(constants: np.ndarray) -> tuple[float, float]:
-    """How far compact or full third-order force constants (eV/Å³) break permutation symmetry and acoustic sum rule.
+    """How far compact or full force constants (eV/Åⁿ, n = 3, 4) break permutation symmetry and acoustic sum rule.
 
     Returns:
-        Norm of the difference under exchange of the last two atoms over that of the constants, and the largest sum over
-        the last atom over the largest constant; dimensionless.
+        Norm of the difference under exchange of atoms other than the first over that of the constants, at most, and the
+        largest sum over the last atom over the largest constant; dimensionless.
 
     Source: ours.
     """
-    size = float(np.linalg.norm(constants))
+    size, order = float(np.linalg.norm(constants)), constants.ndim // 2
     if size == 0:
         return 0.0, 0.0
-    swapped = constants.transpose(0, 2, 1, 3, 5, 4)
-    sums = np.abs(constants.sum(axis=2)).max()
-    return float(np.linalg.norm(constants - swapped)) / size, float(sums / np.abs(constants).max())
+    exchanges = (np.swapaxes(np.swapaxes(constants, k, k + 1), order + k, order + k + 1) for k in range(1, order - 1))
+    permutation = max(float(np.linalg.norm(constants - exchanged)) for exchanged in exchanges) / size
+    sums = np.abs(constants.sum(axis=order - 1)).max()
+    return permutation, float(sums / np.abs(constants).max())
