@@ -3,7 +3,7 @@
 Written: al_judged.extxyz (labelled before anything is learned; seven kinds that a learning may ask for, and the surface
 (110) and the stacking fault, which it may not), al_validation.extxyz (sets error bars) and al_pool.extxyz. They are of
 other random numbers, and deterministic: dynamics by ASE's EMT. Labels: `ase-mlx label` with examples/espresso_al.toml's
-potential at a mesh of `k_spacing = 0.155` and Methfessel-Paxton smearing, `data/espresso_al_fine.toml`.
+potential at meshes that follow from the cells, `data/espresso_al_defects.toml`.
 """
 
 import sys
@@ -28,10 +28,13 @@ KEPT_OUT = ("surface 110", "stacking fault")
 KELVIN = (300.0, 600.0, 900.0)
 
 JUDGED = {
-    "bulk": 26, "hot": 26, "shear": 26, "liquid": 7, "vacancy": 8, "surface 100": 9, "surface 110": 9,
-    "surface 111": 8, "stacking fault": 18,
+    "bulk": 25, "hot": 25, "shear": 25, "liquid": 7, "vacancy": 7, "surface 100": 9, "surface 110": 9,
+    "surface 111": 7, "stacking fault": 17,
 }  # fmt: skip
 """Frames of a kind: 300 components of forces and more."""
+
+FAMILIES = {"shear": "al_shear", "surface 111": "al_hexagonal", "stacking fault": "al_hexagonal"}
+"""Of the settings of the labels."""
 
 VALIDATION = {"bulk": 8, "hot": 6, "shear": 8, "liquid": 2, "vacancy": 3, "surface 100": 3, "surface 111": 3}
 POOL = {"bulk": 30, "hot": 30, "shear": 60, "liquid": 20, "vacancy": 40, "surface 100": 30, "surface 111": 30}
@@ -80,7 +83,7 @@ def frames(counts: dict[str, int], name: str, part: str) -> list[Atoms]:
         queue = [atoms for atoms, _ in zip(of_kind(kind, rng), range(count), strict=False)]
         for k, atoms in enumerate(queue):
             atoms.info |= {"config_name": f"{name}_{kind.replace(' ', '')}_{k}", "kind": kind, "part": part}
-            atoms.info["asked"] = kind not in KEPT_OUT
+            atoms.info |= {"family": FAMILIES.get(kind, "al"), "asked": kind not in KEPT_OUT}
         queues.append(queue)
     return interleave(*queues)
 
