@@ -152,6 +152,8 @@ def check(atoms: AtomsLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     Source: ours.
     """
     check_occupancy(atoms)
+    if isinstance(atoms, Structure):  # which was looked at when it was made, and does not change
+        return atoms.positions, atoms.numbers, atoms.cell, atoms.pbc
     return _physical(atoms)
 
 

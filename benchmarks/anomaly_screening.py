@@ -2,7 +2,8 @@
 
     python benchmarks/anomaly_screening.py [--only speed kill active]... [--quick] [--json FILE]
 
-speed: structures a second end to end on two cores, beside matminer's featurizers of the same kind in its default pool.
+speed: crystals a second and core without the start of processes, where the time goes, and structures a second end to
+end on two cores, beside matminer's featurizers of the same kind in its default pool.
 kill: a screening of 20,000 structures gets SIGKILL three times; its table has to equal that of one never stopped.
 active: crystals of the lowest tenth of their anion class found among the first 5 % of 15,709 that are asked for, by
 `suggest`, by the predicted energy, at random; 300 random ones to begin with, five seeds.
@@ -31,8 +32,8 @@ from ase_mlx.learn.config import TableFit
 from ase_mlx.learn.recipes.crystal_property import train_property
 from ase_mlx.models.crystal_property import CrystalPropertyConfig
 from ase_mlx.pretrained import find
-from ase_mlx.screen.ranges import open_job, run_local, write_results
-from ase_mlx.screen.scores import Screening
+from ase_mlx.screen.ranges import double_model, open_job, run_local, write_results
+from ase_mlx.screen.scores import Screening, screen
 from ase_mlx.screen.suggestions import suggest
 
 WORK = Path(__file__).resolve().parent / "work" / "anomaly-screening"
@@ -50,8 +51,45 @@ def some(rows: int) -> Path:
     return path
 
 
+def apart(path: Path) -> dict[str, float]:
+    """CPU milliseconds a crystal of the parts of a screening within one process."""
+    from ase_mlx.descriptors.bonding import bonding_descriptors
+    from ase_mlx.descriptors.symmetry import symmetry_descriptors
+    from ase_mlx.graph import batch
+    from ase_mlx.learn.anomaly.crystals import STRUCTURE_COLUMNS, graph_of
+    from ase_mlx.models.crystal_property import check_crystals
+
+    model, frame = double_model(str(find("bhnaa"))), pd.read_parquet(path)
+    frame = frame.iloc[:1024].reset_index(drop=True)
+    ranges = [frame.iloc[:512].reset_index(drop=True), frame.iloc[512:].reset_index(drop=True)]
+    list(screen([frame.iloc[:64]], model, Screening("novelty")))  # warm
+
+    def cost(work) -> tuple[float, object]:
+        start = time.process_time()
+        value = work()
+        return 1e3 * (time.process_time() - start) / len(frame), value
+
+    whole, _ = cost(lambda: list(screen(ranges, model, Screening("novelty"))))
+    lists, graphs = cost(
+        lambda: [graph_of(*values) for values in zip(*(frame[c] for c in STRUCTURE_COLUMNS), strict=True)]
+    )
+    checks, _ = cost(lambda: [check_crystals(graph, model.elements) for graph in graphs])
+    joined = batch(graphs)
+    rows = model.property.described(joined)
+    return {
+        "whole": whole,
+        "neighbours, graphs": lists,
+        "checks": checks,
+        "symmetry": cost(lambda: symmetry_descriptors(joined))[0],
+        "bonding": cost(lambda: bonding_descriptors(joined))[0],
+        "networks": cost(lambda: (model.nats(rows), model.property.table(rows)))[0],
+    }
+
+
 def speed(rows: int) -> dict[str, float]:
     path = some(rows)
+    parts = apart(path)
+    print("CPU ms a crystal: " + ", ".join(f"{name} {value:.2f}" for name, value in parts.items()))
     shutil.rmtree(WORK / "speed", ignore_errors=True)
     job = open_job(open_table(path), find("bhnaa"), Screening("novelty"), WORK / "speed")
     start = time.perf_counter()
@@ -62,6 +100,7 @@ def speed(rows: int) -> dict[str, float]:
     theirs = matminer(pd.read_parquet(path).iloc[:few])
     found = {
         "structures": rows,
+        "crystals a second and core": 1e3 / parts["whole"],
         "ours, structures/s": rows / ours,
         "matminer's default pool, structures/s": few / theirs,
     }
@@ -195,6 +234,7 @@ def main() -> None:
     results = {task: runs[task]() for task in chosen.only}
     lines = []
     if "speed" in results:
+        lines += [("crystals a second and core", results["speed"]["crystals a second and core"], "≥", 500.0)]
         lines += [("structures/s, two cores", results["speed"]["ours, structures/s"], "≥", 80.0)]
         ratio = results["speed"]["ours, structures/s"] / results["speed"]["matminer's default pool, structures/s"]
         lines += [("times matminer's default pool", ratio, "≥", 1.0)]

@@ -9,6 +9,7 @@ import numpy as np
 import spglib
 from jaxtyping import Float
 
+from ase_mlx.descriptors.cubic import cubic_symmetry
 from ase_mlx.graph import Graph
 
 SYMPREC = 0.01
@@ -65,6 +66,12 @@ def symmetry_descriptors(graph: Graph) -> Float[np.ndarray, "crystals n"]:
 
 
 def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[float]:
+    cubic = cubic_symmetry(cell, fractional, numbers, SYMPREC)
+    if cubic is not None:
+        number, name, orbits, primitive = cubic
+        order, centre = POINT_GROUPS[name]
+        system = float(np.searchsorted(SYSTEMS, number))
+        return [number, system, np.log(order), float(centre), orbits / primitive, np.log(primitive), 0, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:

@@ -50,6 +50,8 @@ def completed(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> Fl
 
     Source: ours.
     """
+    if pbc.all():
+        return cell
     frame = np.where(pbc[:, None], cell, 0.0)
     frame[~pbc] = np.linalg.svd(frame)[2][::-1][: int((~pbc).sum())]
     return frame

@@ -86,8 +86,10 @@ def _refuse_crowds(positions, cell, pbc, frame, heights, cutoff: float) -> None:
             "an atom would lie in its own image; set atoms.cell in Å"
         )
     images = float(np.prod(2 * np.ceil(cutoff / heights[pbc]) + 1))
-    open_bins = np.floor(np.linalg.solve(frame.T, positions.T).T[:, ~pbc] / cutoff)
-    crowd = int(np.unique(open_bins, axis=0, return_counts=True)[1].max()) if len(positions) > 1 else 1
+    crowd = len(positions)
+    if crowd > 1 and not pbc.all():
+        open_bins = np.floor(np.linalg.solve(frame.T, positions.T).T[:, ~pbc] / cutoff)
+        crowd = int(np.unique(open_bins, axis=0, return_counts=True)[1].max())
     periodic = int(pbc.sum())
     measure = float(np.sqrt(np.linalg.det(frame[pbc] @ frame[pbc].T))) if periodic else 1.0
     neighbors = crowd * (1.0, 2.0, np.pi, 4 / 3 * np.pi)[periodic] * cutoff**periodic / measure
@@ -106,7 +108,9 @@ def _refuse_crowds(positions, cell, pbc, frame, heights, cutoff: float) -> None:
 
 def _fits_cells(positions, pbc, frame, heights, cutoff: float) -> bool:
     """Whether vesin 0.6 cuts this space into cells quickly and without dividing by zero, of which Python dies."""
-    extents = np.where(pbc, heights, np.ptp(np.linalg.solve(frame.T, positions.T).T, axis=0))
+    extents = heights
+    if not pbc.all():
+        extents = np.where(pbc, heights, np.ptp(np.linalg.solve(frame.T, positions.T).T, axis=0))
     cells = np.maximum(np.floor(extents / cutoff), 1.0)
     thick = cells.min() ** 3 * CELLS > 8 * cells.prod()
     return bool(cells.prod() <= 1000 + 10 * len(positions) and (cells.prod() <= CELLS or thick))

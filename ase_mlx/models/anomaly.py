@@ -127,7 +127,7 @@ class AnomalyModel(Model):
         self.register_buffer("thresholds", torch.full((len(MODES),), 0.5, **double))
 
     def table(
-        self, rows: Float[np.ndarray, "crystals n"], anions: Int[np.ndarray, " crystals"], reported=None
+        self, rows: Float[np.ndarray, "crystals n"], anions: Int[np.ndarray, " crystals"], reported=None, nats=None
     ) -> tuple[Prediction, dict[str, Anomaly]]:
         """Predict and judge crystals from their descriptors.
 
@@ -135,19 +135,20 @@ class AnomalyModel(Model):
             rows: descriptors, in units as theirs.
             anions: classes, as `anion_classes` gives them.
             reported: formation energies in eV/atom, NaN where none are known; without them there is no `residual`.
+            nats: of the rows (dimensionless), where the method of this name has given them.
 
         Returns:
             Formation energy and hull distance in eV/atom, and an `Anomaly` for each mode; NaN and no flag for the
             novelty of crystals whose structure is not known.
         """
         properties = self.property.table(rows)
-        judged = {"supervised_tail": self._tail(properties, anions), "novelty": self._novelty(rows)}
+        judged = {"supervised_tail": self._tail(properties, anions), "novelty": self._novelty(rows, nats)}
         if reported is not None:
             judged["residual"] = self._residual(properties, np.asarray(reported, dtype=np.float64))
         return properties, judged
 
     def contributions(
-        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, reported=None
+        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, reported=None, nats=None
     ) -> Float[np.ndarray, "crystals n"]:
         """Say which descriptors make a crystal strange.
 
@@ -156,7 +157,8 @@ class AnomalyModel(Model):
             nats of surprise, divided by the number of descriptors of structure (`novelty`).
         """
         if mode == "novelty":
-            surprise, terms = (self.nats(rows).mean(0) - self.usual.cpu()).numpy(), np.zeros(rows.shape)
+            nats = self.nats(rows) if nats is None else nats
+            surprise, terms = (nats.mean(0) - self.usual.cpu()).numpy(), np.zeros(rows.shape)
             terms[:, STRUCTURE : len(NAMES)] = surprise / surprise.shape[1]
             return terms
         terms = -self.property.contributions(rows, "formation_energy")
@@ -166,7 +168,7 @@ class AnomalyModel(Model):
         return -terms * side[:, None]
 
     def reasons(
-        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, count: int, reported=None
+        self, rows: Float[np.ndarray, "crystals n"], mode: Mode, count: int, reported=None, nats=None
     ) -> tuple[list[list[str]], Float[np.ndarray, "crystals some"]]:
         """Name the descriptors that make each crystal strange, the strongest first, and say what each adds.
 
@@ -175,12 +177,13 @@ class AnomalyModel(Model):
             mode: of judging.
             count: how many to name.
             reported: formation energies in eV/atom, for `residual`.
+            nats: as of `table` (dimensionless).
 
         Returns:
             Names, and contributions as `contributions` has them (eV/atom or nats), to `DIGITS` decimals; of equal ones
             the first in the order of the descriptors.
         """
-        terms = np.round(self.contributions(rows, mode, reported), DIGITS)
+        terms = np.round(self.contributions(rows, mode, reported, nats), DIGITS)
         order = np.argsort(-terms, axis=1, kind="stable")[:, :count]
         names = [[self.config.property.names[k] for k in row] for row in order]
         return names, np.take_along_axis(terms, order, axis=1)
@@ -202,8 +205,8 @@ class AnomalyModel(Model):
             off / properties.std["formation_energy"], std, probability, probability >= float(self.thresholds[1])
         )
 
-    def _novelty(self, rows: np.ndarray) -> Anomaly:
-        members = (self.nats(rows) - self.usual.cpu()).mean(2).numpy()
+    def _novelty(self, rows: np.ndarray, nats: Tensor | None) -> Anomaly:
+        members = ((self.nats(rows) if nats is None else nats) - self.usual.cpu()).mean(2).numpy()
         score = members.mean(0)
         probability = np.interp(score, self.novelties.cpu().numpy(), np.linspace(0, 1, QUANTILES))
         return Anomaly(score, members.std(0), probability, score >= float(self.thresholds[2]))

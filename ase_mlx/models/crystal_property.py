@@ -134,9 +134,15 @@ def check_crystals(graph: Graph, elements: tuple[int, ...]) -> Graph:
     """
     check_numbers(graph.numbers.cpu().numpy(), elements)
     check_periodic(graph)
-    for volume in (graph.volume / graph.n_atoms).tolist():
+    cells, place = graph.cell.cpu().numpy(), graph.positions.cpu().numpy()
+    for volume in (np.abs(np.linalg.det(cells)) / graph.n_atoms.cpu().numpy()).tolist():
         check_volume(volume)
-    closest = float(graph.vectors().norm(dim=1).min()) if len(graph.center) else CUTOFF
+    center, neighbor, shift, crystal = (
+        x.cpu().numpy() for x in (graph.center, graph.neighbor, graph.shift, graph.atom_graph)
+    )
+    lattice = shift @ cells[0] if len(cells) == 1 else np.einsum("es,esx->ex", shift, cells[crystal[center]])
+    square = np.square(place[neighbor] - place[center] + lattice).sum(1)
+    closest = float(np.sqrt(square.min())) if len(square) else CUTOFF
     if closest < CLOSEST:
         raise ValueError(
             f"got two atoms {closest:.3g} Å apart, expected at least {CLOSEST} Å; remove one, or move them apart"

@@ -126,6 +126,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
     """Descriptors of the rows that have some; of the others `problems` gets the reason."""
     rows, anions, places = [np.zeros((0, sum(model.config.property.blocks)))], [np.zeros(0, dtype=int)], []
     waiting: list[Graph] = []
+    size = 0
 
     def describe_waiting() -> None:
         if waiting:
@@ -139,6 +140,7 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
             try:
                 if structure == STRUCTURE_COLUMNS:
                     waiting.append(check_crystals(graph_of(*values), model.elements))
+                    size += len(waiting[-1].numbers)
                 else:
                     row, anion = _row(values[1], model), _anion(values[0], model)
                     rows.append(row)
@@ -146,8 +148,9 @@ def _described(frame, model: AnomalyModel, structure: tuple[str, ...], problems:
                 places.append(place)
             except (ValueError, TypeError, OverflowError) as error:
                 problems[place] = str(error)
-        if sum(len(graph.numbers) for graph in waiting) > ATOMS or len(waiting) == ROWS:
+        if size > ATOMS or len(waiting) == ROWS:
             describe_waiting()
+            size = 0
     describe_waiting()
     return _Described(np.concatenate(rows), np.concatenate(anions), np.array(places, dtype=int))
 
@@ -194,7 +197,8 @@ def _score(frame: pd.DataFrame, model: AnomalyModel, wanted: Screening, structur
 
 
 def _fill(table, lists, crystals: _Described, model: AnomalyModel, wanted: Screening, reported) -> None:
-    predicted, judged = model.table(crystals.rows, crystals.anions, reported)
+    nats = model.nats(crystals.rows)
+    predicted, judged = model.table(crystals.rows, crystals.anions, reported, nats)
     anomaly, places = judged[wanted.mode], crystals.places
     energy, hull = "formation_energy", "hull_distance"
     values = (
@@ -203,7 +207,7 @@ def _fill(table, lists, crystals: _Described, model: AnomalyModel, wanted: Scree
     )  # fmt: skip
     for name, value in zip(SCORES, values, strict=True):
         table[name][places] = np.round(value, DIGITS)
-    names, terms = model.reasons(crystals.rows, wanted.mode, TOP, reported)
+    names, terms = model.reasons(crystals.rows, wanted.mode, TOP, reported, nats)
     members = np.round(predicted.members[energy], DIGITS)
     for k, place in enumerate(places):
         lists["top_descriptors"][place] = names[k]
