@@ -84,7 +84,8 @@ def load(name: str | Path) -> "Model | Generator":
     from ase_mlx.learn.files import load_model
     from ase_mlx.models import Generates
 
-    with torch.inference_mode(False):  # weights that are made within it cannot be differentiated by, ever
+    # weights made within inference mode cannot be differentiated by, ever; tables made within autocast have two digits
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
         model = load_model(folder)
     if not isinstance(model, Generates):
         return model

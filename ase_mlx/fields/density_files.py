@@ -84,14 +84,16 @@ def write_density(
         progress: called with planes done and planes in all.
 
     Raises:
-        ValueError: an unknown format, a cell without volume, an unknown element, a model without a density, a dipole
-            of a model point by point, of a charged structure, or along a periodic direction.
+        ValueError: an unknown format or dtype, a cell without volume, an unknown element, a model without a density, a
+            dipole of a model point by point, of a charged structure, or along a periodic direction.
         OSError: the disk refused, which is looked at first, or a folder is there that is no zarr array of ours;
             nothing half-written is left.
 
     Source: ours.
     """
     start, path = time.monotonic(), Path(path)
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f'got dtype={dtype!r}, expected "float64" or "float32"; leave it out for float64')
     points = grid(atoms, spacing if shape is None else None, shape)
     check_place(path, points.shape, std, dtype)
     source = model.density_planes(

@@ -37,6 +37,25 @@ def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...])
         )
 
 
+PRECISIONS = (torch.float32, torch.float64)
+"""In which models compute."""
+
+
+def check_precision(dtype: torch.dtype) -> None:
+    """Refuse weights of another precision (a dtype, no unit) than the kernels and error bars are made for.
+
+    Raises:
+        ValueError: naming it, and what to do.
+
+    Source: ours.
+    """
+    if dtype not in PRECISIONS:
+        raise ValueError(
+            f"got a model in {dtype}, expected torch.float32 or torch.float64: forces are derivatives, of which fewer "
+            "digits leave none; convert it by model.float() or model.double(), or load it anew"
+        )
+
+
 def _symbol(z: int) -> str:
     return SYMBOLS[z] if 0 <= z < len(SYMBOLS) else f"number {z}"
 
@@ -46,6 +65,11 @@ class Model(nn.Module, Predicts):
 
     Source: ours.
     """
+
+    def _apply(self, fn, recurse=True):
+        """Refuse another precision before a weight is converted."""
+        check_precision(fn(torch.zeros(0, dtype=torch.float32)).dtype)
+        return super()._apply(fn, recurse)
 
     def check_elements(self, graph: Graph) -> None:
         """Refuse atoms of elements (numbers) that the model was not made for.

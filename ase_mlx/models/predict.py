@@ -15,7 +15,7 @@ from ase_mlx.structure import net_charge
 from .contract import Field, Predicts
 from .extrapolation import warn
 from .large import large_density, predict_large
-from .model import Model, check_numbers
+from .model import Model, check_numbers, check_precision
 from .prediction import Prediction
 
 NO_BARS = "energies and forces in blocks have no error bars"
@@ -55,12 +55,14 @@ def predict(
 
     Raises:
         ValueError: a structure without physical meaning (named by its place in the list), an unknown element, points
-            for a model without fields or none for one that has nothing else, a charge without points.
+            for a model without fields or none for one that has nothing else, a charge without points, a model in
+            another precision than float32 and float64.
 
     Source: ours.
     """
     one = hasattr(atoms, "positions")
-    with torch.inference_mode(False):  # forces are derivatives: within somebody's inference mode there are none
+    # forces are derivatives: within somebody's inference mode there are none, within autocast they have two digits
+    with torch.inference_mode(False), torch.autocast(_device(model).type, enabled=False):
         results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks, members)
     distances = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
     if distances:
@@ -78,7 +80,7 @@ def _predictions(
     members: bool,
 ) -> list[Prediction]:
     _check_question(model, at, charge)
-    device = next(model.parameters(), torch.zeros(0)).device
+    device = _device(model)
     if at is not None:
         places = list(at) if isinstance(at, list) else [at] * len(atoms)
         if len(places) != len(atoms):
@@ -110,6 +112,12 @@ def _predictions(
     return [_joined(*both) for both in zip(results, fields, strict=True)] if fields else results
 
 
+def _device(model: Any) -> torch.device:
+    return (
+        next(model.parameters(), torch.zeros(0)).device if isinstance(model, torch.nn.Module) else torch.device("cpu")
+    )
+
+
 def ask(model: Predicts, graph: Graph, std: bool, members: bool) -> Prediction:
     """Predict a batched graph with what is asked for beside the mean, in the outputs' units.
 
@@ -134,6 +142,8 @@ def _check_question(model: Any, at: Any, charge: float | None) -> None:
     names = ", ".join(q.name for q in getattr(model, "outputs", ()))
     if not isinstance(model, Predicts | Field):
         raise ValueError(f"got a {type(model).__name__}, which predicts nothing; expected a model with outputs")
+    for weight in model.parameters() if isinstance(model, torch.nn.Module) else ():
+        check_precision(weight.dtype)
     if at is not None and not any(q.per == "point" for q in model.outputs):
         raise ValueError(
             f"got points for a model without a field (it gives {names}); leave out at=, or train a density: "

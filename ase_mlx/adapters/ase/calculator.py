@@ -38,14 +38,15 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def _alone(method: Callable) -> Callable:
-    """Let one thread at a time compute, also in a forked process and within somebody's `torch.inference_mode`."""
+    """Let one thread at a time compute, also in a forked process and within somebody's `inference_mode` or autocast."""
 
     @functools.wraps(method)
     def locked(self, *args, **options):
         after_fork()
         if self._process != os.getpid():  # a thread of the process that was forked may hold the lock for ever
             self._process, self._lock = os.getpid(), threading.RLock()
-        with self._lock, torch.inference_mode(False):
+        kind = torch.device(self.device).type
+        with self._lock, torch.inference_mode(False), torch.autocast(kind, enabled=False):
             return method(self, *args, **options)
 
     return locked
@@ -98,7 +99,10 @@ class Calculator(_Base):
             FileNotFoundError: no shipped model and no folder of that name.
         """
         if dtype is not None and dtype not in DTYPES:
-            raise ValueError(f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
+            raise ValueError(
+                f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}: fewer digits "
+                "leave none in derivatives; leave it out, or take 'float64' for phonons"
+            )
         if skin < 0:
             raise ValueError(f"got skin={skin} Å, expected zero or more")
         super().__init__(**kwargs)
@@ -132,7 +136,7 @@ class Calculator(_Base):
             )
         self._source = self._source or type(model).__name__
         self.dtype = self.dtype or ("float32" if outputs & {"energy", "density"} else "float64")
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
             self.model = copy.deepcopy(model).eval().to(device=self.device, dtype=DTYPES[self.dtype])
         outputs |= {"free_energy"} if "energy" in outputs else set()
         outputs |= {"charges"} if "density" in outputs else set()

@@ -4,6 +4,7 @@ import torch
 from ase.build import bulk, molecule
 
 import ase_mlx as am
+from ase_mlx.adapters.ase import Calculator
 from ase_mlx.fields.density_files import write_density
 from ase_mlx.models import Model, Prediction
 from ase_mlx.quantities import Quantity, energy
@@ -111,3 +112,38 @@ def test_numbers_and_fields_of_a_list_are_those_of_each_structure_and_of_the_com
         write_density(model, atoms, tmp_path / "x.npy", shape=at.shape, std=True)
         assert np.load(tmp_path / "x.npy") == pytest.approx(p["density"], abs=1e-12)
         assert np.load(tmp_path / "x_std.npy") == pytest.approx(p.std["density"], abs=1e-7)
+
+
+@pytest.mark.parametrize("name", am.available(), ids=lambda card: card["name"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_models_are_in_single_or_double_precision(name, dtype):
+    model = am.load(name["name"])
+    with pytest.raises(ValueError, match=rf"got a model in {dtype}, expected torch.float32 or torch.float64.*load it"):
+        model.to(dtype)
+    assert all(weight.dtype in (torch.float32, torch.float64) for weight in model.parameters())
+    assert model.double().float() is model
+
+
+def test_models_of_others_are_in_single_or_double_precision_too():
+    model = PlugIn()
+    model.scale.data = model.scale.data.to(torch.bfloat16)  # behind the back of `.to`
+    with pytest.raises(ValueError, match=r"got a model in torch.bfloat16, expected torch.float32"):
+        am.predict(model, bulk("Si"))
+
+
+def test_somebody_s_autocast_changes_no_number():
+    atoms = bulk("Al", cubic=True)
+    atoms.rattle(0.05, seed=0)
+    expected, calculator = am.predict("al", atoms), Calculator("al")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        p, forces = am.predict("al", atoms), calculator.get_forces(atoms)
+    assert np.array_equal(p["forces"], expected["forces"]) and np.array_equal(forces, expected["forces"])
+    assert np.array_equal(p.std["forces"], expected.std["forces"])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int64"], ids=str)
+def test_what_takes_a_dtype_names_those_it_has(dtype, tmp_path):
+    with pytest.raises(ValueError, match=r"expected one of float32, float64.*leave it out"):
+        Calculator("al", dtype=dtype)
+    with pytest.raises(ValueError, match=r'expected "float64" or "float32"; leave it out'):
+        write_density(am.load("al"), bulk("Al"), tmp_path / "x.npy", dtype=dtype)
