@@ -92,8 +92,6 @@ def write_density(
     Source: ours.
     """
     start, path = time.monotonic(), Path(path)
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f'got dtype={dtype!r}, expected "float64" or "float32"; leave it out for float64')
     points = grid(atoms, spacing if shape is None else None, shape)
     check_place(path, points.shape, std, dtype)
     source = model.density_planes(
@@ -127,13 +125,15 @@ def check_place(path: str | Path, shape: tuple[int, int, int], std: bool = False
     """Look, before the work, whether `write_density` could write a density (e/Å³) of so many points.
 
     Raises:
-        ValueError: an unknown format.
+        ValueError: an unknown format or dtype.
         OSError: the place cannot be written, the disk has not that much space, or a folder is there that is no zarr
             array of ours.
 
     Source: ours.
     """
     path = Path(path)
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f'got dtype={dtype!r}, expected "float64" or "float32"; leave it out for float64')
     for place in (path, _std_path(path)) if std else (path,):
         volumetric.check(place, int(np.prod(shape)) * (1 + std), np.dtype(dtype).itemsize)  # space for both
 

@@ -42,7 +42,7 @@ PRECISIONS = (torch.float32, torch.float64)
 
 
 def check_precision(dtype: torch.dtype) -> None:
-    """Refuse weights of another precision (a dtype, no unit) than the kernels and error bars are made for.
+    """Refuse weights of another precision than the kernels and error bars are made for.
 
     Raises:
         ValueError: naming it, and what to do.
