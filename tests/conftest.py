@@ -9,6 +9,15 @@ import typechecker
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ase_mlx"
+LONGEST = """
+laws/test_laws architecture/test_examples gates/test_kinds gates/test_conductivity
+gates/test_cli_phonons gates/test_active gates/test_run gates/test_learned reference/test_folded gates/test_matminer
+gates/test_screen gates/test_spark gates/test_distill laws/test_density_laws architecture/test_docs_blocks
+gates/test_plugin gates/test_cli_train gates/test_quasi_harmonic gates/test_born gates/test_jobs gates/test_choice
+gates/test_phonopy_properties gates/test_phonopy_restart gates/test_identity gates/test_every_model gates/test_labels
+""".split()
+"""Files that take longest, begun first: at the end no process waits long for another one."""
+
 os.environ["ASE_MLX_MODELS"] = str(ROOT / "tests" / "no-models")  # what the machine's user imported is nobody's test
 
 
@@ -21,6 +30,11 @@ def checked_modules() -> list[str]:
 def _compiled(path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
     return any(words in text for words in ("import numba", "from numba", "ase_mlx.compiled import"))
+
+
+def pytest_collection_modifyitems(items):
+    order = {f"{name}.py": k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(str(item.path.relative_to(ROOT / "tests")), len(order)))
 
 
 assert not any(name in sys.modules for name in checked_modules())

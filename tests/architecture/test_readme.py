@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import call
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,8 +43,7 @@ def test_pictures_and_links_of_the_repository_exist():
 def test_commands_of_the_readme_name_real_options(command):
     words = shlex.split(command, comments=True)
     assert words[0] == "ase-mlx"
-    probe = "import sys; from ase_mlx.cli import main; sys.argv[0] = 'ase-mlx'; main()"
-    done = subprocess.run([sys.executable, "-c", probe, words[1], "--help"], capture_output=True, text=True, cwd=ROOT)
+    done = call(ROOT, words[1], "--help")
     assert done.returncode == 0, done.stderr
     assert all(option in done.stdout for option in words[2:] if option.startswith("-"))
 

@@ -102,6 +102,7 @@ def test_json_to_standard_output_is_json_alone(trained):
     assert json.loads(out)["frames"] == 8
 
 
+@pytest.mark.slow  # test_plugin.py kills trainings too, test_kinds.py stops one of every kind
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, frames):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):

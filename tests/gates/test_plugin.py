@@ -51,6 +51,23 @@ def site(tmp_path_factory):
         del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def trained(site):
+    """One model of each kind, trained when it is first asked for."""
+    folders = {}
+
+    def folder(kind):
+        if kind not in folders:
+            settings = f'kind = "{kind}"\n' + KINDS[kind].format(epochs=EPOCHS[kind])
+            (site / f"{kind}.toml").write_text(settings, encoding="utf-8")
+            done = call(site, "train", f"{kind}.toml", "-o", f"{kind}-whole")
+            assert done.returncode == 0, done.stderr
+            folders[kind] = site / f"{kind}-whole"
+        return folders[kind]
+
+    return folder
+
+
 def start(folder, *words):
     """Run the command line in a process of its own, which can be killed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -60,10 +77,9 @@ def start(folder, *words):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_another_package_is_trained_killed_resumed_and_evaluated(site, kind):
-    settings = f'kind = "{kind}"\n' + KINDS[kind].format(epochs=EPOCHS[kind])
-    (site / f"{kind}.toml").write_text(settings, encoding="utf-8")
+@pytest.mark.parametrize("kind", ["pairs", *[pytest.param(k, marks=pytest.mark.slow) for k in ("cells", "rod")]])
+def test_a_training_of_another_package_is_killed_and_resumed(site, trained, kind):
+    whole = trained(kind)
     with start(site, "train", f"{kind}.toml", "-o", f"{kind}-killed") as process:
         end = time.monotonic() + 200
         checkpoint = site / f"{kind}-killed" / "checkpoint.safetensors"
@@ -73,23 +89,24 @@ def test_a_kind_of_another_package_is_trained_killed_resumed_and_evaluated(site,
         err = process.stderr.read()
     assert process.returncode == -signal.SIGKILL, err
     assert not (site / f"{kind}-killed" / "card.json").exists()
-    for out in (f"{kind}-killed", f"{kind}-whole"):
-        done = call(site, "train", f"{kind}.toml", "-o", out)
-        assert done.returncode == 0, done.stderr
-    assert parameters_equal(load_model(site / f"{kind}-killed"), load_model(site / f"{kind}-whole"))
-    done = call(site, "evaluate", f"{kind}-whole", DATA[kind], "-o", f"{kind}-evaluation")
+    done = call(site, "train", f"{kind}.toml", "-o", f"{kind}-killed")
+    assert done.returncode == 0, done.stderr
+    assert parameters_equal(load_model(site / f"{kind}-killed"), load_model(whole))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_another_package_is_trained_and_evaluated(site, trained, kind):
+    done = call(site, "evaluate", trained(kind), DATA[kind], "-o", f"{kind}-evaluation")
     assert done.returncode == 0, done.stderr
     assert "MAE" in done.stdout and (site / f"{kind}-evaluation" / "parity.png").stat().st_size > 10_000
+    settings = (site / f"{kind}.toml").read_text(encoding="utf-8")
     (site / "wrong.toml").write_text(settings.replace("epochs", "epohcs"), encoding="utf-8")
     done = call(site, "train", "wrong.toml", "-o", "wrong")
     assert done.returncode == 2 and "did you mean 'epochs'" in " ".join(done.stderr.replace("│", " ").split())
 
 
-def test_kinds_of_another_package_are_used_like_ours(site):
-    for kind in ("pairs", "cells"):
-        if not (site / f"{kind}-whole").exists():
-            pytest.skip("trained by the test before")
-    model = am.load(site / "pairs-whole")
+def test_kinds_of_another_package_are_used_like_ours(trained):
+    model = am.load(trained("pairs"))
     atoms = bulk("Al", cubic=True)
     atoms.rattle(0.05)
     atoms.calc = Calculator(model)
@@ -100,7 +117,7 @@ def test_kinds_of_another_package_are_used_like_ours(site):
     table = ModelFeaturizer(model).featurize_dataframe(crystals, "structure", pbar=False)
     assert any("energy" in name for name in table)
     assert abs(am.predict(model, bulk("Al"))["energy"] - am.predict(model, bulk("Al", cubic=True))["energy"] / 4) < 1e-4
-    atoms = am.load(site / "cells-whole").sample(100, seed=1)
+    atoms = am.load(trained("cells")).sample(100, seed=1)
     assert type(atoms[0]).__module__ == "ase.atoms"
     edges = np.array([a.cell[0, 0] for a in atoms])
     assert edges.mean() == pytest.approx(4.05, abs=0.1) and edges.std() < 0.4

@@ -14,7 +14,9 @@ FRESH = {"l_max=4": {}, "l_max=1": {"l_max": 1}}
 POINTWISE = "point by point"
 OFTEN = {"sigesn": "float64", "al": "float32", "l_max=4": "float64", "l_max=1": "float32", POINTWISE: "float64"}
 CASES = [
-    pytest.param(name, dtype, marks=() if dtype == OFTEN.get(name, "float64") else pytest.mark.slow)
+    pytest.param(
+        (name, dtype), marks=() if dtype == OFTEN.get(name, "float64") else pytest.mark.slow, id=f"{name}-{dtype}"
+    )
     for name in [*SHIPPED, *FRESH, POINTWISE]
     for dtype in ("float64", "float32")
 ]
@@ -22,19 +24,20 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def model(request):
-    if request.param == POINTWISE:
-        return tiny_points()
-    return tiny_density(**FRESH[request.param]) if request.param in FRESH else pretrained.load(request.param)
+    name, dtype = request.param
+    if name == POINTWISE:
+        return in_dtype(tiny_points(), dtype)
+    return in_dtype(tiny_density(**FRESH[name]) if name in FRESH else pretrained.load(name), dtype)
 
 
 @pytest.mark.filterwarnings("ignore:got .* in values of the density below zero")  # of models that nobody trained
 @pytest.mark.parametrize("law", DENSITY_LAWS)
-@pytest.mark.parametrize(("model", "dtype"), CASES, indirect=["model"])
-def test_law_holds_on_every_geometry(model, dtype, law):
+@pytest.mark.parametrize("model", CASES, indirect=True)
+def test_law_holds_on_every_geometry(model, law):
     geometries = density_geometries(law)
     assert len(geometries) >= 7
     for geometry in geometries:
-        DENSITY_LAWS[law](in_dtype(model, dtype), geometry)
+        DENSITY_LAWS[law](model, geometry)
 
 
 @pytest.mark.filterwarnings("ignore:got .* (electrons on the grid|values of the density below zero)")  # they say it too
