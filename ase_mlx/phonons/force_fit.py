@@ -36,6 +36,9 @@ FEWEST = 5
 RIDGE = 1e-6
 """Weight of the squared coefficients against the relative squared error of forces."""
 
+STIFF = 1e-4
+"""The same against changes of forces: what these hardly tell stays as it is, and the change linear."""
+
 TOLERANCES = {3: 0.05, 4: 0.2}
 """Relative error of held-out forces that is asked for, by order: about 3 % of linewidths."""
 
@@ -144,6 +147,31 @@ def fit_forces(
     return Compression(fit.tensor, trained, tested, tolerance, time.perf_counter() - begin, full, compact)
 
 
+def force_responses(
+    tensor: CompressedTensor,
+    supercell: Supercell,
+    sample: ForceSample,
+    reach: float,
+    changes: Float[np.ndarray, "m k atoms 3"],
+    step: float,
+) -> list[CompressedTensor]:
+    """What a fitted tensor becomes as the forces that it was fitted to are changed a little, to first order.
+
+    Args:
+        tensor: of the one order that makes the forces.
+        supercell: of the sample.
+        sample: displacements in Å.
+        reach: radius in Å of the largest sphere in the supercell, as in the fit.
+        changes: several, of the forces of the sample in eV/Å.
+        step: what changes are multiplied by, dimensionless.
+
+    Source: ours.
+    """
+    mode_kinds = kinds(tensor.group, min(NEAR * reach, FAR), tensor.order)
+    fit = ForceFit(tensor.order, tensor.group, supercell, mode_kinds, sample, 0)
+    return fit.responses(tensor, [step * ForceSample(sample.displacements, f, sample.probes).works for f in changes])
+
+
 class ForceFit:
     """A compressed tensor being fitted to forces: coefficients and signs of each kind of mode functions.
 
@@ -226,6 +254,31 @@ class ForceFit:
             if gain < 1e-3 and step > 10:
                 break
         return float((self._works(self.coefficients) - self.works).norm())
+
+    def responses(self, tensor: CompressedTensor, changes: list[np.ndarray]) -> list[CompressedTensor]:
+        """Fit changes of the works (eV) by the derivative at a tensor of the same kinds.
+
+        Source: ours.
+        """
+        self.scale, self.signs = 1.0, [torch.from_numpy(orbit.signs).float() for orbit in tensor.orbits]
+        flat = []
+        for kind, orbit in zip(self.kinds, tensor.orbits, strict=True):
+            patterns = kind.patterns.reshape(-1, kind.patterns.shape[-1])
+            flat.append(np.linalg.lstsq(patterns, orbit.functions.reshape(len(orbit.signs), -1).T, rcond=None)[0].T)
+        self.coefficients = [torch.from_numpy(c).float() for c in flat]
+        self.scale = float(self._works(self.coefficients).norm())
+        size = self.scale ** (1 / self.order)
+        self.coefficients = [part / size for part in self.coefficients]
+        jacobian = self._linearised()[0].double()
+        normal = jacobian.T @ jacobian
+        normal.diagonal().add_(STIFF)
+        works = np.stack([x.ravel() for x in changes], axis=1) * math.factorial(self.order - 1) / self.scale
+        moves = torch.linalg.solve(normal, jacobian.T @ torch.from_numpy(works))
+        start, changed = self.coefficients, []
+        for move in moves.T:
+            self.coefficients = [a.double() + b for a, b in zip(start, self._unpacked(move), strict=True)]
+            changed.append(self.tensor)
+        return changed
 
     def _works(self, coefficients: list[torch.Tensor]) -> torch.Tensor:
         predicted = torch.zeros_like(self.works)

@@ -11,13 +11,14 @@ from ase.calculators.lj import LennardJones
 from ensemble_emt import EnsembleEMT
 
 from ase_mlx.adapters.ase import Calculator
-from ase_mlx.adapters.phono3py import conductivity, learned, load_third_order, third_order
-from ase_mlx.adapters.phono3py.crystal import harmonic_of, mesh_numbers
+from ase_mlx.adapters.phono3py import conductivity, learned, load_third_order, members, third_order
+from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mesh_numbers
 from ase_mlx.adapters.phono3py.learned import derivatives
 from ase_mlx.adapters.phono3py.members import _constants, _kappa, relative_std
 from ase_mlx.adapters.phono3py.symmetry import symmetric_third
 from ase_mlx.adapters.phonopy.forces import displacement_forces
 from ase_mlx.adapters.phonopy.symmetry import symmetric
+from ase_mlx.phonons.transport import relaxation_times
 
 YAML = Path(__file__).parents[1] / "reference" / "data" / "phono3py-si" / "phono3py_params.yaml.xz"
 ROOM = np.array([300.0])
@@ -79,7 +80,7 @@ def test_an_error_bar_is_that_of_all_members_and_moves_as_little_as_forces_do():
     for forces in displacement_forces(ph, calculator, "forces_members"):
         second, third = _constants(ph, harmonic, range(len(forces)), forces - ph.forces)
         scale = calculator.model.hessian_scale
-        kappas.append(_kappa(ph, harmonic, scale * second, scale * third, numbers, ROOM))
+        kappas.append(_kappa(ph, harmonic, scale * second, scale * third, None, numbers, ROOM))
     spread = np.std(kappas, ddof=1) / np.mean(kappas)  # itself uncertain by 18 %
     assert std == pytest.approx(spread, rel=0.25)
     moved = copy.copy(ph)
@@ -99,6 +100,22 @@ def test_the_error_bar_of_members_of_other_calculators_is_their_spread():
     std = relative_std(ph, EnsembleEMT(strengths), np.array([2000.0]))[0, 0]
     # warm, of the energy's factor λ: v² ~ λ, linewidths ~ λ^-1/2
     assert std == pytest.approx(1.5 * np.std(strengths, ddof=1), rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
+def test_the_error_bar_with_a_fourth_order_is_the_spread_of_members(monkeypatch):
+    monkeypatch.setattr(members, "FEW", 8)
+    strengths = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
+    calculator = EnsembleEMT(strengths)
+    ph = third_order(bulk("Cu", cubic=True), calculator, (2, 2, 2))
+    quartic = learned(ph, calculator, 4, directions=25).tensor
+    std = relative_std(ph, calculator, np.array([2000.0]), quartic=quartic)[0, 0]
+    # an energy λ times as large is the same crystal at T/λ, in a time √λ times as fast
+    around = 2000.0 * np.array([0.98, 1.02])
+    kappas = relaxation_times(crystal_of(ph), mesh_numbers(ph, 15.0), around, quartic=quartic).kappa[:, 0]
+    power = 0.5 - np.diff(np.log(kappas))[0] / np.diff(np.log(around))[0]
+    assert power > 1.8  # 1.5 without the fourth order
+    assert std == pytest.approx(power * np.std(strengths, ddof=1), rel=0.02)
 
 
 def test_the_third_order_is_symmetric_where_alternating_ends():

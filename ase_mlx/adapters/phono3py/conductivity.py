@@ -306,7 +306,8 @@ def _ratio(corrected: np.ndarray, compressed: np.ndarray) -> np.ndarray:
 def _with_std(solved: Conductivity, calculator, wanted: bool, run: dict) -> Conductivity:
     if not wanted:
         return solved
-    spread = relative_std(solved.phono3py, calculator, solved.temperatures, **_of(run, "error bars"))
+    quartic = solved.quartic and solved.quartic.tensor
+    spread = relative_std(solved.phono3py, calculator, solved.temperatures, **_of(run, "error bars"), quartic=quartic)
     if spread is None:
         return replace(solved, notes=(*solved.notes, "No error bar of the potential: the calculator has no members."))
     drawn = 0.0 if solved.kappa_std is None else solved.kappa_std

@@ -101,10 +101,12 @@ def derivatives(
     folder: str | Path | None = None,
     progress: Steps | None = None,
     seed: int = 0,
-) -> tuple[Float[np.ndarray, "k atoms 3"], Float[np.ndarray, "k atoms 3"]]:
+    name: str = "forces",
+    few: int | None = None,
+) -> tuple[Float[np.ndarray, "k atoms 3"], Float[np.ndarray, "*members k atoms 3"] | None]:
     """Give random thermal displacements u in Å of a supercell's atoms, and one order's forces at them in eV/Å.
 
-    They are −Φ₃[u, u, ·]/2 and −Φ₄[u, u, u, ·]/6.
+    They are −Φ₃[u, u, ·]/2 and −Φ₄[u, u, u, ·]/6; None where members are asked and there are none.
 
     Args:
         ph: force constants in eV/Å².
@@ -115,6 +117,8 @@ def derivatives(
         folder: finished supercells are kept there.
         progress: called with the number of supercells done and in all.
         seed: of the directions.
+        name: which forces, as in `displacement_forces`.
+        few: only so many of the directions are wanted.
 
     Raises:
         ForcesError: the calculator raised or gave NaN; what was finished is kept.
@@ -126,9 +130,14 @@ def derivatives(
     moved = FastPhonopy(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
     keep_labels(moved, unitcell_of(ph))
     moved.dataset = {"displacements": np.concatenate([scale * m * along for m in STEPS])}
-    forces = displacement_forces(moved, calculator, store=Store(folder, calculator), progress=progress)
-    forces = np.tensordot(STENCILS[order], forces.reshape(len(STEPS), *along.shape), (0, 0))
-    return along, forces / (math.factorial(order - 1) * scale ** (order - 1))
+    chosen = [k * directions + j for k in range(len(STEPS)) for j in range(few or directions)]
+    run = {"store": Store(folder, calculator), "progress": progress, "chosen": chosen}
+    forces = displacement_forces(moved, calculator, name, **run)
+    if forces is None:
+        return along[:few], None
+    forces = forces.reshape(*forces.shape[:-3], len(STEPS), -1, *forces.shape[-2:])
+    forces = np.tensordot(STENCILS[order], forces, (0, -4))
+    return along[:few], forces / (math.factorial(order - 1) * scale ** (order - 1))
 
 
 def _contracted(ph: Phono3py, constants: np.ndarray, along: np.ndarray) -> np.ndarray:
