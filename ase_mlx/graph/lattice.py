@@ -57,6 +57,38 @@ def completed(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> Fl
     return frame
 
 
+def parameters_of_cell(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 6"]:
+    """Measure a cell (rows, Å): lengths a, b, c (Å) and angles alpha, beta, gamma (degrees).
+
+    Source: International Tables for Crystallography, volume A.
+    """
+    lengths = np.linalg.norm(cell, axis=1)
+    unit = cell / lengths[:, None]
+    cosines = [float(unit[i] @ unit[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
+
+
+def cell_of_parameters(parameters: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "3 3"]:
+    """Build a cell (rows, Å) of lengths (Å) and angles (degrees): a along x, b in the plane of x and y.
+
+    Raises:
+        ValueError: lengths that are not positive, or angles that no cell has.
+
+    Source: International Tables for Crystallography, volume A.
+    """
+    a, b, c = (float(x) for x in parameters[:3])
+    alpha, beta, gamma = (float(x) for x in np.cos(np.radians(parameters[3:])))
+    sine = math.sqrt(max(1 - gamma**2, 0.0))
+    across = (alpha - beta * gamma) / sine if sine else math.inf
+    height = 1 - beta**2 - across**2
+    if not (min(a, b, c) > 0 and height > 0):
+        raise ValueError(
+            f"got lengths {a:g}, {b:g}, {c:g} Å and angles of {np.round(parameters[3:], 2).tolist()} degrees, expected "
+            "positive lengths and three angles that a cell can have"
+        )
+    return np.array([[a, 0, 0], [b * gamma, b * sine, 0], [c * beta, c * across, c * math.sqrt(height)]])
+
+
 def minimum_image(
     apart: Float[np.ndarray, "pairs 3"], vectors: Float[np.ndarray, "k 3"]
 ) -> Float[np.ndarray, "pairs 3"]:
