@@ -66,6 +66,7 @@ def test_a_second_call_asks_for_nothing(whole, monkeypatch):
     assert weights(folder) == before and calls(folder) == asked and again.rounds == done.rounds
 
 
+@pytest.mark.slow  # without a kill: test_dying_at_any_write_changes_nothing
 def test_killed_while_labelling_and_while_training_it_ends_with_the_same_weights(whole, tmp_path, monkeypatch):
     environment(monkeypatch, tmp_path, COUNTED_SECONDS="0.3")
     prepared(tmp_path)

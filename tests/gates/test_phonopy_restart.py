@@ -56,6 +56,7 @@ def test_displacement_forces(tmp_path):
     assert counted(slow_emt.displaced, folder)[1] == 0
 
 
+@pytest.mark.slow  # as test_displacement_forces, of seven volumes
 def test_quasi_harmonic_volumes(tmp_path):
     folder, whole = tmp_path / "killed", tmp_path / "whole"
     start_and_kill("expanded", folder, "energy", 3)
