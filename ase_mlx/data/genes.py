@@ -9,12 +9,12 @@ generate from, N. Kazeev et al., arXiv 2503.02407 (Wyckoff transformer); the cod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import moyopy
 import numpy as np
 from jaxtyping import Float, Int
 
 from ase_mlx.data.wyckoff import WyckoffPosition, orbit, wyckoff_positions
 from ase_mlx.graph.lattice import cell_of_parameters, parameters_of_cell
+from ase_mlx.graph.symmetry import symmetry_of
 from ase_mlx.occupancy import check_occupancy
 from ase_mlx.structure import AtomsLike, Structure
 
@@ -180,14 +180,7 @@ def _standard(crystal: AtomsLike, symprec: float):
     check_occupancy(crystal)
     cell = np.asarray(crystal.cell, dtype=float)
     places = np.asarray(crystal.positions, dtype=float) @ np.linalg.inv(cell)
-    try:
-        data = moyopy.MoyoDataset(
-            moyopy.Cell(cell.tolist(), places.tolist(), [int(z) for z in crystal.numbers]),
-            symprec=symprec,
-            setting=moyopy.Setting.standard(),
-        )
-    except ValueError as error:
-        raise ValueError(f"got a crystal whose symmetry moyopy does not find at {symprec} Å: {error}") from error
+    data = symmetry_of(cell, places, np.asarray(crystal.numbers), symprec)
     std = data.std_cell
     return data.number, np.array(std.basis), np.array(std.positions), np.array(std.numbers, dtype=int), data
 

@@ -8,7 +8,6 @@ operations from moyopy (MIT, Apache 2.0), `scripts/wyckoff_table.py`.
 
 import csv
 import functools
-import logging
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,8 +18,6 @@ import numpy as np
 from jaxtyping import Float
 
 TABLE = Path(__file__).with_name("wyckoff.csv")
-
-logging.getLogger("moyo").addHandler(logging.NullHandler())  # else each conventional cell puts a line on the terminal
 
 
 @dataclass(frozen=True, eq=False)
