@@ -4,12 +4,14 @@
 
 Potentials taught by classical ones (`data/surrogates`), whose truth is known for any structure: how many structures of
 each kind are beyond the edge of the training data, and what share of the true energies and forces lies within the bars.
+Their phonons, and whether the true frequencies lie within the bars before and after these are widened.
 Then the shipped models: held-out DFT structures, and strange ones beside what DFT or experiment says of them.
 """
 
 import argparse
 import copy
 import sys
+import warnings
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from ase import Atoms
 from ase.build import bulk, diamond111, fcc111
 from verdict import print_machine, verdict
 
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.phonopy import ForcesError, members, phonons
+from ase_mlx.adapters.phonopy.members import narrowed
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import name_of, sample, split
 from ase_mlx.graph import from_atoms
@@ -104,6 +109,57 @@ def surrogate(folder: Path) -> dict[str, float]:
     }  # fmt: skip
 
 
+def crystals(name: str) -> list[tuple[str, Atoms]]:
+    """Ordinary, strained and other crystals of a surrogate's element, and one of vacancies."""
+    symbol, structure, a = {"al_emt": ("Al", "fcc", 4.0), "si_tersoff": ("Si", "diamond", 5.432)}.get(
+        name, ("Cu", "fcc", 3.59)
+    )
+    perfect = bulk(symbol, structure, a=a)
+    volume, cubic = perfect.get_volume() / len(perfect), bulk(symbol, structure, a=a, cubic=True)
+    rows = [
+        (f"{structure}, length × {x:g}", bulk(symbol, structure, a=a * x)) for x in (0.92, 0.98, 1, 1.02, 1.06, 1.1)
+    ]
+    for other, count, wide in (("bcc", 2, 1), ("sc", 1, 1), ("fcc", 4, 1), ("diamond", 8, 1.12)):
+        for x in (0.97, 1.03):
+            if other != structure:
+                rows.append((f"{other}, length × {x:g}", bulk(symbol, other, a=(count * volume) ** (1 / 3) * wide * x)))
+    missing = cubic * (2, 2, 1) if len(cubic) == 4 else cubic
+    del missing[0]
+    return [*rows, ("a vacancy in each cell", missing)]
+
+
+def phonons_of(folder: Path) -> float:
+    """Print errors of frequencies and how many are within the bars; the share within σ beyond 1 comes back, %."""
+    sys.path.insert(0, str(SURROGATES))
+    from make import SURROGATES as TEACHERS
+
+    teacher, model = TEACHERS[folder.name].teacher(), Calculator(folder / "model", dtype="float64")
+    print(f"\n{folder.name}: frequencies on 5³ points, truth beside model{'':30s}bars as inside       widened")
+    two = f"  {'in σ %':>8s} {'2σ':>5s}"
+    print(f"{'crystal':28s} distance  truth, rms THz  error, rms THz{two}{two}")
+    shares = []
+    for label, atoms in crystals(folder.name):
+        options = {"supercell": 9.0, "relax": False, "on_imaginary": "report"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            distance = float(model.get_property("distance", atoms).max())
+            try:
+                truth, ph = (phonons(atoms, one, **options) for one in (teacher, model))
+            except ForcesError as error:
+                print(f"{label:28s} {distance:8.2f}  left out: {str(error)[:60]}")
+                continue
+            near, factor = narrowed(ph, members(ph, model))
+        true, mean, *each = (one.run_mesh([5, 5, 5], is_gamma_center=True).frequencies for one in (truth, ph, *near))
+        counted = np.abs(true) > 0.3
+        z = np.abs(mean - true)[counted] / np.std(each, axis=0, ddof=1)[counted]
+        inside = [100 * np.mean(z <= k * wide) for wide in (1, factor) for k in (1, 2)]
+        rms = [np.sqrt(np.mean(x[counted] ** 2)) for x in (true, mean - true)]
+        print(f"{label:28s} {distance:8.2f}  {rms[0]:14.2f}  {rms[1]:14.2f}  {inside[0]:8.0f} {inside[1]:5.0f}"
+              f"  {inside[2]:8.0f} {inside[3]:5.0f}", flush=True)  # fmt: skip
+        shares += [inside[2]] * (distance > 1)
+    return float(np.mean(shares))
+
+
 def shipped(name: str) -> float:
     """Print the table of held-out DFT frames of a shipped model; the share of frames beyond 1 comes back, %."""
     model = load(name)
@@ -165,6 +221,7 @@ def main() -> int:
                 (f"{folder.name}: large ordinary cells beyond 1, %", found["large"], "≤", LIMITS["large"]),
                 (f"{folder.name}: flagged energies within σ, %", found["68"], "≥", LIMITS["68"]),
                 (f"{folder.name}: flagged energies within 2σ, %", found["95"], "≥", LIMITS["95"]),
+                (f"{folder.name}: frequencies beyond 1 within σ, %", phonons_of(folder), "≥", 68.0),
             ]
     for name in () if names else ("sigesn", "al"):
         reached.append((f"{name}: held-out frames beyond 1, %", shipped(name), "≤", LIMITS["ordinary"]))

@@ -4,6 +4,8 @@ Of an energy s is twice calibrated, and the larger bar counts: as the spread of 
 the sum over atoms of what members disagree about each ("energies"). Members disagree at random about atoms that are
 alike, so of a large cell the first is small; but a model that is wrong about an atom is wrong about all like it.
 
+Second derivatives, and what follows from them, gain beyond the edge a share of their own size (`widening`).
+
 D is what environments beyond the edge of the training data may hide. Of one atom it is d^1.5 there and nothing well
 within; of a force the largest of the atom's and its neighbours', of energies and virials the sum over all atoms: a
 model that is wrong about an environment is wrong in the same way about each one like it.
@@ -14,6 +16,7 @@ Source: ours.
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -29,6 +32,11 @@ OF_STRUCTURES = ("energy", "energies")
 
 RISE = 0.9
 """Distance score at which bars begin to take in what lies beyond the edge; all of it from 1 on."""
+
+
+STIFFNESS = 0.1
+"""Share of their size that second derivatives may be off by at the edge of the training data; beyond it the share grows
+as d^1.5. Twice that of forces, found on surrogates (`benchmarks/distance.py`)."""
 
 
 @runtime_checkable
@@ -108,11 +116,38 @@ def beyond(bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"
     c = bars.std_beyond[CALIBRATED.index(name)].to(torch.float64)
     if distance is None or not bool((distance > RISE).any()) or not bool(c > 0):
         return c.new_zeros(())
-    d = distance.to(torch.float64)
-    rise = ((d - RISE) / (1 - RISE)).clamp(0, 1)
-    hidden = c * d.pow(1.5) * rise.square() * (3 - 2 * rise)
+    hidden = c * _hidden(distance.to(torch.float64))
     if name == "forces":
         near = hidden.scatter_reduce(0, graph.center, hidden[graph.neighbor], "amax")
         return near.unsqueeze(-1)
     total = sum_by_graph(graph, hidden)
     return total if name in OF_STRUCTURES else (total / graph.volume).unsqueeze(-1)
+
+
+def _hidden(d: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+    rise = ((d - RISE) / (1 - RISE)).clamp(0, 1)
+    return d.pow(1.5) * rise.square() * (3 - 2 * rise)
+
+
+def widening(
+    distance: Float[np.ndarray, " atoms"] | None,
+    values: Float[np.ndarray, "*items"],
+    deviations: Float[np.ndarray, "*rows"],
+) -> float:
+    """Factor of the bars of second derivatives (dimensionless): 1 where no environment is beyond the training data.
+
+    Beyond, the bars' root mean square is at least the share of the values' own that environments as far out as the
+    farthest may hide.
+
+    Args:
+        distance: score of each atom (dimensionless), None where it is not known.
+        values: any unit.
+        deviations: whose squares add up to the bars' (same unit).
+
+    Source: ours.
+    """
+    if distance is None or not np.any(far := np.asarray(distance) > RISE):
+        return 1.0
+    share = STIFFNESS * float(_hidden(torch.as_tensor(np.asarray(distance)[far], dtype=torch.float64)).max())
+    spread = np.linalg.norm(deviations)
+    return float(np.hypot(1.0, share * np.linalg.norm(values) / spread)) if spread > 0 else 1.0

@@ -52,8 +52,9 @@ class Extrapolation:
         far = "numbers may be far off; " if self.largest > FAR else ""
         return (
             f"Extrapolation: {share} % of the atoms' environments are beyond the model's training data (distance score "
-            f"up to {self.largest:.3g}, 1 = edge): {far}error bars of energy, forces and stress, where there are some, "
-            "are widened for it; those of phonons, elastic constants and conductivities are not and may be too small."
+            f"up to {self.largest:.3g}, 1 = edge): {far}error bars of energy, forces and stress, of phonons, elastic "
+            "constants and conductivities, where there are some, are widened for it; those of an equation of state are "
+            "not and may be too small."
         )
 
     def as_dict(self) -> dict[str, float | None]:

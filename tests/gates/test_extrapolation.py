@@ -11,11 +11,15 @@ from ase.md.verlet import VelocityVerlet
 from typer.testing import CliRunner
 
 import ase_mlx as am
-from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase import Calculator, elastic
 from ase_mlx.adapters.ase.job import equation_of_state, relax
-from ase_mlx.adapters.phonopy import phonons
+from ase_mlx.adapters.phono3py.force_constants import third_order
+from ase_mlx.adapters.phono3py.members import relative_std
+from ase_mlx.adapters.phonopy import harmonic, members, phonons
+from ase_mlx.adapters.phonopy.members import narrowed
 from ase_mlx.cli import app
 from ase_mlx.fields.density_files import write_density
+from ase_mlx.models.error_bars import widening
 from ase_mlx.models.extrapolation import Extrapolation, ExtrapolationWarning, extrapolation, once, see
 from ase_mlx.models.large import distances
 
@@ -118,3 +122,71 @@ def test_commands_speak_once_and_leave_a_key(tmp_path):
         assert " ".join(run.stdout.split()).count("Extrapolation: 100 % of the atoms' environments") == 1, run.output
         found = json.loads((tmp_path / "a.json").read_text())["extrapolation"]
         assert found["share_outside"] == 1 and found["largest_distance"] > 5
+
+
+def test_bars_of_second_derivatives_are_widened_beyond_the_edge_alone():
+    values, deviations = np.ones((4, 3)), np.full((2, 4, 3), 0.01 / np.sqrt(2))
+    for inside in (None, [], [0.1, 0.9]):
+        assert widening(inside if inside is None else np.array(inside), values, deviations) == 1
+    rising = [widening(np.array([0.2, d]), values, deviations) for d in (0.9, 0.92, 0.95, 1.0, 2.0)]
+    assert np.all(np.diff(rising) > 0)
+    assert rising[3] == pytest.approx(np.hypot(1, 0.1 / 0.01)) and rising[4] == pytest.approx(
+        np.hypot(1, 0.1 * 2**1.5 / 0.01)
+    )
+    assert widening(np.array([5.0]), values, 0 * deviations) == 1  # members that agree exactly cannot be scaled
+
+
+def compressed():
+    """Aluminium at 81 % of its volume: stable, and beyond the training data."""
+    return bulk("Al", a=3.76)
+
+
+STEADY = {"supercell": (3, 3, 3), "relax": False}
+
+
+@pytest.mark.filterwarnings("ignore:The supercell is", "ignore:The undisplaced atoms")  # small, and under pressure
+def test_phonons_and_thermal_functions_are_widened_beyond_the_edge_and_say_so_once():
+    calculator = Calculator("al", dtype="float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ExtrapolationWarning)
+        ph = phonons(bulk("Al", a=4.045), calculator, **STEADY)
+        assert {member.widening for member in members(ph, calculator)} == {1.0}
+    with pytest.warns(ExtrapolationWarning, match="of phonons, elastic constants and conductivities") as caught:
+        ph = phonons(compressed(), calculator, **STEADY)
+    assert len(said(caught)) == 1
+    with pytest.warns(ExtrapolationWarning) as caught:
+        ensemble = members(ph, calculator)
+    assert len(said(caught)) == 1
+    near, factor = narrowed(ph, ensemble)
+    assert factor == ensemble[0].widening > 2
+
+    def spread(phs):
+        return np.sqrt(np.square([one.force_constants - ph.force_constants for one in phs]).sum() / (len(phs) - 1))
+
+    share = 0.1 * calculator.get_property("distance", compressed()).max() ** 1.5
+    assert spread(ensemble) == pytest.approx(np.hypot(spread(near), share * np.linalg.norm(ph.force_constants)))
+    with pytest.warns(ExtrapolationWarning) as caught:  # elastic constants for the Debye temperature
+        wide, narrow = (harmonic(ph, e, np.array([300.0]), mesh=(4, 4, 4)) for e in (ensemble, near))
+    assert len(said(caught)) == 2
+    for name in ("frequencies", "heat_capacity", "entropy", "free_energy", "zero_point_energy"):
+        assert wide.std[name] == pytest.approx(factor * narrow.std[name], rel=1e-9)
+    assert wide.std["heat_capacity"][0] > 0.005 * wide.heat_capacity[0]
+
+
+@pytest.mark.filterwarnings("ignore:The supercell is", "ignore:The undisplaced atoms")  # small, and under pressure
+def test_elastic_constants_and_conductivities_are_widened_beyond_the_edge(monkeypatch):
+    calculator, temperatures = Calculator("al", dtype="float64"), np.array([300.0])
+    alloy, other = bulk("SiSn", "zincblende", a=6.0), Calculator("sigesn", dtype="float64")
+    with pytest.warns(ExtrapolationWarning):
+        wide = elastic(alloy, other, relax=False)
+        ph = third_order(compressed(), calculator, (3, 3, 3), relax=False)
+        kappa_std = relative_std(ph, calculator, temperatures)
+    monkeypatch.setattr("ase_mlx.models.error_bars.STIFFNESS", 0.0)
+    with pytest.warns(ExtrapolationWarning):
+        narrow = elastic(alloy, other, relax=False)
+    factor = wide.std[0, 0] / narrow.std[0, 0]
+    assert factor > 1.5 and wide.std == pytest.approx(factor * narrow.std)
+    assert wide.moduli_std.bulk == pytest.approx(factor * narrow.moduli_std.bulk)
+    assert wide.debye_temperature_std == pytest.approx(factor * narrow.debye_temperature_std)
+    assert wide.members.std(0, ddof=1) == pytest.approx(wide.std)
+    assert kappa_std > 1.5 * relative_std(ph, calculator, temperatures)

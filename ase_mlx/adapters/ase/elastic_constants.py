@@ -15,6 +15,7 @@ from ase_mlx.adapters.ase.job import relax as relax_structure
 from ase_mlx.adapters.ase.labels import keeping, reads_labels
 from ase_mlx.adapters.ase.supercells import kind, symmetry_of
 from ase_mlx.adapters.choice import settled
+from ase_mlx.models.error_bars import widening
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.models.predict import predict
 from ase_mlx.phonons.elasticity import (
@@ -153,7 +154,8 @@ def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 
         if kind(atoms) != "crystal":
             raise RuntimeError(f"Relaxed, the crystal of {start.symbols} fell apart into a {kind(atoms)}.")
     notes = _residual(atoms, calculator)
-    see(property_or_none(calculator, "distance", atoms))
+    distance = property_or_none(calculator, "distance", atoms)
+    see(distance)
     symmetry = _Symmetry.of(atoms, reads_labels(calculator))
     hessian = _hessian(atoms, calculator, displacement, symmetry)
     tensors, clamped, strain, change = _stiffness(atoms, calculator, hessian, symmetry)
@@ -164,14 +166,18 @@ def elastic(atoms: Atoms, calculator, relax: bool = True, displacement: float = 
         )
     factor = getattr(getattr(calculator, "model", None), "hessian_scale", 1.0)  # as `members` of the phonons
     tensors = np.concatenate([tensors[:1], tensors[:1] + factor * (tensors[1:] - tensors[:1])]) * EV_PER_A3_IN_GPA
+    wider = widening(distance, tensors[0], (tensors[1:] - tensors[0]) / np.sqrt(max(len(tensors) - 2, 1)))
     density = float(atoms.get_masses().sum() / atoms.get_volume())
     return _collect(
         tensors, clamped[0] * EV_PER_A3_IN_GPA, density, len(atoms) / atoms.get_volume(), strain,
-        change * EV_PER_A3_IN_GPA, notes,
+        change * EV_PER_A3_IN_GPA, notes, wider,
     )  # fmt: skip
 
 
-def _collect(tensors, clamped, density: float, atoms: float, strain: float, change: float, notes: list[str]) -> Elastic:
+def _collect(
+    tensors, clamped, density: float, atoms: float, strain: float, change: float, notes: list[str], wider: float
+) -> Elastic:
+    """All that follows; spreads are `wider` times those of the members, which stay where they are stable."""
     members = tensors[1:] if len(tensors) > 1 else None
     eigenvalues = stiffness_eigenvalues(tensors)
     stable = eigenvalues[:, 0] > 0
@@ -189,15 +195,15 @@ def _collect(tensors, clamped, density: float, atoms: float, strain: float, chan
     debye = [elastic_debye_temperature(one, density, atoms) for one in tensors[: len(tensors) if bars else 1]]
     return Elastic(
         tensor=tensors[0],
-        std=spread(members),
+        std=None if members is None else wider * spread(members),
         clamped=clamped,
-        members=members,
+        members=None if members is None else tensors[0] + wider * (members - tensors[0]),
         eigenvalues=eigenvalues[0],
-        eigenvalues_std=None if members is None else spread(eigenvalues[1:]),
+        eigenvalues_std=None if members is None else wider * spread(eigenvalues[1:]),
         moduli=moduli(tensors[0]) if stable[0] else None,
-        moduli_std=_spread(moduli(members)) if bars else None,
+        moduli_std=_spread(moduli(members), wider) if bars else None,
         debye_temperature=debye[0] if stable[0] else None,
-        debye_temperature_std=float(np.std(debye[1:], ddof=1)) if bars else None,
+        debye_temperature_std=wider * float(np.std(debye[1:], ddof=1)) if bars else None,
         density=density,
         strain=strain,
         nonlinearity=change,
@@ -205,8 +211,8 @@ def _collect(tensors, clamped, density: float, atoms: float, strain: float, chan
     )
 
 
-def _spread(values: Moduli) -> Moduli:
-    return Moduli(**{one.name: float(spread(getattr(values, one.name))) for one in fields(values)})
+def _spread(values: Moduli, wider: float) -> Moduli:
+    return Moduli(**{one.name: wider * float(spread(getattr(values, one.name))) for one in fields(values)})
 
 
 def _residual(atoms: Atoms, calculator) -> list[str]:

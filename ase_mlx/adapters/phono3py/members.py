@@ -14,12 +14,15 @@ from phono3py import Phono3py
 from phonopy import Phonopy
 
 from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase.job import property_or_none
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of, mesh_numbers
 from ase_mlx.adapters.phono3py.learned import PROBES, TEMPERATURE, derivatives, supercell_of
 from ase_mlx.adapters.phono3py.symmetry import symmetric_third
 from ase_mlx.adapters.phonopy.forces import DIRECTIONS, displacement_forces
+from ase_mlx.adapters.phonopy.labelled import unitcell_of
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import symmetric
+from ase_mlx.models.error_bars import widening
 from ase_mlx.phonons.compressed import CompressedTensor
 from ase_mlx.phonons.force_fit import ForceSample, force_responses
 from ase_mlx.phonons.supercell import thermal_displacements
@@ -56,6 +59,7 @@ def relative_std(
     each direction of a potential's readout that carries the members' spread, or else each member, adds to the force
     constants of second and third order, at the structure that the mean relaxed. Pairs of atoms that are far apart
     add to the second order alone. A fourth order that was learned follows the forces along some of its directions.
+    Beyond the edge of the model's training data the response is widened.
 
     Args:
         ph: from `third_order`, force constants in eV/Å² and eV/Å³.
@@ -82,6 +86,9 @@ def relative_std(
     quartics = [None] * len(changes)
     if quartic is not None:
         quartics = _quartics(ph, calculator, quartic, name, scale, {"folder": folder, "progress": progress})
+    divisor = 1 if few else len(changes) - 1
+    distance = property_or_none(calculator, "distance", unitcell_of(ph))
+    factor = widening(distance, np.asarray(ph.forces)[near], changes / np.sqrt(divisor))
     harmonic, numbers = harmonic_of(ph), mesh_numbers(ph, MESH)
     kappas = [_kappa(ph, harmonic, 0.0, 0.0, quartic, numbers, temperatures)]
     progress = progress or logged("conductivities for error bars")
@@ -90,7 +97,7 @@ def relative_std(
         kappas.append(_kappa(ph, harmonic, *constants, moved, numbers, temperatures))
         progress(len(kappas) - 1, len(changes))
     responses = (np.array(kappas[1:]) / kappas[0] - 1) / STEP
-    return np.sqrt(np.square(responses).sum(axis=0) / (1 if few else len(changes) - 1))[:, None]
+    return factor * np.sqrt(np.square(responses).sum(axis=0) / divisor)[:, None]
 
 
 def _quartics(

@@ -14,6 +14,7 @@ from phonopy.physical_units import get_physical_units
 from ase_mlx.adapters.ase.elastic_constants import Elastic
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.phonopy.born import NO_BORN, may_be_polar
+from ase_mlx.adapters.phonopy.members import narrowed
 from ase_mlx.adapters.phonopy.sound import elastic_of
 from ase_mlx.adapters.phonopy.stability import OnImaginary, Stability, acoustic_modes, judge, stability
 from ase_mlx.phonons.thermal import thermal_functions
@@ -85,13 +86,14 @@ def harmonic(
     judge(modes, on_imaginary, tolerance)
     stable = modes.lowest >= -tolerance
     mean = _modes(ph, grid.frequencies)
-    rows = [_modes(one, one.run_mesh(mesh, is_gamma_center=True).frequencies) for one in ensemble]
-    std = _spread(rows, tuple(mean))
+    near, factor = narrowed(ph, ensemble)
+    rows = [_modes(one, one.run_mesh(mesh, is_gamma_center=True).frequencies) for one in near]
+    std = _spread(rows, tuple(mean), factor)
     notes = [f"Left out of the thermal sums as noise: {modes}."] if stable and modes.weight else []
     notes += _polar(ph)
     if stable:
         mean |= _thermal(grid.qpoints, grid.weights, mean["frequencies"], temperatures)
-        more, reasons = _error_bars(rows, grid, temperatures, tolerance)
+        more, reasons = _error_bars(rows, grid, temperatures, tolerance, factor)
         elastic, remarks = (elastic, elastic.notes) if elastic is not None else elastic_of(ph)
         std, notes = std | more | _debye_std(elastic), [*notes, *reasons, *remarks]
     return Harmonic(
@@ -141,18 +143,18 @@ def _displacement(ph: Phonopy) -> float | None:
     return float(np.linalg.norm(ph.dataset["displacements"][0], axis=1).max())
 
 
-def _error_bars(rows, grid, temperatures, tolerance: float) -> tuple[dict[str, np.ndarray], list[str]]:
+def _error_bars(rows, grid, temperatures, tolerance: float, factor: float) -> tuple[dict[str, np.ndarray], list[str]]:
     if not rows:
         return {}, []
     lowest = min(_lowest(grid.qpoints, row["frequencies"]) for row in rows)
     if lowest < -tolerance:
         return {}, [f"No error bars on the thermal functions: a member has modes down to {lowest:.3f} THz."]
     sums = [_thermal(grid.qpoints, grid.weights, row["frequencies"], temperatures) for row in rows]
-    return _spread(sums, tuple(sums[0])), []
+    return _spread(sums, tuple(sums[0]), factor), []
 
 
-def _spread(members: list[dict], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return {name: spread(np.stack([member[name] for member in members])) for name in names} if members else {}
+def _spread(members: list[dict], names: tuple[str, ...], factor: float) -> dict[str, np.ndarray]:
+    return {n: factor * spread(np.stack([member[n] for member in members])) for n in names} if members else {}
 
 
 def _thermal(qpoints, weights, frequencies, temperatures) -> dict[str, np.ndarray]:

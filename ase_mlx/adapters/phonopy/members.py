@@ -10,19 +10,25 @@ from pathlib import Path
 import numpy as np
 from phonopy import Phonopy
 
-from ase_mlx.adapters.ase.job import spread
+from ase_mlx.adapters.ase.job import property_or_none, spread
+from ase_mlx.adapters.phonopy.cells import to_ase
 from ase_mlx.adapters.phonopy.consistency import check_phonopy
 from ase_mlx.adapters.phonopy.forces import displacement_forces
 from ase_mlx.adapters.phonopy.hessian import hessian_force_constants
 from ase_mlx.adapters.phonopy.store import Store
 from ase_mlx.adapters.phonopy.symmetry import produce, symmetric
+from ase_mlx.models.error_bars import widening
+from ase_mlx.models.extrapolation import once, see
 from ase_mlx.progress import Steps
 
 
+@once()
 def members(
     ph: Phonopy, calculator, folder: str | Path | None = None, progress: Steps | None = None
 ) -> tuple[Phonopy, ...]:
     """Make the phonons of every ensemble member at the structure that the mean relaxed, each a phonopy object.
+
+    Beyond the edge of a model's training data members are farther from the mean, by `widening` (of their attributes).
 
     Args:
         ph: from `phonons`, force constants in eV/Å².
@@ -50,24 +56,49 @@ def members(
         member.dataset = copy.deepcopy(ph.dataset)
         member.forces = forces
         produce(member)
-        member.force_constants = _calibrated(member.force_constants, ph, calculator)
         ensemble.append(member)
-    return tuple(ensemble)
+    return _calibrated(ensemble, ph, calculator)
 
 
 def _from_hessian(ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
     ensemble = []
     for one in hessian_force_constants(ph, calculator, members=True)[1]:
         member = copy.copy(ph)
-        member.force_constants = _calibrated(symmetric(one, ph.primitive), ph, calculator)
+        member.force_constants = symmetric(one, ph.primitive)
         ensemble.append(member)
+    return _calibrated(ensemble, ph, calculator)
+
+
+def _calibrated(ensemble: list[Phonopy], ph: Phonopy, calculator) -> tuple[Phonopy, ...]:
+    """Widen members' distances from the mean as held-out columns of the Hessian, and the distance score, ask."""
+    if not ensemble:
+        return ()
+    scale = getattr(getattr(calculator, "model", None), "hessian_scale", 1.0)
+    deviations = scale * np.array([member.force_constants - ph.force_constants for member in ensemble])
+    distance = property_or_none(calculator, "distance", to_ase(ph.unitcell))
+    see(distance)
+    factor = widening(distance, ph.force_constants, deviations / np.sqrt(len(ensemble) - 1))
+    for member, deviation in zip(ensemble, deviations, strict=True):
+        member.force_constants, member.widening = ph.force_constants + factor * deviation, factor
     return tuple(ensemble)
 
 
-def _calibrated(constants: np.ndarray, ph: Phonopy, calculator) -> np.ndarray:
-    """Widen a member's distance from the mean as held-out columns of the Hessian ask, where the model knows them."""
-    scale = getattr(getattr(calculator, "model", None), "hessian_scale", 1.0)
-    return ph.force_constants + scale * (constants - ph.force_constants)
+def narrowed(ph: Phonopy, ensemble: Sequence[Phonopy]) -> tuple[list[Phonopy], float]:
+    """Give members (eV/Å²) as near to the mean as within the training data, and by what to multiply their spread.
+
+    Widened members may have imaginary modes; the response to force constants is known from these.
+
+    Source: ours.
+    """
+    factor, near = getattr(ensemble[0], "widening", 1.0) if ensemble else 1.0, []
+    if factor == 1:
+        return list(ensemble), 1.0
+    for member in ensemble:
+        one = copy.copy(member)
+        one.force_constants = ph.force_constants + (member.force_constants - ph.force_constants) / factor
+        one.widening = 1.0
+        near.append(one)
+    return near, factor
 
 
 def propagate(
