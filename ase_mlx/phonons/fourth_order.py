@@ -97,7 +97,7 @@ class FoldedQuartic:
 
         Source: ours.
         """
-        bands, squared = self.bands, np.empty((len(quartets), *4 * (self.bands,)))
+        n, bands, squared = len(self.shares), self.bands, np.empty((len(quartets), *4 * (self.bands,)))
         key, turn, order = self._turned(point, quartets)
         for pair in np.unique(key):
             chosen = np.flatnonzero(key == pair)
@@ -107,6 +107,7 @@ class FoldedQuartic:
             part = np.empty((len(chosen), bands * bands, bands, bands))
             series = self._series(first, second)
             for some, half in self.sums(series, others[:, 0]):
+                half = half.reshape(-1, n, n, 3, 3, bands, bands).transpose(0, 6, 5, 1, 3, 2, 4)
                 half = half.reshape(-1, bands * bands, bands, bands)
                 square_into(part, some, half, self.amplitudes, others[some], self.device)
             part = part.reshape(-1, *4 * (bands,))
@@ -139,8 +140,8 @@ class FoldedQuartic:
                 wave = phases[:, None, None] * amplitude.reshape(-1, 3, self.bands)[self.primitive]
                 wave = wave.reshape(-1, self.bands)
                 both = constants @ np.concatenate([wave.real, wave.imag], axis=1)
-                part = both[:, : self.bands] + 1j * both[:, self.bands :]
-                parts.append(part.reshape(-1, 27 * self.bands))
+                part = (both[:, : self.bands] + 1j * both[:, self.bands :]).reshape(-1, 3, 9, self.bands)
+                parts.append(part.transpose(0, 2, 3, 1).reshape(len(part), -1))
             while self.kept and sum(x.nbytes for kept in self.kept.values() for x in kept) > ROOM:
                 self.kept.popitem(last=False)
             self.kept[second] = parts
@@ -148,16 +149,12 @@ class FoldedQuartic:
         return self.kept[second]
 
     def _series(self, first: int, second: int) -> Complex[np.ndarray, "cells width"]:
-        """K(D) of two phonons, bands of the first and second, coordinates of the third and fourth."""
-        n, bands, cells = len(self.shares), self.bands, len(self.cells)
+        """K(D) of two phonons: atoms j and k, coordinates of the third and fourth, bands of the second and first."""
+        n, bands, rows = len(self.shares), self.bands, len(self.cells) * len(self.shares) ** 2
         total = self.mesh.points[first] + self.mesh.points[second]
-        series = np.zeros((cells * n * n, 9 * bands, bands), dtype=complex)
-        legs = self.amplitudes[first].reshape(n, 3, bands)
+        legs, series = self.amplitudes[first].reshape(n, 3, bands), 0.0
         for part, leg, (row, column, share, cell) in zip(self._contracted(second), legs, self.pairs, strict=True):
             values = share * np.exp(-2j * np.pi * cell @ total)
-            matrix = csr_array((values, (row, column)), shape=(cells * n * n, len(part)))
-            folded = (matrix @ part).reshape(-1, 3, 9 * bands)
-            series += folded.transpose(0, 2, 1) @ leg
-        # cell, atoms j and k, coordinates b and c, bands of the second and the first
-        series = series.reshape(cells, n, n, 3, 3, bands, bands)
-        return series.transpose(0, 6, 5, 1, 3, 2, 4).reshape(cells, -1)
+            folded = csr_array((values, (row, column)), shape=(rows, len(part))) @ part
+            series = folded.reshape(-1, 3) @ leg + series
+        return series.reshape(len(self.cells), -1)
