@@ -113,12 +113,13 @@ def _table(solved) -> tuple[str, list[dict], dict | None, list[str]]:
                 "changes": solved.certificate.changes.tolist(),
                 "half_widths": solved.certificate.half_widths.tolist(),
                 "triplets": solved.certificate.triplets,
+                "quartets": solved.certificate.quartets,
                 "exact": solved.certificate.exact,
             }
     more = solved.coherence[solved.modes.middle, :3].mean()
     room = solved.temperatures[solved.modes.middle]
     notes.append(f"Coherences between modes (Wigner) would add {more:.2g} W/(m K) at {room:g} K.")
-    if solved.quartic is not None:
+    if solved.modes.four is not None:
         notes.append(_four_phonons(solved))
     return mesh, rows, certificate, notes
 
@@ -126,9 +127,11 @@ def _table(solved) -> tuple[str, list[dict], dict | None, list[str]]:
 def _four_phonons(solved) -> str:
     fit, modes = solved.quartic, solved.modes
     less = 1 - modes.kappa[modes.middle, :3].mean() / modes.three_phonon_kappa[modes.middle, :3].mean()
+    begin = f"Four-phonon scattering takes {100 * less:.1f} % off kappa({modes.temperatures[modes.middle]:g} K)"
+    if fit is None:
+        return f"{begin}; fourth order exact."
     return (
-        f"Four-phonon scattering takes {100 * less:.1f} % off kappa({modes.temperatures[modes.middle]:g} K); "
-        f"fourth order: rank {fit.tensor.rank}, {fit.ratios[0]:.2g} times smaller than the tensor, held-out "
+        f"{begin}; fourth order: rank {fit.tensor.rank}, {fit.ratios[0]:.2g} times smaller than the tensor, held-out "
         f"forces off by {100 * fit.held_out:.0f} %."
     )
 

@@ -9,11 +9,13 @@ from ase.calculators.lj import LennardJones
 from phono3py.phonon4.file_IO import write_fc4_to_hdf5
 from phono3py.phonon4.real_to_reciprocal import RealToReciprocalFc4
 from phonopy.structure.cells import get_primitive, get_supercell
+from typer.testing import CliRunner
 
 from ase_mlx.adapters.phono3py import conductivity, learned, load_third_order, third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of
 from ase_mlx.adapters.phono3py.learned import _contracted, supercell_of
 from ase_mlx.adapters.phonopy.cells import to_phonopy
+from ase_mlx.cli import app
 from ase_mlx.phonons import four_phonon, lattice_sum
 from ase_mlx.phonons.brillouin import Mesh
 from ase_mlx.phonons.certificate import certify
@@ -158,6 +160,10 @@ def test_force_constants_beside_a_yaml_are_taken_without_a_calculator(argon, tmp
     assert found.quartic is None and found.certificate is None and found.kappa_std is None
     assert found.kappa[0, 0] < 0.99 * found.modes.three_phonon_kappa[0, 0]
     np.testing.assert_allclose(found.kappa[0, 0], held.kappa[0, 0], rtol=1e-3)
+    names = [str(tmp_path / "phono3py_params.yaml"), "--mesh", "3 3 3", "-t", "40", "--order", "4"]
+    result = CliRunner().invoke(app, ["conductivity", *names, "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "fourth order exact" in result.output and (tmp_path / "out" / "kappa.hdf5").is_file()
 
 
 @pytest.mark.parametrize("broken", ["shape", "symmetry"])
