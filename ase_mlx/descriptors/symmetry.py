@@ -1,16 +1,16 @@
 """Descriptors of a crystal's symmetry.
 
-Source: moyopy (K. Shinohara and A. Togo, github.com/spglib/moyo).
+Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
 """
 
-import functools
+import warnings
 
-import moyopy
 import numpy as np
+import spglib
 from jaxtyping import Float
 
+from ase_mlx.descriptors.cubic import cubic_symmetry
 from ase_mlx.graph import Graph
-from ase_mlx.graph.symmetry import symmetry_of
 
 SYMPREC = 0.01
 """Å."""
@@ -65,21 +65,33 @@ def symmetry_descriptors(graph: Graph) -> Float[np.ndarray, "crystals n"]:
     return np.array(rows)
 
 
-@functools.cache
-def _group(number: int) -> list[float]:
-    """Number, crystal system, logarithm of the point group's order, and inversion, of a space group."""
-    order, centre = POINT_GROUPS[moyopy.SpaceGroupType(number).geometric_crystal_class]
-    return [number, float(np.searchsorted(SYSTEMS, number)), np.log(order), float(centre)]
-
-
 def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[float]:
-    try:
-        crystal = symmetry_of(cell, fractional, numbers, SYMPREC)
-    except ValueError:  # the identity is always there
-        return [*_group(1), 1, np.log(len(numbers)), *_shape(cell)]
-    primitive = len(crystal.prim_std_cell.numbers)
-    orbits = len(set(crystal.orbits)) / primitive
-    return [*_group(crystal.number), orbits, np.log(primitive), *_shape(np.array(crystal.std_cell.basis))]
+    cubic = cubic_symmetry(cell, fractional, numbers, SYMPREC)
+    if cubic is not None:
+        number, name, orbits, primitive = cubic
+        order, centre = POINT_GROUPS[name]
+        system = float(np.searchsorted(SYSTEMS, number))
+        return [number, system, np.log(order), float(centre), orbits / primitive, np.log(primitive), 0, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            dataset = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
+        except spglib.SpglibError:
+            dataset = None
+    if dataset is None:  # no symmetry that spglib can name: the identity is always there
+        atoms = len(numbers)
+        return [1, 0, 0, 0, 1, np.log(atoms), *_shape(cell)]
+    order, centre = POINT_GROUPS[dataset.pointgroup]
+    primitive = len(np.unique(dataset.mapping_to_primitive))
+    return [
+        dataset.number,
+        float(np.searchsorted(SYSTEMS, dataset.number)),
+        np.log(order),
+        float(centre),
+        len(np.unique(dataset.crystallographic_orbits)) / primitive,
+        np.log(primitive),
+        *_shape(dataset.std_lattice),
+    ]
 
 
 def _shape(cell: np.ndarray) -> tuple[float, float]:

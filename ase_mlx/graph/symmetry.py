@@ -1,4 +1,7 @@
-"""The symmetry of a crystal, as moyopy finds it: six times as fast as spglib, whose authors wrote it.
+"""The symmetry of a crystal in the standard setting, as moyopy finds it.
+
+spglib, of the same authors, is what models read: the two differ in three crystals of a thousand, whose symmetry depends
+on the tolerance, and models keep their numbers.
 
 Source: moyopy (K. Shinohara and A. Togo, github.com/spglib/moyo).
 """
