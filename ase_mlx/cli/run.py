@@ -31,6 +31,9 @@ SomeSteps = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Of the dynamics: equal seeds give equal runs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 
+LONG = 60.0
+"""s: of longer runs it is said which stage took most of it."""
+
 DEMO = (("silicon", "Si", "sigesn"), ("aluminium", "Al", "al"))
 
 
@@ -215,8 +218,22 @@ def _print(outcomes: list, out: Path) -> None:
             console.print(f"  {stage} skipped: {reason}", markup=False, highlight=False)
         for note in outcome.notes:
             console.print(f"  {note}", markup=False, highlight=False)
-    seconds = sum(sum(outcome.seconds.values()) for outcome in outcomes)
-    console.print(f"Written to {out} in {seconds:.0f} s", markup=False, highlight=False)
+    console.print(
+        f"Written to {out} in {_time([outcome.seconds for outcome in outcomes])}", markup=False, highlight=False
+    )
+
+
+def _time(runs: list[dict[str, float]]) -> str:
+    """All seconds of the stages and, where it is long, the one that took most of them."""
+    total = sum(sum(one.values()) for one in runs)
+    stage = max(
+        {name for one in runs for name in one}, key=lambda name: sum(one.get(name, 0.0) for one in runs), default=""
+    )
+    share = sum(one.get(stage, 0.0) for one in runs)
+    if total < LONG or share < 0.5 * total:
+        return f"{total:.0f} s"
+    shorter = " (fewer --steps shorten them)" if stage == "dynamics" else ""
+    return f"{total:.0f} s, {share:.0f} of them for the {stage}{shorter}"
 
 
 def _sources(rows: list[dict]) -> dict[str, list[str]]:

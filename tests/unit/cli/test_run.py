@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlx.cli.run import _names, with_error_bar
+from ase_mlx.cli.run import _names, _time, with_error_bar
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,12 @@ def test_error_bars_are_written_to_two_digits(value, std, text):
 def test_folders_of_files_with_one_name_differ():
     paths = [Path("a/POSCAR"), Path("b/POSCAR"), Path("si.cif"), Path("si.extxyz.xz"), Path("c/POSCAR")]
     assert _names(paths) == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
+
+
+def test_a_long_run_says_which_stage_took_most_of_it():
+    assert _time([]) == "0 s"
+    assert _time([{"dynamics": 30.0, "phonons": 5.0}]) == "35 s"
+    assert _time([{"dynamics": 60.0, "phonons": 70.0, "relaxation": 70.0}]) == "200 s"
+    slow = [{"dynamics": 200.0, "phonons": 60.0}, {"dynamics": 100.0}]
+    assert _time(slow) == "360 s, 300 of them for the dynamics (fewer --steps shorten them)"
+    assert _time([{"phonons": 100.0, "dynamics": 50.0}]) == "150 s, 100 of them for the phonons"
