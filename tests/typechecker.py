@@ -18,7 +18,8 @@ from beartype import BeartypeConf, beartype
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 of_every_call = jaxtyping.jaxtyped
 LONGEST = 32
-"""Entries of a container that are compared; a call with a longer one is checked every time."""
+DEEPEST = 2
+"""Entries of a container, and containers in each other, that are compared; calls with more are checked every time."""
 
 MOST = 4000
 """Calls of a function that are remembered."""
@@ -50,19 +51,20 @@ class Passed:
         self.waiting[threading.get_ident()] = function
         return self.checked(*args, **kwargs)
 
-    def seen(self, x):
+    def seen(self, x, depth=0):
         """Return what checks see of a value.
 
         Raises:
-            TypeError: it is too long.
+            TypeError: it is too long or too deep, as a list that holds itself.
         """
         kind = type(x)
         if isinstance(x, torch.Tensor | np.ndarray):
             return kind, x.dtype, x.shape
         if isinstance(x, tuple | list | set | frozenset | dict):
-            if len(x) > LONGEST:
+            if len(x) > LONGEST or depth == DEEPEST:
                 raise TypeError
-            return kind, *map(self.seen, x), *map(self.seen, x.values() if isinstance(x, dict) else ())
+            parts = [*x, *x.values()] if isinstance(x, dict) else x
+            return kind, *[self.seen(part, depth + 1) for part in parts]
         return (kind, x) if isinstance(x, type) or (self.values and isinstance(x, str | int)) else kind
 
 

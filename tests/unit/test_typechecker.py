@@ -54,6 +54,18 @@ def test_a_wrong_call_is_noticed_among_right_ones(what):
             WRONG[what]()
 
 
+def test_lists_that_hold_each_other_are_not_unrolled():
+    @checked
+    def same(values: list) -> list:
+        return values
+
+    ring, many = [1.0], [1.0]
+    ring.append(ring)
+    for _ in range(40):
+        many = [many, many]
+    assert same(ring) is ring and same(many) is many
+
+
 def test_functions_of_functions_have_what_they_close_over():
     def adding(b):
         @checked
