@@ -9,6 +9,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ase_mlx.units import VOIGT
+
 TIE = 1e-6
 """Lengths nearer than this (relative) are equal: the vectors of one lattice in two cells differ by round-off."""
 
@@ -64,8 +66,8 @@ def parameters_of_cell(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 6"
     """
     lengths = np.linalg.norm(cell, axis=1)
     unit = cell / lengths[:, None]
-    cosines = [float(unit[i] @ unit[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
-    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
+    cosines = (unit @ unit.T)[VOIGT][3:]  # yz, xz, xy
+    return np.concatenate([lengths, np.degrees(np.arccos(cosines.clip(-1, 1)))])
 
 
 def cell_of_parameters(parameters: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "3 3"]:
