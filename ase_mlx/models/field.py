@@ -82,7 +82,10 @@ def planes_of_all(
     reach = field.range / plane_distance(axes)
     step = max(1, POINTS_AT_A_TIME // (field.count * shape[1] * shape[2]))
     wraps = bool(field.pbc[0]) and step >= shape[0]  # no images where all planes are made at once
-    image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]) and not wraps)
+    if wraps:
+        image, center = np.arange(len(wrapped)), wrapped[:, 0]
+    else:
+        image, center = _images(wrapped[:, 0], shape[0], reach, bool(field.pbc[0]))
     centers = wrapped[image]
     centers[:, 0] = center
     order = np.argsort(centers[:, 0], kind="stable")

@@ -260,10 +260,11 @@ def test_heavy_elements_have_a_radius():
     zbl(torch.tensor([0.5]), torch.tensor([103]), torch.tensor([118]))
 
 
-def test_other_types_are_evaluated_without_tables(folder):
-    model = am.load(folder).to(torch.float16).to(torch.float32)
-    expected = am.predict(am.load(folder), salt())["energy"]
-    assert float(am.predict(model, salt())["energy"]) == pytest.approx(float(expected), abs=0.05)
+def test_other_types_are_refused_and_leave_the_model_as_it_was(folder):
+    model, expected = am.load(folder), am.predict(am.load(folder), salt())["energy"]
+    with pytest.raises(ValueError, match="got a model in torch.float16, expected torch.float32 or torch.float64"):
+        model.to(torch.float16)
+    assert float(am.predict(model, salt())["energy"]) == float(expected)
 
 
 @pytest.mark.parametrize("name", BAD_ZIPS)

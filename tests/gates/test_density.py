@@ -257,3 +257,11 @@ def test_wrong_calls_are_told(tmp_path, words, says):
     done = call(tmp_path, "density", str(tmp_path / "al.cif"), *words)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.replace("│", "").split())
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 2, 2)])
+def test_grids_coarser_than_an_atom_keep_the_electrons(shape):
+    atoms = bulk("Si") * (2, 1, 1)
+    atoms.positions += [0.0, 0.0, -0.02]  # just below the last plane's image
+    density = am.predict("sigesn", atoms, at=am.grid(atoms, shape=shape), std=False)["density"]
+    assert float(np.mean(density)) * atoms.get_volume() == pytest.approx(16.0, abs=1e-9)
