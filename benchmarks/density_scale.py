@@ -117,13 +117,13 @@ def roads(name: str, answers) -> None:
                 if std:
                     calculator.get_density_std(atoms)
 
-        ways = {"command": command, "am.predict": lambda std: predict(model, frames, std, points)}
-        ways["Calculator"] = as_calculator
+        roads = {"command": command, "am.predict": lambda std: predict(model, frames, std, points)}
+        roads["Calculator"] = as_calculator
         row = {}
         for std in (False, True):
-            seconds = {way: [] for way in ways}
+            seconds = {way: [] for way in roads}
             for _ in range(4):  # the first one warms up
-                for way, work in ways.items():
+                for way, work in roads.items():
                     start = time.process_time()
                     work(std)
                     seconds[way].append(time.process_time() - start)

@@ -93,17 +93,17 @@ def jaxtyped(function=None, *, typechecker):
         calls, seen = passed.calls, passed.seen
         try:
             call = *map(seen, args), None, *kwargs, *map(seen, kwargs.values())
-            known = call in calls
+            passed_before = call in calls
         except TypeError:
             return passed.check(function, args, kwargs)
-        out = function(*args, **kwargs) if known else passed.check(function, args, kwargs)
+        out = function(*args, **kwargs) if passed_before else passed.check(function, args, kwargs)
         try:
             whole = call, seen(out)
             if whole in calls:
                 return out
         except TypeError:
-            return passed.check(lambda *_, **__: out, args, kwargs) if known else out
-        if known:
+            return passed.check(lambda *_, **__: out, args, kwargs) if passed_before else out
+        if passed_before:
             passed.check(lambda *_, **__: out, args, kwargs)
         if len(calls) > MOST:
             calls.clear()

@@ -102,8 +102,8 @@ def conductivity(
     with results_folder(out, FILES, BYTES) as part, ExitStack() as stack:
         with exits.reading("STRUCTURE|YAML"):
             kept = order == "3" and rank != "learned" and not isinstance(products, Path)
-            wanted = {"third": not isinstance(products, Path), "fourth": order == "4"}
-            crystal = _read(source, symmetrize, born, out / "work" if kept else None, **wanted)
+            orders = {"third": not isinstance(products, Path), "fourth": order == "4"}
+            crystal = _read(source, symmetrize, born, out / "work" if kept else None, **orders)
         potential, model = _calculator(crystal, calculator, device, dispersion, fourth=order == "4")
         tell = stack.enter_context(progress_bar(source.name))
         outcome = conductivity_job(
@@ -213,12 +213,12 @@ def _rank(text: str) -> int | str | Path | None:
     return int(text)
 
 
-def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None, **wanted: bool):
+def _read(path: Path, symmetrize: bool, born: Path | None = None, folder: Path | None = None, **orders: bool):
     """The Phono3py of a yaml, or the atoms of a structure."""
     if ".yaml" in path.name or ".yml" in path.name:
         from ase_mlx.adapters.phono3py import load_third_order
 
-        return load_third_order(path, symmetrize, born, folder=folder, **wanted)
+        return load_third_order(path, symmetrize, born, folder=folder, **orders)
     from ase_mlx.data.io import read_structure
 
     return read_structure(path)

@@ -96,16 +96,13 @@ def operations(space_group: int) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.n
     return np.array(ops.rotations, dtype=float), np.array(ops.translations, dtype=float)
 
 
-def orbit(
-    space_group: int, place: Float[np.ndarray, " 3"], cell: Float[np.ndarray, "3 3"] | None = None, near: float = 1e-4
-) -> Float[np.ndarray, "images 3"]:
+def orbit(space_group: int, place: Float[np.ndarray, " 3"], near: float = 1e-4) -> Float[np.ndarray, "images 3"]:
     """Make all images of a place (fractional) in the conventional cell; images within `near` are one.
 
     Args:
         space_group: its number.
         place: coordinates (dimensionless, of the cell).
-        cell: row vectors, Å.
-        near: how close two images are the same: in Å with `cell`, else dimensionless.
+        near: how close two images are the same (dimensionless, of the cell).
 
     Source: ours.
     """
@@ -113,6 +110,6 @@ def orbit(
     images = (rotations @ place + translations) % 1.0
     apart = images[:, None] - images[None]
     apart -= np.rint(apart)
-    length = np.linalg.norm(apart if cell is None else apart @ cell, axis=-1)
+    length = np.linalg.norm(apart, axis=-1)
     first = (length < near).argmax(axis=1)
     return images[np.unique(first)]

@@ -78,11 +78,11 @@ def test_planes_at_a_time_threads_and_axes_do_not_matter(monkeypatch):
 
 @pytest.mark.parametrize("at_once", [4_000_000, 1000])
 def test_several_fields_of_the_same_atoms_are_each_of_them(at_once, monkeypatch):
-    made = [setup("skewed", n=40, seed=0)[0], setup("skewed", n=40, seed=1)[0]]
-    field, shape = replace(made[0], positions=made[1].positions), setup("skewed")[1]
-    single = [whole(one, shape) for one in (field, made[1])]
+    fields = [setup("skewed", n=40, seed=0)[0], setup("skewed", n=40, seed=1)[0]]
+    field, shape = replace(fields[0], positions=fields[1].positions), setup("skewed")[1]
+    single = [whole(one, shape) for one in (field, fields[1])]
     monkeypatch.setattr("ase_mlx.models.field.POINTS_AT_A_TIME", at_once)
-    both = replace(field, tables=lambda i: (torch.stack([m.tables(i)[0] for m in made], 2), None), count=2)
+    both = replace(field, tables=lambda i: (torch.stack([one.tables(i)[0] for one in fields], 2), None), count=2)
     parts = [values for _, values, _ in planes_of_all(both, shape, threads=2)]
     assert np.concatenate(parts, axis=1) == pytest.approx(np.stack(single), abs=1e-10)
 
