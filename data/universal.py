@@ -1,7 +1,8 @@
 """Frames of all elements, labelled by an imported potential, as shards that `universal` is taught by.
 
     python data/universal.py TEACHER -o runs/universal [--crystals N] [--minutes M] [--device cpu]
-    python data/universal.py TEACHER -o runs/universal --contents
+    python data/universal.py data/universal_labels.xz -o runs/universal [--contents]
+    python data/universal.py TEACHER -o runs/universal --pack data/universal_labels.xz
 
 TEACHER is a model's folder or name (`ase-mlx import nequix-oam-1-pft`). The frames of `universal_frames.py` are made
 from the crystals of `mp_crystals.parquet` by a fixed seed, in chunks that depend on nothing else: a repeated call goes
@@ -9,7 +10,10 @@ on after the last whole chunk, and `--crystals` takes the first N training cryst
 there, FOLDER/frames (frames-N with `--crystals`) holds the shards of all chunks, which `ase-mlx train` takes. `part` is
 that of the crystal: no formula is in two parts (free atoms, dimers and clusters aside, which are no crystals). The part
 `test` is the judged set: 132 formulas, each at rest, rattled, strained and hot; FOLDER/chunks/judged holds it alone.
-`--contents` prints what is in the shards.
+`--contents` prints what is in the shards. Two calls on one folder share its chunks.
+
+The second call writes the same shards, but for `test`, from the labels that the repository keeps
+(`universal_labels.py`), in a minute; the third made that file.
 """
 
 import argparse
@@ -36,8 +40,9 @@ from ase_mlx.models.predict import predict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import universal_frames as make  # noqa: E402
+from universal_labels import on_grid, pack, unpack  # noqa: E402
 
-PLAN = 1
+PLAN = 2
 """Changes with what the frames are: labels of another plan are refused."""
 
 SEED, CHUNK = 29, 64
@@ -169,11 +174,24 @@ def write_chunk(folder: Path, name: str, part: str, those: list[Atoms], crystals
     with ShardWriter(folder / name, [name], digest(PLAN, SEED, name, len(those), ask.weights)) as writer:
         if writer.done:
             return
-        kept, dropped = label(frames_of(name, part, those, crystals, ask), part, ask)
+        frames = frames_of(name, part, those, crystals, ask)
+        if part != "test":
+            frames = [on_grid(atoms) for atoms in frames]
+        kept, dropped = label(frames, part, ask)
         for k, atoms in enumerate(kept):
             writer.add(record(atoms, f"{atoms.info.get('config_name', k)}"), (0, k))
         writer.finish()
     print(f"{name}: {len(kept)} frames, {sum(map(len, kept))} atoms, {dropped} left out", flush=True)
+
+
+def unpacked(file: Path, folder: Path) -> None:
+    """Write shards from the file of labels."""
+    with ShardWriter(folder, [file.name], digest(PLAN, file.read_bytes())) as writer:
+        if not writer.done:
+            for k, atoms in enumerate(unpack(file)):
+                if k >= writer.at[1]:
+                    writer.add(record(atoms, f"{atoms.info.get('config_name', k)}"), (0, k))
+            writer.finish()
 
 
 def contents(folder: Path) -> None:
@@ -194,31 +212,54 @@ def contents(folder: Path) -> None:
 def main() -> int:
     """Label until all is there or the minutes are over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("teacher")
+    parser.add_argument("source", metavar="TEACHER", help="a model's folder or name, or a file of labels")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--crystals", type=int, default=10**6)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", type=Path, default=Path(__file__).resolve().parent / "mp_crystals.parquet")
     parser.add_argument("--contents", action="store_true")
+    parser.add_argument("--pack", type=Path, metavar="FILE")
     given = parser.parse_args()
-    began, ask = monotonic(), Labeller(given.teacher, given.device)
+    if given.source.endswith(".xz"):
+        joined = given.out / "frames"
+        unpacked(Path(given.source), joined)
+    else:
+        joined = labelled(given)
+    if joined is None:
+        return 0
+    if given.pack:
+        frames = (atoms for atoms in Shards(joined) if atoms.info["part"] != "test")
+        pack(list(frames), given.pack)
+        print(f"{given.pack}: {given.pack.stat().st_size / 1e6:.1f} MB")
+    if given.contents:
+        contents(joined)
+    return 0
+
+
+def labelled(given: argparse.Namespace) -> Path | None:
+    """Label all chunks and join them; None where time was over, or another call is at some of them."""
+    began, ask = monotonic(), Labeller(given.source, given.device)
     crystals = Crystals(given.table, ask.model.elements)
     count = min(given.crystals, len(crystals.parts["train"]))
     joined = given.out / ("frames" if count == len(crystals.parts["train"]) else f"frames-{count}")
     if not is_shards(joined):
-        names = []
+        names, elsewhere = [], []
         for name, part, those in chunks(crystals, count):
             if monotonic() - began > 60 * given.minutes:
                 print(f"time is over before {name}; the same call goes on")
-                return 0
-            write_chunk(given.out / "chunks", name, part, those, crystals, ask)
+                return None
+            try:
+                write_chunk(given.out / "chunks", name, part, those, crystals, ask)
+            except BlockingIOError:
+                elsewhere.append(name)
             names.append(given.out / "chunks" / name)
+        if elsewhere:
+            print(f"another call is at {', '.join(elsewhere)}; it joins the chunks")
+            return None
         write_shards(names, joined)
         print(f"{joined}: {ask.atoms} atoms were labelled at {1e3 * ask.seconds / max(ask.atoms, 1):.2f} ms each")
-    if given.contents:
-        contents(joined)
-    return 0
+    return joined
 
 
 if __name__ == "__main__":
