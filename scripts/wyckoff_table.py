@@ -1,4 +1,4 @@
-"""Write ase_mlx/data/wyckoff.csv, the Wyckoff positions of all space groups: `python scripts/wyckoff_table.py FILE`.
+"""Write ase_mlx/descriptors/wyckoff.csv, the Wyckoff positions of all space groups: `python scripts/wyckoff_table.py FILE`.
 
 FILE is wyckoff_list.csv of the package pyxtal (MIT; `pip download --no-deps pyxtal`, then `unzip`): coordinates of
 every position in the standard setting (unique axis b and cell choice 1, hexagonal axes, origin choice 2), the general
@@ -15,9 +15,9 @@ from string import ascii_lowercase
 import moyopy
 import numpy as np
 
-from ase_mlx.data.wyckoff import matrix_of
+from ase_mlx.descriptors.wyckoff import matrix_of
 
-OUT = Path(__file__).resolve().parents[1] / "ase_mlx" / "data" / "wyckoff.csv"
+OUT = Path(__file__).resolve().parents[1] / "ase_mlx" / "descriptors" / "wyckoff.csv"
 LETTERS = ascii_lowercase + "A"
 ANGLES = {**dict.fromkeys(range(1, 3), (83.0, 97.0, 106.0)), **dict.fromkeys(range(3, 16), (90.0, 99.0, 90.0))}
 HEXAGONAL, CUBIC, TETRAGONAL = range(143, 195), range(195, 231), range(75, 143)

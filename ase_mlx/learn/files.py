@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "point_density": ("PointDensityConfig", "PointDensity"),
     "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
+    "crystals": ("CrystalsConfig", "Crystals"),
     "nequix": ("NequixConfig", "Nequix"),
     "sevennet": ("SevenNetConfig", "SevenNet"),
 }

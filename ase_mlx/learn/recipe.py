@@ -29,6 +29,7 @@ RECIPES: dict[str, str] = {
     "point_density": "PointDensityRecipe",
     "crystal_property": "CrystalPropertyRecipe",
     "anomaly": "AnomalyRecipe",
+    "crystals": "CrystalsRecipe",
 }
 """Kinds that this package teaches, and their classes in the module of `learn.recipes` of that name."""
 

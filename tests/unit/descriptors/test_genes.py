@@ -11,8 +11,8 @@ from ase.build import bulk
 from ase.spacegroup import crystal
 from tiny import turn
 
-from ase_mlx.data.genes import Gene, Site, crystal_system, gene_of, settings, structure_of
-from ase_mlx.data.wyckoff import operations, orbit, wyckoff_positions
+from ase_mlx.descriptors.genes import Gene, Site, crystal_system, gene_of, settings, structure_of
+from ase_mlx.descriptors.wyckoff import operations, orbit, wyckoff_positions
 from ase_mlx.graph.lattice import cell_of_parameters, parameters_of_cell
 from ase_mlx.structure import Structure
 

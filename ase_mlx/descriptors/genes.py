@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from ase_mlx.data.wyckoff import WyckoffPosition, orbit, wyckoff_positions
+from ase_mlx.descriptors.wyckoff import WyckoffPosition, orbit, wyckoff_positions
 from ase_mlx.graph.lattice import cell_of_parameters, parameters_of_cell
 from ase_mlx.graph.symmetry import symmetry_of
 from ase_mlx.occupancy import check_occupancy

@@ -1,0 +1,201 @@
+"""Genes as padded arrays of numbers, which networks read and write.
+
+Source: the cascade element → site symmetry → enumeration is that of N. Kazeev et al., arXiv 2503.02407; the code is
+ours.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ase_mlx.descriptors.genes import FREE_PARAMETERS, SYSTEMS, Gene, Site, cell_of, crystal_system
+from ase_mlx.descriptors.wyckoff import wyckoff_positions
+from ase_mlx.graph.lattice import parameters_of_cell
+
+GROUPS, POSITIONS, ENUMERATIONS = 230, 27, 8
+"""Space groups, most Wyckoff positions of one, most of them with the same site symmetry."""
+
+ANGLE = 30.0
+"""Degrees; what angles' deviations from 90° are divided by."""
+
+
+@dataclass(frozen=True)
+class WyckoffTables:
+    """Wyckoff positions of all space groups as arrays; group g is row g, row 0 is empty.
+
+    `symmetry` and `enumeration` of a position (−1: there is none), its `multiplicity`, which coordinates are `free`;
+    `position` of a site symmetry and an enumeration.
+
+    Source: `descriptors.wyckoff`.
+    """
+
+    symbols: tuple[str, ...]
+    symmetry: Int[Tensor, "groups positions"]
+    enumeration: Int[Tensor, "groups positions"]
+    multiplicity: Int[Tensor, "groups positions"]
+    free: Bool[Tensor, "groups positions 3"]
+    position: Int[Tensor, "groups symmetries enumerations"]
+
+
+@functools.cache
+def wyckoff_tables() -> WyckoffTables:
+    """Give the tables (dimensionless).
+
+    Source: ours.
+    """
+    table = {group: wyckoff_positions(group) for group in range(1, GROUPS + 1)}
+    symbols = tuple(sorted({p.site_symmetry for row in table.values() for p in row}))
+    symmetry = np.full((GROUPS + 1, POSITIONS), -1)
+    enumeration, multiplicity = symmetry.copy(), np.zeros_like(symmetry)
+    free = np.zeros((GROUPS + 1, POSITIONS, 3), dtype=bool)
+    position = np.full((GROUPS + 1, len(symbols), ENUMERATIONS), -1)
+    for group, row in table.items():
+        for k, p in enumerate(row):
+            symmetry[group, k], enumeration[group, k] = symbols.index(p.site_symmetry), p.enumeration
+            multiplicity[group, k] = p.multiplicity
+            free[group, k, list(p.free)] = True
+            position[group, symmetry[group, k], p.enumeration] = k
+    arrays = (torch.from_numpy(a) for a in (symmetry, enumeration, multiplicity, free, position))
+    return WyckoffTables(symbols, *arrays)
+
+
+@dataclass(frozen=True)
+class GeneRows:
+    """Genes as arrays; sites beyond a gene's last have the number 0.
+
+    `coordinates` are fractional, those that are not `free` zero. `lattice`: logarithm of the volume (Å³) an atom, of
+    b/a and of c/a, and what angles differ from 90° in units of `ANGLE`; those that are not `chosen` zero.
+
+    Source: ours.
+    """
+
+    groups: Int[Tensor, " genes"]
+    numbers: Int[Tensor, "genes sites"]
+    positions: Int[Tensor, "genes sites"]
+    coordinates: Float[Tensor, "genes sites 3"]
+    free: Bool[Tensor, "genes sites 3"]
+    lattice: Float[Tensor, "genes 6"]
+    chosen: Bool[Tensor, "genes 6"]
+
+    def __len__(self) -> int:
+        """Count the genes."""
+        return len(self.groups)
+
+    @property
+    def sites(self) -> Bool[Tensor, "genes sites"]:
+        """Which places hold a site."""
+        return self.numbers > 0
+
+    @property
+    def symmetries(self) -> Int[Tensor, "genes sites"]:
+        """Site symmetries as numbers of `WyckoffTables.symbols`."""
+        return wyckoff_tables().symmetry.to(self.groups.device)[self.groups[:, None], self.positions]
+
+    @property
+    def enumerations(self) -> Int[Tensor, "genes sites"]:
+        """Which of the positions of that site symmetry."""
+        return wyckoff_tables().enumeration.to(self.groups.device)[self.groups[:, None], self.positions]
+
+    @property
+    def multiplicities(self) -> Int[Tensor, "genes sites"]:
+        """Atoms of each site in the conventional cell; 0 where there is no site."""
+        table = wyckoff_tables().multiplicity.to(self.groups.device)
+        return table[self.groups[:, None], self.positions] * self.sites
+
+    def to(self, device: str | torch.device) -> "GeneRows":
+        """Move all arrays to a device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def take(self, rows: Int[Tensor, " rows"]) -> "GeneRows":
+        """Give some genes, as wide as the largest of them."""
+        width = max(int(self.sites[rows].sum(1).max()), 1)
+        wide = ("numbers", "positions", "coordinates", "free")
+        taken = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return replace(self, **{k: v[:, :width] if k in wide else v for k, v in taken.items()})
+
+
+@functools.cache
+def chosen_parameters() -> Bool[Tensor, "groups 6"]:
+    """Tell which lattice parameters each space group leaves free; row g is group g.
+
+    Source: ours.
+    """
+    table = torch.zeros(GROUPS + 1, 6, dtype=torch.bool)
+    for system, (first, last) in SYSTEMS.items():
+        table[first : last + 1, list(FREE_PARAMETERS[system])] = True
+    return table
+
+
+def rows_of(genes: Sequence[Gene]) -> GeneRows:
+    """Write genes (Å, degrees) as arrays.
+
+    Raises:
+        ValueError: no gene.
+
+    Source: ours.
+    """
+    if not genes:
+        raise ValueError("got no gene, expected at least one")
+    width, tables = max(len(gene.sites) for gene in genes), wyckoff_tables()
+    numbers, positions = np.zeros((2, len(genes), width), dtype=np.int64)
+    coordinates = np.zeros((len(genes), width, 3), dtype=np.float32)
+    lattice = np.zeros((len(genes), 6), dtype=np.float32)
+    groups = torch.tensor([gene.space_group for gene in genes])
+    for row, gene in enumerate(genes):
+        for k, (site, position) in enumerate(zip(gene.sites, gene.positions, strict=True)):
+            numbers[row, k], positions[row, k] = site.number, site.position
+            coordinates[row, k, list(position.free)] = site.free
+        lattice[row] = _lattice_row(gene)
+    places, sites = torch.from_numpy(positions), torch.from_numpy(numbers) > 0
+    free = tables.free[groups[:, None], places] & sites[..., None]
+    chosen = chosen_parameters()[groups]
+    return GeneRows(
+        groups, torch.from_numpy(numbers), places, torch.from_numpy(coordinates), free,
+        torch.from_numpy(lattice) * chosen, chosen,
+    )  # fmt: skip
+
+
+def _lattice_row(gene: Gene) -> np.ndarray:
+    cell = cell_of(gene)
+    a, b, c, *angles = parameters_of_cell(cell)
+    atoms = sum(position.multiplicity for position in gene.positions)
+    volume = abs(np.linalg.det(cell)) / atoms
+    return np.array([np.log(volume), np.log(b / a), np.log(c / a), *((np.array(angles) - 90) / ANGLE)])
+
+
+def genes_of(rows: GeneRows) -> list[Gene]:
+    """Read genes (Å, degrees) from arrays.
+
+    Raises:
+        ValueError: angles that no cell has.
+
+    Source: ours.
+    """
+    return [_gene(*(getattr(rows, f.name)[k].cpu().numpy() for f in fields(rows))) for k in range(len(rows))]
+
+
+def _gene(group, numbers, positions, coordinates, free, lattice, chosen) -> Gene:
+    sites = [
+        Site(int(z), int(p), tuple(float(x) for x in x3[mask]))
+        for z, p, x3, mask in zip(numbers, positions, coordinates.astype(float), free, strict=True)
+        if z > 0
+    ]
+    system = crystal_system(int(group))
+    table = wyckoff_positions(int(group))
+    atoms = sum(table[site.position].multiplicity for site in sites)
+    ratios = np.where(chosen[1:3], np.exp(lattice[1:3].astype(float)), 1.0)
+    angles = 90 + ANGLE * lattice[3:].astype(float)
+    if system == "hexagonal":
+        angles[2] = 120.0
+    cosines = np.cos(np.deg2rad(angles))
+    part = 1 + 2 * cosines.prod() - np.square(cosines).sum()  # of the volume of a cell, squared
+    if part <= 0:
+        raise ValueError(f"got the angles {angles} of a cell, expected three that fit together")
+    a = float(np.cbrt(np.exp(float(lattice[0])) * atoms / (ratios.prod() * np.sqrt(part))))
+    whole = (a, a * ratios[0], a * ratios[1], *angles)
+    return Gene(int(group), tuple(sorted(sites)), tuple(float(whole[k]) for k in FREE_PARAMETERS[system]))
