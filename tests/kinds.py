@@ -69,6 +69,22 @@ hyper_width = 8
 epochs = {epochs}
 batch_size = 32
 """,
+    "crystals": """
+[data]
+file = "crystals.parquet"
+properties = {{ formation_energy = "formation_energy_per_atom" }}
+[model]
+latent = 6
+width = 16
+heads = 2
+layers = 1
+components = 2
+members = 2
+prior = 4
+[fit]
+epochs = {epochs}
+batch_size = 16
+""",
     "anomaly": """
 [data]
 file = "crystals.parquet"

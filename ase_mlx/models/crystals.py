@@ -538,7 +538,7 @@ class Limits:
         allowed: Sequence[int | str] = (),
         space_group: int | None = None,
         atoms: int | tuple[int, int] | None = None,
-        **properties: tuple[float, float],
+        **properties: Any,
     ) -> "Limits":
         """Read conditions (dimensionless).
 

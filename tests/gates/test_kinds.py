@@ -23,6 +23,7 @@ MEANINGLESS = {
     "density": ("fit", "hessian_weight = 1.0", "unknown key 'hessian_weight'"),
     "point_density": ("data", "validation = 0.7", "unknown key 'validation'"),
     "crystal_property": ("fit", "ema_decay = 0.9", "did you mean 'weight_decay'"),
+    "crystals": ("fit", "kl_wieght = 0.1", "did you mean 'kl_weight'"),
     "anomaly": ("fit", "energy_weight = 1.0", "unknown key 'energy_weight'"),
 }
 EVALUATED = {
@@ -30,6 +31,7 @@ EVALUATED = {
     "density": ("densities.npz", {"density"}),
     "point_density": ("densities.npz", {"density"}),
     "crystal_property": ("crystals.parquet", {"formation_energy"}),
+    "crystals": ("crystals.parquet", {"formation_energy", "volume_per_atom", "density"}),
     "anomaly": ("crystals.parquet", {"formation_energy", "hull_distance"}),
 }
 

@@ -1,0 +1,257 @@
+"""Crystals from a latent space: round trip, validity, latent, and how often wanted properties are hit.
+
+    python benchmarks/generate.py [MODEL] [--samples 1000] [--json FILE] [--quick]
+
+MODEL is a folder or shipped name (crystals). Everything is drawn by seed; the header prints the settings of matcher
+and validity. Samples are judged as they come, before any filter; what the decoder had to draw anew is printed as
+rejected. Composition validity is that of SMACT 4 (charge neutrality with the oxidation states of ICSD 2024 and
+Pauling's test, alloys pass), given beside that of the `test` part in the same run. Needs the extra matminer and smact.
+
+Hits: crystals whose property lies in a window that was fixed before training, by a judge that the search never saw:
+random forests on matminer-like descriptors of this package, trained on the part `val`, whose own errors on `test` are
+printed. Evaluations of the judge are counted alike for every search.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+
+import ase_mlx as am
+from ase_mlx.descriptors.genes import gene_of, structure_of
+from ase_mlx.descriptors.gene_rows import genes_of
+from ase_mlx.graph.symmetry import symmetry_of
+from ase_mlx.learn.recipes.crystals import CrystalsRecipe, encoded, reconstruction
+from ase_mlx.models.crystals import Limits
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from verdict import machine, print_machine, verdict  # noqa: E402
+
+TABLE = Path(__file__).resolve().parents[1] / "data" / "mp_crystals.parquet"
+SEED = 27
+PUBLISHED = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
+"""StructureMatcher for reconstructions (CDVAE)."""
+UNIQUE = {"stol": 0.3, "ltol": 0.2, "angle_tol": 5}
+"""StructureMatcher for uniqueness and novelty (MatterGen)."""
+STATES = "icsd24"
+WINDOWS = {"formation_energy": (-2.2, -2.0), "band_gap": (1.0, 2.5)}
+"""eV/atom and eV: they hold 5 to 11 % of the training crystals."""
+
+
+def rows_table(part: str) -> pd.DataFrame:
+    """Give the rows of a part."""
+    frame = pd.read_parquet(TABLE)
+    return frame[frame.part == part].reset_index(drop=True)
+
+
+def crystal(row) -> Atoms:
+    """Build a row's crystal."""
+    cell = np.asarray(row.lattice, dtype=float).reshape(3, 3)
+    return Atoms(row.numbers, cell=cell, scaled_positions=np.vstack(row.frac_coords).reshape(-1, 3), pbc=True)
+
+
+def pymatgen(atoms):
+    """Build pymatgen's structure of ASE's or ours."""
+    from pymatgen.core import Lattice, Structure
+
+    return Structure(Lattice(np.asarray(atoms.cell)), list(atoms.numbers), atoms.positions, coords_are_cartesian=True)
+
+
+def round_trip(count: int) -> float:
+    """Percent of drawn crystals that come back from their genes within the published matcher."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    frame = pd.read_parquet(TABLE).sample(count, random_state=SEED)
+    matcher, matched = StructureMatcher(**PUBLISHED), 0
+    for row in frame.itertuples():
+        atoms = crystal(row)
+        try:
+            again = structure_of(gene_of(atoms))
+        except ValueError:
+            continue
+        matched += matcher.fit(pymatgen(atoms), pymatgen(again))
+    return 100 * matched / count
+
+
+def structure_valid(atoms) -> bool:
+    """No pair closer than 0.5 Å, a volume of at least 0.1 Å³."""
+    if abs(np.linalg.det(np.asarray(atoms.cell))) < 0.1:
+        return False
+    distances = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True).get_all_distances(mic=True)
+    image = min(np.linalg.norm(np.asarray(atoms.cell), axis=1))
+    return min(distances[np.triu_indices(len(distances), 1)].min(initial=9.0), image) >= 0.5
+
+
+@cache
+def composition_valid(formula: str) -> bool:
+    """SMACT's word on a formula."""
+    from smact.screening import smact_validity
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bool(smact_validity(formula, use_pauling_test=True, include_alloys=True, oxidation_states_set=STATES))
+
+
+def reduced(atoms) -> str:
+    """Give the reduced formula."""
+    from pymatgen.core import Composition
+
+    numbers, counts = np.unique(atoms.numbers, return_counts=True)
+    symbols = am.quantities.SYMBOLS
+    return Composition({symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True)}).reduced_formula
+
+
+def space_group(atoms) -> int:
+    """Find the space group's number at 0.1 Å, 0 where none is found."""
+    cell = np.asarray(atoms.cell)
+    try:
+        return symmetry_of(cell, atoms.positions @ np.linalg.inv(cell), np.asarray(atoms.numbers), 0.1).number
+    except ValueError:
+        return 0
+
+
+def first_draw(model, n: int, seed: int) -> tuple[list, int]:
+    """Draw n crystals once each, nothing twice; how many latents gave none."""
+    random = torch.Generator().manual_seed(seed)
+    genes = genes_of(model.decoded(model.draw_latents(n, random), random, Limits.of(model)))
+    made = []
+    for gene in genes:
+        try:
+            made.append(structure_of(gene))
+        except ValueError:
+            continue
+    return made, n - len(made)
+
+
+def same(one, other, matcher) -> bool:
+    """Tell whether two crystals are the same."""
+    return matcher.fit(pymatgen(one), pymatgen(other))
+
+
+def distinct(samples: list, known: pd.DataFrame) -> tuple[float, float]:
+    """Percent unique among themselves, and novel against known crystals, by formula and matcher."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(**UNIQUE)
+    by_formula: dict[str, list] = {}
+    unique = 0
+    rows = {formula: group for formula, group in known.groupby("formula")}
+    novel = 0
+    for atoms in samples:
+        formula = reduced(atoms)
+        before = by_formula.setdefault(formula, [])
+        unique += not any(same(atoms, other, matcher) for other in before)
+        before.append(atoms)
+        there = rows.get(formula)
+        novel += there is None or not any(same(atoms, crystal(row), matcher) for row in there.itertuples())
+    return 100 * unique / len(samples), 100 * novel / len(samples)
+
+
+def samples(model, count: int) -> dict[str, float]:
+    """Judge samples before any filter."""
+    began = time.process_time()
+    made, rejected = first_draw(model, count, SEED)
+    seconds = (time.process_time() - began) * 1000 / count
+    train = rows_table("train")
+    valid = np.mean([structure_valid(a) for a in made])
+    composition = np.mean([composition_valid(reduced(a)) for a in made])
+    groups = np.array([space_group(a) for a in made])
+    unique, novel = distinct(made, train)
+    test = rows_table("test")
+    drawn = test.sample(min(count, len(test)), random_state=SEED)
+    atoms = [len(a.numbers) for a in made]
+    return {
+        "samples": count,
+        "rejected_percent": 100 * rejected / count,
+        "structural_validity_percent": 100 * float(valid),
+        "composition_validity_percent": 100 * float(composition),
+        "composition_validity_test_percent": 100 * float(np.mean([composition_valid(f) for f in drawn.formula])),
+        "p1_percent": 100 * float(np.mean(groups <= 1)),
+        "p1_test_percent": 100 * float(np.mean(drawn.spacegroup == 1)),
+        "unique_percent": unique,
+        "novel_percent": novel,
+        "median_atoms": float(np.median(atoms)),
+        "elements_mean": float(np.mean([len(set(a.numbers.tolist())) for a in made])),
+        "elements_mean_test": float(drawn.nelements.mean()),
+        "seconds_per_1000": seconds,
+    }
+
+
+def latent(model, count: int) -> dict[str, float]:
+    """Judge the latent on the part `test`."""
+    known = CrystalsRecipe.read(model, TABLE, "test")
+    if len(known) > count:
+        chosen = np.random.default_rng(SEED).permutation(len(known))[:count]
+        genes = [known.genes[k] for k in chosen]
+        known = type(known)(genes, {name: values[chosen] for name, values in known.properties.items()})
+    z = encoded(model, known.first)
+    active = (z.mean.var(0) > 0.01).float().mean()
+    told = {f"active_units_percent": 100 * float(active)}
+    told |= {f"{name}_percent": 100 * share for name, share in reconstruction(model, known.first).items()}
+    for name, r in CrystalsRecipe.residuals(model, known).items():
+        error = r.predicted - r.reference
+        told |= {f"{name}_mae": float(np.abs(error).mean())}
+        told |= {f"{name}_r2": 1 - float(np.square(error).sum() / np.square(r.reference - r.reference.mean()).sum())}
+        told |= {f"{name}_inside_68": 100 * float((np.abs(error) <= r.std).mean())}
+    return told
+
+
+def table(title: str, rows: dict[str, float]) -> None:
+    """Print one figure a line."""
+    print(f"\n{title}")
+    for name, value in rows.items():
+        print(f"  {name.replace('_', ' '):44}{value:12.3f}")
+
+
+def main() -> int:
+    """Judge a generator; 1 where a figure is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="crystals")
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--json")
+    parser.add_argument("--quick", action="store_true", help="a tenth of all")
+    given = parser.parse_args()
+    about = machine()
+    print_machine(about)
+    print(f"seed {SEED}; matcher of reconstructions {PUBLISHED}, of uniqueness and novelty {UNIQUE}; SMACT {STATES}")
+    few = 10 if given.quick else 1
+    loaded = am.load(given.model)
+    model = getattr(loaded, "model", loaded)
+    results: dict[str, dict[str, float]] = {}
+    steps: tuple[tuple[str, str, Callable[[], dict[str, float]]], ...] = (
+        ("round_trip", "Round trip crystal → gene → crystal", lambda: {"matched_percent": round_trip(1000 // few)}),
+        ("latent", "Latent, part test", lambda: latent(model, 2000 // few)),
+        ("samples", "Samples before any filter", lambda: samples(model, given.samples // few)),
+    )
+    for key, title, judge in steps:
+        results[key] = judge()
+        table(title, results[key])
+    if given.json:
+        Path(given.json).write_text(json.dumps({"machine": about} | results, indent=1), encoding="utf-8")
+    drawn, told = results["samples"], results["latent"]
+    share = drawn["composition_validity_percent"] / drawn["composition_validity_test_percent"]
+    reached = verdict(
+        [
+            ("round trip, %", results["round_trip"]["matched_percent"], "≥", 99.0),
+            ("structural validity, %", drawn["structural_validity_percent"], "≥", 99.0),
+            ("composition validity of that of test", share, "≥", 0.9),
+            ("without symmetry (P1), %", drawn["p1_percent"], "≤", 3.0),
+            ("seconds per 1,000", drawn["seconds_per_1000"], "≤", 20.0),
+            ("active units, %", told["active_units_percent"], "≥", 50.0),
+            ("space group and formula come back, %", told["both_percent"], "≥", 60.0),
+        ]
+    )
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""A generator of crystals: laws of the decoder that hold untrained, conditions, and refusals."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from ase_mlx.descriptors.gene_rows import genes_of, rows_of
+from ase_mlx.descriptors.genes import gene_of, settings, structure_of
+from ase_mlx.descriptors.wyckoff import operations
+from ase_mlx.models.crystals import Crystals, CrystalsConfig, Limits
+
+KNOWN = (3, 8, 11, 12, 17, 31)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = CrystalsConfig(
+        KNOWN, latent=5, width=16, heads=2, layers=2, components=3, most_sites=8, most_atoms=64, prior=3, members=2,
+        properties=("band_gap", "density"),
+    )  # fmt: skip
+    model = Crystals(config)
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        torch.nn.init.normal_(block.condition.weight, std=0.2)
+    model.property_most.fill_(5.0)
+    return model.eval()
+
+
+def rows(*names):
+    made = {"salt": bulk("NaCl", "rocksalt", a=5.6), "oxide": bulk("MgO", "rocksalt", a=4.2), "metal": bulk("Li")}
+    return rows_of([gene_of(made[name]) for name in names])
+
+
+@torch.no_grad()
+def test_a_crystal_has_the_same_likelihood_beside_larger_ones(model):
+    wide = rows_of([gene_of(bulk("Li")), *settings(bulk("NaCl", "wurtzite", a=4.0, c=6.4))])
+    alone, z = rows("metal"), torch.randn(1, 5)
+    one = model.likelihood(z, alone, None)
+    many = model.likelihood(z.expand(len(wide), -1), wide, None)
+    for part, whole in zip(one, many, strict=True):
+        assert torch.allclose(part, whole[:1], atol=1e-5)
+    assert torch.allclose(model.encoder(alone).mean, model.encoder(wide).mean[:1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_latent_does_not_depend_on_the_order_of_sites(model):
+    row = rows("salt")
+    turned = row.take(torch.tensor([0]))
+    for name in ("numbers", "positions", "coordinates", "free"):
+        getattr(turned, name)[:] = getattr(row, name).flip(1)
+    assert torch.allclose(model.encoder(row).mean, model.encoder(turned).mean, atol=1e-6)
+
+
+@torch.no_grad()
+def test_probabilities_of_first_choices_add_up_to_one(model):
+    z, row = torch.randn(1, 5), rows("metal")
+    groups = torch.arange(1, 231)
+    log = model.decoder.to_group(model.decoder.read(z)).log_softmax(-1)[0]
+    assert float(log.exp().sum()) == pytest.approx(1, abs=1e-5)
+    assert float(model.likelihood(z, row, None).group) == pytest.approx(float(log[row.groups[0]]), abs=1e-5)
+    assert len(groups) + 1 == len(log)
+
+
+def test_what_is_generated_has_the_symmetry_that_its_gene_names(model):
+    latents, random = torch.randn(30, 5), torch.Generator().manual_seed(2)
+    tried = 0
+    for gene in genes_of(model.decoded(latents, random, Limits.of(model, atoms=(1, 40)))):
+        try:
+            crystal = structure_of(gene)
+        except ValueError:  # sites on places of more symmetry; `sample` draws anew
+            continue
+        places = crystal.positions @ np.linalg.inv(crystal.cell)
+        for rotation, translation in zip(*operations(gene.space_group), strict=True):
+            away = (places @ rotation.T + translation)[:, None] - places
+            away = np.abs(away - np.rint(away)).max(-1)
+            same = crystal.numbers[:, None] == crystal.numbers
+            assert ((away < 1e-5) & same).any(1).all(), gene
+        tried += 1
+    assert tried > 15
+
+
+def test_equal_seeds_give_equal_crystals(model):
+    one, two, other = (model.sample(6, seed=s) for s in (1, 1, 2))
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(one, two, strict=True))
+    assert any(len(a.numbers) != len(b.numbers) or not np.allclose(a.cell, b.cell) for a, b in zip(one, other, strict=True))
+
+
+def test_conditions_hold(model):
+    for crystal in model.sample(20, elements=["Ga"], allowed=["Ga", "O"], space_group=186, atoms=(4, 30)):
+        assert set(crystal.numbers.tolist()) in ({31}, {8, 31}) and 4 <= len(crystal.numbers) <= 30
+        assert gene_of(crystal, 1e-3).space_group >= 1
+    assert len(model.sample(3, band_gap=(-1.0, 1.0), density=(-1.0, 2.0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("n", "wanted", "words"),
+    [
+        (0, {}, "got n = 0"),
+        (-3, {}, "expected a number of crystals from 1 on"),
+        (2, {"elements": ["Ga"], "allowed": ["O", "Li"]}, r"required elements \[31\], which are not among"),
+        (2, {"elements": ["Fe"]}, "ones that the model knows"),
+        (2, {"elements": "Gallium"}, "ones that the model knows"),
+        (2, {"space_group": 231}, "expected a number from 1 to 230"),
+        (2, {"atoms": (9, 4)}, "expected a range"),
+        (2, {"atoms": 1, "elements": ["Ga", "O"]}, "room for them"),
+        (2, {"band_gap": (2.0, 1.0)}, r"expected \(least, most\) in eV"),
+        (2, {"band_gap": 1.0}, r"expected \(least, most\) in eV"),
+        (2, {"bandgap": (1.0, 2.0)}, "did you mean 'band_gap'"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused(model, n, wanted, words):
+    with pytest.raises(ValueError, match=words):
+        model.sample(n, **wanted)
+
+
+def test_a_range_outside_the_data_is_told(model):
+    with pytest.warns(UserWarning, match="lies outside the training data"):
+        model.sample(2, band_gap=(7.0, 9.0))
+
+
+def test_latents_lead_from_one_crystal_to_another(model):
+    start, end = bulk("NaCl", "rocksalt", a=5.6), bulk("MgO", "rocksalt", a=4.2)
+    path = model.interpolate(start, end, 3)
+    z = model.encode([start, end])
+    assert np.allclose(path[0].cell, model.decode(z[:1])[0].cell, atol=1e-4)
+    assert np.allclose(path[2].cell, model.decode(z[1:])[0].cell, atol=1e-4)
+    with pytest.raises(ValueError, match="the two ends"):
+        model.interpolate(start, end, 1)
+
+
+def test_optimising_raises_the_probability_of_what_is_wanted(model):
+    start = [bulk("NaCl", "rocksalt", a=5.6)]
+    limits = Limits.of(model, band_gap=(0.4, 0.6))
+    (_, told), = model.optimize(start, steps=60, band_gap=(0.4, 0.6))
+    with torch.no_grad():
+        mean, std = model.properties(model.encode(start))
+        before = float(model.inside(model.encode(start), limits.ranges))
+    away = lambda value: abs(value - 0.5)  # noqa: E731
+    assert away(told["band_gap"][0]) < away(float(mean[0, 0])) or before > 0.5
+    with pytest.raises(ValueError, match="got no range of a property"):
+        model.optimize(start)
+
+
+def test_an_unknown_element_is_named(model):
+    with pytest.raises(ValueError, match=r"elements \[13\]"):
+        model.encode(bulk("Al"))
