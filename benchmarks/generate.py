@@ -42,7 +42,7 @@ PUBLISHED = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 """StructureMatcher for reconstructions (CDVAE)."""
 UNIQUE = {"stol": 0.3, "ltol": 0.2, "angle_tol": 5}
 """StructureMatcher for uniqueness and novelty (MatterGen)."""
-STATES = "icsd24"
+STATES, MOST_ELEMENTS = "icsd24", 8
 WINDOWS = {"formation_energy": (-2.2, -2.0), "band_gap": (1.0, 2.5)}
 """eV/atom and eV: they hold 5 to 11 % of the training crystals."""
 
@@ -93,9 +93,12 @@ def structure_valid(atoms) -> bool:
 
 @cache
 def composition_valid(formula: str) -> bool:
-    """SMACT's word on a formula."""
+    """SMACT's word on a formula; more elements than any crystal of the data has are none (SMACT would not end)."""
+    from pymatgen.core import Composition
     from smact.screening import smact_validity
 
+    if len(Composition(formula)) > MOST_ELEMENTS:
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return bool(smact_validity(formula, use_pauling_test=True, include_alloys=True, oxidation_states_set=STATES))

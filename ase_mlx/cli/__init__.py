@@ -17,6 +17,7 @@ from ase_mlx.cli.data import data
 from ase_mlx.cli.density import density
 from ase_mlx.cli.distill import distill
 from ase_mlx.cli.evaluate import evaluate
+from ase_mlx.cli.generate import generate
 from ase_mlx.cli.import_checkpoint import import_checkpoint
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
@@ -45,6 +46,7 @@ for command in (
     compress,
     density,
     screen,
+    generate,
     sample,
     train,
     distill,

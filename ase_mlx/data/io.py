@@ -255,6 +255,18 @@ def write_frames(path: str | Path, frames: list[Atoms]) -> None:
             ase.io.write(part, frames, format="extxyz")
 
 
+def write_cif(path: str | Path, atoms: Atoms) -> None:
+    """Write a crystal (Å) as a CIF without symmetry, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; what was there is untouched.
+
+    Source: `ase.io`.
+    """
+    with whole_file(path) as part:
+        ase.io.write(part, atoms, format="cif")
+
+
 def poscar(
     numbers: Int[np.ndarray, " atoms"], positions: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"]
 ) -> str:

@@ -6,6 +6,7 @@ Source: the description of crystals of International Tables for Crystallography,
 generate from, N. Kazeev et al., arXiv 2503.02407 (Wyckoff transformer); the code is ours.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,11 @@ class Gene:
     def skeleton(self) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Space group and what occupies which position, without any length: equal for crystals of one prototype."""
         return self.space_group, tuple(sorted((site.number, site.position) for site in self.sites))
+
+    @property
+    def key(self) -> int:
+        """Give a number of 63 bits for the skeleton, the same everywhere."""
+        return int.from_bytes(hashlib.sha256(repr(self.skeleton).encode()).digest()[:8], "big") >> 1
 
 
 def crystal_system(space_group: int) -> str:

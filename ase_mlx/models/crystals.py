@@ -28,14 +28,14 @@ from ase_mlx.descriptors.gene_rows import (
     rows_of,
     wyckoff_tables,
 )
-from ase_mlx.descriptors.genes import gene_of, structure_of
+from ase_mlx.descriptors.genes import Gene, gene_of, structure_of
 from ase_mlx.nn.attention import Block, Numbers, drawn, waves
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.structure import AtomsLike, Structure
 
 from .contract import Generates
-from .ranges import expect_ranges
+from .ranges import WHOLE, expect_ranges
 
 ELEMENTS = 119
 """Atomic numbers with 0, which ends the list of sites."""
@@ -59,7 +59,7 @@ class CrystalsConfig:
 
     `most_atoms` (of the conventional cell) and `most_sites` bound what is generated; `prior` is how many normal
     distributions the prior is a mixture of. `properties` are told from the latent, each by so many `members`: names
-    of `PROPERTIES`.
+    of `PROPERTIES`. `known` counts the skeletons of genes that were taught.
 
     Source: ours.
     """
@@ -75,13 +75,14 @@ class CrystalsConfig:
     prior: int = 64
     properties: tuple[str, ...] = ()
     members: int = 8
+    known: int = 0
 
     def __post_init__(self):
         """Refuse sizes that make no network."""
         expect_ranges(
             self, "model.", latent=(1, 4096), width=(8, 4096), heads=(1, 64), layers=(1, 64), components=(1, 64),
             most_sites=(1, 1000), most_atoms=(1, 10000), prior=(1, 10000),
-            members=(2, 64),
+            members=(2, 64), known=WHOLE,
         )  # fmt: skip
         if unknown := [name for name in self.properties if name not in PROPERTIES]:
             raise ValueError(f"got model.properties {unknown}, expected some of {', '.join(PROPERTIES)}")
@@ -248,6 +249,7 @@ class Crystals(nn.Module, Generates):
         self.register_buffer("std_scale", torch.ones(count))
         self.register_buffer("property_least", torch.zeros(count))
         self.register_buffer("property_most", torch.zeros(count))
+        self.register_buffer("known", torch.zeros(config.known, dtype=torch.int64))
         self.register_buffer("prior_mean", torch.zeros(config.prior, config.latent))
         self.register_buffer("prior_log_std", torch.zeros(config.prior, config.latent))
         self.register_buffer("prior_weight", torch.ones(config.prior))
@@ -323,6 +325,9 @@ class Crystals(nn.Module, Generates):
     def sample(self, n: int, seed: int = 0, **conditions: Any) -> list[Structure]:
         """Draw crystals (Å).
 
+        `info` of each says its `space_group`, whether the same elements on the same positions of it were taught
+        (`known`), and the properties that its latent tells, with their standard deviations (`…_std`).
+
         Args:
             n: how many.
             seed: equal seeds give equal crystals.
@@ -381,7 +386,8 @@ class Crystals(nn.Module, Generates):
                     failed.append(place)
                     continue
                 if limits.fulfilled(structure):
-                    done[place] = structure
+                    about = {"space_group": gene.space_group, "known": self.knows(gene)}
+                    done[place] = replace(structure, info=about)
                 else:
                     failed.append(place)
             left = torch.tensor(failed, dtype=torch.long)
@@ -389,7 +395,25 @@ class Crystals(nn.Module, Generates):
                 break
         if len(done) < len(latents):
             raise ValueError(f"got {len(left)} of {len(latents)} latents without a crystal after {TRIES} attempts")
-        return [done[k] for k in range(len(latents))]
+        return self._told([done[k] for k in range(len(latents))], latents)
+
+    @torch.no_grad()
+    def _told(self, structures: list[Structure], latents: Tensor) -> list[Structure]:
+        """Write what the latents tell of their crystals beside them."""
+        if not self.config.properties:
+            return structures
+        mean, std = (values.tolist() for values in self.properties(latents))
+        told = []
+        for k, structure in enumerate(structures):
+            about = dict(structure.info)
+            for j, name in enumerate(self.config.properties):
+                about |= {name: mean[k][j], f"{name}_std": std[k][j]}
+            told.append(replace(structure, info=about))
+        return told
+
+    def knows(self, gene: Gene) -> bool:
+        """Tell whether a crystal with the same elements on the same positions of the same group was taught."""
+        return bool((self.known == gene.key).any())
 
     @torch.no_grad()
     def decoded(

@@ -282,10 +282,12 @@ class CrystalsRecipe(Recipe):
             )
         elements = sorted({s.number for part in self.parts.values() for g in part.genes for s in g[0].sites})
         names = (*config.data.properties, "volume_per_atom", "density")
-        sizes = {"elements": tuple(elements), "properties": names, "most_sites": config.data.most_sites, "most_atoms": config.data.most_atoms}
+        keys = sorted({gene.key for genes in self.parts["train"].genes for gene in genes})
+        sizes = {"elements": tuple(elements), "properties": names, "known": len(keys), "most_sites": config.data.most_sites, "most_atoms": config.data.most_atoms}
         self.settings = build(CrystalsConfig, {**sizes, **config.model}, "model")
         torch.manual_seed(config.fit.seed)
         self.model = Crystals(self.settings)
+        self.model.known[:] = torch.tensor(keys)
 
     def stages(self) -> Iterator[Stage]:
         """Fit encoder and decoder together, then what the latent tells of properties."""

@@ -1,0 +1,203 @@
+"""Crystals on demand: drawn from a latent space, judged by what is known before anything is computed, relaxed, ranked.
+
+Source: ours; that ranking pays more than a better generator: N. Kazeev et al. (WyFormer-LeMat).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ase_mlx import pretrained
+from ase_mlx.adapters.ase.candidates import as_atoms, judged, mark_duplicates
+from ase_mlx.data.io import read_frames, write_cif, write_frames
+from ase_mlx.keep import digest
+from ase_mlx.models.crystals import PROPERTIES, Crystals
+from ase_mlx.progress import Progress, steps_of
+from ase_mlx.whole import sole, write_text
+from ase_mlx.whole.tables import write_csv
+
+PIECE = 25
+"""Crystals that are drawn, judged and relaxed together: what a kill costs at most."""
+
+FILES = ("candidates.extxyz", "candidates.csv")
+CALL, PIECES, CIFS = "generate.json", "pieces", "cif"
+
+@dataclass(frozen=True)
+class Generated:
+    """What a generation gave: candidates, the best first, as rows (eV/atom, eV, Å³) and as structures (Å).
+
+    `rejected` counts those that are no candidates, by reason; they stand at the end of the table.
+
+    Source: ours.
+    """
+
+    asked: int
+    rows: list[dict[str, Any]]
+    structures: list[Any]
+    rejected: dict[str, int]
+    notes: list[str]
+    files: list[str]
+
+
+def generation_job(
+    n: int,
+    folder: str | Path,
+    model: str | Path = "crystals",
+    seed: int = 0,
+    conditions: Mapping[str, Any] | None = None,
+    calculator: Any = None,
+    calculator_name: str = "",
+    progress: Progress | None = None,
+) -> Generated:
+    """Draw crystals, judge them, relax them where there is a calculator, and rank them.
+
+    Rejected is what has atoms closer than `CLOSEST` sums of covalent radii, what equals an earlier candidate, and what
+    a relaxation does not bring to rest. All others are ranked by their hull distance and its standard deviation, as
+    `bhnaa` tells it of the (relaxed) structure. Charges that do not balance and strangeness stand beside it as reasons.
+
+    The same call goes on after a kill; of another call the folder is refused.
+
+    Args:
+        n: how many crystals to draw.
+        folder: for candidates.csv, candidates.extxyz and a CIF of each candidate.
+        model: a shipped name or folder of a generator.
+        seed: equal seeds give equal candidates.
+        conditions: as of `Crystals.sample`.
+        calculator: any ASE calculator with forces and stress (eV, Å); None leaves the crystals as they were drawn.
+        calculator_name: how the table names it.
+        progress: called with the stage, the crystals done and all.
+
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: conditions that cannot be, a model that generates nothing, or a folder of another call.
+        BlockingIOError: another process generates into the folder.
+        OSError: the folder cannot be written.
+
+    Source: ours.
+    """
+    generator = getattr(pretrained.load(model), "model", None)
+    if not isinstance(generator, Crystals):
+        raise ValueError(f"got {str(model)!r}, which generates no crystals, expected a model of kind 'crystals'")
+    wanted = dict(conditions or {})
+    if n < 1:
+        raise ValueError(f"got n = {n}, expected a number of crystals from 1 on")
+    generator.decode(generator.prior_mean[:1], seed=0, **wanted)  # refuses what cannot be before a folder is made
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole(folder):
+        _expect_same(folder, n, seed, wanted, generator, calculator_name)
+        judge = pretrained.load("bhnaa")
+        drawn: list[Any] = []
+        report = steps_of(progress, "relaxed" if calculator is not None else "drawn")
+        for start in range(0, n, PIECE):
+            count = min(PIECE, n - start)
+            path = folder / PIECES / f"{start // PIECE:05d}.extxyz"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                made = generator.sample(count, _seed(seed, start), **wanted)
+                write_frames(path, judged([as_atoms(s) for s in made], judge, calculator))
+            drawn += read_frames(path)
+            report(min(start + PIECE, n), n)
+        return _ranked(drawn, folder, n, generator, calculator_name)
+
+
+def _seed(seed: int, start: int) -> int:
+    return int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+
+
+def _expect_same(folder: Path, n: int, seed: int, wanted: dict, generator: Crystals, calculator: str) -> None:
+    """Refuse a folder that another call began; say whose it is from now on."""
+    weights = digest([t.numpy() for t in generator.state_dict().values()])[:16]
+    call = {"n": n, "seed": seed, "conditions": wanted, "model": weights, "calculator": calculator}
+    call = json.loads(json.dumps(call))
+    path = folder / CALL
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != call:
+            changed = ", ".join(key for key in call if before.get(key) != call[key])
+            raise ValueError(
+                f"got the folder {str(folder)!r}, which holds the candidates of another call ({changed} differ), "
+                "expected a new one; name another one with -o"
+            )
+    elif any(folder.glob("candidates.*")):
+        raise ValueError(f"got the folder {str(folder)!r}, which holds candidates, expected a new one")
+    write_text(path, json.dumps(call, indent=1))
+
+
+def _ranked(drawn: list[Any], folder: Path, n: int, generator: Crystals, calculator: str) -> Generated:
+    """Find duplicates, rank, and write table, structures and CIFs."""
+    mark_duplicates(drawn)
+    good = [k for k, atoms in enumerate(drawn) if "rejected" not in atoms.info]
+    good.sort(key=lambda k: drawn[k].info["hull_distance"] + drawn[k].info["hull_distance_std"])
+    bad = [k for k in range(len(drawn)) if k not in set(good)]
+    rows = [_row(rank, k, drawn[k], generator, calculator) for rank, k in enumerate(good, start=1)]
+    rows += [_row(0, k, drawn[k], generator, calculator) for k in bad]
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(folder / FILES[1], header, [[row.get(key, "") for key in header] for row in rows])
+    structures = [drawn[k] for k in good]
+    files = [FILES[1]]
+    if structures:
+        write_frames(folder / FILES[0], structures)
+        files += [FILES[0], CIFS]
+        _write_cifs(folder / CIFS, rows, structures)
+    reasons = Counter(drawn[k].info["rejected"].split(":")[0] for k in bad)
+    notes = [f"{count} rejected: {reason}" for reason, count in reasons.most_common()]
+    known = sum(row["known"] for row in rows[: len(good)])
+    if known:
+        notes.append(f"{known} of {len(good)} candidates were among the training crystals (known)")
+    if calculator == "":
+        notes.append("as drawn: --relax brings them to rest with a calculator first")
+    if "band_gap" in generator.config.properties:
+        notes.append("band gaps are those of PBE, about 40 % smaller than measured ones")
+    return Generated(n, rows, structures, dict(reasons), notes, files)
+
+
+def _row(rank: int, place: int, atoms: Any, generator: Crystals, calculator: str) -> dict[str, Any]:
+    about = atoms.info
+    row = {
+        "rank": rank or "",
+        "name": f"{atoms.get_chemical_formula(empirical=True)}-{place:05d}",
+        "formula": atoms.get_chemical_formula(empirical=True),
+        "space_group": int(about["space_group"]),
+        "atoms": len(atoms),
+        "known": bool(about["known"]),
+    }
+    for name, unit in (("hull_distance", "eV/atom"), ("formation_energy", "eV/atom")):
+        for key in (name, f"{name}_std"):
+            row[f"{key} ({unit})"] = round(float(about[key]), 4) if "novelty_probability" in about else ""
+    told = [name for name in generator.config.properties if name not in ("hull_distance", "formation_energy")]
+    for name in told:
+        for key in (name, f"{name}_std"):
+            row[f"{key} ({PROPERTIES[name]})"] = round(float(about[key]), 3)
+    if calculator:
+        row[f"energy of {calculator} (eV/atom)"] = round(about["energy"] / len(atoms), 4) if "energy" in about else ""
+        row["volume change (%)"] = round(100 * (atoms.cell.volume / len(atoms) / about["volume_drawn"] - 1), 1)
+    row["strange (%)"] = round(100 * about["novelty_probability"], 1) if "novelty_probability" in about else ""
+    row["reasons"] = "; ".join(_reasons(atoms))
+    return row
+
+
+def _reasons(atoms: Any) -> list[str]:
+    about, reasons = atoms.info, []
+    if "rejected" in about:
+        reasons.append(f"rejected: {about['rejected']}")
+    if not about["charges_balance"]:
+        reasons.append("charges do not balance in common oxidation states")
+    if about.get("novelty_probability", 0) > 0.95:
+        reasons.append("stranger than 95 % of the training crystals")
+    if about["known"]:
+        reasons.append("known: same elements on the same positions of the same group")
+    return reasons
+
+
+def _write_cifs(folder: Path, rows: list[dict[str, Any]], structures: list[Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.cif"):
+        old.unlink()
+    for row, atoms in zip(rows, structures, strict=False):
+        write_cif(folder / f"{row['rank']:05d}-{row['formula']}.cif", atoms)
