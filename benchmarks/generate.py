@@ -27,11 +27,12 @@ import torch
 from ase import Atoms
 
 import ase_mlx as am
-from ase_mlx.descriptors.genes import gene_of, structure_of
 from ase_mlx.descriptors.gene_rows import genes_of
+from ase_mlx.descriptors.genes import gene_of, structure_of
 from ase_mlx.graph.symmetry import symmetry_of
-from ase_mlx.learn.recipes.crystals import CrystalsRecipe, encoded, reconstruction
-from ase_mlx.models.crystals import Limits
+from ase_mlx.learn.crystals.latent import encoded, reconstruction
+from ase_mlx.learn.recipes.crystals import CrystalsRecipe
+from ase_mlx.models.crystals import Conditions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from verdict import machine, print_machine, verdict  # noqa: E402
@@ -125,7 +126,7 @@ def space_group(atoms) -> int:
 def first_draw(model, n: int, seed: int) -> tuple[list, int]:
     """Draw n crystals once each, nothing twice; how many latents gave none."""
     random = torch.Generator().manual_seed(seed)
-    genes = genes_of(model.decoded(model.draw_latents(n, random), random, Limits.of(model)))
+    genes = genes_of(model.decoded(model.draw_latents(n, random), random, Conditions.of(model)))
     made = []
     for gene in genes:
         try:
@@ -198,7 +199,7 @@ def latent(model, count: int) -> dict[str, float]:
         known = type(known)(genes, {name: values[chosen] for name, values in known.properties.items()})
     z = encoded(model, known.first)
     active = (z.mean.var(0) > 0.01).float().mean()
-    told = {f"active_units_percent": 100 * float(active)}
+    told = {"active_units_percent": 100 * float(active)}
     told |= {f"{name}_percent": 100 * share for name, share in reconstruction(model, known.first).items()}
     for name, r in CrystalsRecipe.residuals(model, known).items():
         error = r.predicted - r.reference

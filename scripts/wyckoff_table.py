@@ -1,4 +1,4 @@
-"""Write ase_mlx/descriptors/wyckoff.csv, the Wyckoff positions of all space groups: `python scripts/wyckoff_table.py FILE`.
+"""Write ase_mlx/descriptors/wyckoff.csv, Wyckoff positions of all groups: `python scripts/wyckoff_table.py FILE`.
 
 FILE is wyckoff_list.csv of the package pyxtal (MIT; `pip download --no-deps pyxtal`, then `unzip`): coordinates of
 every position in the standard setting (unique axis b and cell choice 1, hexagonal axes, origin choice 2), the general

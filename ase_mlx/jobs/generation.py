@@ -27,6 +27,7 @@ PIECE = 25
 FILES = ("candidates.extxyz", "candidates.csv")
 CALL, PIECES, CIFS = "generate.json", "pieces", "cif"
 
+
 @dataclass(frozen=True)
 class Generated:
     """What a generation gave: candidates, the best first, as rows (eV/atom, eV, Å³) and as structures (Å).

@@ -36,10 +36,10 @@ class Block(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "batch tokens width"],
-        condition: Float[Tensor, "batch width"],
-        sees: Bool[Tensor, "batch #queries tokens"],
-    ) -> Float[Tensor, "batch tokens width"]:
+        x: Float[Tensor, "many tokens width"],
+        condition: Float[Tensor, "many width"],
+        sees: Bool[Tensor, "many queries tokens"],
+    ) -> Float[Tensor, "many tokens width"]:
         """Pass tokens (dimensionless) through; `sees` tells which tokens each one may look at."""
         shift, scale, gate, shift2, scale2, gate2 = self.condition(condition)[:, None].chunk(6, -1)
         normed = functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
@@ -77,9 +77,7 @@ class Numbers(nn.Module):
         self.which = nn.Embedding(count, width)
         self.out = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3 * components))
 
-    def _parts(
-        self, context: Tensor, values: Tensor, chosen: Tensor, which: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, context: Tensor, values: Tensor, chosen: Tensor, which: int) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithmic weights, centres and logarithms of the sharpness of one number's mixture."""
         features = waves(values) if self.periodic else values[..., None]
         features = torch.cat([features, torch.ones_like(features[..., :1])], -1) * chosen[..., None]

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_anomaly import FILE
 
 from ase_mlx.descriptors.gene_rows import chosen_parameters, genes_of, rows_of, wyckoff_tables
 from ase_mlx.descriptors.genes import FREE_PARAMETERS, Gene, Site, crystal_system, settings
 from ase_mlx.descriptors.wyckoff import wyckoff_positions
 from ase_mlx.structure import Structure
-from tiny_anomaly import FILE
 
 
 def crystals(count):

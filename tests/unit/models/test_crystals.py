@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase_mlx.descriptors.gene_rows import genes_of, rows_of
 from ase_mlx.descriptors.genes import gene_of, settings, structure_of
 from ase_mlx.descriptors.wyckoff import operations
-from ase_mlx.models.crystals import Crystals, CrystalsConfig, Limits
+from ase_mlx.models.crystals import Conditions, Crystals, CrystalsConfig
 
 KNOWN = (3, 8, 11, 12, 17, 31)
 
@@ -36,8 +36,8 @@ def rows(*names):
 def test_a_crystal_has_the_same_likelihood_beside_larger_ones(model):
     wide = rows_of([gene_of(bulk("Li")), *settings(bulk("NaCl", "wurtzite", a=4.0, c=6.4))])
     alone, z = rows("metal"), torch.randn(1, 5)
-    one = model.likelihood(z, alone, None)
-    many = model.likelihood(z.expand(len(wide), -1), wide, None)
+    one = model.decoder.likelihood(z, alone, None)
+    many = model.decoder.likelihood(z.expand(len(wide), -1), wide, None)
     for part, whole in zip(one, many, strict=True):
         assert torch.allclose(part, whole[:1], atol=1e-5)
     assert torch.allclose(model.encoder(alone).mean, model.encoder(wide).mean[:1], atol=1e-5)
@@ -58,14 +58,14 @@ def test_probabilities_of_first_choices_add_up_to_one(model):
     groups = torch.arange(1, 231)
     log = model.decoder.to_group(model.decoder.read(z)).log_softmax(-1)[0]
     assert float(log.exp().sum()) == pytest.approx(1, abs=1e-5)
-    assert float(model.likelihood(z, row, None).group) == pytest.approx(float(log[row.groups[0]]), abs=1e-5)
+    assert float(model.decoder.likelihood(z, row, None).group) == pytest.approx(float(log[row.groups[0]]), abs=1e-5)
     assert len(groups) + 1 == len(log)
 
 
 def test_what_is_generated_has_the_symmetry_that_its_gene_names(model):
     latents, random = torch.randn(30, 5), torch.Generator().manual_seed(2)
     tried = 0
-    for gene in genes_of(model.decoded(latents, random, Limits.of(model, atoms=(1, 40)))):
+    for gene in genes_of(model.decoded(latents, random, Conditions.of(model, atoms=(1, 40)))):
         try:
             crystal = structure_of(gene)
         except ValueError:  # sites on places of more symmetry; `sample` draws anew
@@ -83,7 +83,9 @@ def test_what_is_generated_has_the_symmetry_that_its_gene_names(model):
 def test_equal_seeds_give_equal_crystals(model):
     one, two, other = (model.sample(6, seed=s) for s in (1, 1, 2))
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(one, two, strict=True))
-    assert any(len(a.numbers) != len(b.numbers) or not np.allclose(a.cell, b.cell) for a, b in zip(one, other, strict=True))
+    assert any(
+        len(a.numbers) != len(b.numbers) or not np.allclose(a.cell, b.cell) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_conditions_hold(model):
@@ -131,11 +133,11 @@ def test_latents_lead_from_one_crystal_to_another(model):
 
 def test_optimising_raises_the_probability_of_what_is_wanted(model):
     start = [bulk("NaCl", "rocksalt", a=5.6)]
-    limits = Limits.of(model, band_gap=(0.4, 0.6))
-    (_, told), = model.optimize(start, steps=60, band_gap=(0.4, 0.6))
+    wanted = Conditions.of(model, band_gap=(0.4, 0.6))
+    ((_, told),) = model.optimize(start, steps=60, band_gap=(0.4, 0.6))
     with torch.no_grad():
         mean, std = model.properties(model.encode(start))
-        before = float(model.inside(model.encode(start), limits.ranges))
+        before = float(model.inside(model.encode(start), wanted.ranges))
     away = lambda value: abs(value - 0.5)  # noqa: E731
     assert away(told["band_gap"][0]) < away(float(mean[0, 0])) or before > 0.5
     with pytest.raises(ValueError, match="got no range of a property"):

@@ -1,0 +1,97 @@
+"""What a trained latent holds: encodings, reconstructions, the prior, scales of its properties.
+
+Source: as each function says.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ase_mlx.descriptors.gene_rows import GeneRows, genes_of
+from ase_mlx.models.crystals import Crystals, Latent
+
+
+def standardise(model: Crystals, targets: Float[torch.Tensor, "crystals properties"]) -> None:
+    """Set centre, scale and range of a model's properties, in place.
+
+    Source: ours.
+    """
+    for k in range(targets.shape[1]):
+        known = targets[:, k][torch.isfinite(targets[:, k])].double()
+        if len(known) < 2:
+            name = model.config.properties[k]
+            raise ValueError(f"got {len(known)} training crystals with a {name}, expected at least 2")
+        model.property_mean[k], model.property_scale[k] = known.mean(), known.std().clamp(min=1e-6)
+        model.property_least[k], model.property_most[k] = torch.quantile(known, torch.tensor([0.01, 0.99]).double())
+
+
+@torch.no_grad()
+def encoded(model: Crystals, rows: GeneRows, size: int = 1024) -> Latent:
+    """Encode genes in batches (dimensionless).
+
+    Source: ours.
+    """
+    pieces = [model.encoder(rows.take(torch.arange(len(rows))[k : k + size])) for k in range(0, len(rows), size)]
+    return Latent(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
+
+
+@torch.no_grad()
+def decoded_again(model: Crystals, rows: GeneRows) -> GeneRows:
+    """Decode the latent means of genes to the likeliest ones.
+
+    Source: ours.
+    """
+    return model.decoded(encoded(model, rows).mean, None)
+
+
+def reconstruction(model: Crystals, rows: GeneRows) -> dict[str, float]:
+    """Count the share (dimensionless) of genes whose group, formula and both, and whose sites, come back.
+
+    Source: ours.
+    """
+    again = decoded_again(model, rows)
+    group = again.groups == rows.groups
+    counts = [_composition(each) for each in (rows, again)]
+    formula = (counts[0] == counts[1]).all(1)
+    skeletons = [[gene.skeleton for gene in genes_of(each)] for each in (rows, again)]
+    same = np.array([a == b for a, b in zip(*skeletons, strict=True)])
+    shares = {"space_group": group, "formula": formula, "both": group & formula}
+    return {name: round(float(share.float().mean()), 4) for name, share in shares.items()} | {
+        "all_positions": round(float(same.mean()), 4)
+    }
+
+
+def _composition(rows: GeneRows) -> torch.Tensor:
+    """Shares of the elements, exact enough to tell formulas apart."""
+    counts = torch.zeros(len(rows), 119).scatter_add_(1, rows.numbers, rows.multiplicities.float())
+    return (counts / counts.sum(1, keepdim=True) * 2**20).round()
+
+
+@torch.no_grad()
+def set_prior(model: Crystals, rows: GeneRows, seed: int = 0) -> None:
+    """Set the prior to a mixture of normal distributions that fits the encodings of crystals, in place.
+
+    Source: J. Tomczak and M. Welling, arXiv 1705.07120, of a prior near the aggregated posterior; A. Dempster et al.,
+    J. R. Stat. Soc. B 39, 1 (1977).
+    """
+    random = torch.Generator().manual_seed(seed)
+    mean, log_std = encoded(model, rows)
+    z = mean + log_std.exp() * torch.randn(mean.shape, generator=random)
+    count = min(model.config.prior, max(1, len(z) // 50))
+    weight, means, variances = _mixture(z, count, random)
+    model.prior_weight.zero_()[:count] = weight
+    model.prior_mean[:count], model.prior_log_std[:count] = means, variances.log() / 2
+
+
+def _mixture(z: torch.Tensor, count: int, random: torch.Generator, steps: int = 60) -> tuple[torch.Tensor, ...]:
+    """Fit weights, means and variances of normal distributions by expectation maximisation."""
+    means = z[torch.randperm(len(z), generator=random)[:count]]
+    variances, weight = z.var(0).expand(count, -1).clone(), torch.full((count,), 1 / count)
+    for _ in range(steps):
+        square = (z.square() @ (1 / variances).T) - 2 * z @ (means / variances).T + (means.square() / variances).sum(1)
+        share = (weight.log() - 0.5 * (square + variances.log().sum(1))).softmax(-1)
+        held = share.sum(0).clamp(min=1e-6)
+        means = share.T @ z / held[:, None]
+        variances = (share.T @ z.square() / held[:, None] - means.square()).clamp(min=1e-3)
+        weight = held / held.sum()
+    return weight, means, variances

@@ -1,0 +1,257 @@
+"""The generator: encode, decode, sample, interpolate, optimise.
+
+Source: as of the package.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ase_mlx.descriptors.gene_rows import GeneRows, genes_of, rows_of
+from ase_mlx.descriptors.genes import Gene, gene_of, structure_of
+from ase_mlx.nn.ensemble import Ensemble
+from ase_mlx.structure import AtomsLike, Structure
+
+from ..contract import Generates
+from .conditions import Conditions
+from .config import CrystalsConfig
+from .growth import grow
+from .networks import Decoder, Encoder, Head
+
+POOL = 50
+"""Latents that are drawn for each one whose properties are wanted."""
+
+TRIES = 20
+"""Times that a crystal is decoded anew where its sites coincide or its cell does not exist."""
+
+
+class Crystals(nn.Module, Generates):
+    """Crystals by a variational autoencoder of their genes.
+
+    Source: see the module.
+    """
+
+    def __init__(self, config: CrystalsConfig):
+        """Set up with random weights from torch's generator."""
+        super().__init__()
+        self.config, self.elements = config, tuple(config.elements)
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        count = len(config.properties)
+        self.organise = nn.Linear(config.latent, count) if count else None
+        self.heads = Ensemble([Head(config.latent, count) for _ in range(config.members)]) if count else None
+        self.register_buffer("property_mean", torch.zeros(count))
+        self.register_buffer("property_scale", torch.ones(count))
+        self.register_buffer("std_scale", torch.ones(count))
+        self.register_buffer("property_least", torch.zeros(count))
+        self.register_buffer("property_most", torch.zeros(count))
+        self.register_buffer("known", torch.zeros(config.known, dtype=torch.int64))
+        self.register_buffer("prior_mean", torch.zeros(config.prior, config.latent))
+        self.register_buffer("prior_log_std", torch.zeros(config.prior, config.latent))
+        self.register_buffer("prior_weight", torch.ones(config.prior))
+
+    def properties(
+        self, latents: Float[Tensor, "crystals latent"]
+    ) -> tuple[Float[Tensor, "crystals properties"], Float[Tensor, "crystals properties"]]:
+        """Tell the properties of latents and their standard deviations, in the units of `PROPERTIES`."""
+        means, log_stds = self.heads(latents)
+        mean = means.mean(0)
+        std = self.std_scale * (means.var(0, correction=0) + (2 * log_stds).exp().mean(0)).sqrt()
+        return self.property_mean + self.property_scale * mean, self.property_scale * std
+
+    @torch.no_grad()
+    def encode(self, structures: AtomsLike | Sequence[AtomsLike]) -> Float[Tensor, "crystals latent"]:
+        """Find the latent means (dimensionless) of crystals (Å).
+
+        Raises:
+            ValueError: no crystal, an element that the model does not know, or as of `descriptors.genes.gene_of`.
+        """
+        several = [structures] if hasattr(structures, "numbers") else list(structures)
+        genes = [gene_of(one) for one in several]
+        unknown = sorted({site.number for gene in genes for site in gene.sites} - set(self.elements))
+        if unknown:
+            raise ValueError(f"got crystals with the elements {unknown}, expected those of the model: {self.elements}")
+        return self.encoder(rows_of(genes)).mean
+
+    def decode(
+        self, latents: Float[Tensor, "crystals latent"], seed: int | None = None, **conditions: Any
+    ) -> list[Structure]:
+        """Build the crystals (Å) of latents, the likeliest at each step; with a seed they are drawn.
+
+        Raises:
+            ValueError: as of `sample`.
+        """
+        wanted = Conditions.of(self, **conditions)
+        random = None if seed is None else torch.Generator().manual_seed(seed)
+        return self._structures(torch.as_tensor(latents).float(), random, wanted)
+
+    def sample(self, n: int, seed: int = 0, **conditions: Any) -> list[Structure]:
+        """Draw crystals (Å).
+
+        `info` of each says its `space_group`, whether the same elements on the same positions of it were taught
+        (`known`), and the properties that its latent tells, with their standard deviations (`…_std`).
+
+        Args:
+            n: how many.
+            seed: equal seeds give equal crystals.
+            **conditions: `elements` that each has, those `allowed` in it (symbols or numbers), `space_group`, `atoms`
+                of the conventional cell (a number or a range); ranges of properties by their names, in the units of
+                `PROPERTIES`, as in band_gap=(1.2, 1.6).
+
+        Raises:
+            ValueError: conditions that contradict each other or that the model does not know.
+        """
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"got n = {n!r}, expected a number of crystals from 1 on")
+        wanted = Conditions.of(self, **conditions)
+        random = torch.Generator().manual_seed(seed)
+        return self._structures(self._wanted(n, random, wanted.ranges), random, wanted)
+
+    @torch.no_grad()
+    def _wanted(self, n: int, random: torch.Generator, ranges: dict[str, tuple[float, float]]) -> Tensor:
+        """Draw latents from the prior; where ranges of properties are wanted, by the probability to lie in them."""
+        if not ranges:
+            return self.draw_latents(n, random)
+        z = self.draw_latents(POOL * n, random)
+        return z[torch.multinomial(self.inside(z, ranges), n, generator=random)]
+
+    def inside(
+        self, latents: Float[Tensor, "crystals latent"], ranges: dict[str, tuple[float, float]]
+    ) -> Float[Tensor, " crystals"]:
+        """Give the probability (dimensionless) that all properties lie within their ranges (units of `PROPERTIES`)."""
+        mean, std = self.properties(latents)
+        inside = torch.ones(len(latents))
+        for name, (least, most) in ranges.items():
+            k = self.config.properties.index(name)
+            ends = [torch.special.ndtr((end - mean[:, k]) / std[:, k]) for end in (least, most)]
+            inside = inside * (ends[1] - ends[0])
+        return inside.clamp(min=1e-30)
+
+    def draw_latents(self, n: int, random: torch.Generator) -> Float[Tensor, "n latent"]:
+        """Draw from the prior (dimensionless): a mixture of normal distributions that the training leaves."""
+        which = torch.multinomial(self.prior_weight, n, replacement=True, generator=random)
+        noise = torch.randn(n, self.config.latent, generator=random)
+        return self.prior_mean[which] + self.prior_log_std[which].exp() * noise
+
+    def _structures(self, latents: Tensor, random: torch.Generator | None, wanted: Conditions) -> list[Structure]:
+        """Decode, and again where the sites coincide or the cell does not exist."""
+        done: dict[int, Structure] = {}
+        left = torch.arange(len(latents))
+        for attempt in range(TRIES):
+            again = random if attempt == 0 or random is not None else torch.Generator().manual_seed(attempt)
+            rows = self.decoded(latents[left], again, wanted)
+            failed = []
+            for k, place in enumerate(left.tolist()):
+                try:
+                    (gene,) = genes_of(rows.take(torch.tensor([k])))
+                    structure = structure_of(gene)
+                except ValueError:
+                    failed.append(place)
+                    continue
+                if wanted.fulfilled(structure):
+                    about = {"space_group": gene.space_group, "known": self.knows(gene)}
+                    done[place] = replace(structure, info=about)
+                else:
+                    failed.append(place)
+            left = torch.tensor(failed, dtype=torch.long)
+            if not failed:
+                break
+        if len(done) < len(latents):
+            raise ValueError(f"got {len(left)} of {len(latents)} latents without a crystal after {TRIES} attempts")
+        return self._told([done[k] for k in range(len(latents))], latents)
+
+    @torch.no_grad()
+    def _told(self, structures: list[Structure], latents: Tensor) -> list[Structure]:
+        """Write what the latents tell of their crystals beside them."""
+        if not self.config.properties:
+            return structures
+        mean, std = (values.tolist() for values in self.properties(latents))
+        told = []
+        for k, structure in enumerate(structures):
+            about = dict(structure.info)
+            for j, name in enumerate(self.config.properties):
+                about |= {name: mean[k][j], f"{name}_std": std[k][j]}
+            told.append(replace(structure, info=about))
+        return told
+
+    def knows(self, gene: Gene) -> bool:
+        """Tell whether a crystal with the same elements on the same positions of the same group was taught."""
+        return bool((self.known == gene.key).any())
+
+    @torch.no_grad()
+    def decoded(
+        self,
+        latents: Float[Tensor, "crystals latent"],
+        random: torch.Generator | None,
+        conditions: Conditions | None = None,
+    ) -> GeneRows:
+        """Decode latents to genes (Å, degrees in their rows); without a random generator the likeliest choices."""
+        return grow(self.decoder, self.config.most_sites, latents, random, conditions or Conditions.of(self))
+
+    def optimize(
+        self,
+        structures: Sequence[AtomsLike],
+        steps: int = 200,
+        prior: float = 0.05,
+        seed: int | None = None,
+        **wanted: Any,
+    ) -> list[tuple[Structure, dict[str, tuple[float, float]]]]:
+        """Move crystals through the latent space until their properties are the wanted ones.
+
+        The steps raise the probability that all properties lie within their ranges, by the ensemble's own bars, and
+        that of the prior.
+
+        Args:
+            structures: to begin from (Å).
+            steps: of Adam, at a rate of 0.05.
+            prior: weight of the prior's log-density against that of the ranges (dimensionless).
+            seed: draws the crystals of the last latents; None takes the likeliest.
+            **wanted: ranges by the names and units of `PROPERTIES`, and conditions as of `sample`.
+
+        Returns:
+            Each crystal with its properties and their standard deviations.
+
+        Raises:
+            ValueError: no range, or as of `encode` and `sample`.
+        """
+        wanted = Conditions.of(self, **wanted)
+        if not wanted.ranges:
+            raise ValueError("got no range of a property, expected one, as in band_gap=(1.2, 1.6)")
+        z = self.encode(structures).clone().requires_grad_(True)
+        mover = torch.optim.Adam([z], lr=0.05)
+        for _ in range(steps):
+            mover.zero_grad()
+            loss = -self.inside(z, wanted.ranges).log().sum() - prior * self.log_prior(z).sum()
+            (z.grad,) = torch.autograd.grad(loss, [z])
+            mover.step()
+        z = z.detach()
+        with torch.no_grad():
+            mean, std = self.properties(z)
+        told = [
+            {name: (float(mean[k, j]), float(std[k, j])) for j, name in enumerate(self.config.properties)}
+            for k in range(len(z))
+        ]
+        random = None if seed is None else torch.Generator().manual_seed(seed)
+        return list(zip(self._structures(z, random, wanted), told, strict=True))
+
+    def log_prior(self, latents: Float[Tensor, "crystals latent"]) -> Float[Tensor, " crystals"]:
+        """Give the logarithm of the prior's density (nats)."""
+        away = (latents[:, None] - self.prior_mean) / self.prior_log_std.exp()
+        each = -0.5 * (away.square() + math.log(2 * math.pi)).sum(-1) - self.prior_log_std.sum(-1)
+        return (each + self.prior_weight.clamp(min=1e-30).log()).logsumexp(-1)
+
+    def interpolate(self, start: AtomsLike, end: AtomsLike, n: int) -> list[Structure]:
+        """Go from one crystal to another (Å) in n steps along a line in the latent space, both ends included.
+
+        Raises:
+            ValueError: fewer than two steps, or as of `encode`.
+        """
+        if n < 2:
+            raise ValueError(f"got n = {n}, expected at least 2: the two ends")
+        first, last = self.encode([start, end])
+        share = torch.linspace(0, 1, n)[:, None]
+        return self.decode((1 - share) * first + share * last)
