@@ -62,7 +62,8 @@ def _kind(name: str) -> tuple[type, type[torch.nn.Module]]:
 
 def _kind_of(model: torch.nn.Module) -> str:
     for name in KINDS:
-        if type(model).__module__ == f"ase_mlx.models.{name}" and type(model) is _kind(name)[1]:
+        home = f"ase_mlx.models.{name}"  # a module, or a package of several
+        if f"{type(model).__module__}.".startswith(f"{home}.") and type(model) is _kind(name)[1]:
             return name
     package = type(model).__module__.split(".")[0]
     for entry in entry_points(group="ase_mlx.models"):
