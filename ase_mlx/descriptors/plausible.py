@@ -32,7 +32,10 @@ def closest(crystal: AtomsLike) -> float:
     numbers, cell = np.asarray(crystal.numbers), np.asarray(crystal.cell, dtype=float)
     positions = np.asarray(crystal.positions, dtype=float)
     reach = float(2 * radii[numbers].max())
-    center, neighbor, shift = neighbor_pairs(positions, cell, np.asarray(crystal.pbc), reach)
+    try:
+        center, neighbor, shift = neighbor_pairs(positions, cell, np.asarray(crystal.pbc), reach)
+    except ValueError:  # atoms in one place, or thousands of them within reach
+        return 0.0
     if not len(center):
         return float("inf")
     length = np.linalg.norm(positions[neighbor] - positions[center] + shift @ cell, axis=1)
