@@ -21,6 +21,9 @@ EMT = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")
 BEST = f"`ase-mlx import {CHECKPOINTS[0].name}`"
 """What serves most structures best."""
 
+GENERAL = "universal"
+"""The shipped potential of most elements: less accurate than those of other packages, and always here."""
+
 WHEEL = "sevennet-0"
 """The potential that is taken from an installed package."""
 
@@ -43,7 +46,8 @@ class Choice:
 def choose(atoms: Any, others: bool = True) -> Choice:
     """Choose what computes a structure (Å): a model with a distance score that finds it like its training data.
 
-    Where there is none, a potential that was imported, one of an installed package, and last a model outside its data.
+    Where there is none, a potential that was imported, one of an installed package, then the shipped one of most
+    elements, and last a model outside its data.
 
     Args:
         atoms: as ASE has them.
@@ -59,7 +63,10 @@ def choose(atoms: Any, others: bool = True) -> Choice:
         raise ValueError("got a structure without atoms, expected at least one")
     scores: dict[str, float] = {}
     unscored: list[str] = []
-    for name in _potentials(symbols):
+    potentials = _potentials(symbols)
+    for name in potentials:
+        if name == GENERAL:
+            continue
         seen = _extrapolation(name, atoms)
         if seen is None:
             unscored.append(name)
@@ -78,6 +85,11 @@ def choose(atoms: Any, others: bool = True) -> Choice:
         return Choice(WHEEL, f"of the installed package sevenn: {why} Better: {BEST}.")
     if others and find_spec("chgnet"):
         return Choice("chgnet", f"which is installed: {why} More accurate: {BEST}.")
+    if GENERAL in potentials:
+        seen = _extrapolation(GENERAL, atoms)
+        if not seen.matters or not scores or seen.largest < min(scores.values()):
+            beyond = f" ({_edge(seen.largest)})" if seen.matters else ""
+            return Choice(GENERAL, f"which ships with ase_mlx and knows most elements{beyond}: {why} Better: {BEST}.")
     if scores:
         name = min(scores, key=scores.__getitem__)
         return Choice(name, f"for want of another one: {why} Better: {BEST}.")

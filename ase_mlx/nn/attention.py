@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+NARROW = 32
+"""Features of a condition that shift and scale a layer."""
+
 NARROWEST, WIDEST = -6.0, 2.0
 """Smallest and largest logarithm of a component's standard deviation."""
 
@@ -30,7 +33,7 @@ class Block(nn.Module):
         self.heads = heads
         self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.condition = nn.Linear(width, 6 * width)
+        self.narrow, self.condition = nn.Linear(width, NARROW), nn.Linear(NARROW, 6 * width)
         nn.init.zeros_(self.condition.weight)
         nn.init.zeros_(self.condition.bias)
 
@@ -41,13 +44,16 @@ class Block(nn.Module):
         sees: Bool[Tensor, "many queries tokens"],
     ) -> Float[Tensor, "many tokens width"]:
         """Pass tokens (dimensionless) through; `sees` tells which tokens each one may look at."""
-        shift, scale, gate, shift2, scale2, gate2 = self.condition(condition)[:, None].chunk(6, -1)
+        shift, scale, gate, shift2, scale2, gate2 = self._modulation(condition)
         normed = functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.attend(normed).chunk(3, -1))
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=sees[:, None])
         x = x + gate * self.join(mixed.transpose(1, 2).flatten(2))
         normed = functional.layer_norm(x, x.shape[-1:]) * (1 + scale2) + shift2
         return x + gate2 * self.dense(normed)
+
+    def _modulation(self, condition: Tensor) -> tuple[Tensor, ...]:
+        return self.condition(functional.gelu(self.narrow(condition)))[:, None].chunk(6, -1)
 
 
 def waves(x: Float[Tensor, "*shape"], orders: int = 4) -> Float[Tensor, "*shape features"]:

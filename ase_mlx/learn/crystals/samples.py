@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,17 +48,28 @@ class GeneData:
 
 
 class Sample(NamedTuple):
-    """Genes, and what is known of their properties (standardised; NaN: nothing).
+    """Genes of a batch, or one worker's share of them, and their properties (standardised; NaN: not known).
+
+    `size` and `width` are genes and most sites of the whole batch.
 
     Source: ours.
     """
 
     rows: GeneRows
     targets: Float[torch.Tensor, "genes properties"]
+    size: int
+    width: int
+    rank: int = 0
+    workers: int = 1
 
     def to(self, device: str | torch.device) -> "Sample":
         """Move everything to a device."""
-        return Sample(self.rows.to(device), self.targets.to(device))
+        return self._replace(rows=self.rows.to(device), targets=self.targets.to(device))
+
+    def draw(self, random: torch.Generator, *shape: int, kind: Callable = torch.rand) -> torch.Tensor:
+        """Draw random numbers (dimensionless) for each gene, the same ones however workers share the batch."""
+        numbers = kind((self.size, *shape), generator=random)[self.rank :: self.workers]
+        return numbers.to(self.targets.device)
 
 
 @dataclass(frozen=True)
@@ -135,8 +146,12 @@ class GeneBatches:
         if self.shuffled:
             batches = [batches[k] for k in random.permutation(len(batches))]
         for places in batches[start:]:
-            mine = places[rank::workers]
-            yield [Sample(self.rows.take(torch.from_numpy(rows[mine])), self.targets[torch.from_numpy(mine)])]
+            mine, width = places[rank::workers], int(self.sites[rows[places]].max())
+            if len(mine):
+                part = self.rows.take(torch.from_numpy(rows[mine]))
+                yield [Sample(part, self.targets[torch.from_numpy(mine)], len(places), width, rank, workers)]
+            else:
+                yield []
 
 
 def read_genes(data: GeneData, processes: int = 2) -> tuple[dict[str, Known], dict[str, int]]:

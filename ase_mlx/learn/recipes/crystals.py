@@ -42,9 +42,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class GeneFit(FitConfig):
-    """How to fit: as `FitConfig`; `kl_weight` of the divergence, `free_bits` (nats) of each latent coordinate.
+    """How to fit: as `FitConfig`; `kl_weight` is that of the divergence.
 
-    `dropout` is the share of sites that the decoder does not see while it learns (dimensionless).
+    `free_bits` (nats) of each latent coordinate of a crystal cost nothing; `dropout` is the share of sites that the
+    decoder does not see while it learns (dimensionless).
 
     Source: see the module.
     """
@@ -189,19 +190,17 @@ def _loss(fit: GeneFit):
         """Negative lower bound of the evidence a crystal (nats), part by part."""
         rows = sample.rows
         latent: Latent = model.encoder(rows)
-        noise = torch.randn(latent.mean.shape, generator=random).to(latent.mean.device)
-        dropped = torch.rand(rows.numbers.shape, generator=random).to(noise.device) < fit.dropout
-        training = model.training
-        z = latent.mean + latent.log_std.exp() * noise
-        parts = model.decoder.likelihood(z, rows, dropped if training else None)
+        z = latent.mean + latent.log_std.exp() * sample.draw(random, latent.mean.shape[1], kind=torch.randn)
+        dropped = sample.draw(random, sample.width)[:, : rows.numbers.shape[1]] < fit.dropout
+        parts = model.decoder.likelihood(z, rows, dropped if model.training else None)
         n = len(rows)
         terms = {name: Term(-part.sum(), n) for name, part in parts._asdict().items()}
         kl = 0.5 * (latent.mean.square() + (2 * latent.log_std).exp() - 1) - latent.log_std
-        held = kl.mean(0).clamp(min=fit.free_bits).sum() * n
+        terms["divergence"] = Term(kl.clamp(min=fit.free_bits).sum(), n, fit.kl_weight)
         known = torch.isfinite(sample.targets)
         off = torch.where(known, model.organise(latent.mean) - sample.targets.nan_to_num(), 0.0)
-        told = Term(off.square().sum(), float(known.sum().clamp(min=1)), ORGANISING)
-        return terms | {"divergence": Term(held, n, fit.kl_weight), "properties": told}
+        told = Term(off.square().sum(), float(known.sum()), ORGANISING)
+        return terms | {"properties": told}
 
     return loss
 

@@ -27,8 +27,8 @@ class CrystalsConfig:
 
     elements: tuple[int, ...]
     latent: int = 64
-    width: int = 160
-    heads: int = 5
+    width: int = 128
+    heads: int = 4
     layers: int = 3
     components: int = 8
     most_sites: int = 52

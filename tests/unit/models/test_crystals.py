@@ -134,7 +134,7 @@ def test_latents_lead_from_one_crystal_to_another(model):
 def test_optimising_raises_the_probability_of_what_is_wanted(model):
     start = [bulk("NaCl", "rocksalt", a=5.6)]
     wanted = Conditions.of(model, band_gap=(0.4, 0.6))
-    ((_, told),) = model.optimize(start, steps=60, band_gap=(0.4, 0.6))
+    ((_, told),) = model.optimize(start, steps=60, prior=0.0, band_gap=(0.4, 0.6))
     with torch.no_grad():
         mean, std = model.properties(model.encode(start))
         before = float(model.inside(model.encode(start), wanted.ranges))
