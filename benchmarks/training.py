@@ -1,7 +1,7 @@
 """Training: data that do not fit in memory, the time of an epoch, the way through the code.
 
-    python benchmarks/training.py [--shards] [--epochs] [--processes] [--trace] [--quick] [--gigabytes 4] [--limit 2]
-                                  [--before ...]
+    python benchmarks/training.py [--shards] [--epochs] [--processes] [--trace] [--lines] [--quick]
+                                  [--gigabytes 4] [--limit 2] [--before ...]
 
 `--shards`: frames of data/sigesn.extxyz.xz (8 atoms), repeated to 64 atoms and rattled by 0.01 Å until they take 4 GB
 as samples with graphs, are written into shards in a temporary folder and trained on for an epoch, each in a process
@@ -10,8 +10,8 @@ alone. The same samples in a list are tried under the same limit.
 
 `--epochs`: sigesn's training on the commit before there was one run for all kinds (a worktree of git) and on this tree,
 in turn. `--processes`: the same training in one process and in two that share every batch through gloo: losses of each
-epoch, and how much sooner two end. `--trace`: the files that a tiny training enters on both, by `sys.setprofile`. Exit
-code 1 where a figure is missed.
+epoch, and how much sooner two end. `--trace`: the files that a tiny training enters on both, by `sys.setprofile`.
+`--lines`: files and lines by folder on both, and the files of each kind. Exit code 1 where a figure is missed.
 """
 
 import argparse
@@ -318,12 +318,54 @@ def trace(options: argparse.Namespace) -> tuple[dict, bool]:
     return rows, True
 
 
+def lines(options: argparse.Namespace) -> tuple[dict, bool]:
+    """Files and lines of Python by folder, before and after; files of each kind."""
+    counted = {name: _python(commit) for name, commit in (("before", options.before), ("now", "HEAD"))}
+    print(f"\n{'':24}{'files':>8}{'now':>6}{'lines':>9}{'now':>8}")
+    for folder in sorted({folder for table in counted.values() for folder in table}):
+        (files, length), (files_now, length_now) = (table.get(folder, (0, 0)) for table in counted.values())
+        print(f"{folder:24}{files:8}{files_now:6}{length:9}{length_now:8}")
+    kinds = _kinds()
+    print("\nFiles of a kind, and those that name it in a list: its model, its recipe, learn/recipe.py, learn/files.py")
+    for kind, (own, listed) in kinds.items():
+        print(f"{kind:24}{len(own):4} ({', '.join(own)}) + {len(listed)}")
+    return {"folders": counted, "kinds": kinds}, True
+
+
+def _python(commit: str) -> dict[str, tuple[int, int]]:
+    """Files and lines of a commit by folder of the package or of the tree."""
+    run = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout  # noqa: E731
+    table: dict[str, tuple[int, int]] = {}
+    for name in run("ls-tree", "-r", "--name-only", commit).splitlines():
+        parts = name.split("/")
+        if name.endswith(".py") and parts[0] in ("ase_mlx", "tests", "benchmarks", "scripts", "data"):
+            folder = "/".join(parts[:2]) if parts[0] == "ase_mlx" and len(parts) > 2 else parts[0]
+            files, length = table.get(folder, (0, 0))
+            table[folder] = files + 1, length + run("show", f"{commit}:{name}").count("\n")
+    return table
+
+
+def _kinds() -> dict[str, tuple[list[str], list[str]]]:
+    """Files of the package's kinds: models, recipes and what they have of their own; lists that name them."""
+    from ase_mlx.learn.recipe import RECIPES
+
+    package = Path(__file__).resolve().parents[1] / "ase_mlx"
+    table = {}
+    for kind in RECIPES:
+        own = [path for folder in ("models", "learn/recipes") for path in package.glob(f"{folder}/{kind}*")]
+        own += [path for path in package.glob(f"learn/{kind}") if path.is_dir()]
+        lists = [name for name in ("learn/recipe.py", "learn/files.py") if f'"{kind}"' in (package / name).read_text()]
+        table[kind] = [str(path.relative_to(package)) for path in own if "__pycache__" not in str(path)], lists
+    return table
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", action="store_true", help="data that do not fit in memory")
     parser.add_argument("--epochs", action="store_true", help="time of an epoch before and after")
     parser.add_argument("--processes", action="store_true", help="two processes against one")
     parser.add_argument("--trace", action="store_true", help="files that a tiny training enters, before and after")
+    parser.add_argument("--lines", action="store_true", help="lines by folder, before and after; files of a kind")
     parser.add_argument("--before", default=BEFORE, help="commit that --epochs and --trace compare with")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of samples")
     parser.add_argument("--limit", type=float, default=2.0, help="GB of address space")
@@ -332,7 +374,7 @@ def main() -> int:
     options = parser.parse_args()
     about = machine()
     print_machine(about)
-    tables = {"shards": shards, "epochs": epochs, "processes": processes, "trace": trace}
+    tables = {"shards": shards, "epochs": epochs, "processes": processes, "trace": trace, "lines": lines}
     asked = [name for name in tables if getattr(options, name)] or list(tables)
     results = {name: tables[name](options) for name in asked}
     if options.json:
