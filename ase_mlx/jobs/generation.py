@@ -16,7 +16,7 @@ from ase_mlx import pretrained
 from ase_mlx.adapters.ase.candidates import as_atoms, judged, mark_duplicates
 from ase_mlx.data.io import read_frames, write_cif, write_frames
 from ase_mlx.keep import digest
-from ase_mlx.models.crystals import PROPERTIES, Crystals
+from ase_mlx.models.crystals import PROPERTIES, Conditions, Crystals
 from ase_mlx.progress import Progress, steps_of
 from ase_mlx.whole import sole, write_text
 from ase_mlx.whole.tables import write_csv
@@ -87,7 +87,7 @@ def generation_job(
     wanted = dict(conditions or {})
     if n < 1:
         raise ValueError(f"got n = {n}, expected a number of crystals from 1 on")
-    generator.decode(generator.prior_mean[:1], seed=0, **wanted)  # refuses what cannot be before a folder is made
+    Conditions.of(generator, **wanted)  # refuses what cannot be before a folder is made
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with sole(folder):

@@ -23,8 +23,8 @@ from .config import CrystalsConfig
 from .growth import grow
 from .networks import Decoder, Encoder, Head
 
-POOL = 50
-"""Latents that are drawn for each one whose properties are wanted."""
+POOL, SPARE = 50, 5
+"""Latents that are drawn, and crystals that are built, for each one whose properties are wanted."""
 
 TRIES = 20
 """Times that a crystal is decoded anew where its sites coincide or its cell does not exist."""
@@ -93,7 +93,7 @@ class Crystals(nn.Module, Generates):
         """Draw crystals (Å).
 
         `info` of each says its `space_group`, whether the same elements on the same positions of it were taught
-        (`known`), and the properties that its latent tells, with their standard deviations (`…_std`).
+        (`known`), and the properties that its own latent tells, with their standard deviations (`…_std`).
 
         Args:
             n: how many.
@@ -108,23 +108,42 @@ class Crystals(nn.Module, Generates):
         if not isinstance(n, int) or n < 1:
             raise ValueError(f"got n = {n!r}, expected a number of crystals from 1 on")
         wanted = Conditions.of(self, **conditions)
-        random = torch.Generator().manual_seed(seed)
-        return self._structures(self._wanted(n, random, wanted.ranges), random, wanted)
+        random, kept = torch.Generator().manual_seed(seed), []
+        for _ in range(TRIES):
+            if len(kept) < n:
+                kept += self._drawn(n - len(kept), random, wanted)
+        if len(kept) < n:
+            raise ValueError(
+                f"got {len(kept)} crystals in {TRIES} rounds, expected {n} with {conditions}: these conditions are "
+                "hardly ever met; ask for less"
+            )
+        return kept
 
-    @torch.no_grad()
-    def _wanted(self, n: int, random: torch.Generator, ranges: dict[str, tuple[float, float]]) -> Tensor:
-        """Draw latents from the prior; where ranges of properties are wanted, by the probability to lie in them."""
-        if not ranges:
-            return self.draw_latents(n, random)
-        z = self.draw_latents(POOL * n, random)
-        return z[torch.multinomial(self.inside(z, ranges), n, generator=random)]
+    def _drawn(self, n: int, random: torch.Generator, wanted: Conditions) -> list[Structure]:
+        """Draw at most n crystals; where properties are wanted, of more than n those that tell of them."""
+        if not wanted.ranges:
+            return [one for one in self._built(self.draw_latents(n, random), random, wanted) if one is not None]
+        with torch.no_grad():
+            z = self.draw_latents(POOL * n, random)
+            z = z[torch.multinomial(self.inside(*self.properties(z), wanted.ranges), SPARE * n, generator=random)]
+        made = [one for one in self._built(z, random, wanted) if one is not None]
+        if len(made) <= n:
+            return made
+        told = [
+            torch.tensor([[one.info[f"{name}{what}"] for name in self.config.properties] for one in made])
+            for what in ("", "_std")
+        ]
+        chosen = torch.multinomial(self.inside(*told, wanted.ranges), n, generator=random)
+        return [made[k] for k in chosen.tolist()]
 
     def inside(
-        self, latents: Float[Tensor, "crystals latent"], ranges: dict[str, tuple[float, float]]
+        self,
+        mean: Float[Tensor, "crystals properties"],
+        std: Float[Tensor, "crystals properties"],
+        ranges: dict[str, tuple[float, float]],
     ) -> Float[Tensor, " crystals"]:
         """Give the probability (dimensionless) that all properties lie within their ranges (units of `PROPERTIES`)."""
-        mean, std = self.properties(latents)
-        inside = torch.ones(len(latents))
+        inside = torch.ones(len(mean))
         for name, (least, most) in ranges.items():
             k = self.config.properties.index(name)
             ends = [torch.special.ndtr((end - mean[:, k]) / std[:, k]) for end in (least, most)]
@@ -138,45 +157,40 @@ class Crystals(nn.Module, Generates):
         return self.prior_mean[which] + self.prior_log_std[which].exp() * noise
 
     def _structures(self, latents: Tensor, random: torch.Generator | None, wanted: Conditions) -> list[Structure]:
-        """Decode, and again where the sites coincide or the cell does not exist."""
-        done: dict[int, Structure] = {}
-        left = torch.arange(len(latents))
+        """Decode, and again where the sites coincide, the cell does not exist or a condition is not met."""
+        made: list[Structure | None] = [None] * len(latents)
         for attempt in range(TRIES):
-            again = random if attempt == 0 or random is not None else torch.Generator().manual_seed(attempt)
-            rows = self.decoded(latents[left], again, wanted)
-            failed = []
-            for k, place in enumerate(left.tolist()):
-                try:
-                    (gene,) = genes_of(rows.take(torch.tensor([k])))
-                    structure = structure_of(gene)
-                except ValueError:
-                    failed.append(place)
-                    continue
-                if wanted.fulfilled(structure):
-                    about = {"space_group": gene.space_group, "known": self.knows(gene)}
-                    done[place] = replace(structure, info=about)
-                else:
-                    failed.append(place)
-            left = torch.tensor(failed, dtype=torch.long)
-            if not failed:
+            left = [k for k, one in enumerate(made) if one is None]
+            if not left:
                 break
-        if len(done) < len(latents):
-            raise ValueError(f"got {len(left)} of {len(latents)} latents without a crystal after {TRIES} attempts")
-        return self._told([done[k] for k in range(len(latents))], latents)
+            again = random if attempt == 0 or random is not None else torch.Generator().manual_seed(attempt)
+            for k, one in zip(left, self._built(latents[left], again, wanted), strict=True):
+                made[k] = one
+        if None in made:
+            raise ValueError(
+                f"got {made.count(None)} of {len(made)} latents without a crystal after {TRIES} attempts, expected "
+                "latents near those of crystals"
+            )
+        return made
 
     @torch.no_grad()
-    def _told(self, structures: list[Structure], latents: Tensor) -> list[Structure]:
-        """Write what the latents tell of their crystals beside them."""
-        if not self.config.properties:
-            return structures
-        mean, std = (values.tolist() for values in self.properties(latents))
-        told = []
-        for k, structure in enumerate(structures):
-            about = dict(structure.info)
-            for j, name in enumerate(self.config.properties):
-                about |= {name: mean[k][j], f"{name}_std": std[k][j]}
-            told.append(replace(structure, info=about))
-        return told
+    def _built(self, latents: Tensor, random: torch.Generator | None, wanted: Conditions) -> list[Structure | None]:
+        """Decode once: crystals with what is known of them, None where there is none."""
+        rows = self.decoded(latents, random, wanted)
+        properties = self.properties(self.encoder(rows).mean) if self.config.properties else ()
+        built: list[Structure | None] = []
+        for k in range(len(rows)):
+            try:
+                (gene,) = genes_of(rows.take(torch.tensor([k])))
+                structure = structure_of(gene)
+            except ValueError:
+                built.append(None)
+                continue
+            about = {"space_group": gene.space_group, "known": self.knows(gene)}
+            for values, what in zip(properties, ("", "_std"), strict=False):
+                about |= {f"{name}{what}": float(values[k, j]) for j, name in enumerate(self.config.properties)}
+            built.append(replace(structure, info=about) if wanted.fulfilled(structure) else None)
+        return built
 
     def knows(self, gene: Gene) -> bool:
         """Tell whether a crystal with the same elements on the same positions of the same group was taught."""
@@ -225,7 +239,7 @@ class Crystals(nn.Module, Generates):
         mover = torch.optim.Adam([z], lr=0.05)
         for _ in range(steps):
             mover.zero_grad()
-            loss = -self.inside(z, wanted.ranges).log().sum() - prior * self.log_prior(z).sum()
+            loss = -self.inside(*self.properties(z), wanted.ranges).log().sum() - prior * self.log_prior(z).sum()
             (z.grad,) = torch.autograd.grad(loss, [z])
             mover.step()
         z = z.detach()
