@@ -15,6 +15,8 @@ import numpy as np
 from ase_mlx import pretrained
 from ase_mlx.adapters.ase.candidates import as_atoms, judged, mark_duplicates
 from ase_mlx.data.io import read_frames, write_cif, write_frames
+from ase_mlx.descriptors.hull import FILE, read_hull
+from ase_mlx.descriptors.plausible import counted
 from ase_mlx.keep import digest
 from ase_mlx.models.crystals import PROPERTIES, Conditions, Crystals
 from ase_mlx.progress import Progress, steps_of
@@ -58,8 +60,10 @@ def generation_job(
     """Draw crystals, judge them, relax them where there is a calculator, and rank them.
 
     Rejected is what has atoms closer than `CLOSEST` sums of covalent radii, what equals an earlier candidate, and what
-    a relaxation does not bring to rest. All others are ranked by their hull distance and its standard deviation, as
-    `bhnaa` tells it of the (relaxed) structure. Charges that do not balance and strangeness stand beside it as reasons.
+    a relaxation does not bring to rest. All others are ranked by their distance above the hull: by the calculator's own
+    energies, where there are those of known crystals (`hull.csv.xz` in the model's folder, made by `data/hull.py`);
+    else by the hull distance and its standard deviation that `bhnaa` tells of the structure. Charges that do not
+    balance and strangeness stand beside it as reasons.
 
     The same call goes on after a kill; of another call the folder is refused.
 
@@ -104,7 +108,24 @@ def generation_job(
                 write_frames(path, judged([as_atoms(s) for s in made], judge, calculator))
             drawn += read_frames(path)
             report(min(start + PIECE, n), n)
+        _mark_hull(drawn, calculator_name)
         return _ranked(drawn, folder, n, generator, calculator_name)
+
+
+def _mark_hull(drawn: list[Any], calculator: str) -> None:
+    """Write the distance above the hull by the calculator's energies (eV/atom) onto relaxed crystals."""
+    try:
+        path = pretrained.find(calculator) / FILE if calculator else Path()
+    except FileNotFoundError:  # a calculator that is no model of ours
+        return
+    if not path.is_file():
+        return
+    hull = read_hull(path)
+    for atoms in drawn:
+        if "rejected" not in atoms.info and "energy" in atoms.info:
+            lowest = hull.lowest(counted(atoms))
+            if np.isfinite(lowest):
+                atoms.info["above_hull"] = atoms.info["energy"] / len(atoms) - lowest
 
 
 def _seed(seed: int, start: int) -> int:
@@ -134,7 +155,7 @@ def _ranked(drawn: list[Any], folder: Path, n: int, generator: Crystals, calcula
     """Find duplicates, rank, and write table, structures and CIFs."""
     mark_duplicates(drawn)
     good = [k for k, atoms in enumerate(drawn) if "rejected" not in atoms.info]
-    good.sort(key=lambda k: drawn[k].info["hull_distance"] + drawn[k].info["hull_distance_std"])
+    good.sort(key=lambda k: _order(drawn[k].info))
     bad = [k for k in range(len(drawn)) if k not in set(good)]
     rows = [_row(rank, k, drawn[k], generator, calculator) for rank, k in enumerate(good, start=1)]
     rows += [_row(0, k, drawn[k], generator, calculator) for k in bad]
@@ -158,6 +179,12 @@ def _ranked(drawn: list[Any], folder: Path, n: int, generator: Crystals, calcula
     return Generated(n, rows, structures, dict(reasons), notes, files)
 
 
+def _order(about: Mapping[str, Any]) -> tuple[bool, float]:
+    """By the calculator's distance above the hull where it is known, else by the learned one with its deviation."""
+    learned = float(about["hull_distance"] + about["hull_distance_std"])
+    return "above_hull" not in about, float(about.get("above_hull", learned))
+
+
 def _row(rank: int, place: int, atoms: Any, generator: Crystals, calculator: str) -> dict[str, Any]:
     about = atoms.info
     row = {
@@ -177,6 +204,7 @@ def _row(rank: int, place: int, atoms: Any, generator: Crystals, calculator: str
             row[f"{key} ({PROPERTIES[name]})"] = round(float(about[key]), 3)
     if calculator:
         row[f"energy of {calculator} (eV/atom)"] = round(about["energy"] / len(atoms), 4) if "energy" in about else ""
+        row[f"above hull by {calculator} (eV/atom)"] = round(about["above_hull"], 4) if "above_hull" in about else ""
         row["volume change (%)"] = round(100 * (atoms.cell.volume / len(atoms) / about["volume_drawn"] - 1), 1)
     row["strange (%)"] = round(100 * about["novelty_probability"], 1) if "novelty_probability" in about else ""
     row["reasons"] = "; ".join(_reasons(atoms))
