@@ -1,6 +1,6 @@
 """Crystals from a latent space: round trip, validity, latent, and how often wanted properties are hit.
 
-    python benchmarks/generate.py [MODEL] [--samples 1000] [--json FILE] [--quick]
+    python benchmarks/generate.py [MODEL] [--samples 1000] [--json FILE] [--quick] [--figure FILE]
 
 MODEL is a folder or shipped name (crystals). Everything is drawn by seed; the header prints the settings of matcher
 and validity. Samples are judged as they come, before any filter; what the decoder had to draw anew is printed as
@@ -273,6 +273,37 @@ def hits(model, count: int) -> dict[str, float]:
     return told
 
 
+def draw(model, path: str) -> None:
+    """Draw the first two principal axes of the latent of the part `test`, by formation energy, gap and anion."""
+    from ase_mlx.figures.style import drawn
+
+    known = CrystalsRecipe.read(model, TABLE, "test")
+    z = encoded(model, known.first).mean.double().numpy()
+    z = z - z.mean(0)
+    places = z @ np.linalg.svd(z, full_matrices=False)[2][:2].T
+    with drawn(Path(path), (12.5, 4.4)) as figure:
+        axes = figure.subplots(1, 3, sharex=True, sharey=True)
+        for ax, (name, unit) in zip(
+            axes, (("formation_energy", "eV/atom"), ("band_gap", "eV"), ("density", "g/cm³")), strict=True
+        ):
+            values = known.properties[name]
+            there = np.isfinite(values)
+            limits = np.nanpercentile(values, [2, 98])
+            shown = ax.scatter(
+                *places[there].T, c=values[there], s=5, cmap="viridis", vmin=limits[0], vmax=limits[1], linewidths=0
+            )
+            figure.colorbar(shown, ax=ax, label=f"{name.replace('_', ' ')} ({unit})")
+            ax.set(xlabel="first principal axis of the latent", title=name.replace("_", " ").capitalize())
+        axes[0].set(ylabel="second principal axis")
+        figure.suptitle(
+            f"{len(known)} crystals that were not taught, where the encoder puts them",
+            x=0.01,
+            ha="left",
+            fontweight="bold",
+        )
+    print(f"drawn: {path}")
+
+
 def table(title: str, rows: dict[str, float]) -> None:
     """Print one figure a line."""
     print(f"\n{title}")
@@ -286,6 +317,7 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="crystals")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--json")
+    parser.add_argument("--figure", metavar="FILE", help="draw the latent, and nothing else")
     parser.add_argument("--quick", action="store_true", help="a tenth of all")
     given = parser.parse_args()
     about = machine()
@@ -294,6 +326,9 @@ def main() -> int:
     few = 10 if given.quick else 1
     loaded = am.load(given.model)
     model = getattr(loaded, "model", loaded)
+    if given.figure:
+        draw(model, given.figure)
+        return 0
     results: dict[str, dict[str, float]] = {}
     steps: tuple[tuple[str, str, Callable[[], dict[str, float]]], ...] = (
         ("round_trip", "Round trip crystal → gene → crystal", lambda: {"matched_percent": round_trip(1000 // few)}),
