@@ -24,6 +24,9 @@ BEST = f"`ase-mlx import {CHECKPOINTS[0].name}`"
 GENERAL = "universal"
 """The shipped potential of most elements: less accurate than those of other packages, and always here."""
 
+FEW = 12
+"""Elements that are named; more are counted."""
+
 WHEEL = "sevennet-0"
 """The potential that is taken from an installed package."""
 
@@ -75,7 +78,7 @@ def choose(atoms: Any, others: bool = True) -> Choice:
             return Choice(name, f"{origin}: the structure is like its training data ({_edge(seen.largest)}).")
         else:
             scores[name] = seen.largest
-    why = f"no model with error bars knows {' '.join(symbols)}."
+    why = f"no model of few elements knows {' '.join(symbols)}."
     if scores:
         data = " and ".join(f"{name} ({_edge(score)})" for name, score in scores.items())
         why = f"the structure is beyond the training data of {data}."
@@ -93,7 +96,7 @@ def choose(atoms: Any, others: bool = True) -> Choice:
     if scores:
         name = min(scores, key=scores.__getitem__)
         return Choice(name, f"for want of another one: {why} Better: {BEST}.")
-    models = "; ".join(f"{name}: {' '.join(_card(name)['elements'])}" for name in names() if _is_potential(name))
+    models = "; ".join(f"{name}: {_covered(_card(name)['elements'])}" for name in names() if _is_potential(name))
     lacking = f"got {', '.join(symbols)}; no model that is here knows all of these ({models})"
     raise ValueError(f"{lacking}. {ways_on(symbols)}")
 
@@ -141,6 +144,10 @@ def _potentials(symbols: Sequence[str]) -> list[str]:
         for name in dict.fromkeys((*names(), *own))
         if _is_potential(name) and set(symbols) <= set(_card(name)["elements"])
     ]
+
+
+def _covered(elements: Sequence[str]) -> str:
+    return " ".join(elements) if len(elements) <= FEW else f"{len(elements)} elements"
 
 
 def _card(name: str) -> dict[str, Any]:

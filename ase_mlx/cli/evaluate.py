@@ -21,8 +21,8 @@ def evaluate(
         typer.Argument(
             metavar="DATA",
             exists=True,
-            dir_okay=False,
-            help="Frames with energy, forces and maybe stress; densities (.npz); a table of crystals (.parquet).",
+            help="Frames with energy, forces and maybe stress, or a folder of shards; densities (.npz); a table of crystals "
+            "(.parquet).",
         ),
     ],
     out: Annotated[

@@ -52,7 +52,7 @@ def test_a_model_of_the_users_own_is_chosen_where_none_is_better(own):
     assert choose(bulk("Al")).name == "al"
     choice = choose(salt())
     assert choice.name == "plain" and str(choice) == (
-        "Calculator (auto): plain, of your own models: no model with error bars knows Cl Na."
+        "Calculator (auto): plain, of your own models: no model of few elements knows Cl Na."
     )
     surface = choose(fcc111("Cu", (1, 1, 4), vacuum=8))
     assert surface.name == "plain"
@@ -72,13 +72,24 @@ def test_an_imported_potential_goes_before_a_model_outside_of_its_data(own, monk
     assert choose(bulk("Al")).name == "al"
 
 
+def test_the_shipped_potential_of_most_elements_comes_last_and_says_so(monkeypatch):
+    monkeypatch.setattr("ase_mlx.adapters.choice.installed", lambda name: None)
+    monkeypatch.setattr("ase_mlx.adapters.choice.find_spec", lambda name: None)
+    choice = choose(salt())
+    assert choice.name == "universal" and choice.reason.startswith("which ships with ase_mlx and knows most elements")
+    assert "no model of few elements knows Cl Na. Better: `ase-mlx import nequix-oam-1-pft`" in choice.reason
+    assert choose(bulk("Si")).name == "sigesn"
+    energy = Calculator("auto", atoms=salt()).get_property("energy_std", salt())
+    assert 0 < energy < 1
+
+
 def test_where_there_is_none_the_error_says_what_to_get(tmp_path):
-    write(tmp_path / "GaN.cif", bulk("GaN", "wurtzite", a=3.2, c=5.2))
+    write(tmp_path / "He.cif", bulk("He", "fcc", a=4.2))  # no crystal of the Materials Project
     for command in ("run", "phonons", "conductivity", "sample"):
-        done = call(tmp_path, command, "GaN.cif")
+        done = call(tmp_path, command, "He.cif")
         words = " ".join(done.stderr.replace("│", " ").split())
         assert done.returncode == 2 and "Traceback" not in words, words
-        assert "got Ga, N; no model that is here knows all of these" in words
+        assert "got He; no model that is here knows all of these" in words
         assert "`ase-mlx import nequix-oam-1-pft`, or pip install sevenn" in words and "-c chgnet" in words
     with pytest.raises(ValueError, match="without atoms"):
         choose(bulk("Al")[:0])

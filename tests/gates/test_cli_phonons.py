@@ -110,12 +110,12 @@ def test_imaginary_modes_fail_the_call_or_are_reported(tmp_path):
 
 def test_wrong_calls_end_with_two(tmp_path):
     fcc111("Al", (1, 1, 3), vacuum=8).write(tmp_path / "slab.vasp")
-    bulk("Fe").write(tmp_path / "iron.vasp")
+    bulk("He", "fcc", a=4.2).write(tmp_path / "helium.vasp")
     bulk("Cu").write(tmp_path / "copper.vasp")
     (tmp_path / "broken.yaml").write_text("a: [")
     for arguments, said in (
         (["slab.vasp"], "got a slab"),
-        (["iron.vasp"], "got Fe; no model that is here knows all of these"),
+        (["helium.vasp"], "got He; no model that is here knows all of these"),
         (["none.vasp"], "does not exist"),
         (["copper.vasp", "-c", "emt", "--supercell", "big"], "three whole numbers"),
         (["copper.vasp", "-c", "nowhere:Thing"], "there is no such module here"),

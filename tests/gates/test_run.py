@@ -316,13 +316,13 @@ def test_command_on_a_file_with_the_shipped_model(tmp_path):
 
 
 def test_command_goes_on_after_a_bad_file_and_refuses_a_wrong_call(tmp_path):
-    bulk("Cu").write(tmp_path / "copper.cif")
+    bulk("He", "fcc", a=4.2).write(tmp_path / "helium.cif")
     (tmp_path / "broken.cif").write_text("no crystal\n")
-    done = run_command(tmp_path / "copper.cif", tmp_path / "broken.cif", "-o", tmp_path / "out", "--steps", "60")
+    done = run_command(tmp_path / "helium.cif", tmp_path / "broken.cif", "-o", tmp_path / "out", "--steps", "60")
     assert done.exit_code == 1
-    assert "copper: reading failed: got Cu; no model that is here knows all of these" in done.stderr
+    assert "helium: reading failed: got He; no model that is here knows all of these" in done.stderr
     assert "broken: reading failed" in done.stderr
-    for arguments in ((tmp_path / "lost.cif",), (tmp_path / "copper.cif", "-m", "no-such-model"), ("--steps", "1")):
+    for arguments in ((tmp_path / "lost.cif",), (tmp_path / "helium.cif", "-m", "no-such-model"), ("--steps", "1")):
         assert run_command(*arguments).exit_code == 2
     assert run_command(tmp_path / "broken.cif").exit_code == 2
 
