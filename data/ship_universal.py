@@ -2,8 +2,8 @@
 
     python data/ship_universal.py runs/universal/model runs/universal/chunks/judged
 
-The second folder is the chunk `judged` that `data/universal.py` makes: formulas of the part `test`, which are in no file
-of labels. Energies of known crystals for convex hulls are made anew (`data/hull.py`).
+The second folder is the chunk `judged` that `data/universal.py` makes: formulas of the part `test`, which are in no
+file of labels. Energies of known crystals for convex hulls are made anew (`data/hull.py`).
 """
 
 import json

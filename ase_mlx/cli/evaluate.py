@@ -21,8 +21,7 @@ def evaluate(
         typer.Argument(
             metavar="DATA",
             exists=True,
-            help="Frames with energy, forces and maybe stress, or a folder of shards; densities (.npz); a table of crystals "
-            "(.parquet).",
+            help="Frames with energy, forces, maybe stress; a folder of shards; densities (.npz); a table (.parquet).",
         ),
     ],
     out: Annotated[

@@ -88,6 +88,13 @@ def test_evaluation_prints_a_table_and_draws(trained):
     assert set(found["errors"]["forces"]["mae_by_element"]) == {"Si"}
     for name in ("parity.png", "reliability.png"):
         assert (folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    assert call(folder, "data", "frames.extxyz", "-o", "shards").returncode == 0
+    stored = call(folder, "evaluate", "model", "shards", "-o", "plots-of-shards", "--json", "shards.json")
+    assert stored.returncode == 0, stored.stderr
+    both = [
+        json.loads((folder / name).read_text())["errors"]["forces"]["mae"] for name in ("errors.json", "shards.json")
+    ]
+    assert both[0] == pytest.approx(both[1])
     table = call(folder, "evaluate", "model", "frames.extxyz", "-o", "plots", "--part", "test")
     assert table.returncode == 0, table.stderr
     for word in ("energy", "forces", "stress", "meV/atom", "meV/Å", "MPa", "inside 68 %", "Si"):
