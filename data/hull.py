@@ -16,7 +16,8 @@ import pandas as pd
 from ase import Atoms
 
 import ase_mlx as am
-from ase_mlx.adapters.ase import Calculator, relax
+from ase_mlx.adapters.ase import Calculator
+from ase_mlx.adapters.ase.relaxation import relax
 from ase_mlx.data.elements import ground_states
 from ase_mlx.descriptors.hull import FILE, hull_of, write_hull
 from ase_mlx.descriptors.plausible import counted

@@ -61,15 +61,15 @@ def potentials() -> str:
     for card in available():
         if "forces" not in card["errors"]:
             continue
-        errors = card["errors"]
-        density = card["density"]["errors"]
-        forces_in, density_in = (
-            " / ".join(f"{100 * found[key]:.0f} %" for key in ("inside_68", "inside_95"))
+        errors, density = card["errors"], (card["density"] or {}).get("errors")
+        inside = [
+            " / ".join(f"{100 * found[key]:.0f} %" for key in ("inside_68", "inside_95")) if found else "–"
             for found in (errors["forces"], density)
-        )
+        ]
         mae = (f"{errors[quantity]['mae']:.3g}" for quantity in ("energy", "forces", "stress"))
-        rows.append((f"`{card['name']}`", ", ".join(card["elements"]), *mae, f"{density['nmae']:.2f}",
-                     forces_in, density_in, megabytes(card)))  # fmt: skip
+        elements = ", ".join(card["elements"]) if len(card["elements"]) <= 12 else str(len(card["elements"]))
+        nmae = f"{density['nmae']:.2f}" if density else "–"
+        rows.append((f"`{card['name']}`", elements, *mae, nmae, *inside, megabytes(card)))
     return markdown(rows)
 
 

@@ -19,7 +19,7 @@ from ase_mlx.descriptors.hull import FILE, read_hull
 from ase_mlx.descriptors.plausible import counted
 from ase_mlx.keep import digest
 from ase_mlx.models.crystals import PROPERTIES, Conditions, Crystals
-from ase_mlx.progress import Progress, steps_of
+from ase_mlx.progress import Progress, logged, steps_of
 from ase_mlx.whole import sole, write_text
 from ase_mlx.whole.tables import write_csv
 
@@ -50,7 +50,7 @@ class Generated:
 def generation_job(
     n: int,
     folder: str | Path,
-    model: str | Path = "crystals",
+    model: str | Path,
     seed: int = 0,
     conditions: Mapping[str, Any] | None = None,
     calculator: Any = None,
@@ -70,7 +70,7 @@ def generation_job(
     Args:
         n: how many crystals to draw.
         folder: for candidates.csv, candidates.extxyz and a CIF of each candidate.
-        model: a shipped name or folder of a generator.
+        model: folder of a generator.
         seed: equal seeds give equal candidates.
         conditions: as of `Crystals.sample`.
         calculator: any ASE calculator with forces and stress (eV, Å); None leaves the crystals as they were drawn.
@@ -98,7 +98,7 @@ def generation_job(
         _expect_same(folder, n, seed, wanted, generator, calculator_name)
         judge = pretrained.load("bhnaa")
         drawn: list[Any] = []
-        report = steps_of(progress, "relaxed" if calculator is not None else "drawn")
+        report = steps_of(progress, "relaxed" if calculator is not None else "drawn") or logged("crystals judged")
         for start in range(0, n, PIECE):
             count = min(PIECE, n - start)
             path = folder / PIECES / f"{start // PIECE:05d}.extxyz"

@@ -43,7 +43,7 @@ def test_a_model_is_chosen_by_elements_and_environment():
     assert choose(bulk("Al")).name == "al" and choose(bulk("Ge")).name == "sigesn"
     assert "like its training data (distance score up to 0.1" in choose(bulk("Si")).reason
     slab = choose(diamond111("Si", (1, 1, 4), vacuum=8))
-    assert slab.name == "sigesn" and "for want of another one: the structure is beyond the training data" in slab.reason
+    assert slab.name == "universal" and "the structure is beyond the training data of sigesn" in slab.reason
     assert "Better: `ase-mlx import nequix-oam-1-pft`" in slab.reason
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.io import read_frames
 from ase_mlx.data.samples import Sample, elements_of, name_of, sample, symbols
-from ase_mlx.data.shards import Shards, is_shards
+from ase_mlx.data.shards import INDEX, Shards, is_shards
 from ase_mlx.models import Model
 from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.labelled import hessian_column, moved_atoms
@@ -214,7 +214,8 @@ class PotentialRecipe(Recipe):
                 f"got {', '.join(foreign)} in {path}, but this model knows {', '.join(elements)} only; choose another "
                 "model or leave these frames out"
             )
-        with reading(path, "labelled frames", "mend or leave out these frames"):
+        file = path / INDEX if is_shards(path) else path
+        with reading(file, "labelled frames", "mend or leave out these frames"):
             return [sample(a, model.cutoff, name_of(a, k)) for k, a in enumerate(frames)]
 
     @classmethod
