@@ -122,10 +122,10 @@ def _mark_hull(drawn: list[Any], calculator: str) -> None:
         return
     hull = read_hull(path)
     for atoms in drawn:
-        if "rejected" not in atoms.info and "energy" in atoms.info:
+        if "rejected" not in atoms.info and "relaxed_energy" in atoms.info:
             lowest = hull.lowest(counted(atoms))
             if np.isfinite(lowest):
-                atoms.info["above_hull"] = atoms.info["energy"] / len(atoms) - lowest
+                atoms.info["above_hull"] = atoms.info["relaxed_energy"] / len(atoms) - lowest
 
 
 def _seed(seed: int, start: int) -> int:
@@ -203,10 +203,13 @@ def _row(rank: int, place: int, atoms: Any, generator: Crystals, calculator: str
         for key in (name, f"{name}_std"):
             row[f"{key} ({PROPERTIES[name]})"] = round(float(about[key]), 3)
     if calculator:
-        row[f"energy of {calculator} (eV/atom)"] = round(about["energy"] / len(atoms), 4) if "energy" in about else ""
-        row[f"above hull by {calculator} (eV/atom)"] = round(about["above_hull"], 4) if "above_hull" in about else ""
-        row["volume change (%)"] = round(100 * (atoms.cell.volume / len(atoms) / about["volume_drawn"] - 1), 1)
-    row["strange (%)"] = round(100 * about["novelty_probability"], 1) if "novelty_probability" in about else ""
+        energy = round(float(about["relaxed_energy"]) / len(atoms), 4) if "relaxed_energy" in about else ""
+        row[f"energy of {calculator} (eV/atom)"] = energy
+        row[f"above hull by {calculator} (eV/atom)"] = (
+            round(float(about["above_hull"]), 4) if "above_hull" in about else ""
+        )
+        row["volume change (%)"] = round(float(100 * (atoms.cell.volume / len(atoms) / about["volume_drawn"] - 1)), 1)
+    row["strange (%)"] = round(float(100 * about["novelty_probability"]), 1) if "novelty_probability" in about else ""
     row["reasons"] = "; ".join(_reasons(atoms))
     return row
 

@@ -95,7 +95,7 @@ def _relaxed(drawn: list[Atoms], calculator: Any) -> list[Atoms]:
         atoms = r.atoms.copy()
         atoms.info = dict(drawn[k].info)
         energy = float(r.energy.value)
-        atoms.info |= {"energy": energy, "relaxed": bool(r.converged)}
+        atoms.info |= {"relaxed_energy": energy, "relaxed": bool(r.converged)}
         if not np.isfinite(energy):
             atoms.info["rejected"] = f"no relaxation: {'; '.join(r.notes)}"
         elif not r.converged:
