@@ -44,7 +44,7 @@ class WyckoffTables:
 
 @functools.cache
 def wyckoff_tables() -> WyckoffTables:
-    """Give the tables (dimensionless).
+    """Give the tables.
 
     Source: ours.
     """

@@ -19,7 +19,7 @@ from ase_mlx.descriptors.hull import FILE, read_hull
 from ase_mlx.descriptors.plausible import counted
 from ase_mlx.keep import digest
 from ase_mlx.models.crystals import PROPERTIES, Conditions, Crystals
-from ase_mlx.progress import Progress, logged, steps_of
+from ase_mlx.progress import Progress, Steps, logged, steps_of
 from ase_mlx.whole import sole, write_text
 from ase_mlx.whole.tables import write_csv
 
@@ -96,20 +96,24 @@ def generation_job(
     folder.mkdir(parents=True, exist_ok=True)
     with sole(folder):
         _expect_same(folder, n, seed, wanted, generator, calculator_name)
-        judge = pretrained.load("bhnaa")
-        drawn: list[Any] = []
         report = steps_of(progress, "relaxed" if calculator is not None else "drawn") or logged("crystals judged")
-        for start in range(0, n, PIECE):
-            count = min(PIECE, n - start)
-            path = folder / PIECES / f"{start // PIECE:05d}.extxyz"
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                made = generator.sample(count, _seed(seed, start), **wanted)
-                write_frames(path, judged([as_atoms(s) for s in made], judge, calculator))
-            drawn += read_frames(path)
-            report(min(start + PIECE, n), n)
+        drawn = _pieces(n, folder, generator, seed, wanted, calculator, report)
         _mark_hull(drawn, calculator_name)
         return _ranked(drawn, folder, n, generator, calculator_name)
+
+
+def _pieces(n: int, folder: Path, generator: Crystals, seed: int, wanted: dict, calculator: Any, report: Steps) -> list:
+    """Draw and judge crystals piece by piece; pieces that are there are read."""
+    judge, drawn = pretrained.load("bhnaa"), []
+    for start in range(0, n, PIECE):
+        path = folder / PIECES / f"{start // PIECE:05d}.extxyz"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            made = generator.sample(min(PIECE, n - start), _seed(seed, start), **wanted)
+            write_frames(path, judged([as_atoms(s) for s in made], judge, calculator))
+        drawn += read_frames(path)
+        report(min(start + PIECE, n), n)
+    return drawn
 
 
 def _mark_hull(drawn: list[Any], calculator: str) -> None:

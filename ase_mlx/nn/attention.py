@@ -99,7 +99,7 @@ class Numbers(nn.Module):
         values: Float[Tensor, "*shape count"],
         chosen: Bool[Tensor, "*shape count"],
     ) -> Float[Tensor, "*shape count"]:
-        """Give the logarithm of the density of each chosen number (nats), 0 for the others."""
+        """Give the logarithm of the density of each chosen number (dimensionless: nats), 0 for the others."""
         total = []
         for k in range(self.count):
             weight, centre, sharp = self._parts(context, values, chosen, k)
@@ -116,7 +116,7 @@ class Numbers(nn.Module):
     def draw(
         self, context: Float[Tensor, "rows width"], chosen: Bool[Tensor, "rows count"], random: torch.Generator | None
     ) -> Float[Tensor, "rows count"]:
-        """Draw the chosen numbers; without a random generator each is the centre of its highest component."""
+        """Draw the chosen numbers (dimensionless); without a generator the centre of the highest component."""
         values = torch.zeros(len(context), self.count, device=context.device)
         for k in range(self.count):
             weight, centre, sharp = self._parts(context, values, chosen, k)
@@ -149,7 +149,7 @@ def _von_mises(kappa: Tensor, random: torch.Generator) -> Tensor:
 def drawn(
     logits: Float[Tensor, "rows choices"], allowed: Bool[Tensor, "rows choices"], random: torch.Generator | None
 ) -> Int[Tensor, " rows"]:
-    """Draw one allowed choice a row by its logits (nats); without a random generator the likeliest.
+    """Draw one allowed choice a row by its logits (dimensionless: nats); without a random generator the likeliest.
 
     Source: ours.
     """

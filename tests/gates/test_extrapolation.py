@@ -115,7 +115,7 @@ def test_equation_of_state_speaks_once_for_all_volumes():
 def test_commands_speak_once_and_leave_a_key(tmp_path):
     write(tmp_path / "tin.cif", white_tin())
     density = ["density", "tin.cif", "--spacing", "0.8", "--dtype", "float32"]
-    phonon = ["phonons", "tin.cif", "--supercell", "1 1 1", "--no-relax", "--on-imaginary", "report"]
+    phonon = ["phonons", "tin.cif", "-c", "sigesn", "--supercell", "1 1 1", "--no-relax", "--on-imaginary", "report"]
     for (command, source, *rest), out in ((phonon, "phonons"), (density, "x.npy")):
         arguments = [command, str(tmp_path / source), *rest, "-o", str(tmp_path / out)]
         run = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "a.json")])

@@ -12,7 +12,7 @@ from ase_mlx.models.crystals import Crystals, Latent
 
 
 def standardise(model: Crystals, targets: Float[torch.Tensor, "crystals properties"]) -> None:
-    """Set centre, scale and range of a model's properties, in place.
+    """Set centre, scale and range of a model's properties (units of `PROPERTIES`), in place.
 
     Source: ours.
     """
@@ -27,7 +27,7 @@ def standardise(model: Crystals, targets: Float[torch.Tensor, "crystals properti
 
 @torch.no_grad()
 def encoded(model: Crystals, rows: GeneRows, size: int = 1024) -> Latent:
-    """Encode genes in batches (dimensionless).
+    """Encode genes in batches.
 
     Source: ours.
     """

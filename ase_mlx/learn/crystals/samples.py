@@ -24,8 +24,8 @@ from ase_mlx.structure import Structure
 CHUNK = 200
 """Crystals that a process reads at once."""
 
-DALTON_PER_A3 = 1.66053906660
-"""In g/cm³."""
+AVOGADRO_A3 = 0.602214076
+"""amu/Å³ that are 1 g/cm³."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GeneData:
 
 
 class Sample(NamedTuple):
-    """Genes of a batch, or one worker's share of them, and their properties (standardised; NaN: not known).
+    """Genes of a batch, or one worker's share, and their properties (standardised: dimensionless; NaN: not known).
 
     `size` and `width` are genes and most sites of the whole batch.
 
@@ -200,7 +200,7 @@ def _by_structure(genes: list[Gene]) -> dict[str, np.ndarray]:
         np.average([weights[s.number] for s in gene.sites], weights=[p.multiplicity for p in gene.positions])
         for gene in genes
     ]
-    return {"volume_per_atom": volumes, "density": np.array(masses) / volumes * DALTON_PER_A3}
+    return {"volume_per_atom": volumes, "density": np.array(masses) / volumes / AVOGADRO_A3}
 
 
 def _atoms(gene: Gene) -> int:

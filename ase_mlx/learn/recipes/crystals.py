@@ -50,9 +50,9 @@ class GeneFit(FitConfig):
     Source: see the module.
     """
 
-    kl_weight: float = 0.2
+    kl_weight: float = 0.02
     free_bits: float = 0.1
-    dropout: float = 0.3
+    dropout: float = 0.5
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""

@@ -25,6 +25,8 @@ from .networks import ELEMENTS
 class Conditions:
     """What a sampling allows: masks over space groups and elements, elements that must occur, numbers of atoms.
 
+    `ranges` of properties are in the units of `PROPERTIES`.
+
     Source: ours.
     """
 
@@ -45,7 +47,7 @@ class Conditions:
         atoms: int | tuple[int, int] | None = None,
         **properties: Any,
     ) -> "Conditions":
-        """Read conditions (dimensionless).
+        """Read conditions.
 
         Raises:
             ValueError: an unknown element or group, or conditions that contradict each other.

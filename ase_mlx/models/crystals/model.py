@@ -227,7 +227,7 @@ class Crystals(nn.Module, Generates):
             **wanted: ranges by the names and units of `PROPERTIES`, and conditions as of `sample`.
 
         Returns:
-            Each crystal with its properties and their standard deviations.
+            Each crystal (Å) with its properties and their standard deviations, in the units of `PROPERTIES`.
 
         Raises:
             ValueError: no range, or as of `encode` and `sample`.
@@ -253,7 +253,7 @@ class Crystals(nn.Module, Generates):
         return list(zip(self._structures(z, random, wanted), told, strict=True))
 
     def log_prior(self, latents: Float[Tensor, "crystals latent"]) -> Float[Tensor, " crystals"]:
-        """Give the logarithm of the prior's density (nats)."""
+        """Give the logarithm of the prior's density at latents (dimensionless: nats)."""
         away = (latents[:, None] - self.prior_mean) / self.prior_log_std.exp()
         each = -0.5 * (away.square() + math.log(2 * math.pi)).sum(-1) - self.prior_log_std.sum(-1)
         return (each + self.prior_weight.clamp(min=1e-30).log()).logsumexp(-1)

@@ -32,7 +32,7 @@ class Latent(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """Logarithms of the probabilities of each crystal's parts (nats).
+    """Logarithms of the probabilities of each crystal's parts (dimensionless: nats).
 
     Source: ours.
     """
@@ -60,7 +60,7 @@ class Sites(nn.Module):
             part.rows = ("weight",)
 
     def forward(self, rows: GeneRows) -> Float[Tensor, "genes sites width"]:
-        """Describe all sites; what stands where there is none says nothing."""
+        """Describe all sites by dimensionless features; what stands where there is none says nothing."""
         free = rows.free[..., None]
         where = torch.cat([waves(rows.coordinates) * free, free.float()], -1).flatten(-2)
         atoms = rows.multiplicities[..., None].float()
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         self.out = nn.Linear(width, 2 * config.latent)
 
     def forward(self, rows: GeneRows) -> Latent:
-        """Encode genes (dimensionless)."""
+        """Encode genes."""
         condition = self.group(rows.groups) + self.lattice(torch.cat([rows.lattice, rows.chosen.float()], -1))
         x = torch.cat([condition[:, None], self.sites(rows)], 1)
         sees = torch.cat([torch.ones_like(rows.sites[:, :1]), rows.sites], 1)[:, None]
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
         rows: GeneRows,
         dropped: Bool[Tensor, "crystals sites"] | None = None,
     ) -> Float[Tensor, "crystals steps width"]:
-        """Say what each step knows: the condition, and all sites before it but those that are dropped."""
+        """Say what each step knows (dimensionless): the condition, and all sites before it but dropped ones."""
         known = self.sites(rows)
         if dropped is not None:
             known = torch.where(dropped[..., None], self.unknown, known)
@@ -148,7 +148,7 @@ class Decoder(nn.Module):
     def likelihood(
         self, latent: Float[Tensor, "crystals latent"], rows: GeneRows, dropped: Bool[Tensor, "crystals sites"] | None
     ) -> Likelihood:
-        """Give the log-probabilities of genes (nats), each site by what stands before it but dropped sites."""
+        """Give log-probabilities of genes (dimensionless: nats), a site by what stands before it but dropped sites."""
         sites = rows.sites
         base = self.read(latent)
         log = self.to_group(base).log_softmax(-1)

@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     bulk("Cu").write(path / "cu.cif")
     bulk("Si").write(path / "si.cif")
     bulk("GaAs", "zincblende", a=5.65).write(path / "gaas.cif")
+    bulk("He", "fcc", a=4.2).write(path / "he.cif")
     (path / "ownpotential.py").write_text("from ase.calculators.emt import EMT as morse\n", encoding="utf-8")
     return path
 
@@ -32,11 +33,11 @@ def call(folder, monkeypatch, *arguments):
 
 @pytest.mark.parametrize("command", ["run", "phonons", "conductivity", "sample"])
 def test_other_elements_are_sent_to_the_calculators_there_are(folder, monkeypatch, command):
-    words = call(folder, monkeypatch, command, "gaas.cif")
+    words = call(folder, monkeypatch, command, "he.cif")
     assert "--calculator" in words and "--model" not in words
-    assert "got As, Ga" in words and "-c chgnet" in words and "-c MODULE:FACTORY" in words and "train" in words
-    assert "emt" not in words  # knows neither
-    assert "-c emt" in call(folder, monkeypatch, command, "cu.cif")
+    assert "got He" in words and "-c chgnet" in words and "-c MODULE:FACTORY" in words and "train" in words
+    assert "emt" not in words  # does not know it
+    assert "-c emt" in call(folder, monkeypatch, command, "cu.cif", "-c", "al")
 
 
 @pytest.mark.parametrize("command", ["run", "phonons", "conductivity", "sample"])
@@ -103,8 +104,8 @@ def test_names_are_looked_at_before_torch(folder):
         "    assert CliRunner().invoke(app, line.split()).exit_code in (0, 2), line\n"
         "    assert not {'torch', 'scipy.stats', 'phonopy'} & set(sys.modules), line\n"
     )
-    lines = ("models", "--help", "run nofile", "screen nofile", "train nofile", "evaluate nomodel si.cif", "run cu.cif",
-             "phonons gaas.cif", "conductivity cu.cif", "density cu.cif -m al", "run si.cif -c chgnt")  # fmt: skip
+    lines = ("models", "--help", "run nofile", "screen nofile", "train nofile", "evaluate nomodel si.cif", "run he.cif",
+             "phonons he.cif", "conductivity he.cif", "density cu.cif -m al", "run si.cif -c chgnt")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, *lines], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
