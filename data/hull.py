@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ase import Atoms
 
 import ase_mlx as am
 from ase_mlx.adapters.ase import Calculator
@@ -23,6 +22,9 @@ from ase_mlx.descriptors.hull import FILE, hull_of, write_hull
 from ase_mlx.descriptors.plausible import counted
 from ase_mlx.models.extrapolation import once
 from ase_mlx.models.predict import predict
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from universal import crystal_of  # noqa: E402
 
 TABLE = Path(__file__).resolve().parent / "mp_crystals.parquet"
 BATCH = 500
@@ -35,7 +37,7 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
     model = am.load(given.model)
-    crystals = [_crystal(row) for row in pd.read_parquet(TABLE).itertuples()]
+    crystals = [crystal_of(row) for row in pd.read_parquet(TABLE).itertuples()]
     crystals = [atoms for atoms in crystals if set(atoms.numbers) <= set(model.elements)]
     formulas, energies = [], []
     for start in range(0, len(crystals), BATCH):
@@ -57,12 +59,6 @@ def main() -> int:
     write_hull(out, hull)
     print(f"{out}: {len(hull.formulas)} formulas, {out.stat().st_size / 1e3:.0f} kB")
     return 0
-
-
-def _crystal(row) -> Atoms:
-    cell = np.asarray(row.lattice, dtype=float).reshape(3, 3)
-    places = np.vstack(row.frac_coords).astype(float).reshape(-1, 3)
-    return Atoms(np.asarray(row.numbers, dtype=int), scaled_positions=places, cell=cell, pbc=True)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Crystals:
         for k, part in enumerate(("train", "val", "test")):
             these = rows[rows.part == part].sort_values("material_id")
             order = np.random.default_rng([SEED, k]).permutation(len(these))
-            self.parts[part] = [_crystal(these.iloc[int(j)]) for j in order]
+            self.parts[part] = [crystal_of(these.iloc[int(j)]) for j in order]
         self.held_out = {formula_of(a.numbers) for part in ("val", "test") for a in self.parts[part]}
         self.elements = sorted({int(z) for part in self.parts.values() for a in part for z in a.numbers})
 
@@ -88,7 +88,8 @@ class Crystals:
         return chosen
 
 
-def _crystal(row) -> Atoms:
+def crystal_of(row) -> Atoms:
+    """Build the crystal of a row of the table (Å)."""
     cell = np.asarray(row.lattice, dtype=float).reshape(3, 3)
     places = np.vstack(row.frac_coords).astype(float).reshape(-1, 3)
     atoms = Atoms(np.asarray(row.numbers, dtype=int), scaled_positions=places, cell=cell, pbc=True)

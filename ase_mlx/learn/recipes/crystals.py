@@ -26,17 +26,14 @@ from ..fit import Stage
 from ..methods import ensemble, network
 from ..metrics import Residuals, errors
 from ..recipe import Recipe
+from .crystal_property import COLUMNS as ENERGY_COLUMNS
 
 HEAD_EPOCHS = 60
 ORGANISING = 2.0
 """Weight of the properties while the latent is learned, in nats a squared standard deviation."""
 
 LEVELS = {0.68: 1.0, 0.9: 1.645, 0.95: 1.96}
-COLUMNS = {
-    "formation_energy": ("formation_energy", "formation_energy_per_atom"),
-    "hull_distance": ("hull_distance", "e_above_hull", "energy_above_hull"),
-    "band_gap": ("band_gap",),
-}
+COLUMNS = ENERGY_COLUMNS | {"band_gap": ("band_gap",)}
 """Columns that are looked for where no settings name them: ours, then the Materials Project's."""
 
 
