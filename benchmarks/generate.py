@@ -28,6 +28,7 @@ import torch
 from ase import Atoms
 
 import ase_mlx as am
+from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import genes_of
 from ase_mlx.descriptors.genes import gene_of, structure_of
 from ase_mlx.graph.symmetry import symmetry_of
@@ -126,16 +127,21 @@ def space_group(atoms) -> int:
         return 0
 
 
-def first_draw(model, n: int, seed: int) -> tuple[list, int]:
-    """Draw n crystals once each, nothing twice; how many latents gave none."""
-    random = torch.Generator().manual_seed(seed)
-    genes = genes_of(model.decoded(model.draw_latents(n, random), random, Conditions.of(model)))
+def built(rows) -> list:
+    """Build crystals of genes; None where there is none."""
     made = []
-    for gene in genes:
+    for k in range(len(rows)):
         try:
-            made.append(structure_of(gene))
+            made.append(structure_of(*genes_of(rows.take(torch.tensor([k])))))
         except ValueError:
-            continue
+            made.append(None)
+    return made
+
+
+def first_draw(model, n: int, seed: int, prior) -> tuple[list, int]:
+    """Draw n crystals once each from a prior, nothing twice; how many latents gave none."""
+    random = torch.Generator().manual_seed(seed)
+    made = [a for a in built(model.decoded(prior.draw(n, random), random, Conditions.of(model))) if a is not None]
     return made, n - len(made)
 
 
@@ -163,10 +169,10 @@ def distinct(samples: list, known: pd.DataFrame) -> tuple[float, float]:
     return 100 * unique / len(samples), 100 * novel / len(samples)
 
 
-def samples(model, count: int) -> dict[str, float]:
+def samples(model, count: int, prior) -> dict[str, float]:
     """Judge samples before any filter."""
     began = time.process_time()
-    made, rejected = first_draw(model, count, SEED)
+    made, rejected = first_draw(model, count, SEED, prior)
     seconds = (time.process_time() - began) * 1000 / count
     train = rows_table("train")
     valid = np.mean([structure_valid(a) for a in made])
@@ -197,9 +203,7 @@ def latent(model, count: int) -> dict[str, float]:
     """Judge the latent on the part `test`."""
     known = CrystalsRecipe.read(model, TABLE, "test")
     if len(known) > count:
-        chosen = np.random.default_rng(SEED).permutation(len(known))[:count]
-        genes = [known.genes[k] for k in chosen]
-        known = type(known)(genes, {name: values[chosen] for name, values in known.properties.items()})
+        known = known.take(np.random.default_rng(SEED).permutation(len(known))[:count])
     z = encoded(model, known.first)
     active = (z.mean.var(0) > 0.01).float().mean()
     told = {"active_units_percent": 100 * float(active)}
@@ -209,7 +213,43 @@ def latent(model, count: int) -> dict[str, float]:
         told |= {f"{name}_mae": float(np.abs(error).mean())}
         told |= {f"{name}_r2": 1 - float(np.square(error).sum() / np.square(r.reference - r.reference.mean()).sum())}
         told |= {f"{name}_inside_68": 100 * float((np.abs(error) <= r.std).mean())}
-    return told
+    return told | neighbours(z.mean, known.first) | interpolations(model, z.mean, known.first)
+
+
+def neighbours(z: torch.Tensor, rows) -> dict[str, float]:
+    """Of the ten nearest in the latent, and of any two: how many share group and anonymous formula, and the anion."""
+    electronegativity = np.nan_to_num(element_property("Electronegativity"))
+    shares = rows.composition.numpy()
+    anion = np.where(shares[:, : len(electronegativity)] > 0, electronegativity, -1).argmax(1)
+    counts = np.round(np.sort(shares, 1)[:, -MOST_ELEMENTS:], 4)
+    kind = np.unique(np.column_stack([rows.groups.numpy(), counts]), axis=0, return_inverse=True)[1].ravel()
+    distance = torch.cdist(z, z).fill_diagonal_(float("inf"))
+    nearest = distance.topk(10, largest=False).indices.numpy()
+    return {
+        "nearest_of_same_prototype_percent": 100 * float((kind[nearest] == kind[:, None]).mean()),
+        "any_of_same_prototype_percent": 100 * float((kind[:, None] == kind).mean()),
+        "nearest_of_same_anion_percent": 100 * float((anion[nearest] == anion[:, None]).mean()),
+        "any_of_same_anion_percent": 100 * float((anion[:, None] == anion).mean()),
+    }
+
+
+def interpolations(model, z: torch.Tensor, rows, pairs: int = 100, between: int = 7) -> dict[str, float]:
+    """Go from crystal to crystal: how often there is a crystal, and its volume lies between those of the ends."""
+    ends = torch.from_numpy(np.random.default_rng(SEED).permutation(len(z))[: 2 * pairs].reshape(-1, 2))
+    share = torch.linspace(0, 1, between + 2)[1:-1, None]
+    paths = torch.cat([(1 - share) * z[a] + share * z[b] for a, b in ends])
+    made = built(model.decoded(paths, None))
+    volumes = np.array([np.nan if a is None else abs(np.linalg.det(a.cell)) / len(a.numbers) for a in made])
+    fine = np.isfinite(volumes) & np.array([a is not None and structure_valid(a) for a in made])
+    volumes = volumes.reshape(-1, between)
+    limits = np.sort(np.exp(rows.lattice.numpy()[ends.numpy(), 0]), 1)
+    inside = (volumes >= limits[:, :1] * 0.98) & (volumes <= limits[:, 1:] * 1.02)
+    formulas = [{reduced(a) for a in made[k * between : (k + 1) * between] if a is not None} for k in range(len(ends))]
+    return {
+        "interpolated_valid_percent": 100 * float(fine.mean()),
+        "interpolated_volume_between_percent": 100 * float(inside[np.isfinite(volumes)].mean()),
+        "interpolated_formulas_a_path": float(np.mean([len(f) for f in formulas])),
+    }
 
 
 def as_frame(crystals: list) -> pd.DataFrame:
@@ -330,10 +370,12 @@ def main() -> int:
         draw(model, given.figure)
         return 0
     results: dict[str, dict[str, float]] = {}
+    n = given.samples // few
     steps: tuple[tuple[str, str, Callable[[], dict[str, float]]], ...] = (
         ("round_trip", "Round trip crystal → gene → crystal", lambda: {"matched_percent": round_trip(1000 // few)}),
         ("latent", "Latent, part test", lambda: latent(model, 2000 // few)),
-        ("samples", "Samples before any filter", lambda: samples(model, given.samples // few)),
+        ("mixture", "Samples of the mixture before any filter", lambda: samples(model, n, model.mixture)),
+        ("samples", "Samples of the prior before any filter", lambda: samples(model, n, model.diffusion or model.mixture)),
         ("hits", "Hits of windows by an independent judge", lambda: hits(model, 300 // few)),
     )
     for key, title, judge in steps:

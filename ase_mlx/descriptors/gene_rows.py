@@ -13,12 +13,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ase_mlx.descriptors.genes import FREE_PARAMETERS, SYSTEMS, Gene, Site, cell_of, crystal_system
+from ase_mlx.descriptors.genes import FREE_PARAMETERS, SYSTEMS, Gene, Site, cell_of, crystal_system, key_of
 from ase_mlx.descriptors.wyckoff import wyckoff_positions
 from ase_mlx.graph.lattice import parameters_of_cell
 
 GROUPS, POSITIONS, ENUMERATIONS = 230, 27, 8
 """Space groups, most Wyckoff positions of one, most of them with the same site symmetry."""
+
+ELEMENTS = 119
+"""Atomic numbers with 0, which is none."""
+
+WIDE = ("numbers", "positions", "coordinates", "free")
+"""Arrays of `GeneRows` with a row a site."""
 
 ANGLE = 30.0
 """Degrees; what angles' deviations from 90° are divided by."""
@@ -107,16 +113,40 @@ class GeneRows:
         table = wyckoff_tables().multiplicity.to(self.groups.device)
         return table[self.groups[:, None], self.positions] * self.sites
 
+    @property
+    def composition(self) -> Float[Tensor, "genes elements"]:
+        """Share (dimensionless) of the atoms of each gene that each atomic number has."""
+        counts = torch.zeros(len(self), ELEMENTS, device=self.groups.device)
+        counts.scatter_add_(1, self.numbers, self.multiplicities.float())
+        return counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+    @property
+    def keys(self) -> list[int]:
+        """Give the `Gene.key` of each gene."""
+        sites = torch.stack([self.numbers, self.positions], -1)
+        return [
+            key_of(group, row[there].tolist())
+            for group, row, there in zip(self.groups.tolist(), sites, self.sites, strict=True)
+        ]
+
     def to(self, device: str | torch.device) -> "GeneRows":
         """Move all arrays to a device."""
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def take(self, rows: Int[Tensor, " rows"]) -> "GeneRows":
         """Give some genes, as wide as the largest of them."""
-        width = max(int(self.sites[rows].sum(1).max()), 1)
-        wide = ("numbers", "positions", "coordinates", "free")
+        width = int(self.sites[rows].sum(1).max()) if len(rows) else 1
         taken = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
-        return replace(self, **{k: v[:, :width] if k in wide else v for k, v in taken.items()})
+        return replace(self, **{k: v[:, :width] if k in WIDE else v for k, v in taken.items()})
+
+    def substituted(self, by: Int[Tensor, "genes elements"]) -> "GeneRows":
+        """Put other elements in their places: `by` names for each gene and atomic number another one, for 0 it is 0."""
+        numbers = by.gather(1, self.numbers)
+        rank = torch.where(self.sites, numbers * POSITIONS + self.positions, ELEMENTS * POSITIONS)
+        order = rank.argsort(dim=1, stable=True)
+        gene = torch.arange(len(self), device=order.device)[:, None]
+        wide = {k: getattr(self, k)[gene, order] for k in WIDE} | {"numbers": numbers[gene, order]}
+        return replace(self, **wide)
 
 
 @functools.cache
@@ -141,23 +171,36 @@ def rows_of(genes: Sequence[Gene]) -> GeneRows:
     """
     if not genes:
         raise ValueError("got no gene, expected at least one")
-    width, tables = max(len(gene.sites) for gene in genes), wyckoff_tables()
+    width = max(len(gene.sites) for gene in genes)
     numbers, positions = np.zeros((2, len(genes), width), dtype=np.int64)
     coordinates = np.zeros((len(genes), width, 3), dtype=np.float32)
     lattice = np.zeros((len(genes), 6), dtype=np.float32)
-    groups = torch.tensor([gene.space_group for gene in genes])
     for row, gene in enumerate(genes):
         for k, (site, position) in enumerate(zip(gene.sites, gene.positions, strict=True)):
             numbers[row, k], positions[row, k] = site.number, site.position
             coordinates[row, k, list(position.free)] = site.free
         lattice[row] = _lattice_row(gene)
-    places, sites = torch.from_numpy(positions), torch.from_numpy(numbers) > 0
-    free = tables.free[groups[:, None], places] & sites[..., None]
+    groups = np.array([gene.space_group for gene in genes])
+    return of_arrays(groups, numbers, positions, coordinates, lattice)
+
+
+def of_arrays(groups, numbers, positions, coordinates, lattice) -> GeneRows:
+    """Make rows of arrays; what is free and chosen follows from the groups.
+
+    Args:
+        groups: (genes).
+        numbers: (genes, sites).
+        positions: (genes, sites).
+        coordinates: fractional, (genes, sites, 3).
+        lattice: as of `GeneRows`, (genes, 6).
+
+    Source: ours.
+    """
+    groups, numbers, positions = (torch.from_numpy(a).long() for a in (groups, numbers, positions))
+    free = wyckoff_tables().free[groups[:, None], positions] & (numbers > 0)[..., None]
     chosen = chosen_parameters()[groups]
-    return GeneRows(
-        groups, torch.from_numpy(numbers), places, torch.from_numpy(coordinates), free,
-        torch.from_numpy(lattice) * chosen, chosen,
-    )  # fmt: skip
+    lattice = torch.from_numpy(lattice) * chosen
+    return GeneRows(groups, numbers, positions, torch.from_numpy(coordinates), free, lattice, chosen)
 
 
 def _lattice_row(gene: Gene) -> np.ndarray:

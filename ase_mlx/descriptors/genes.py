@@ -75,7 +75,16 @@ class Gene:
     @property
     def key(self) -> int:
         """Give a number of 63 bits for the skeleton, the same everywhere."""
-        return int.from_bytes(hashlib.sha256(repr(self.skeleton).encode()).digest()[:8], "big") >> 1
+        return key_of(*self.skeleton)
+
+
+def key_of(space_group: int, sites: Sequence[Sequence[int]]) -> int:
+    """Give a number of 63 bits for a space group and pairs of atomic number and position, in whatever order.
+
+    Source: ours.
+    """
+    skeleton = (int(space_group), tuple(sorted((int(number), int(position)) for number, position in sites)))
+    return int.from_bytes(hashlib.sha256(repr(skeleton).encode()).digest()[:8], "big") >> 1
 
 
 def crystal_system(space_group: int) -> str:

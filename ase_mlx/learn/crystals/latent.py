@@ -68,19 +68,27 @@ def _composition(rows: GeneRows) -> torch.Tensor:
 
 
 @torch.no_grad()
-def set_prior(model: Crystals, rows: GeneRows, seed: int = 0) -> None:
-    """Set the prior to a mixture of normal distributions that fits the encodings of crystals, in place.
+def set_mixture(model: Crystals, latent: Latent, seed: int = 0) -> None:
+    """Set the mixture of normal distributions to what fits the encodings of crystals, in place.
 
-    Source: J. Tomczak and M. Welling, arXiv 1705.07120, of a prior near the aggregated posterior; A. Dempster et al.,
-    J. R. Stat. Soc. B 39, 1 (1977).
+    Source: A. Dempster et al., J. R. Stat. Soc. B 39, 1 (1977).
     """
     random = torch.Generator().manual_seed(seed)
-    mean, log_std = encoded(model, rows)
-    z = mean + log_std.exp() * torch.randn(mean.shape, generator=random)
-    count = min(model.config.prior, max(1, len(z) // 50))
+    z = latent.mean + latent.log_std.exp() * torch.randn(latent.mean.shape, generator=random)
+    count = min(model.config.mixture, max(1, len(z) // 50))
     weight, means, variances = _mixture(z, count, random)
-    model.prior_weight.zero_()[:count] = weight
-    model.prior_mean[:count], model.prior_log_std[:count] = means, variances.log() / 2
+    model.mixture.weight.zero_()[:count] = weight
+    model.mixture.mean[:count], model.mixture.log_std[:count] = means, variances.log() / 2
+
+
+@torch.no_grad()
+def standardise_diffusion(model: Crystals, latent: Latent) -> None:
+    """Set the units in which a model's diffusion sees latents, in place.
+
+    Source: ours.
+    """
+    model.diffusion.mean[:] = latent.mean.mean(0)
+    model.diffusion.std[:] = (latent.mean.var(0) + (2 * latent.log_std).exp().mean(0)).sqrt()
 
 
 def _mixture(z: torch.Tensor, count: int, random: torch.Generator, steps: int = 60) -> tuple[torch.Tensor, ...]:

@@ -6,18 +6,20 @@ Source: ours.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ase_mlx.descriptors.elements import element_property
-from ase_mlx.descriptors.gene_rows import GeneRows, rows_of
-from ase_mlx.descriptors.genes import Gene, cell_of, settings
-from ase_mlx.keep import digest
+from ase_mlx.descriptors.gene_rows import WIDE, GeneRows, of_arrays, rows_of
+from ase_mlx.descriptors.genes import Gene, settings
+from ase_mlx.keep import Entries, digest
+from ase_mlx.pretrained import cache_folder
 from ase_mlx.processes import pool
 from ase_mlx.structure import Structure
 
@@ -74,22 +76,37 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """Crystals of one part: each in all its settings, and its properties (NaN: not known; units of `PROPERTIES`).
+    """Crystals of one part: each in all its `settings`, and its properties (NaN: not known; units of `PROPERTIES`).
 
     Source: ours.
     """
 
-    genes: list[list[Gene]]
+    rows: GeneRows
+    settings: Int[np.ndarray, " crystals"]
     properties: dict[str, Float[np.ndarray, " crystals"]]
 
     def __len__(self) -> int:
         """Count the crystals."""
-        return len(self.genes)
+        return len(self.settings)
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " crystals"]:
+        """Where the settings of each crystal begin."""
+        return np.cumsum(self.settings) - self.settings
 
     @cached_property
     def first(self) -> GeneRows:
         """Every crystal in one setting."""
-        return rows_of([each[0] for each in self.genes])
+        return self.rows.take(torch.from_numpy(self.starts))
+
+    def take(self, crystals: Int[np.ndarray, " taken"], all_settings: bool = True) -> "Known":
+        """Give some crystals, in all settings or in one."""
+        counts = self.settings[crystals] if all_settings else np.ones(len(crystals), dtype=int)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.repeat(self.starts[crystals], counts) + within
+        return Known(
+            self.rows.take(torch.from_numpy(rows)), counts, {n: v[crystals] for n, v in self.properties.items()}
+        )
 
     def targets(self, names: Sequence[str]) -> Float[torch.Tensor, "crystals properties"]:
         """Give properties as columns."""
@@ -105,29 +122,28 @@ class GeneBatches:
 
     def __init__(
         self,
-        crystals: Sequence[Sequence[Gene]],
+        crystals: Known,
         targets: Float[torch.Tensor, "crystals properties"],
         size: int,
         seed: int,
         shuffled: bool = True,
     ):
-        """Take the settings of each crystal, and standardised properties; batches of `size` genes."""
-        self.targets = targets
-        self.first = np.concatenate([[0], np.cumsum([len(each) for each in crystals])])
-        self.rows = rows_of([gene for each in crystals for gene in each])
+        """Take crystals, and standardised properties; batches of `size` genes."""
+        self.targets, self.rows = targets, crystals.rows
+        self.starts, self.settings = crystals.starts, crystals.settings
         self.sites = self.rows.sites.sum(1).numpy()
         self.size, self.seed, self.shuffled = size, seed, shuffled
 
     @property
     def items(self) -> int:
         """Count the crystals."""
-        return len(self.first) - 1
+        return len(self.starts)
 
     @property
     def digest(self) -> str:
         """By which a checkpoint knows its data."""
         return digest(
-            [t.numpy() for t in vars(self.rows).values()], self.targets.numpy(), self.first, self.size, self.seed
+            [t.numpy() for t in vars(self.rows).values()], self.targets.numpy(), self.starts, self.size, self.seed
         )[:16]
 
     def steps(self, epoch: int) -> int:
@@ -137,8 +153,7 @@ class GeneBatches:
     def epoch(self, epoch: int, start: int = 0, rank: int = 0, workers: int = 1) -> Iterator[list[Sample]]:
         """Go through the batches of an epoch from `start` on; of each, one of several workers gets its share."""
         random = np.random.default_rng([self.seed, epoch])
-        count = np.diff(self.first)
-        rows = self.first[:-1] + (random.integers(0, count) if self.shuffled else 0)
+        rows = self.starts + (random.integers(0, self.settings) if self.shuffled else 0)
         order = random.permutation(self.items) if self.shuffled else np.arange(self.items)
         noise = random.random(self.items) if self.shuffled else 0.0
         order = order[np.argsort((self.sites[rows] + 2 * noise)[order], kind="stable")]
@@ -154,8 +169,12 @@ class GeneBatches:
                 yield []
 
 
-def read_genes(data: GeneData, processes: int = 2) -> tuple[dict[str, Known], dict[str, int]]:
-    """Read the crystals of a table in all their settings, by part; and how many were left out, by reason.
+def read_genes(
+    data: GeneData, parts: Sequence[str] = ("train", "val", "test"), processes: int = 2
+) -> tuple[dict[str, Known], dict[str, int]]:
+    """Read the crystals of a table in all their settings, by part ("all": of any); how many were left out, by reason.
+
+    Genes of tables of more than `CHUNK` crystals are kept in `cache_folder`: they take minutes.
 
     Raises:
         FileNotFoundError: no such file.
@@ -168,43 +187,61 @@ def read_genes(data: GeneData, processes: int = 2) -> tuple[dict[str, Known], di
     frame = pd.read_parquet(data.file)
     if "part" not in frame:
         raise ValueError(f"got {data.file} without a column 'part', expected one with train, val and test")
-    pieces = [frame.iloc[k : k + CHUNK] for k in range(0, len(frame), CHUNK)]
-    if len(pieces) == 1:
-        found = _settings_of(pieces[0])
-    else:
-        with pool(processes) as workers:
-            found = [each for piece in workers.map(_settings_of, pieces) for each in piece]
-    chosen: dict[str, list[int]] = {part: [] for part in ("train", "val", "test")}
-    left = {"no symmetry found": 0, "too many sites or atoms": 0}
-    for k, (part, genes) in enumerate(zip(frame["part"], found, strict=True)):
-        if not genes:
-            left["no symmetry found"] += 1
-        elif len(genes[0].sites) > data.most_sites or _atoms(genes[0]) > data.most_atoms:
-            left["too many sites or atoms"] += 1
-        elif part in chosen:
-            chosen[part].append(k)
+    counts, rows = _genes_of_table(frame, processes)
+    starts = np.cumsum(counts) - counts
+    sites, atoms = rows.sites.sum(1).numpy(), rows.multiplicities.sum(1).numpy()
+    lone = counts == 0
+    safe = np.minimum(starts, len(sites) - 1)
+    large = ~lone & ((sites[safe] > data.most_sites) | (atoms[safe] > data.most_atoms))
+    left = {"no symmetry found": int(lone.sum()), "too many sites or atoms": int(large.sum())}
     columns = {name: frame[column].to_numpy(dtype=float) for name, column in data.properties.items()}
-    parts = {}
-    for part, places in chosen.items():
-        genes = [found[k] for k in places]
-        known = {name: column[places] for name, column in columns.items()}
-        parts[part] = Known(genes, known | _by_structure([each[0] for each in genes]))
-    return parts, left
+    whole = Known(rows, counts, columns | _by_structure(rows, safe))
+    fine = ~lone & ~large
+    return {part: whole.take(np.flatnonzero(fine & ((frame["part"] == part) | (part == "all")))) for part in parts}, left
 
 
-def _by_structure(genes: list[Gene]) -> dict[str, np.ndarray]:
+def _genes_of_table(frame: pd.DataFrame, processes: int) -> tuple[np.ndarray, GeneRows]:
+    """Read or fetch genes: how many settings each crystal has (0: no symmetry found), and all of them."""
+    pieces = [frame.iloc[k : k + CHUNK] for k in range(0, len(frame), CHUNK)]
+    structures = [np.concatenate([np.ravel(x) for x in frame[name]]) for name in ("lattice", "numbers", "frac_coords")]
+    lengths = np.array([len(numbers) for numbers in frame["numbers"]])
+    kept = Entries(cache_folder() / "genes" if len(pieces) > 1 else None)
+    key = digest(*structures, lengths, version("ase_mlx"), version("moyopy"))
+    arrays = kept.fetch("genes", key)
+    if arrays is None:
+        if len(pieces) == 1:
+            found = _settings_of(pieces[0])
+        else:
+            with pool(processes) as workers:
+                found = [each for piece in workers.map(_settings_of, pieces) for each in piece]
+        rows = rows_of([gene for genes in found for gene in genes])
+        counts, there = np.array([len(genes) for genes in found]), rows.sites.numpy()
+        kept.keep(
+            "genes",
+            key,
+            {
+                "settings": counts,
+                "groups": rows.groups.numpy().astype(np.uint8),
+                "sites": there.sum(1),
+                "numbers": rows.numbers.numpy()[there].astype(np.uint8),
+                "positions": rows.positions.numpy()[there].astype(np.uint8),
+                "coordinates": rows.coordinates.numpy()[there],
+                "lattice": rows.lattice.numpy(),
+            },
+        )
+        return counts, rows
+    there = np.arange(arrays["sites"].max()) < arrays["sites"][:, None]
+    wide = {name: np.zeros((*there.shape, *arrays[name].shape[1:]), arrays[name].dtype) for name in WIDE[:3]}
+    for name, array in wide.items():
+        array[there] = arrays[name]
+    return arrays["settings"], of_arrays(arrays["groups"], *wide.values(), arrays["lattice"])
+
+
+def _by_structure(rows: GeneRows, places: Int[np.ndarray, " crystals"]) -> dict[str, np.ndarray]:
     """Volumes an atom (Å³) and densities (g/cm³)."""
-    volumes = np.array([abs(np.linalg.det(cell_of(gene))) / _atoms(gene) for gene in genes])
-    weights = element_property("AtomicWeight")
-    masses = [
-        np.average([weights[s.number] for s in gene.sites], weights=[p.multiplicity for p in gene.positions])
-        for gene in genes
-    ]
-    return {"volume_per_atom": volumes, "density": np.array(masses) / volumes / AVOGADRO_A3}
-
-
-def _atoms(gene: Gene) -> int:
-    return sum(position.multiplicity for position in gene.positions)
+    volumes, weights = rows.lattice.double().exp().numpy()[places, 0], element_property("AtomicWeight")
+    masses = rows.composition.double().numpy()[places, : len(weights)] @ np.nan_to_num(weights)
+    return {"volume_per_atom": volumes, "density": masses / volumes / AVOGADRO_A3}
 
 
 def _settings_of(piece: pd.DataFrame) -> list[list[Gene]]:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ase_mlx.models.crystals import PROPERTIES, Crystals, CrystalsConfig, Latent
+from ase_mlx.descriptors.gene_rows import ELEMENTS
+from ase_mlx.models.crystals import PROPERTIES, Crystals, CrystalsConfig, Diffusion, Latent
 from ase_mlx.models.ranges import expect_ranges
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.nn.terms import Term
@@ -20,7 +21,7 @@ from ase_mlx.quantities import SYMBOLS
 
 from ..batches import Rows, TableBatches
 from ..config import FitConfig, TableFit, build
-from ..crystals.latent import encoded, reconstruction, set_prior, standardise
+from ..crystals.latent import encoded, reconstruction, set_mixture, standardise, standardise_diffusion
 from ..crystals.samples import GeneBatches, GeneData, Known, Sample, read_genes
 from ..fit import Stage
 from ..methods import ensemble, network
@@ -42,7 +43,9 @@ class GeneFit(FitConfig):
     """How to fit: as `FitConfig`; `kl_weight` is that of the divergence.
 
     `free_bits` (nats) of each latent coordinate of a crystal cost nothing; `dropout` is the share of sites that the
-    decoder does not see while it learns (dimensionless).
+    decoder does not see while it learns, `substituted` that of crystals whose elements are exchanged for any others, so
+    that latent and decoder learn formulas that no crystal has: of these only group, elements and positions are taught
+    (all dimensionless). The diffusion is taught for `prior_epochs`.
 
     Source: see the module.
     """
@@ -50,11 +53,16 @@ class GeneFit(FitConfig):
     kl_weight: float = 0.02
     free_bits: float = 0.1
     dropout: float = 0.5
+    substituted: float = 0.3
+    prior_epochs: int = 300
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
         super().__post_init__()
-        expect_ranges(self, "fit.", kl_weight=(0, 100), free_bits=(0, 100), dropout=(0, 0.99))
+        expect_ranges(
+            self, "fit.", kl_weight=(0, 100), free_bits=(0, 100), dropout=(0, 0.99), substituted=(0, 1),
+            prior_epochs=(1, 1e6),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,9 @@ class CrystalsRecipe(Recipe):
         counts = [len(self.parts[part]) for part in ("train", "val")]
         if min(counts) < 2:
             raise ValueError(f"got {counts[0]} training and {counts[1]} validation crystals, expected more")
-        elements = sorted({s.number for part in self.parts.values() for g in part.genes for s in g[0].sites})
+        elements = sorted({int(z) for part in self.parts.values() for z in part.first.numbers.unique() if z})
         names = (*config.data.properties, "volume_per_atom", "density")
-        keys = sorted({gene.key for genes in self.parts["train"].genes for gene in genes})
+        keys = sorted(set(self.parts["train"].rows.keys))
         sizes = {
             "elements": tuple(elements),
             "properties": names,
@@ -113,21 +121,28 @@ class CrystalsRecipe(Recipe):
         standardise(self.model, targets["train"])
         standard = {part: (t - self.model.property_mean) / self.model.property_scale for part, t in targets.items()}
         train, val = self.parts["train"], self.parts["val"]
-        batches = GeneBatches(train.genes, standard["train"], fit.batch_size, fit.seed)
-        held_out = GeneBatches([g[:1] for g in val.genes], standard["val"], 4 * fit.batch_size, fit.seed, False)
+        batches = GeneBatches(train, standard["train"], fit.batch_size, fit.seed)
+        held_out = GeneBatches(val, standard["val"], 4 * fit.batch_size, fit.seed, False)
         yield Stage(self.model, _loss(fit), batches, network(fit), held_out, settings=asdict(fit))
         for p in self.model.parameters():
             p.requires_grad_(False)
+        latent = encoded(self.model, train.first)
+        set_mixture(self.model, latent)
+        if self.model.diffusion is not None:
+            standardise_diffusion(self.model, latent)
+            self.model.diffusion.requires_grad_(True)
+            rows = TableBatches(latent, 1, 256, fit.seed)
+            settings = FitConfig(epochs=fit.prior_epochs, learning_rate=2e-3, ema_decay=0.999, seed=fit.seed)
+            yield Stage(self.model.diffusion, _diffusion_loss(latent), rows, network(settings), name="prior")
         self.model.heads.requires_grad_(True)
-        table = (encoded(self.model, train.first).mean, standard["train"])
+        table = (latent.mean, standard["train"])
         rows = TableBatches(table, len(self.model.heads), 256, fit.seed)
         settings = TableFit(epochs=HEAD_EPOCHS, learning_rate=2e-3, weight_decay=0.02, seed=fit.seed)
         yield Stage(self.model.heads, _head_loss(*table), rows, ensemble(settings), name="properties")
         self.model.requires_grad_(True)
 
     def finish(self) -> dict[str, Any]:
-        """Set the prior to what the encodings of the training part leave, and give the card's lines."""
-        set_prior(self.model, self.parts["train"].first)
+        """Calibrate the bars of properties, and give the card's lines."""
         calibrate(self.model, self.parts["val"])
         data, part = self.config.data, "test" if self.parts["test"] else "val"
         judged = self.parts[part]
@@ -154,14 +169,11 @@ class CrystalsRecipe(Recipe):
         """
         config, there = model.config, pd.read_parquet(path).columns
         columns = {name: c for name in config.properties for c in COLUMNS.get(name, ()) if c in there}
-        parts, _ = read_genes(GeneData(str(path), columns, config.most_sites, config.most_atoms))
-        pieces = [known for name, known in parts.items() if part in ("all", name)]
-        genes = [g for known in pieces for g in known.genes]
-        told = {name: np.concatenate([known.properties[name] for known in pieces]) for name in pieces[0].properties}
-        fits = [{site.number for site in g[0].sites} <= set(model.elements) for g in genes]
-        if not any(fits):
+        known = read_genes(GeneData(str(path), columns, config.most_sites, config.most_atoms), [part])[0][part]
+        fits = torch.isin(known.first.numbers, torch.tensor([0, *model.elements])).all(1).numpy()
+        if not fits.any():
             raise ValueError(f"got no crystal of part {part!r} in {path}, expected at least one; try --part all")
-        return Known([g for g, fit in zip(genes, fits, strict=True) if fit], {n: v[fits] for n, v in told.items()})
+        return known.take(np.flatnonzero(fits))
 
     @classmethod
     def residuals(cls, model: Crystals, data: Known) -> dict[str, Residuals]:
@@ -185,19 +197,42 @@ class CrystalsRecipe(Recipe):
 def _loss(fit: GeneFit):
     def loss(model: Crystals, sample: Sample, random: torch.Generator) -> dict[str, Term]:
         """Negative lower bound of the evidence a crystal (nats), part by part."""
-        rows = sample.rows
+        rows, real = sample.rows, torch.ones(len(sample.rows), dtype=torch.bool, device=sample.targets.device)
+        if model.training:
+            real = sample.draw(random) >= fit.substituted
+            rows = rows.substituted(_exchange(model, sample.draw(random, len(model.elements)), real))
         latent: Latent = model.encoder(rows)
         z = latent.mean + latent.log_std.exp() * sample.draw(random, latent.mean.shape[1], kind=torch.randn)
         dropped = sample.draw(random, sample.width)[:, : rows.numbers.shape[1]] < fit.dropout
-        parts = model.decoder.likelihood(z, rows, dropped if model.training else None)
-        n = len(rows)
-        terms = {name: Term(-part.sum(), n) for name, part in parts._asdict().items()}
+        parts = model.decoder.likelihood(z, rows, dropped if model.training else None)._asdict()
+        n, lengths = len(rows), float(real.sum().clamp(min=1))
+        terms = {name: Term(-part.sum(), n) for name, part in parts.items()}
+        terms |= {name: Term(-(parts[name] * real).sum(), lengths) for name in ("coordinates", "lattice")}
         kl = 0.5 * (latent.mean.square() + (2 * latent.log_std).exp() - 1) - latent.log_std
         terms["divergence"] = Term(kl.clamp(min=fit.free_bits).sum(), n, fit.kl_weight)
-        known = torch.isfinite(sample.targets)
+        known = torch.isfinite(sample.targets) & real[:, None]
         off = torch.where(known, model.organise(latent.mean) - sample.targets.nan_to_num(), 0.0)
-        told = Term(off.square().sum(), float(known.sum()), ORGANISING)
+        told = Term(off.square().sum(), float(known.sum().clamp(min=1)), ORGANISING)
         return terms | {"properties": told}
+
+    return loss
+
+
+def _exchange(model: Crystals, order: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Name for each crystal (row) and atomic number another element, by a random order; the same one in real ones."""
+    table = torch.arange(ELEMENTS, device=order.device).expand(len(order), -1).clone()
+    elements = torch.tensor(model.elements, device=order.device)
+    table[:, elements] = torch.where(real[:, None], elements, elements[order.argsort(1)])
+    return table
+
+
+def _diffusion_loss(latent: Latent):
+    def loss(diffusion: Diffusion, rows: Rows, random: torch.Generator) -> dict[str, Term]:
+        """Square error of guessed latents, each anew within its bars (dimensionless)."""
+        mean, log_std = (part[rows.places[0].cpu()].to(rows.places.device) for part in latent)
+        within, noise = rows.draw(random, 2 * mean.shape[1] + 1, kind=torch.randn)[0].tensor_split([mean.shape[1]], -1)
+        off = diffusion.loss(mean + log_std.exp() * within, noise)
+        return {"denoising": Term(off.sum(), len(off))}
 
     return loss
 

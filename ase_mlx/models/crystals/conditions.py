@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ase_mlx.descriptors.gene_rows import GROUPS
+from ase_mlx.descriptors.gene_rows import ELEMENTS, GROUPS
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.structure import Structure
 
 from .config import PROPERTIES
-from .networks import ELEMENTS
 
 
 @dataclass(frozen=True)

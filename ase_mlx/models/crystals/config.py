@@ -4,6 +4,7 @@ Source: ours.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..ranges import WHOLE, expect_ranges
 
@@ -18,22 +19,23 @@ PROPERTIES = {
 class CrystalsConfig:
     """Sizes of the autoencoder (dimensionless).
 
-    `most_atoms` (of the conventional cell) and `most_sites` bound what is generated; `prior` is how many normal
-    distributions the prior is a mixture of. `properties` are told from the latent, each by so many `members`: names
-    of `PROPERTIES`. `known` counts the skeletons of genes that were taught.
+    `most_atoms` (of the conventional cell) and `most_sites` bound what is generated. Latents are drawn from the
+    `prior`, a diffusion or a mixture of as many normal distributions as `mixture` says. `properties` are told from the
+    latent, each by so many `members`: names of `PROPERTIES`. `known` counts the skeletons of genes that were taught.
 
     Source: ours.
     """
 
     elements: tuple[int, ...]
     latent: int = 64
-    width: int = 128
+    width: int = 96
     heads: int = 4
-    layers: int = 3
+    layers: int = 2
     components: int = 8
     most_sites: int = 52
     most_atoms: int = 400
-    prior: int = 64
+    prior: Literal["diffusion", "mixture"] = "diffusion"
+    mixture: int = 64
     properties: tuple[str, ...] = ()
     members: int = 8
     known: int = 0
@@ -42,7 +44,7 @@ class CrystalsConfig:
         """Refuse sizes that make no network."""
         expect_ranges(
             self, "model.", latent=(1, 4096), width=(8, 4096), heads=(1, 64), layers=(1, 64), components=(1, 64),
-            most_sites=(1, 1000), most_atoms=(1, 10000), prior=(1, 10000),
+            most_sites=(1, 1000), most_atoms=(1, 10000), mixture=(1, 10000),
             members=(2, 64), known=WHOLE,
         )  # fmt: skip
         if unknown := [name for name in self.properties if name not in PROPERTIES]:

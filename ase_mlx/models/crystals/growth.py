@@ -9,15 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ase_mlx.descriptors.gene_rows import GeneRows, chosen_parameters, wyckoff_tables
+from ase_mlx.descriptors.gene_rows import WIDE, GeneRows, chosen_parameters, wyckoff_tables
 from ase_mlx.nn.attention import drawn
 
 from .conditions import Conditions
-from .networks import Decoder
-
-WIDE = ("numbers", "positions", "coordinates", "free")
-"""Arrays of `GeneRows` with a row a site."""
-
+from .networks import Arrangement, Decoder
 
 def grow(
     decoder: Decoder,
@@ -41,8 +37,37 @@ def grow(
     for step in range(most_sites + 1):
         if not growth.step(step):
             break
-    growth.rows.lattice[:] = decoder.lattice.draw(growth.last, growth.rows.chosen, random)
-    return growth.rows
+    rows = growth.rows
+    rows = rows.take(torch.arange(len(rows)))  # as wide as the largest
+    arrange(decoder.arrangement, growth.condition, rows, random)
+    return rows
+
+
+def arrange(
+    arrangement: Arrangement,
+    condition: Float[Tensor, "crystals width"],
+    rows: GeneRows,
+    random: torch.Generator | None,
+) -> None:
+    """Draw lattices and free coordinates of genes whose occupied positions are known, in place.
+
+    Args:
+        arrangement: of the decoder.
+        condition: what the decoder knows of each gene (dimensionless).
+        rows: genes (Å, degrees in them).
+        random: draws each number; None takes the likeliest.
+
+    Source: ours.
+    """
+    whole, sites = arrangement(condition, rows)
+    rows.lattice[:] = arrangement.lattice.draw(whole, rows.chosen, random)
+    for step in range(rows.numbers.shape[1]):
+        moving = torch.nonzero(rows.free[:, step].any(-1))[:, 0]
+        if len(moving):
+            part = {f.name: getattr(rows, f.name)[moving] for f in fields(rows)}
+            part = GeneRows(**{name: a[:, : step + 1] if name in WIDE else a for name, a in part.items()})
+            context = arrangement.placed(condition[moving], sites[moving, : step + 1], part)[:, -1]
+            rows.coordinates[moving, step] = arrangement.coordinates.draw(context, rows.free[moving, step], random)
 
 
 class _Growth:
@@ -53,7 +78,7 @@ class _Growth:
     ):
         self.decoder, self.most_sites, self.random, self.wanted = decoder, most_sites, random, wanted
         self.tables, n = wyckoff_tables(), len(latents)
-        base = decoder.read(latents)
+        base, self.composition = decoder.read(latents), decoder.composition(latents)
         groups = drawn(decoder.to_group(base), wanted.groups.expand(n, -1), random)
         self.condition = base + decoder.group(groups)
         self.rows = GeneRows(
@@ -66,7 +91,7 @@ class _Growth:
             chosen_parameters()[groups],
         )
         self.open, self.atoms = self.tables.symmetry[groups] >= 0, torch.zeros(n, dtype=torch.long)
-        self.growing, self.last = torch.ones(n, dtype=torch.bool), torch.zeros_like(self.condition)
+        self.growing = torch.ones(n, dtype=torch.bool)
         self.missing = wanted.required.expand(n, -1).clone()
 
     def step(self, step: int) -> bool:
@@ -76,12 +101,12 @@ class _Growth:
             return False
         part = {f.name: getattr(self.rows, f.name)[going] for f in fields(self.rows)}
         rows = GeneRows(**{name: a[:, :step] if name in WIDE else a for name, a in part.items()})
-        hidden = self.decoder.hidden(self.condition[going], rows)[:, -1]
+        hidden = self.decoder.skeletons(self.condition[going], rows)[:, -1]
         room = self.wanted.most - self.atoms[going]
         here = self.open[going] & (self.tables.multiplicity[rows.groups] <= room[:, None])
-        numbers = drawn(self.decoder.to_element(hidden), self._elements(going, here, step), self.random)
+        logits = self.decoder.skeletons.to_element(hidden) + self.composition[going]
+        numbers = drawn(logits, self._elements(going, here, step), self.random)
         ended = numbers == 0
-        self.last[going[ended]] = hidden[ended]
         self.growing[going[ended]] = False
         self._place(step, going[~ended], numbers[~ended], hidden[~ended], here[~ended])
         return True
@@ -101,10 +126,10 @@ class _Growth:
         return may
 
     def _place(self, step: int, going: Tensor, numbers: Tensor, hidden: Tensor, here: Tensor) -> None:
-        """Draw site symmetry, which position of it, and its free coordinates."""
+        """Draw site symmetry, and which position of it."""
         if not len(going):
             return
-        d, tables, group = self.decoder, self.tables, self.rows.groups[going]
+        d, tables, group = self.decoder.skeletons, self.tables, self.rows.groups[going]
         context = hidden + d.element(numbers)
         symmetries = torch.zeros(len(going), len(tables.symbols), dtype=torch.long)
         symmetries.scatter_add_(1, tables.symmetry[group].clamp(min=0), here.long())
@@ -113,12 +138,10 @@ class _Growth:
         table = tables.position[group, symmetry]
         there = (table >= 0) & here.gather(1, table.clamp(min=0))
         enumeration = drawn(d.to_enumeration(context), there, self.random)
-        context = context + d.enumeration(enumeration)
         position = table.gather(1, enumeration[:, None])[:, 0]
         free = tables.free[group, position]
         self.rows.numbers[going, step], self.rows.positions[going, step] = numbers, position
         self.rows.free[going, step] = free
-        self.rows.coordinates[going, step] = d.coordinates.draw(context, free, self.random)
         self.missing[going, numbers] = False
         self.atoms[going] += tables.multiplicity[group, position]
         fixed = ~free.any(1)  # such a position is taken once

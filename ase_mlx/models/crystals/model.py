@@ -3,7 +3,6 @@
 Source: as of the package.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from .conditions import Conditions
 from .config import CrystalsConfig
 from .growth import grow
 from .networks import Decoder, Encoder, Head
+from .priors import Diffusion, Mixture
 
 POOL, SPARE = 50, 5
 """Latents that are drawn, and crystals that are built, for each one whose properties are wanted."""
@@ -50,9 +50,8 @@ class Crystals(nn.Module, Generates):
         self.register_buffer("property_least", torch.zeros(count))
         self.register_buffer("property_most", torch.zeros(count))
         self.register_buffer("known", torch.zeros(config.known, dtype=torch.int64))
-        self.register_buffer("prior_mean", torch.zeros(config.prior, config.latent))
-        self.register_buffer("prior_log_std", torch.zeros(config.prior, config.latent))
-        self.register_buffer("prior_weight", torch.ones(config.prior))
+        self.mixture = Mixture(config.latent, config.mixture)
+        self.diffusion = Diffusion(config.latent, 2 * config.width, 3) if config.prior == "diffusion" else None
 
     def properties(
         self, latents: Float[Tensor, "crystals latent"]
@@ -151,10 +150,8 @@ class Crystals(nn.Module, Generates):
         return inside.clamp(min=1e-30)
 
     def draw_latents(self, n: int, random: torch.Generator) -> Float[Tensor, "n latent"]:
-        """Draw from the prior (dimensionless): a mixture of normal distributions that the training leaves."""
-        which = torch.multinomial(self.prior_weight, n, replacement=True, generator=random)
-        noise = torch.randn(n, self.config.latent, generator=random)
-        return self.prior_mean[which] + self.prior_log_std[which].exp() * noise
+        """Draw from the prior (dimensionless) that the training leaves."""
+        return (self.diffusion or self.mixture).draw(n, random)
 
     def _structures(self, latents: Tensor, random: torch.Generator | None, wanted: Conditions) -> list[Structure]:
         """Decode, and again where the sites coincide, the cell does not exist or a condition is not met."""
@@ -222,7 +219,7 @@ class Crystals(nn.Module, Generates):
         Args:
             structures: to begin from (Å).
             steps: of Adam, at a rate of 0.05.
-            prior: weight of the prior's log-density against that of the ranges (dimensionless).
+            prior: weight of the mixture's log-density against that of the ranges (dimensionless).
             seed: draws the crystals of the last latents; None takes the likeliest.
             **wanted: ranges by the names and units of `PROPERTIES`, and conditions as of `sample`.
 
@@ -239,7 +236,7 @@ class Crystals(nn.Module, Generates):
         mover = torch.optim.Adam([z], lr=0.05)
         for _ in range(steps):
             mover.zero_grad()
-            loss = -self.inside(*self.properties(z), wanted.ranges).log().sum() - prior * self.log_prior(z).sum()
+            loss = -self.inside(*self.properties(z), wanted.ranges).log().sum() - prior * self.mixture.log_density(z).sum()
             (z.grad,) = torch.autograd.grad(loss, [z])
             mover.step()
         z = z.detach()
@@ -251,12 +248,6 @@ class Crystals(nn.Module, Generates):
         ]
         random = None if seed is None else torch.Generator().manual_seed(seed)
         return list(zip(self._structures(z, random, wanted), told, strict=True))
-
-    def log_prior(self, latents: Float[Tensor, "crystals latent"]) -> Float[Tensor, " crystals"]:
-        """Give the logarithm of the prior's density at latents (dimensionless: nats)."""
-        away = (latents[:, None] - self.prior_mean) / self.prior_log_std.exp()
-        each = -0.5 * (away.square() + math.log(2 * math.pi)).sum(-1) - self.prior_log_std.sum(-1)
-        return (each + self.prior_weight.clamp(min=1e-30).log()).logsumexp(-1)
 
     def interpolate(self, start: AtomsLike, end: AtomsLike, n: int) -> list[Structure]:
         """Go from one crystal to another (Å) in n steps along a line in the latent space, both ends included.

@@ -9,13 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ase_mlx.descriptors.gene_rows import ENUMERATIONS, GROUPS, GeneRows, wyckoff_tables
+from ase_mlx.descriptors.gene_rows import ELEMENTS, ENUMERATIONS, GROUPS, GeneRows, wyckoff_tables
 from ase_mlx.nn.attention import Block, Numbers, waves
 
 from .config import CrystalsConfig
-
-ELEMENTS = 119
-"""Atomic numbers with 0, which ends the list of sites."""
 
 NEVER = -1e9
 """Logit of what cannot be."""
@@ -34,6 +31,8 @@ class Latent(NamedTuple):
 class Likelihood(NamedTuple):
     """Logarithms of the probabilities of each crystal's parts (dimensionless: nats).
 
+    `composition` is what the latent alone, linearly, says of the elements of the sites: no part of the probability.
+
     Source: ours.
     """
 
@@ -42,10 +41,21 @@ class Likelihood(NamedTuple):
     positions: Float[Tensor, " crystals"]
     coordinates: Float[Tensor, " crystals"]
     lattice: Float[Tensor, " crystals"]
+    composition: Float[Tensor, " crystals"]
+
+
+def by_number(count: int, width: int) -> nn.Embedding:
+    """Make a table with a row for each element, group or the like, whose rows learn apart.
+
+    Source: ours.
+    """
+    table = nn.Embedding(count, width)
+    table.rows = ("weight",)
+    return table
 
 
 class Sites(nn.Module):
-    """What is known of a site, as a vector.
+    """What occupies which position, as a vector a site.
 
     Source: ours.
     """
@@ -53,19 +63,31 @@ class Sites(nn.Module):
     def __init__(self, width: int):
         """Set up with random weights."""
         super().__init__()
-        self.element, self.symmetry = nn.Embedding(ELEMENTS, width), nn.Embedding(len(wyckoff_tables().symbols), width)
-        self.enumeration, self.place = nn.Embedding(ENUMERATIONS, width), nn.Linear(27, width)
-        self.count = nn.Linear(1, width)
-        for part in (self.element, self.symmetry, self.enumeration):
-            part.rows = ("weight",)
+        self.element, self.symmetry = by_number(ELEMENTS, width), by_number(len(wyckoff_tables().symbols), width)
+        self.enumeration, self.count = by_number(ENUMERATIONS, width), nn.Linear(1, width)
 
     def forward(self, rows: GeneRows) -> Float[Tensor, "genes sites width"]:
         """Describe all sites by dimensionless features; what stands where there is none says nothing."""
-        free = rows.free[..., None]
-        where = torch.cat([waves(rows.coordinates) * free, free.float()], -1).flatten(-2)
         atoms = rows.multiplicities[..., None].float()
         known = self.element(rows.numbers) + self.symmetry(rows.symmetries.clamp(min=0))
-        return known + self.enumeration(rows.enumerations.clamp(min=0)) + self.place(where) + self.count(atoms.log1p())
+        return known + self.enumeration(rows.enumerations.clamp(min=0)) + self.count(atoms.log1p())
+
+
+class Places(nn.Module):
+    """Where the free coordinates put a site, as a vector.
+
+    Source: ours.
+    """
+
+    def __init__(self, width: int):
+        """Set up with random weights."""
+        super().__init__()
+        self.place = nn.Linear(27, width)
+
+    def forward(self, rows: GeneRows) -> Float[Tensor, "genes sites width"]:
+        """Describe free coordinates by dimensionless features."""
+        free = rows.free[..., None]
+        return self.place(torch.cat([waves(rows.coordinates) * free, free.float()], -1).flatten(-2))
 
 
 class Encoder(nn.Module):
@@ -78,25 +100,26 @@ class Encoder(nn.Module):
         """Set up with random weights."""
         super().__init__()
         width = config.width
-        self.sites, self.group = Sites(width), nn.Embedding(GROUPS + 1, width)
-        self.group.rows = ("weight",)
-        self.lattice = nn.Linear(12, width)
+        self.sites, self.places, self.group = Sites(width), Places(width), by_number(GROUPS + 1, width)
+        self.lattice, self.composition = nn.Linear(12, width), nn.Linear(ELEMENTS, width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
-        self.out = nn.Linear(width, 2 * config.latent)
+        self.out = nn.Linear(2 * width, 2 * config.latent)
 
     def forward(self, rows: GeneRows) -> Latent:
         """Encode genes."""
+        composition = self.composition(rows.composition)
         condition = self.group(rows.groups) + self.lattice(torch.cat([rows.lattice, rows.chosen.float()], -1))
-        x = torch.cat([condition[:, None], self.sites(rows)], 1)
+        x = torch.cat([(condition + composition)[:, None], self.sites(rows) + self.places(rows)], 1)
         sees = torch.cat([torch.ones_like(rows.sites[:, :1]), rows.sites], 1)[:, None]
         for block in self.blocks:
             x = block(x, condition, sees)
-        mean, log_std = self.out(nn.functional.layer_norm(x[:, 0], x.shape[-1:])).chunk(2, -1)
+        whole = torch.cat([nn.functional.layer_norm(x[:, 0], x.shape[-1:]), composition], -1)
+        mean, log_std = self.out(whole).chunk(2, -1)
         return Latent(mean, (log_std - 1.0).clamp(-6.0, 1.0))
 
 
-class Decoder(nn.Module):
-    """From the latent to probabilities of space group, sites and lattice.
+class Skeletons(nn.Module):
+    """Probabilities of element, site symmetry and enumeration of each site, after those before it.
 
     Source: see the module.
     """
@@ -105,28 +128,15 @@ class Decoder(nn.Module):
         """Set up with random weights."""
         super().__init__()
         width, symbols = config.width, len(wyckoff_tables().symbols)
-        self.read = nn.Sequential(nn.Linear(config.latent, width), nn.GELU(), nn.Linear(width, width))
-        self.to_group = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, GROUPS + 1))
-        self.group, self.sites, self.unknown = (
-            nn.Embedding(GROUPS + 1, width),
-            Sites(width),
-            nn.Parameter(0.1 * torch.randn(width)),
-        )
-        self.group.rows = ("weight",)
-        self.place, self.so_far = nn.Embedding(config.most_sites + 1, width), nn.Linear(1, width)
-        self.place.rows = ("weight",)
+        self.sites, self.unknown = Sites(width), nn.Parameter(0.1 * torch.randn(width))
+        self.place, self.so_far = by_number(config.most_sites + 1, width), nn.Linear(1, width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.to_element = nn.Linear(width, ELEMENTS)
-        self.element, self.symmetry = nn.Embedding(ELEMENTS, width), nn.Embedding(symbols, width)
-        self.enumeration = nn.Embedding(ENUMERATIONS, width)
-        for part in (self.element, self.symmetry, self.enumeration):
-            part.rows = ("weight",)
+        self.element, self.symmetry = by_number(ELEMENTS, width), by_number(symbols, width)
         self.to_symmetry = nn.Sequential(nn.GELU(), nn.Linear(width, symbols))
         self.to_enumeration = nn.Sequential(nn.GELU(), nn.Linear(width, ENUMERATIONS))
-        self.coordinates = Numbers(width, 3, config.components, periodic=True)
-        self.lattice = Numbers(width, 6, config.components, periodic=False)
 
-    def hidden(
+    def forward(
         self,
         condition: Float[Tensor, "crystals width"],
         rows: GeneRows,
@@ -139,40 +149,125 @@ class Decoder(nn.Module):
         steps = rows.numbers.shape[1] + 1
         x = torch.cat([condition[:, None], known], 1) + self.place.weight[:steps]
         atoms = nn.functional.pad(rows.multiplicities.cumsum(1), (1, 0))[..., None]
-        x = x + self.so_far(atoms.float().log1p())
-        sees = torch.ones(steps, steps, dtype=torch.bool, device=x.device).tril()[None].expand(len(x), -1, -1)
+        return causal(self.blocks, x + self.so_far(atoms.float().log1p()), condition)
+
+    def likelihood(
+        self,
+        condition: Float[Tensor, "crystals width"],
+        composition: Float[Tensor, "crystals elements"],
+        rows: GeneRows,
+        dropped: Bool[Tensor, "crystals sites"] | None,
+    ) -> tuple[Float[Tensor, " crystals"], Float[Tensor, " crystals"]]:
+        """Give log-probabilities (dimensionless: nats) of elements, and of their positions."""
+        hidden = self(condition, rows, dropped)
+        ends = nn.functional.pad(rows.numbers, (0, 1))  # 0 after the last site
+        counted = nn.functional.pad(rows.sites, (1, 0), value=True)
+        log = (self.to_element(hidden) + composition[:, None]).log_softmax(-1)
+        elements = (log.gather(-1, ends[..., None])[..., 0] * counted).sum(1)
+        symmetries = rows.symmetries.clamp(min=0)
+        context = hidden[:, :-1] + self.element(rows.numbers)
+        log = _of_group(self.to_symmetry(context), rows.groups).log_softmax(-1)
+        positions = log.gather(-1, symmetries[..., None])[..., 0]
+        there = wyckoff_tables().position.to(hidden.device)[rows.groups[:, None], symmetries] >= 0
+        log = self.to_enumeration(context + self.symmetry(symmetries)).masked_fill(~there, NEVER).log_softmax(-1)
+        positions = positions + log.gather(-1, rows.enumerations.clamp(min=0)[..., None])[..., 0]
+        return elements, (positions * rows.sites).sum(1)
+
+
+class Arrangement(nn.Module):
+    """Densities of the lattice, then of the free coordinates of each site: both know all that is occupied.
+
+    Source: ours.
+    """
+
+    def __init__(self, config: CrystalsConfig):
+        """Set up with random weights."""
+        super().__init__()
+        width = config.width
+        self.sites, self.place = Sites(width), by_number(config.most_sites + 1, width)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.lattice = Numbers(width, 6, config.components, periodic=False)
+        self.cell, self.places, self.before = nn.Linear(12, width), Places(width), nn.Linear(width, width)
+        self.after = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.coordinates = Numbers(width, 3, config.components, periodic=True)
+
+    def forward(
+        self, condition: Float[Tensor, "crystals width"], rows: GeneRows
+    ) -> tuple[Float[Tensor, "crystals width"], Float[Tensor, "crystals sites width"]]:
+        """Give what the lattice knows, and what each site knows of what is occupied (dimensionless)."""
+        x = torch.cat([condition[:, None], self.sites(rows)], 1) + self.place.weight[: rows.numbers.shape[1] + 1]
+        sees = nn.functional.pad(rows.sites, (1, 0), value=True)[:, None]
         for block in self.blocks:
             x = block(x, condition, sees)
-        return nn.functional.layer_norm(x, x.shape[-1:])
+        x = nn.functional.layer_norm(x, x.shape[-1:])
+        return x[:, 0], x[:, 1:]
+
+    def placed(
+        self,
+        condition: Float[Tensor, "crystals width"],
+        sites: Float[Tensor, "crystals sites width"],
+        rows: GeneRows,
+    ) -> Float[Tensor, "crystals sites width"]:
+        """Say what each site knows of the lattice and of where those before it are (dimensionless)."""
+        condition = condition + self.cell(torch.cat([rows.lattice, rows.chosen.float()], -1))
+        before = self.before(sites) + self.places(rows)
+        return causal(self.after, sites + nn.functional.pad(before, (0, 0, 1, -1)), condition)
+
+    def likelihood(
+        self, condition: Float[Tensor, "crystals width"], rows: GeneRows
+    ) -> tuple[Float[Tensor, " crystals"], Float[Tensor, " crystals"]]:
+        """Give log-densities (dimensionless: nats) of coordinates and of the lattice."""
+        whole, sites = self(condition, rows)
+        lattice = self.lattice(whole, rows.lattice, rows.chosen).sum(-1)
+        moving = rows.free.any(-1)
+        coordinates = torch.zeros_like(moving, dtype=lattice.dtype)
+        if moving.any():
+            context = self.placed(condition, sites, rows)[moving]
+            coordinates[moving] = self.coordinates(context, rows.coordinates[moving], rows.free[moving]).sum(-1)
+        return coordinates.sum(1), lattice
+
+
+class Decoder(nn.Module):
+    """From the latent to probabilities of space group, occupied positions, lattice and coordinates, one after another.
+
+    Source: see the module.
+    """
+
+    def __init__(self, config: CrystalsConfig):
+        """Set up with random weights."""
+        super().__init__()
+        width = config.width
+        self.read = nn.Sequential(nn.Linear(config.latent, width), nn.GELU(), nn.Linear(width, width))
+        self.composition = nn.Linear(config.latent, ELEMENTS)
+        self.to_group = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, GROUPS + 1))
+        self.group = by_number(GROUPS + 1, width)
+        self.skeletons, self.arrangement = Skeletons(config), Arrangement(config)
 
     def likelihood(
         self, latent: Float[Tensor, "crystals latent"], rows: GeneRows, dropped: Bool[Tensor, "crystals sites"] | None
     ) -> Likelihood:
-        """Give log-probabilities of genes (dimensionless: nats), a site by what stands before it but dropped sites."""
-        sites = rows.sites
-        base = self.read(latent)
-        log = self.to_group(base).log_softmax(-1)
-        group = log.gather(-1, rows.groups[:, None])[:, 0]
-        hidden = self.hidden(base + self.group(rows.groups), rows, dropped)
-        ends = nn.functional.pad(rows.numbers, (0, 1))  # 0 after the last site
-        counted = nn.functional.pad(sites, (1, 0), value=True)
-        log = self.to_element(hidden).log_softmax(-1)
-        elements = (log.gather(-1, ends[..., None])[..., 0] * counted).sum(1)
-        context = hidden[:, :-1] + self.element(rows.numbers)
-        log = _of_group(self.to_symmetry(context), rows.groups).log_softmax(-1)
-        positions = log.gather(-1, rows.symmetries.clamp(min=0)[..., None])[..., 0]
-        context = context + self.symmetry(rows.symmetries.clamp(min=0))
-        table = wyckoff_tables().position.to(hidden.device)
-        there = table[rows.groups[:, None], rows.symmetries.clamp(min=0)] >= 0
-        log = self.to_enumeration(context).masked_fill(~there, NEVER).log_softmax(-1)
-        positions = positions + log.gather(-1, rows.enumerations.clamp(min=0)[..., None])[..., 0]
-        context = context + self.enumeration(rows.enumerations.clamp(min=0))
-        moving = rows.free.any(-1)
-        coordinates = torch.zeros_like(positions)
-        coordinates[moving] = self.coordinates(context[moving], rows.coordinates[moving], rows.free[moving]).sum(-1)
-        last = hidden[torch.arange(len(rows)), sites.sum(1)]
-        lattice = self.lattice(last, rows.lattice, rows.chosen).sum(-1)
-        return Likelihood(group, elements, (positions * sites).sum(1), coordinates.sum(1), lattice)
+        """Give log-probabilities of genes (dimensionless: nats); of dropped sites later ones do not know."""
+        base, composition = self.read(latent), self.composition(latent)
+        group = self.to_group(base).log_softmax(-1).gather(-1, rows.groups[:, None])[:, 0]
+        condition = base + self.group(rows.groups)
+        elements, positions = self.skeletons.likelihood(condition, composition, rows, dropped)
+        coordinates, lattice = self.arrangement.likelihood(condition, rows)
+        said = composition[:, 1:].log_softmax(-1).gather(-1, (rows.numbers - 1).clamp(min=0)) * rows.sites
+        return Likelihood(group, elements, positions, coordinates, lattice, said.sum(1) / rows.sites.sum(1))
+
+
+def causal(
+    blocks: nn.ModuleList, x: Float[Tensor, "crystals steps width"], condition: Float[Tensor, "crystals width"]
+) -> Float[Tensor, "crystals steps width"]:
+    """Pass steps (dimensionless) through layers in which each sees itself and those before it; normed.
+
+    Source: ours.
+    """
+    steps = x.shape[1]
+    sees = torch.ones(steps, steps, dtype=torch.bool, device=x.device).tril()[None].expand(len(x), -1, -1)
+    for block in blocks:
+        x = block(x, condition, sees)
+    return nn.functional.layer_norm(x, x.shape[-1:])
 
 
 def _of_group(logits: Float[Tensor, "genes sites symbols"], groups: Int[Tensor, " genes"]) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ase.build import bulk
 from tiny_anomaly import FILE
 
 from ase_mlx.descriptors.gene_rows import chosen_parameters, genes_of, rows_of, wyckoff_tables
@@ -74,3 +75,17 @@ def test_angles_without_a_cell_are_refused():
 def test_no_gene_is_refused():
     with pytest.raises(ValueError, match="got no gene"):
         rows_of([])
+
+
+def test_substituted_genes_are_those_of_substituted_crystals():
+    wurtzite = bulk("ZnS", "wurtzite", a=3.8, c=6.2)
+    other = wurtzite.copy()
+    other.numbers[wurtzite.numbers == 30] = 8
+    other.numbers[wurtzite.numbers == 16] = 12
+    table = torch.arange(119)[None]
+    table = torch.where(table == 30, 8, torch.where(table == 16, 12, table))
+    row = rows_of(settings(wurtzite))
+    again = genes_of(row.substituted(table.expand(len(row), -1)))
+    assert {gene.skeleton for gene in again} == {gene.skeleton for gene in settings(other)}
+    assert [gene.key for gene in again] == row.substituted(table.expand(len(row), -1)).keys
+    assert row.keys == [gene.key for gene in settings(wurtzite)]

@@ -1,14 +1,17 @@
 """A generator of crystals: laws of the decoder that hold untrained, conditions, and refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 
-from ase_mlx.descriptors.gene_rows import genes_of, rows_of
+from ase_mlx.descriptors.gene_rows import WIDE, genes_of, rows_of
 from ase_mlx.descriptors.genes import gene_of, settings, structure_of
 from ase_mlx.descriptors.wyckoff import operations
 from ase_mlx.models.crystals import Conditions, Crystals, CrystalsConfig
+from ase_mlx.nn.attention import Block
 
 KNOWN = (3, 8, 11, 12, 17, 31)
 
@@ -17,12 +20,13 @@ KNOWN = (3, 8, 11, 12, 17, 31)
 def model():
     torch.manual_seed(0)
     config = CrystalsConfig(
-        KNOWN, latent=5, width=16, heads=2, layers=2, components=3, most_sites=8, most_atoms=64, prior=3, members=2,
+        KNOWN, latent=5, width=16, heads=2, layers=2, components=3, most_sites=8, most_atoms=64, mixture=3, members=2,
         properties=("band_gap", "density"),
     )  # fmt: skip
     model = Crystals(config)
-    for block in (*model.encoder.blocks, *model.decoder.blocks):
-        torch.nn.init.normal_(block.condition.weight, std=0.2)
+    for module in model.modules():
+        if isinstance(module, Block):
+            torch.nn.init.normal_(module.condition.weight, std=0.2)
     model.property_most.fill_(5.0)
     return model.eval()
 
@@ -50,6 +54,23 @@ def test_the_latent_does_not_depend_on_the_order_of_sites(model):
     for name in ("numbers", "positions", "coordinates", "free"):
         getattr(turned, name)[:] = getattr(row, name).flip(1)
     assert torch.allclose(model.encoder(row).mean, model.encoder(turned).mean, atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_is_drawn_is_what_the_likelihood_judges(model):
+    """Site by site and all at once, hidden features agree; coordinates do not change those of sites before them."""
+    row = rows_of([max(settings(bulk("NaCl", "wurtzite", a=4.0, c=6.4)), key=lambda gene: len(gene.sites))])
+    condition = torch.randn(1, 16)
+    whole = model.decoder.skeletons(condition, row)
+    first = replace(row, **{name: getattr(row, name)[:, :1] for name in WIDE})
+    assert torch.allclose(model.decoder.skeletons(condition, first), whole[:, :2], atol=1e-5)
+    arrangement = model.decoder.arrangement
+    _, sites = arrangement(condition, row)
+    placed = arrangement.placed(condition, sites, row)
+    moved = replace(row, coordinates=row.coordinates + 0.1 * row.free)
+    again = arrangement.placed(condition, sites, moved)
+    assert torch.allclose(again[:, 0], placed[:, 0], atol=1e-6)
+    assert not torch.allclose(again[:, 1], placed[:, 1], atol=1e-4)
 
 
 @torch.no_grad()
