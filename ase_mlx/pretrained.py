@@ -36,14 +36,6 @@ def user_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ase-mlx" / "models"
 
 
-def cache_folder() -> Path:
-    """Where work that can be done again is kept: ase-mlx of the user's cache folder.
-
-    Source: the XDG base directory specification.
-    """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ase-mlx"
-
-
 def user_names() -> tuple[str, ...]:
     """List the names of the models in `user_folder`.
 

@@ -14,7 +14,7 @@ from ase_mlx.cli.run import progress_bar
 
 Number = Annotated[int, typer.Option("--number", "-n", min=1, help="Crystals to draw.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="For table, structures and CIFs.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="A trained generator's folder (`data/crystals.toml`).")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A shipped name or a trained generator's folder.")]
 Pair = tuple[float, float]
 Gap = Annotated[Pair | None, typer.Option("--band-gap", metavar="LEAST MOST", help="eV, of PBE.")]
 Formation = Annotated[Pair | None, typer.Option("--formation-energy", metavar="LEAST MOST", help="eV/atom.")]
@@ -39,9 +39,9 @@ Relax = Annotated[
 
 
 def generate(
-    model: Model,
     out: Out = Path("generated"),
     number: Number = 100,
+    model: Model = "crystals",
     band_gap: Gap = None,
     formation_energy: Formation = None,
     hull_distance: Hull = None,
@@ -61,7 +61,7 @@ def generate(
     volume as the latent tells them, each with its standard deviation, and the reasons for and against it),
     candidates.extxyz and a CIF of each candidate. The same command goes on after a kill.
 
-    Example: `ase-mlx generate -m crystals -n 200 --band-gap 1 2.5 --elements O --relax universal -o oxides`
+    Example: `ase-mlx generate -n 200 --band-gap 1 2.5 --elements O --relax universal -o oxides`
     """
     from ase_mlx.jobs.generation import generation_job
 

@@ -139,6 +139,11 @@ class GeneRows:
         taken = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
         return replace(self, **{k: v[:, :width] if k in WIDE else v for k, v in taken.items()})
 
+    def moved(self, places: Float[Tensor, "genes sites 3"], lattice: Float[Tensor, "genes 6"]) -> "GeneRows":
+        """Move free coordinates (fractional) and chosen lattice parameters (dimensionless, as they are here)."""
+        coordinates = self.coordinates + places * self.free
+        return replace(self, coordinates=coordinates % 1.0, lattice=self.lattice + lattice * self.chosen)
+
     def substituted(self, by: Int[Tensor, "genes elements"]) -> "GeneRows":
         """Put other elements in their places: `by` names for each gene and atomic number another one, for 0 it is 0."""
         numbers = by.gather(1, self.numbers)

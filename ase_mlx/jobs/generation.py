@@ -50,7 +50,7 @@ class Generated:
 def generation_job(
     n: int,
     folder: str | Path,
-    model: str | Path,
+    model: str | Path = "crystals",
     seed: int = 0,
     conditions: Mapping[str, Any] | None = None,
     calculator: Any = None,
@@ -70,7 +70,7 @@ def generation_job(
     Args:
         n: how many crystals to draw.
         folder: for candidates.csv, candidates.extxyz and a CIF of each candidate.
-        model: folder of a generator.
+        model: a shipped name or folder of a generator.
         seed: equal seeds give equal candidates.
         conditions: as of `Crystals.sample`.
         calculator: any ASE calculator with forces and stress (eV, Å); None leaves the crystals as they were drawn.

@@ -4,7 +4,7 @@ Source: ours.
 """
 
 from ase_mlx.keep.content import Unstable, contents, digest
-from ase_mlx.keep.entries import DamagedWarning, Entries, damaged, seal, unseal
+from ase_mlx.keep.entries import DamagedWarning, Entries, cache_folder, damaged, seal, unseal
 from ase_mlx.keep.rows import check_rows, write_rows
 from ase_mlx.keep.tensors import check_tensors, pack_tensors, seal_tensors
 
@@ -12,6 +12,7 @@ __all__ = [
     "DamagedWarning",
     "Entries",
     "Unstable",
+    "cache_folder",
     "check_rows",
     "check_tensors",
     "contents",

@@ -6,6 +6,7 @@ Source: ours.
 import hashlib
 import io
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,14 @@ def damaged(path: str | Path, reason: str) -> None:
         DamagedWarning,
         stacklevel=4,
     )
+
+
+def cache_folder() -> Path:
+    """Where work that can be done again is kept: ase-mlx of the user's cache folder.
+
+    Source: the XDG base directory specification.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ase-mlx"
 
 
 class Entries:

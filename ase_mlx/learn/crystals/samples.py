@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import WIDE, GeneRows, of_arrays, rows_of
 from ase_mlx.descriptors.genes import Gene, settings
-from ase_mlx.keep import Entries, digest
-from ase_mlx.pretrained import cache_folder
+from ase_mlx.keep import Entries, cache_folder, digest
 from ase_mlx.processes import pool
 from ase_mlx.structure import Structure
 
@@ -197,7 +196,8 @@ def read_genes(
     columns = {name: frame[column].to_numpy(dtype=float) for name, column in data.properties.items()}
     whole = Known(rows, counts, columns | _by_structure(rows, safe))
     fine = ~lone & ~large
-    return {part: whole.take(np.flatnonzero(fine & ((frame["part"] == part) | (part == "all")))) for part in parts}, left
+    of = {part: fine & ((frame["part"] == part).to_numpy() | (part == "all")) for part in parts}
+    return {part: whole.take(np.flatnonzero(there)) for part, there in of.items()}, left
 
 
 def _genes_of_table(frame: pd.DataFrame, processes: int) -> tuple[np.ndarray, GeneRows]:

@@ -45,7 +45,8 @@ class GeneFit(FitConfig):
     `free_bits` (nats) of each latent coordinate of a crystal cost nothing; `dropout` is the share of sites that the
     decoder does not see while it learns, `substituted` that of crystals whose elements are exchanged for any others, so
     that latent and decoder learn formulas that no crystal has: of these only group, elements and positions are taught
-    (all dimensionless). The diffusion is taught for `prior_epochs`.
+    (all dimensionless). Free coordinates and lattices, as rows of genes have them, move by normal noise of size
+    `jitter`, so that densities are no sharper. The diffusion is taught for `prior_epochs`.
 
     Source: see the module.
     """
@@ -54,14 +55,15 @@ class GeneFit(FitConfig):
     free_bits: float = 0.1
     dropout: float = 0.5
     substituted: float = 0.3
-    prior_epochs: int = 300
+    jitter: float = 0.004
+    prior_epochs: int = 120
 
     def __post_init__(self):
         """Refuse numbers that cannot train anything."""
         super().__post_init__()
         expect_ranges(
             self, "fit.", kl_weight=(0, 100), free_bits=(0, 100), dropout=(0, 0.99), substituted=(0, 1),
-            prior_epochs=(1, 1e6),
+            jitter=(0, 0.1), prior_epochs=(1, 1e6),
         )  # fmt: skip
 
 
@@ -201,6 +203,10 @@ def _loss(fit: GeneFit):
         if model.training:
             real = sample.draw(random) >= fit.substituted
             rows = rows.substituted(_exchange(model, sample.draw(random, len(model.elements)), real))
+            rows = rows.moved(
+                fit.jitter * sample.draw(random, sample.width, 3, kind=torch.randn)[:, : rows.numbers.shape[1]],
+                fit.jitter * sample.draw(random, 6, kind=torch.randn),
+            )
         latent: Latent = model.encoder(rows)
         z = latent.mean + latent.log_std.exp() * sample.draw(random, latent.mean.shape[1], kind=torch.randn)
         dropped = sample.draw(random, sample.width)[:, : rows.numbers.shape[1]] < fit.dropout

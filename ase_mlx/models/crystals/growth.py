@@ -14,6 +14,10 @@ from ase_mlx.nn.attention import drawn
 
 from .conditions import Conditions
 from .networks import Arrangement, Decoder
+from .room import Room
+
+TRIES = 32
+"""Places that are drawn for a site, of which one is taken."""
 
 def grow(
     decoder: Decoder,
@@ -51,6 +55,8 @@ def arrange(
 ) -> None:
     """Draw lattices and free coordinates of genes whose occupied positions are known, in place.
 
+    Of a site's coordinates `TRIES` are drawn, and one of them is taken by the room that it leaves to other atoms.
+
     Args:
         arrangement: of the decoder.
         condition: what the decoder knows of each gene (dimensionless).
@@ -61,13 +67,21 @@ def arrange(
     """
     whole, sites = arrangement(condition, rows)
     rows.lattice[:] = arrangement.lattice.draw(whole, rows.chosen, random)
+    rooms = {k: Room(rows.take(torch.tensor([k]))) for k in torch.nonzero(rows.free.any(-1).any(-1))[:, 0].tolist()}
+    noise = random or torch.Generator().manual_seed(0)
     for step in range(rows.numbers.shape[1]):
         moving = torch.nonzero(rows.free[:, step].any(-1))[:, 0]
-        if len(moving):
-            part = {f.name: getattr(rows, f.name)[moving] for f in fields(rows)}
-            part = GeneRows(**{name: a[:, : step + 1] if name in WIDE else a for name, a in part.items()})
-            context = arrangement.placed(condition[moving], sites[moving, : step + 1], part)[:, -1]
-            rows.coordinates[moving, step] = arrangement.coordinates.draw(context, rows.free[moving, step], random)
+        if not len(moving):
+            continue
+        part = {f.name: getattr(rows, f.name)[moving] for f in fields(rows)}
+        part = GeneRows(**{name: a[:, : step + 1] if name in WIDE else a for name, a in part.items()})
+        context, free = arrangement.placed(condition[moving], sites[moving, : step + 1], part)[:, -1], part.free[:, -1]
+        many = [each.repeat_interleave(TRIES, 0) for each in (context, free)]
+        tries = arrangement.coordinates.draw(*many, noise).unflatten(0, (len(moving), TRIES))
+        if random is None:
+            tries[:, 0] = arrangement.coordinates.draw(context, free, None)
+        for k, these in zip(moving.tolist(), tries.double().numpy(), strict=True):
+            rows.coordinates[k, step] = torch.from_numpy(rooms[k].choose(step, these, random)).float()
 
 
 class _Growth:

@@ -236,7 +236,8 @@ class Crystals(nn.Module, Generates):
         mover = torch.optim.Adam([z], lr=0.05)
         for _ in range(steps):
             mover.zero_grad()
-            loss = -self.inside(*self.properties(z), wanted.ranges).log().sum() - prior * self.mixture.log_density(z).sum()
+            likely = self.inside(*self.properties(z), wanted.ranges).log() + prior * self.mixture.log_density(z)
+            loss = -likely.sum()
             (z.grad,) = torch.autograd.grad(loss, [z])
             mover.step()
         z = z.detach()

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 
+from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import WIDE, genes_of, rows_of
 from ase_mlx.descriptors.genes import gene_of, settings, structure_of
 from ase_mlx.descriptors.wyckoff import operations
 from ase_mlx.models.crystals import Conditions, Crystals, CrystalsConfig
+from ase_mlx.models.crystals.room import Room
 from ase_mlx.nn.attention import Block
 
 KNOWN = (3, 8, 11, 12, 17, 31)
@@ -168,3 +171,22 @@ def test_optimising_raises_the_probability_of_what_is_wanted(model):
 def test_an_unknown_element_is_named(model):
     with pytest.raises(ValueError, match=r"elements \[13\]"):
         model.encode(bulk("Al"))
+
+
+def test_sites_are_put_where_there_is_room():
+    """Distances are those of ASE, whatever the cell, and crowded places are not taken."""
+    crystal = bulk("ZnS", "wurtzite", a=3.8, c=6.2)
+    row = rows_of([gene_of(crystal)])
+    (gene,) = genes_of(row)
+    room, radii = Room(row), element_property("CovalentRadius") / 100
+    first, second = (np.array(row.coordinates[0, k].tolist()) for k in (0, 1))
+    room.place(0, first)
+    whole = structure_of(gene)
+    atoms = Atoms(whole.numbers, whole.positions, cell=whole.cell, pbc=True)
+    near = atoms.get_all_distances(mic=True)[: len(atoms) // 2, len(atoms) // 2 :].min() / radii[[30, 16]].sum()
+    assert room.closest(1, second[None])[0] == pytest.approx(near, rel=1e-6)
+    crowded = np.stack([first, second])
+    assert room.closest(1, crowded)[0] == pytest.approx(0, abs=1e-6)
+    assert (Room(row).choose(0, first[None], None) == first).all()
+    assert (room.choose(1, crowded, torch.Generator().manual_seed(0)) == second).all()
+    assert len(room.places) == len(atoms)
