@@ -22,6 +22,7 @@ def seconds_of_children():
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_under_two_minutes(path, tmp_path):

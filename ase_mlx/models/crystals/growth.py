@@ -19,6 +19,7 @@ from .room import Room
 TRIES = 32
 """Places that are drawn for a site, of which one is taken."""
 
+
 def grow(
     decoder: Decoder,
     most_sites: int,
@@ -115,10 +116,11 @@ class _Growth:
             return False
         part = {f.name: getattr(self.rows, f.name)[going] for f in fields(self.rows)}
         rows = GeneRows(**{name: a[:, :step] if name in WIDE else a for name, a in part.items()})
-        hidden = self.decoder.skeletons(self.condition[going], rows)[:, -1]
+        hidden = self.decoder.skeletons(self.condition[going], rows)
+        logits = self.decoder.skeletons.elements(hidden, self.composition[going], rows)[:, -1]
+        hidden = hidden[:, -1]
         room = self.wanted.most - self.atoms[going]
         here = self.open[going] & (self.tables.multiplicity[rows.groups] <= room[:, None])
-        logits = self.decoder.skeletons.to_element(hidden) + self.composition[going]
         numbers = drawn(logits, self._elements(going, here, step), self.random)
         ended = numbers == 0
         self.growing[going[ended]] = False

@@ -129,9 +129,9 @@ class Skeletons(nn.Module):
         super().__init__()
         width, symbols = config.width, len(wyckoff_tables().symbols)
         self.sites, self.unknown = Sites(width), nn.Parameter(0.1 * torch.randn(width))
-        self.place, self.so_far = by_number(config.most_sites + 1, width), nn.Linear(1, width)
+        self.place, self.so_far = by_number(config.most_sites + 1, width), nn.Linear(ELEMENTS, width)
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
-        self.to_element = nn.Linear(width, ELEMENTS)
+        self.to_element, self.weigh = nn.Linear(width, ELEMENTS), nn.Linear(width, 3)
         self.element, self.symmetry = by_number(ELEMENTS, width), by_number(symbols, width)
         self.to_symmetry = nn.Sequential(nn.GELU(), nn.Linear(width, symbols))
         self.to_enumeration = nn.Sequential(nn.GELU(), nn.Linear(width, ENUMERATIONS))
@@ -148,8 +148,20 @@ class Skeletons(nn.Module):
             known = torch.where(dropped[..., None], self.unknown, known)
         steps = rows.numbers.shape[1] + 1
         x = torch.cat([condition[:, None], known], 1) + self.place.weight[:steps]
-        atoms = nn.functional.pad(rows.multiplicities.cumsum(1), (1, 0))[..., None]
-        return causal(self.blocks, x + self.so_far(atoms.float().log1p()), condition)
+        return causal(self.blocks, x + self.so_far(_so_far(rows, dropped).log1p()), condition)
+
+    def elements(
+        self,
+        hidden: Float[Tensor, "crystals steps width"],
+        composition: Float[Tensor, "crystals elements"],
+        rows: GeneRows,
+        dropped: Bool[Tensor, "crystals sites"] | None = None,
+    ) -> Float[Tensor, "crystals steps elements"]:
+        """Give logits (nats) of the next element, 0 for the end: each knows how many atoms of it there are already."""
+        said, atoms, there = self.weigh(hidden).unsqueeze(-2).unbind(-1)
+        so_far = _so_far(rows, dropped)
+        logits = self.to_element(hidden) + (1 + said) * composition[:, None]
+        return logits + atoms * so_far.log1p() + there * (so_far > 0)
 
     def likelihood(
         self,
@@ -162,7 +174,7 @@ class Skeletons(nn.Module):
         hidden = self(condition, rows, dropped)
         ends = nn.functional.pad(rows.numbers, (0, 1))  # 0 after the last site
         counted = nn.functional.pad(rows.sites, (1, 0), value=True)
-        log = (self.to_element(hidden) + composition[:, None]).log_softmax(-1)
+        log = self.elements(hidden, composition, rows, dropped).log_softmax(-1)
         elements = (log.gather(-1, ends[..., None])[..., 0] * counted).sum(1)
         symmetries = rows.symmetries.clamp(min=0)
         context = hidden[:, :-1] + self.element(rows.numbers)
@@ -268,6 +280,15 @@ def causal(
     for block in blocks:
         x = block(x, condition, sees)
     return nn.functional.layer_norm(x, x.shape[-1:])
+
+
+def _so_far(
+    rows: GeneRows, dropped: Bool[Tensor, "genes sites"] | None
+) -> Float[Tensor, "genes steps elements"]:
+    """Count the atoms of each element before each step, without those of dropped sites."""
+    atoms = rows.multiplicities if dropped is None else rows.multiplicities * ~dropped
+    each = nn.functional.one_hot(rows.numbers, ELEMENTS) * atoms[..., None]
+    return nn.functional.pad(each.cumsum(1), (0, 0, 1, 0)).float()
 
 
 def _of_group(logits: Float[Tensor, "genes sites symbols"], groups: Int[Tensor, " genes"]) -> Tensor:
