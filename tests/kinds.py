@@ -80,7 +80,7 @@ heads = 2
 layers = 1
 components = 2
 members = 2
-prior = 4
+mixture = 4
 [fit]
 epochs = {epochs}
 batch_size = 16

@@ -139,6 +139,11 @@ class GeneRows:
         taken = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
         return replace(self, **{k: v[:, :width] if k in WIDE else v for k, v in taken.items()})
 
+    def first_sites(self, rows: Int[Tensor, " rows"], count: int) -> "GeneRows":
+        """Give some genes as if they had the first sites alone, so many."""
+        taken = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return replace(self, **{k: v[:, :count] if k in WIDE else v for k, v in taken.items()})
+
     def moved(self, places: Float[Tensor, "genes sites 3"], lattice: Float[Tensor, "genes 6"]) -> "GeneRows":
         """Move free coordinates (fractional) and chosen lattice parameters (dimensionless, as they are here)."""
         coordinates = self.coordinates + places * self.free

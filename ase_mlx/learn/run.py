@@ -37,7 +37,8 @@ def run(
         report: called after each epoch of each stage.
         device: "cpu" or a torch device for the fit; what follows is done on the CPU.
         card: more lines for the card, such as a title.
-        minutes: that each stage has in this call, in place of epochs, in units of 60 s; `fit` says how it goes on.
+        minutes: that each stage with a share of constant rate, and the first, has in this call, in place of epochs, in
+            units of 60 s; `fit` says how it goes on.
 
     Returns:
         The model and the lines of its card (units in their names).
@@ -59,7 +60,8 @@ def run(
         sizes = {f"model.{key}": size for key, size in asdict(config).items()} if is_dataclass(config) else {}
         recipe.epochs = {}
         for stage in recipe.stages():
-            limit = None if minutes is None else 60 * minutes
+            by_epochs = minutes is None or (recipe.epochs and not stage.method.constant)  # a later, short stage
+            limit = None if by_epochs else 60 * minutes
             history = fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place, limit=limit)
             recipe.epochs[stage.name] = history[-1]["epoch"]
         lines = recipe.finish() | (card or {})

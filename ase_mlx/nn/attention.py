@@ -20,8 +20,9 @@ STRONGEST = 3.0
 NARROWEST, WIDEST = -6.0, 2.0
 """Smallest and largest logarithm of a component's standard deviation."""
 
-SHARPEST = 10.0
-"""Largest logarithm of the concentration of a periodic component: a deviation of about a thousandth of the period."""
+BLUNTEST, SHARPEST = -4.0, 10.0
+"""Least and largest logarithm of the concentration of a periodic component: nearly uniform, and a deviation of about
+a thousandth of the period."""
 
 
 class Block(nn.Module):
@@ -100,6 +101,7 @@ class Numbers(nn.Module):
         hidden = self.first(context) + self.before(features.flatten(-2)) + self.which.weight[which]
         weight, centre, sharp = self.out(hidden).chunk(3, -1)
         spread = torch.linspace(-1, 1, self.components, device=values.device)
+        sharp = sharp.clamp(BLUNTEST, SHARPEST) if self.periodic else sharp.clamp(-WIDEST, -NARROWEST)
         return weight.log_softmax(-1), centre + spread / (2 if self.periodic else 1), sharp
 
     def forward(
@@ -114,11 +116,10 @@ class Numbers(nn.Module):
             weight, centre, sharp = self._parts(context, values, chosen, k)
             x = values[..., k, None]
             if self.periodic:
-                kappa = sharp.clamp(-4.0, SHARPEST).exp()
+                kappa = sharp.exp()
                 log = kappa * ((2 * math.pi * (x - centre)).cos() - 1) - torch.special.i0e(kappa).log()
             else:
-                log_std = (-sharp).clamp(NARROWEST, WIDEST)
-                log = -0.5 * ((x - centre) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
+                log = -0.5 * ((x - centre) * sharp.exp()).square() + sharp - 0.5 * math.log(2 * math.pi)
             total.append((weight + log).logsumexp(-1) * chosen[..., k])
         return torch.stack(total, -1)
 
@@ -136,10 +137,10 @@ class Numbers(nn.Module):
             x, kind = centre.gather(-1, which)[:, 0], sharp.gather(-1, which)[:, 0]
             if self.periodic:
                 if random is not None:
-                    x = x + _von_mises(kind.clamp(-4.0, SHARPEST).exp(), random)
+                    x = x + _von_mises(kind.exp(), random)
                 x = x % 1.0
             elif random is not None:
-                x = x + (-kind).clamp(NARROWEST, WIDEST).exp() * torch.randn(x.shape, generator=random)
+                x = x + (-kind).exp() * torch.randn(x.shape, generator=random)
             values[:, k] = x * chosen[:, k]
         return values
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ase_mlx.descriptors.gene_rows import GeneRows, genes_of
+from ase_mlx.descriptors.gene_rows import GeneRows
 from ase_mlx.models.crystals import Crystals, Latent
 
 
@@ -51,20 +51,12 @@ def reconstruction(model: Crystals, rows: GeneRows) -> dict[str, float]:
     """
     again = decoded_again(model, rows)
     group = again.groups == rows.groups
-    counts = [_composition(each) for each in (rows, again)]
-    formula = (counts[0] == counts[1]).all(1)
-    skeletons = [[gene.skeleton for gene in genes_of(each)] for each in (rows, again)]
-    same = np.array([a == b for a, b in zip(*skeletons, strict=True)])
+    formula = (rows.composition - again.composition).abs().amax(1) < 1e-6
+    same = np.array(rows.keys) == np.array(again.keys)
     shares = {"space_group": group, "formula": formula, "both": group & formula}
     return {name: round(float(share.float().mean()), 4) for name, share in shares.items()} | {
         "all_positions": round(float(same.mean()), 4)
     }
-
-
-def _composition(rows: GeneRows) -> torch.Tensor:
-    """Shares of the elements, exact enough to tell formulas apart."""
-    counts = torch.zeros(len(rows), 119).scatter_add_(1, rows.numbers, rows.multiplicities.float())
-    return (counts / counts.sum(1, keepdim=True) * 2**20).round()
 
 
 @torch.no_grad()

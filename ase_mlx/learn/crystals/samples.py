@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int
 from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import WIDE, GeneRows, of_arrays, rows_of
 from ase_mlx.descriptors.genes import Gene, settings
+from ase_mlx.descriptors.wyckoff import TABLE
 from ase_mlx.keep import Entries, cache_folder, digest
 from ase_mlx.processes import pool
 from ase_mlx.structure import Structure
@@ -98,9 +100,9 @@ class Known:
         """Every crystal in one setting."""
         return self.rows.take(torch.from_numpy(self.starts))
 
-    def take(self, crystals: Int[np.ndarray, " taken"], all_settings: bool = True) -> "Known":
-        """Give some crystals, in all settings or in one."""
-        counts = self.settings[crystals] if all_settings else np.ones(len(crystals), dtype=int)
+    def take(self, crystals: Int[np.ndarray, " taken"]) -> "Known":
+        """Give some crystals."""
+        counts = self.settings[crystals]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = np.repeat(self.starts[crystals], counts) + within
         return Known(
@@ -177,7 +179,7 @@ def read_genes(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no column `part`, or no crystal of a part that is needed.
+        ValueError: no column `part`, or no crystal whose symmetry is found.
 
     Source: ours.
     """
@@ -203,33 +205,42 @@ def read_genes(
 def _genes_of_table(frame: pd.DataFrame, processes: int) -> tuple[np.ndarray, GeneRows]:
     """Read or fetch genes: how many settings each crystal has (0: no symmetry found), and all of them."""
     pieces = [frame.iloc[k : k + CHUNK] for k in range(0, len(frame), CHUNK)]
+    if len(pieces) == 1:
+        return _packed(_settings_of(pieces[0]))
     structures = [np.concatenate([np.ravel(x) for x in frame[name]]) for name in ("lattice", "numbers", "frac_coords")]
     lengths = np.array([len(numbers) for numbers in frame["numbers"]])
-    kept = Entries(cache_folder() / "genes" if len(pieces) > 1 else None)
-    key = digest(*structures, lengths, version("ase_mlx"), version("moyopy"))
-    arrays = kept.fetch("genes", key)
-    if arrays is None:
-        if len(pieces) == 1:
-            found = _settings_of(pieces[0])
-        else:
-            with pool(processes) as workers:
-                found = [each for piece in workers.map(_settings_of, pieces) for each in piece]
-        rows = rows_of([gene for genes in found for gene in genes])
-        counts, there = np.array([len(genes) for genes in found]), rows.sites.numpy()
-        kept.keep(
-            "genes",
-            key,
-            {
-                "settings": counts,
-                "groups": rows.groups.numpy().astype(np.uint8),
-                "sites": there.sum(1),
-                "numbers": rows.numbers.numpy()[there].astype(np.uint8),
-                "positions": rows.positions.numpy()[there].astype(np.uint8),
-                "coordinates": rows.coordinates.numpy()[there],
-                "lattice": rows.lattice.numpy(),
-            },
-        )
-        return counts, rows
+    key = digest(*structures, lengths, settings, rows_of, TABLE.read_bytes(), version("moyopy"))
+    try:
+        kept = Entries(cache_folder() / "genes")
+    except OSError:
+        kept = Entries(None)
+    if (arrays := kept.fetch("genes", key)) is not None:
+        return _unpacked(arrays)
+    with pool(processes) as workers:
+        counts, rows = _packed([each for piece in workers.map(_settings_of, pieces) for each in piece])
+    there = rows.sites.numpy()
+    arrays = {
+        "settings": counts,
+        "groups": rows.groups.numpy().astype(np.uint8),
+        "sites": there.sum(1),
+        "numbers": rows.numbers.numpy()[there].astype(np.uint8),
+        "positions": rows.positions.numpy()[there].astype(np.uint8),
+        "coordinates": rows.coordinates.numpy()[there],
+        "lattice": rows.lattice.numpy(),
+    }
+    with contextlib.suppress(OSError):  # a full disk costs minutes, not the training
+        kept.keep("genes", key, arrays)
+    return counts, rows
+
+
+def _packed(found: list[list[Gene]]) -> tuple[np.ndarray, GeneRows]:
+    genes = [gene for each in found for gene in each]
+    if not genes:
+        raise ValueError(f"got {len(found)} crystals, and symmetry was found in none of them, expected some")
+    return np.array([len(each) for each in found]), rows_of(genes)
+
+
+def _unpacked(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, GeneRows]:
     there = np.arange(arrays["sites"].max()) < arrays["sites"][:, None]
     wide = {name: np.zeros((*there.shape, *arrays[name].shape[1:]), arrays[name].dtype) for name in WIDE[:3]}
     for name, array in wide.items():
@@ -238,9 +249,11 @@ def _genes_of_table(frame: pd.DataFrame, processes: int) -> tuple[np.ndarray, Ge
 
 
 def _by_structure(rows: GeneRows, places: Int[np.ndarray, " crystals"]) -> dict[str, np.ndarray]:
-    """Volumes an atom (Å³) and densities (g/cm³)."""
+    """Volumes an atom (Å³) and densities (g/cm³; NaN where the mass of an element is not in the table)."""
     volumes, weights = rows.lattice.double().exp().numpy()[places, 0], element_property("AtomicWeight")
-    masses = rows.composition.double().numpy()[places, : len(weights)] @ np.nan_to_num(weights)
+    shares = rows.composition.double().numpy()[places]
+    masses = shares[:, : len(weights)] @ np.nan_to_num(weights)
+    masses[shares[:, len(weights) :].any(1)] = np.nan
     return {"volume_per_atom": volumes, "density": masses / volumes / AVOGADRO_A3}
 
 

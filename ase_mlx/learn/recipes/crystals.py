@@ -211,14 +211,14 @@ def _loss(fit: GeneFit):
         z = latent.mean + latent.log_std.exp() * sample.draw(random, latent.mean.shape[1], kind=torch.randn)
         dropped = sample.draw(random, sample.width)[:, : rows.numbers.shape[1]] < fit.dropout
         parts = model.decoder.likelihood(z, rows, dropped if model.training else None)._asdict()
-        n, lengths = len(rows), float(real.sum().clamp(min=1))
+        n, lengths = len(rows), float(real.sum())
         terms = {name: Term(-part.sum(), n) for name, part in parts.items()}
         terms |= {name: Term(-(parts[name] * real).sum(), lengths) for name in ("coordinates", "lattice")}
         kl = 0.5 * (latent.mean.square() + (2 * latent.log_std).exp() - 1) - latent.log_std
         terms["divergence"] = Term(kl.clamp(min=fit.free_bits).sum(), n, fit.kl_weight)
         known = torch.isfinite(sample.targets) & real[:, None]
         off = torch.where(known, model.organise(latent.mean) - sample.targets.nan_to_num(), 0.0)
-        told = Term(off.square().sum(), float(known.sum().clamp(min=1)), ORGANISING)
+        told = Term(off.square().sum(), float(known.sum()), ORGANISING)
         return terms | {"properties": told}
 
     return loss
@@ -252,7 +252,7 @@ def _head_loss(z: torch.Tensor, targets: torch.Tensor):
         known = torch.isfinite(target)
         away = (target.nan_to_num() - mean) * (-log_std).exp()
         nats = torch.where(known, 0.5 * away.square() + log_std, 0.0)
-        return {"likelihood": Term(nats.sum(), float(known.sum().clamp(min=1)) / len(places))}
+        return {"likelihood": Term(nats.sum(), float(known.sum()) / len(places))}
 
     return loss
 
@@ -264,6 +264,7 @@ def calibrate(model: Crystals, held_out: Known) -> None:
     Source: ours.
     """
     model.std_scale.fill_(1.0)
-    for k, (name, r) in enumerate(CrystalsRecipe.residuals(model, held_out).items()):
-        assert name == model.config.properties[k]
-        model.std_scale[k] = float(np.quantile(np.abs(r.reference - r.predicted) / r.std, 0.683))
+    for name, r in CrystalsRecipe.residuals(model, held_out).items():
+        model.std_scale[model.config.properties.index(name)] = float(
+            np.quantile(np.abs(r.reference - r.predicted) / r.std, 0.683)
+        )

@@ -47,6 +47,8 @@ class CrystalsConfig:
             most_sites=(1, 1000), most_atoms=(1, 10000), mixture=(1, 10000),
             members=(2, 64), known=WHOLE,
         )  # fmt: skip
+        if self.prior not in ("diffusion", "mixture"):
+            raise ValueError(f"got model.prior = {self.prior!r}, expected 'diffusion' or 'mixture'")
         if unknown := [name for name in self.properties if name not in PROPERTIES]:
             raise ValueError(f"got model.properties {unknown}, expected some of {', '.join(PROPERTIES)}")
         if self.width % self.heads:

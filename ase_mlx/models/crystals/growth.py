@@ -3,13 +3,11 @@
 Source: as of the package.
 """
 
-from dataclasses import fields
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ase_mlx.descriptors.gene_rows import WIDE, GeneRows, chosen_parameters, wyckoff_tables
+from ase_mlx.descriptors.gene_rows import GeneRows, chosen_parameters, wyckoff_tables
 from ase_mlx.nn.attention import drawn
 
 from .conditions import Conditions
@@ -62,27 +60,38 @@ def arrange(
         arrangement: of the decoder.
         condition: what the decoder knows of each gene (dimensionless).
         rows: genes (Å, degrees in them).
-        random: draws each number; None takes the likeliest.
+        random: draws each number; None takes the likeliest, of coordinates the likeliest that leaves room.
 
     Source: ours.
     """
     whole, sites = arrangement(condition, rows)
     rows.lattice[:] = arrangement.lattice.draw(whole, rows.chosen, random)
     rooms = {k: Room(rows.take(torch.tensor([k]))) for k in torch.nonzero(rows.free.any(-1).any(-1))[:, 0].tolist()}
-    noise = random or torch.Generator().manual_seed(0)
     for step in range(rows.numbers.shape[1]):
         moving = torch.nonzero(rows.free[:, step].any(-1))[:, 0]
         if not len(moving):
             continue
-        part = {f.name: getattr(rows, f.name)[moving] for f in fields(rows)}
-        part = GeneRows(**{name: a[:, : step + 1] if name in WIDE else a for name, a in part.items()})
+        part = rows.first_sites(moving, step + 1)
         context, free = arrangement.placed(condition[moving], sites[moving, : step + 1], part)[:, -1], part.free[:, -1]
-        many = [each.repeat_interleave(TRIES, 0) for each in (context, free)]
-        tries = arrangement.coordinates.draw(*many, noise).unflatten(0, (len(moving), TRIES))
-        if random is None:
-            tries[:, 0] = arrangement.coordinates.draw(context, free, None)
+        tries = _tries(arrangement, context, free, random)
         for k, these in zip(moving.tolist(), tries.double().numpy(), strict=True):
             rows.coordinates[k, step] = torch.from_numpy(rooms[k].choose(step, these, random)).float()
+
+
+def _tries(arrangement: Arrangement, context: Tensor, free: Tensor, random: torch.Generator | None) -> Tensor:
+    """Draw coordinates of sites, `TRIES` each; without a generator the likeliest first, then others.
+
+    These do not depend on what stands beside a crystal in its batch.
+    """
+    if random is not None:
+        many = (each.repeat_interleave(TRIES, 0) for each in (context, free))
+        return arrangement.coordinates.draw(*many, random).unflatten(0, (len(context), TRIES))
+    first = arrangement.coordinates.draw(context, free, None)
+    rest = [
+        arrangement.coordinates.draw(c.expand(TRIES, -1), f.expand(TRIES, -1), torch.Generator().manual_seed(0))
+        for c, f in zip(context, free, strict=True)
+    ]
+    return torch.cat([first[:, None], torch.stack(rest)], 1)
 
 
 class _Growth:
@@ -114,8 +123,7 @@ class _Growth:
         going = torch.nonzero(self.growing)[:, 0]
         if not len(going):
             return False
-        part = {f.name: getattr(self.rows, f.name)[going] for f in fields(self.rows)}
-        rows = GeneRows(**{name: a[:, :step] if name in WIDE else a for name, a in part.items()})
+        rows = self.rows.first_sites(going, step)
         hidden = self.decoder.skeletons(self.condition[going], rows)
         logits = self.decoder.skeletons.elements(hidden, self.composition[going], rows)[:, -1]
         hidden = hidden[:, -1]

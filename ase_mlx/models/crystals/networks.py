@@ -282,9 +282,7 @@ def causal(
     return nn.functional.layer_norm(x, x.shape[-1:])
 
 
-def _so_far(
-    rows: GeneRows, dropped: Bool[Tensor, "genes sites"] | None
-) -> Float[Tensor, "genes steps elements"]:
+def _so_far(rows: GeneRows, dropped: Bool[Tensor, "genes sites"] | None) -> Float[Tensor, "genes steps elements"]:
     """Count the atoms of each element before each step, without those of dropped sites."""
     atoms = rows.multiplicities if dropped is None else rows.multiplicities * ~dropped
     each = nn.functional.one_hot(rows.numbers, ELEMENTS) * atoms[..., None]

@@ -3,6 +3,8 @@
 Source: ours; covalent radii of B. Cordero et al., Dalton Trans. 2832 (2008).
 """
 
+import functools
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,10 +13,13 @@ from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import GeneRows, genes_of
 from ase_mlx.descriptors.genes import cell_of
 from ase_mlx.descriptors.wyckoff import operations, wyckoff_positions
-from ase_mlx.graph.lattice import reduced
+from ase_mlx.graph.lattice import reduced, steps
 
 ROOM, SOFT = 0.8, 0.05
 """Distances in sums of covalent radii from which atoms do not mind each other, and how fast they do below."""
+
+STEPS = steps(3)
+"""Lattice vectors by which the nearest image may be off the rounded one, in a shortest basis."""
 
 NEAR = 1e-4
 """Fractional; images of an atom that are one."""
@@ -92,7 +97,9 @@ class Room:
     def _distances(self, one: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Distances (Å) of nearest images, in the shortest basis."""
         apart = (others - one) @ self.turn
-        return np.linalg.norm((apart - np.rint(apart)) @ self.basis, axis=-1)
+        nearest = (apart - np.rint(apart)) @ self.basis
+        squares = [np.square(nearest + shift).sum(-1) for shift in STEPS @ self.basis]
+        return np.sqrt(functools.reduce(np.minimum, squares))
 
     def _radius(self, site: int) -> float:
         number = self.numbers[site]

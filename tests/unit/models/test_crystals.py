@@ -10,8 +10,8 @@ from ase.build import bulk
 
 from ase_mlx.descriptors.elements import element_property
 from ase_mlx.descriptors.gene_rows import WIDE, genes_of, rows_of
-from ase_mlx.descriptors.genes import gene_of, settings, structure_of
-from ase_mlx.descriptors.wyckoff import operations
+from ase_mlx.descriptors.genes import Gene, Site, gene_of, settings, structure_of
+from ase_mlx.descriptors.wyckoff import operations, wyckoff_positions
 from ase_mlx.models.crystals import Conditions, Crystals, CrystalsConfig
 from ase_mlx.models.crystals.room import Room
 from ase_mlx.nn.attention import Block
@@ -171,6 +171,46 @@ def test_optimising_raises_the_probability_of_what_is_wanted(model):
 def test_an_unknown_element_is_named(model):
     with pytest.raises(ValueError, match=r"elements \[13\]"):
         model.encode(bulk("Al"))
+
+
+@pytest.mark.parametrize(
+    ("group", "sites", "lattice"),
+    [
+        (186, ((30, 2), (16, 3)), (3.2, 7.0)),
+        (167, ((13, 4), (8, 5)), (4.8, 13.0)),
+        (1, ((11, 0), (17, 0)), (4.0, 5.0, 6.5, 62.0, 71.0, 55.0)),
+        (12, ((11, 8), (8, 9)), (9.0, 3.4, 6.0, 121.0)),
+    ],
+)
+def test_room_is_what_all_images_leave(group, sites, lattice):
+    """The nearest atom of the second site, of 125 cells, its own images among them, wherever both are put."""
+    radii, random = element_property("CovalentRadius") / 100, np.random.default_rng(5)
+    table, shifts = wyckoff_positions(group), np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), -1).reshape(-1, 3)
+    for _ in range(6):
+        free = [random.random(len(table[position].free)) for _, position in sites]
+        gene = Gene(group, tuple(Site(z, p, tuple(x)) for (z, p), x in zip(sites, free, strict=True)), lattice)
+        row, whole, second = rows_of([gene]), structure_of(gene), table[sites[1][1]]
+        coordinates = row.coordinates[0].double().numpy()
+        room = Room(row)
+        if row.free[0, 0].any():
+            room.place(0, coordinates[0])
+        here = second.matrix @ coordinates[1] + second.shift
+        apart = (whole.positions @ np.linalg.inv(whole.cell) - here)[:, None] + shifts
+        length = np.linalg.norm(apart @ whole.cell, axis=-1)
+        itself = np.abs(apart - np.rint(apart)).max(-1).min(-1) < 1e-4
+        assert itself.sum() == 1
+        shares = length.min(1) / (radii[whole.numbers] + radii[sites[1][0]])
+        assert room.closest(1, coordinates[1][None])[0] == pytest.approx(shares[~itself].min(), rel=1e-3)
+
+
+@torch.no_grad()
+def test_the_likeliest_crystal_of_a_latent_does_not_depend_on_the_others(model):
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
+    together, alone = model.decoded(z, None), [model.decoded(one[None], None) for one in z]
+    for k, one in enumerate(alone):
+        row = together.take(torch.tensor([k]))
+        assert row.keys == one.keys
+        assert torch.allclose(row.coordinates, one.coordinates, atol=1e-4)
 
 
 def test_sites_are_put_where_there_is_room():
