@@ -194,15 +194,17 @@ def rows_of(genes: Sequence[Gene]) -> GeneRows:
     return of_arrays(groups, numbers, positions, coordinates, lattice)
 
 
-def of_arrays(groups, numbers, positions, coordinates, lattice) -> GeneRows:
-    """Make rows of arrays; what is free and chosen follows from the groups.
+def of_arrays(
+    groups: np.ndarray, numbers: np.ndarray, positions: np.ndarray, coordinates: np.ndarray, lattice: np.ndarray
+) -> GeneRows:
+    """Make rows of arrays, in units of `GeneRows`; what is free and chosen follows from the groups.
 
     Args:
-        groups: (genes).
-        numbers: (genes, sites).
-        positions: (genes, sites).
-        coordinates: fractional, (genes, sites, 3).
-        lattice: as of `GeneRows`, (genes, 6).
+        groups: numbers (dimensionless) of the space groups, (genes).
+        numbers: atomic numbers (dimensionless), (genes, sites).
+        positions: places in the group's list (dimensionless), (genes, sites).
+        coordinates: in units of the cell, (genes, sites, 3).
+        lattice: dimensionless, (genes, 6).
 
     Source: ours.
     """

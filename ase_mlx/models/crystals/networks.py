@@ -157,7 +157,10 @@ class Skeletons(nn.Module):
         rows: GeneRows,
         dropped: Bool[Tensor, "crystals sites"] | None = None,
     ) -> Float[Tensor, "crystals steps elements"]:
-        """Give logits (nats) of the next element, 0 for the end: each knows how many atoms of it there are already."""
+        """Give logits (dimensionless: nats) of the next element, 0 for the end.
+
+        Each element knows how many atoms of it there are already.
+        """
         said, atoms, there = self.weigh(hidden).unsqueeze(-2).unbind(-1)
         so_far = _so_far(rows, dropped)
         logits = self.to_element(hidden) + (1 + said) * composition[:, None]

@@ -48,7 +48,7 @@ class Room:
                 self.place(site, np.zeros(3))
 
     def place(self, site: int, free: Float[np.ndarray, " 3"]) -> None:
-        """Put the atoms of a site (fractional free coordinates) where they are."""
+        """Put the atoms of a site where its free coordinates (in units of the cell) say."""
         if self.basis is None:
             return
         images = self._images(site, free[None])[0] % 1.0
@@ -57,7 +57,10 @@ class Room:
         self.sizes = np.concatenate([self.sizes, np.full(len(images), self._radius(site))])
 
     def closest(self, site: int, free: Float[np.ndarray, "tries 3"]) -> Float[np.ndarray, " tries"]:
-        """Give the shortest distance of a site's atom, in sums of covalent radii, for several free coordinates."""
+        """Give the shortest distance of a site's atom for several free coordinates (in units of the cell).
+
+        Distances are in units of the sum of two covalent radii.
+        """
         if self.basis is None:
             return np.full(len(free), np.inf)
         images, radius = self._images(site, free), self._radius(site)
@@ -72,7 +75,7 @@ class Room:
     def choose(
         self, site: int, free: Float[np.ndarray, "tries 3"], random: torch.Generator | None
     ) -> Float[np.ndarray, " 3"]:
-        """Choose one of several free coordinates by the room that it leaves, and place the site there.
+        """Choose one of several free coordinates (in units of the cell) by the room it leaves; the site is placed there.
 
         Without a random generator it is the first that has room, or the one that has most.
         """
