@@ -75,7 +75,7 @@ class Room:
     def choose(
         self, site: int, free: Float[np.ndarray, "tries 3"], random: torch.Generator | None
     ) -> Float[np.ndarray, " 3"]:
-        """Choose one of several free coordinates (in units of the cell) by the room it leaves; the site is placed there.
+        """Choose one of several free coordinates (in units of the cell) by the room it leaves, and place the site.
 
         Without a random generator it is the first that has room, or the one that has most.
         """
