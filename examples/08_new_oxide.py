@@ -10,8 +10,8 @@ from ase_mlx.figures.style import drawn
 from ase_mlx.jobs.generation import generation_job
 
 calculator = Calculator("universal", dtype="float64")
-wanted = {"elements": ["O"], "band_gap": (1.0, 2.5), "atoms": (1, 24)}  # eV, of PBE
-made = generation_job(60, "oxides", seed=8, conditions=wanted, calculator=calculator, calculator_name="universal")
+wanted = {"elements": ["O"], "band_gap": (1.0, 2.5), "atoms": (1, 16)}  # eV, of PBE
+made = generation_job(30, "oxides", seed=8, conditions=wanted, calculator=calculator, calculator_name="universal")
 print(*made.notes, sep="\n")
 for row in made.rows[:6]:
     gap = f"gap {row['band_gap (eV)']} ± {row['band_gap_std (eV)']} eV"

@@ -26,6 +26,9 @@ from ase_mlx.whole.tables import write_csv
 PIECE = 25
 """Crystals that are drawn, judged and relaxed together: what a kill costs at most."""
 
+LOWEST = -0.1
+"""eV/atom above the hull; what lies lower is ranked last: learned energies fail downwards, and a search finds where."""
+
 FILES = ("candidates.extxyz", "candidates.csv")
 CALL, PIECES, CIFS = "generate.json", "pieces", "cif"
 
@@ -62,7 +65,8 @@ def generation_job(
     Rejected is what has atoms closer than `CLOSEST` sums of covalent radii, what equals an earlier candidate, and what
     a relaxation does not bring to rest. All others are ranked by their distance above the hull: by the calculator's own
     energies, where there are those of known crystals (`hull.csv.xz` in the model's folder, made by `data/hull.py`);
-    else by the hull distance and its standard deviation that `bhnaa` tells of the structure. Charges that do not
+    else by the hull distance and its standard deviation that `bhnaa` tells of the structure. What lies far below the
+    hull comes last: it is rather an error of the calculator. Charges that do not
     balance and strangeness stand beside it as reasons.
 
     The same call goes on after a kill; of another call the folder is refused.
@@ -183,10 +187,11 @@ def _ranked(drawn: list[Any], folder: Path, n: int, generator: Crystals, calcula
     return Generated(n, rows, structures, dict(reasons), notes, files)
 
 
-def _order(about: Mapping[str, Any]) -> tuple[bool, float]:
+def _order(about: Mapping[str, Any]) -> tuple[bool, bool, float]:
     """By the calculator's distance above the hull where it is known, else by the learned one with its deviation."""
     learned = float(about["hull_distance"] + about["hull_distance_std"])
-    return "above_hull" not in about, float(about.get("above_hull", learned))
+    value = float(about.get("above_hull", learned))
+    return value < LOWEST, "above_hull" not in about, value
 
 
 def _row(rank: int, place: int, atoms: Any, generator: Crystals, calculator: str) -> dict[str, Any]:
@@ -222,6 +227,8 @@ def _reasons(atoms: Any) -> list[str]:
     about, reasons = atoms.info, []
     if "rejected" in about:
         reasons.append(f"rejected: {about['rejected']}")
+    if about.get("above_hull", 0.0) < LOWEST:
+        reasons.append("far below the hull: rather an error of the calculator than a discovery")
     if not about["charges_balance"]:
         reasons.append("charges do not balance in common oxidation states")
     if about.get("novelty_probability", 0) > 0.95:

@@ -138,11 +138,16 @@ class _Growth:
     def _elements(
         self, going: Int[Tensor, " going"], here: Bool[Tensor, "going positions"], step: int
     ) -> Bool[Tensor, "going elements"]:
-        """Which elements may follow; 0 is the end."""
+        """Which elements may follow; 0 is the end.
+
+        Sites are named by atomic number: while an element is missing, no heavier one may follow.
+        """
         may = self.wanted.elements.expand(len(going), -1) & here.any(1)[:, None]
-        count = self.missing[going].sum(1)
+        missing, count = self.missing[going], self.missing[going].sum(1)
+        heavier = (missing.cumsum(1) - missing.long()) > 0
+        may = may & ~heavier
         urgent = (count > 0) & (count >= self.most_sites - step)
-        may = torch.where(urgent[:, None], may & self.missing[going], may)
+        may = torch.where(urgent[:, None], may & missing, may)
         done = (self.atoms[going] >= self.wanted.fewest) & (count == 0) & (step > 0)
         if step == self.most_sites:
             may = torch.zeros_like(may)

@@ -26,6 +26,9 @@ from .priors import Diffusion, Mixture
 POOL, SPARE = 50, 5
 """Latents that are drawn, and crystals that are built, for each one whose properties are wanted."""
 
+MANY, SITES = 20_000, 6
+"""Latents of the mixture among which those of rare elements are found, and sites of a typical crystal."""
+
 TRIES = 20
 """Times that a crystal is decoded anew where its sites coincide or its cell does not exist."""
 
@@ -119,21 +122,35 @@ class Crystals(nn.Module, Generates):
         return kept
 
     def _drawn(self, n: int, random: torch.Generator, wanted: Conditions) -> list[Structure]:
-        """Draw at most n crystals; where properties are wanted, of more than n those that tell of them."""
-        if not wanted.ranges:
+        """Draw at most n crystals; where something is wanted, from latents of more that tell of it."""
+        chosen = bool(wanted.required.any()) or int(wanted.elements.sum()) < len(self.elements)
+        if not wanted.ranges and not chosen:
             return [one for one in self._built(self.draw_latents(n, random), random, wanted) if one is not None]
         with torch.no_grad():
-            z = self.draw_latents(POOL * n, random)
-            z = z[torch.multinomial(self.inside(*self.properties(z), wanted.ranges), SPARE * n, generator=random)]
+            z = self.mixture.draw(MANY, random) if chosen else self.draw_latents(POOL * n, random)
+            weight = self.telling(z, wanted)
+            if wanted.ranges:
+                weight = weight * self.inside(*self.properties(z), wanted.ranges)
+            z = z[torch.multinomial(weight.clamp(min=1e-30), SPARE * n, generator=random)]
         made = [one for one in self._built(z, random, wanted) if one is not None]
-        if len(made) <= n:
-            return made
+        if len(made) <= n or not wanted.ranges:
+            return made[:n]
         told = [
             torch.tensor([[one.info[f"{name}{what}"] for name in self.config.properties] for one in made])
             for what in ("", "_std")
         ]
         chosen = torch.multinomial(self.inside(*told, wanted.ranges), n, generator=random)
         return [made[k] for k in chosen.tolist()]
+
+    def telling(self, latents: Float[Tensor, "crystals latent"], wanted: Conditions) -> Float[Tensor, " crystals"]:
+        """Give weights (dimensionless) of latents by the elements that they tell of their sites.
+
+        A latent counts by the shares of the elements that must occur, and by how improbable others are than allowed
+        ones on `SITES` sites.
+        """
+        share = self.decoder.composition(latents)[:, list(self.elements)].softmax(-1)
+        required, allowed = wanted.required[list(self.elements)], wanted.elements[list(self.elements)]
+        return share[:, required].prod(1) * share[:, allowed].sum(1) ** SITES
 
     def inside(
         self,
