@@ -296,10 +296,15 @@ def test_a_model_without_energies_is_tried_on_what_it_gives():
         check_model(Crystalline(), laws=["forces"])
 
 
-@pytest.mark.parametrize("name", [name for name in pretrained.names() if name not in POTENTIALS])
+@pytest.mark.parametrize("name", ["bhnaa", "formation_energy"])
 def test_shipped_models_of_crystals_keep_the_laws(name):
     laws = ["rotation", "permutation", "error bars", "unmutated input"]
     assert check_model(pretrained.load(name), "float64", laws, ["fcc", "triclinic", "molecule"]) == 8
+
+
+def test_the_shipped_generator_keeps_the_laws():
+    assert check_model(pretrained.load("crystals")) == 2
+    assert {"crystals", "bhnaa", "formation_energy", *POTENTIALS} == set(pretrained.names())
 
 
 class Lattices(torch.nn.Module, Generates):
