@@ -30,9 +30,8 @@ def models(json: JsonFile = None) -> None:
     )
     for card in cards:
         facts = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
-        print(
-            f"{card['name']}: {card['title'] or 'untitled'}. Outputs {', '.join(card['outputs']) or 'new structures'}. {'; '.join(facts)}"
-        )
+        gives = ", ".join(card["outputs"]) or "new structures"
+        print(f"{card['name']}: {card['title'] or 'untitled'}. Outputs {gives}. {'; '.join(facts)}")
     for name in user_names():
         card = read_card(find(name))
         licence = f"licence {card.get('licence', 'not stated')}"
