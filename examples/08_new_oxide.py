@@ -21,11 +21,18 @@ for row in made.rows[:6]:
 for row, atoms in zip(made.rows, made.structures, strict=False):
     if row["known"] or len(atoms) > 8:
         continue
-    ph = phonons(atoms, calculator, supercell=(2, 2, 2), on_imaginary="report")
+    try:
+        ph = phonons(atoms, calculator, supercell=(2, 2, 2), on_imaginary="report")
+    except ValueError as error:  # where a learned potential is rough, nothing is harmonic
+        print(f"{row['formula']}: {error}")
+        continue
     modes = stability(ph)
     print(f"{row['formula']}: {modes}")
     if modes.exact > -0.05:
         break
+else:
+    print("None of these small crystals is stable by its phonons; draw more.")
+    raise SystemExit
 with drawn("oxide.png", (7.5, 4.5)) as figure:
     grid = figure.add_gridspec(1, 1)
     draw_phonons(grid[0], spectrum(ph, members(ph, calculator)), {})
