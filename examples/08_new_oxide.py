@@ -5,6 +5,7 @@ python examples/08_new_oxide.py
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.phonopy import members, phonons, spectrum, stability
+from ase_mlx.adapters.phonopy.forces import ForcesError
 from ase_mlx.figures.main import draw_phonons
 from ase_mlx.figures.style import drawn
 from ase_mlx.jobs.generation import generation_job
@@ -23,7 +24,7 @@ for row, atoms in zip(made.rows, made.structures, strict=False):
         continue
     try:
         ph = phonons(atoms, calculator, supercell=(2, 2, 2), on_imaginary="report")
-    except ValueError as error:  # where a learned potential is rough, nothing is harmonic
+    except (ForcesError, ValueError) as error:  # where a learned potential is rough, nothing is harmonic
         print(f"{row['formula']}: {error}")
         continue
     modes = stability(ph)
