@@ -11,15 +11,17 @@ from ase_mlx.figures.style import drawn
 from ase_mlx.jobs.generation import generation_job
 
 calculator = Calculator("universal", dtype="float64")
-wanted = {"elements": ["O"], "band_gap": (1.0, 2.5), "atoms": (1, 16)}  # eV, of PBE
-made = generation_job(30, "oxides", seed=8, conditions=wanted, calculator=calculator, calculator_name="universal")
-print(*made.notes, sep="\n")
-for row in made.rows[:6]:
+conditions = {"elements": ["O"], "band_gap": (1.0, 2.5), "atoms": (1, 16)}  # eV, of PBE
+candidates = generation_job(
+    30, "oxides", seed=8, conditions=conditions, calculator=calculator, calculator_name="universal"
+)
+print(*candidates.notes, sep="\n")
+for row in candidates.rows[:6]:
     gap = f"gap {row['band_gap (eV)']} ± {row['band_gap_std (eV)']} eV"
     above = f"{row['above hull by universal (eV/atom)']} eV/atom above the hull"
     print(f"{row['rank']}. {row['formula']:14} group {row['space_group']:3}: {above}, {gap}. {row['reasons']}")
 
-for row, atoms in zip(made.rows, made.structures, strict=False):
+for row, atoms in zip(candidates.rows, candidates.structures, strict=False):
     if row["known"] or len(atoms) > 8:
         continue
     try:

@@ -161,10 +161,10 @@ class Skeletons(nn.Module):
 
         Each element knows how many atoms of it there are already.
         """
-        said, atoms, there = self.weigh(hidden).unsqueeze(-2).unbind(-1)
+        of_latent, of_count, of_presence = self.weigh(hidden).unsqueeze(-2).unbind(-1)
         so_far = _so_far(rows, dropped)
-        logits = self.to_element(hidden) + (1 + said) * composition[:, None]
-        return logits + atoms * so_far.log1p() + there * (so_far > 0)
+        logits = self.to_element(hidden) + (1 + of_latent) * composition[:, None]
+        return logits + of_count * so_far.log1p() + of_presence * (so_far > 0)
 
     def likelihood(
         self,
@@ -267,8 +267,8 @@ class Decoder(nn.Module):
         condition = base + self.group(rows.groups)
         elements, positions = self.skeletons.likelihood(condition, composition, rows, dropped)
         coordinates, lattice = self.arrangement.likelihood(condition, rows)
-        said = composition[:, 1:].log_softmax(-1).gather(-1, (rows.numbers - 1).clamp(min=0)) * rows.sites
-        return Likelihood(group, elements, positions, coordinates, lattice, said.sum(1) / rows.sites.sum(1))
+        log_shares = composition[:, 1:].log_softmax(-1).gather(-1, (rows.numbers - 1).clamp(min=0)) * rows.sites
+        return Likelihood(group, elements, positions, coordinates, lattice, log_shares.sum(1) / rows.sites.sum(1))
 
 
 def causal(
