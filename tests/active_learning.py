@@ -70,7 +70,7 @@ def prepared(folder, count=10, acquisition="variance", costs="counted", rounds=2
     write(folder / "pool.extxyz", structures(count, 1, kinds=kinds))
     write(folder / "validation.extxyz", structures(2, 2))
     write(folder / "test.extxyz", labelled(structures(2, 3)))
-    seconds = 40.0 if "hang" in kinds else 300.0  # a loaded machine takes long to start a teacher
+    seconds = 15.0 if "hang" in kinds else 300.0  # a loaded machine takes long to start a teacher
     (folder / "teacher.toml").write_text(f"timeout_s = {seconds}\n")
     text = CONFIG.format(acquisition=acquisition, costs=costs, rounds=rounds, more=more, tables=tables)
     (folder / "active.toml").write_text(text)

@@ -83,6 +83,7 @@ members = 2
 mixture = 4
 [fit]
 epochs = {epochs}
+prior_epochs = {epochs}
 batch_size = 16
 """,
     "anomaly": """
@@ -108,7 +109,7 @@ def write_data(folder):
     save_model(tiny_potential(elements=(13,), cutoff=4.0), folder / "start", {"title": "tiny", "errors": {}})
     crystals = pd.read_parquet(CRYSTALS)
     small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
-    small["part"] = np.repeat(["train", "val", "test"], 40)
+    small["part"] = np.repeat(["train", "val", "test"], [60, 40, 20])
     small.to_parquet(folder / "crystals.parquet")
     for kind in SETTINGS:
         write_settings(folder, kind)

@@ -15,6 +15,7 @@ PEERS = {
     "chgnet": ["chgnet==0.4.2"],
     "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
     "pyscf": ["pyscf==2.14.0"],
+    "phono3py": ["phono3py==4.10.0", "ase"],
     "nequix": [
         "jax==0.10.2",
         "equinox==0.13.8",
@@ -32,7 +33,9 @@ WITH_OURS = ("matcalc",)
 
 
 ALONE = {"nequix": ["nequix==0.4.5"]}
-"""Installed last and without what they ask for: nequix wants CUDA's jax. Their environments have no torch."""
+"""Installed last and without what they ask for: nequix wants CUDA's jax."""
+
+WITHOUT_TORCH = ("nequix", "phono3py")
 
 
 def python_of(peer: str) -> Path:
@@ -54,7 +57,7 @@ def create(peer: str, log=sys.stderr) -> Path:
     if peer not in PEERS:
         raise ValueError(f"peer {peer!r} is unknown: expected one of {', '.join(PEERS)}")
     python, stamp = python_of(peer), ROOT / peer / "pins.sha256"
-    torch = [] if peer in ALONE else [TORCH]
+    torch = [] if peer in WITHOUT_TORCH else [TORCH]
     pins = torch + ((REPOSITORY / "constraints.txt").read_text().splitlines() if peer in WITH_OURS else [])
     ours = ["--editable", str(REPOSITORY)] if peer in WITH_OURS else []
     last = ["--no-deps", *ALONE[peer]] if peer in ALONE else []

@@ -121,6 +121,7 @@ def test_dying_at_any_write_changes_nothing(whole, tmp_path, monkeypatch):
     assert [line["keys"] for line in state(tmp_path)["rounds"]] == [line["keys"] for line in state(whole[0])["rounds"]]
 
 
+@pytest.mark.slow
 def test_failures_are_kept_never_learned_from_and_the_loop_goes_on(tmp_path, monkeypatch):
     kinds = ("scf", "nan", "dead", "hang", "fewer", "absurd")
     environment(monkeypatch, tmp_path)
@@ -211,6 +212,7 @@ def test_a_pool_smaller_than_a_batch_gives_what_is_left(tmp_path, monkeypatch):
     assert done.ended == "all 6 structures of the pool were asked for"
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_nothing(whole, tmp_path, monkeypatch):
     environment(monkeypatch, tmp_path)
     prepared(tmp_path)

@@ -56,6 +56,7 @@ def test_table_files_and_figures(silicon):
     assert json.loads((folder / "out" / "results.json").read_text())["model"] == "sigesn"
 
 
+@pytest.mark.slow
 def test_a_second_call_recomputes_nothing(silicon):
     folder, _ = silicon
     before = {path: path.stat().st_mtime_ns for path in (folder / "out" / "work").iterdir()}

@@ -62,6 +62,7 @@ def test_a_corrected_conductivity_has_its_interval_and_says_what_was_corrected(s
     assert "not the tensor's" in found.notes[0] and "linewidth_errors" in found.notes[1]
 
 
+@pytest.mark.slow
 def test_an_iterative_solution_is_corrected_as_relaxation_times_are(silicon):
     options = {"mesh": (9, 9, 9), "temperatures": [300], "solver": "iterative"}
     exact = conductivity(silicon, **options)

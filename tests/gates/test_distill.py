@@ -81,6 +81,7 @@ def test_a_comparison_that_is_made_again_gives_the_same_bars(copper):
     assert len(notes) == len(set(notes))
 
 
+@pytest.mark.slow
 def test_a_training_that_was_ended_goes_on(tmp_path):
     def ended(stage, done, total):
         if stage == "first training":

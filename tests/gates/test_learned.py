@@ -50,6 +50,7 @@ def test_a_fourth_order_is_learned_without_any_array(aluminium, tmp_path):
     assert again.held_out == pytest.approx(made.held_out, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_four_phonons_shorten_lifetimes():
     argon = bulk("Ar", a=5.3)
     calculator = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True)
@@ -102,6 +103,7 @@ def test_the_error_bar_of_members_of_other_calculators_is_their_spread():
     assert std == pytest.approx(1.5 * np.std(strengths, ddof=1), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
 def test_the_error_bar_with_a_fourth_order_is_the_spread_of_members(monkeypatch):
     monkeypatch.setattr(members, "FEW", 8)

@@ -98,6 +98,7 @@ def test_unstable_volumes_are_named_or_left_out():
     assert "strain +0.600 left out" in q.notes[0]
 
 
+@pytest.mark.slow
 def test_axes_of_a_hexagonal_crystal_expand_apart(tmp_path):
     atoms = bulk("Cu", "hcp", a=2.55, c=4.16)
     t = TEMPERATURES[:12]

@@ -299,6 +299,7 @@ def run_command(*arguments):
     return CliRunner().invoke(app, ["run", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_command_on_a_file_with_the_shipped_model(tmp_path):
     bulk("Si").write(tmp_path / "silicon.cif")
     done = run_command(tmp_path / "silicon.cif", "-o", tmp_path / "out", "--json", "-", "--steps", "60")

@@ -250,6 +250,7 @@ batch_size = 32
 """
 
 
+@pytest.mark.slow
 @needs_java
 def test_two_workers_train_the_model_of_one(crystals, table, spark, tmp_path):
     crystals.iloc[:160].to_parquet(tmp_path / "crystals.parquet")

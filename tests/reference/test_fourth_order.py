@@ -234,6 +234,7 @@ def test_a_draw_of_quartets_is_in_the_interval(poor, monkeypatch):
     assert not exact.drawn_std.any()
 
 
+@pytest.mark.slow
 def test_a_rank_compresses_both_orders_and_is_corrected(argon):
     ph, _ = argon
     with pytest.warns(UserWarning, match="rank=48"):

@@ -3,8 +3,6 @@
 Source: ours; covalent radii of B. Cordero et al., Dalton Trans. 2832 (2008).
 """
 
-import functools
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -101,8 +99,9 @@ class Room:
         """Distances (Å) of nearest images, in the shortest basis."""
         apart = (others - one) @ self.turn
         nearest = (apart - np.rint(apart)) @ self.basis
-        squares = [np.square(nearest + shift).sum(-1) for shift in STEPS @ self.basis]
-        return np.sqrt(functools.reduce(np.minimum, squares))
+        shifts = STEPS @ self.basis
+        more = (2 * nearest @ shifts.T + np.square(shifts).sum(-1)).min(-1)
+        return np.sqrt(np.maximum(np.square(nearest).sum(-1) + more, 0.0))
 
     def _radius(self, site: int) -> float:
         number = self.numbers[site]

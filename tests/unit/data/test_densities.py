@@ -242,7 +242,7 @@ def test_damage_that_leaves_no_density_is_seen(tmp_path):
     write_charge_density(path, density, cell, 10.0)
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     seen = 0
-    for at in rng.integers(len(whole), size=200):
+    for at in rng.integers(len(whole), size=100):
         damage = bytearray(whole)
         damage[at] ^= 1 << int(rng.integers(8))
         path.write_bytes(bytes(damage))
@@ -252,4 +252,4 @@ def test_damage_that_leaves_no_density_is_seen(tmp_path):
             seen += str(path) in str(error)
             continue
         assert found == pytest.approx(density, abs=1e-6)  # in digits that are rounding, or in what is not read
-    assert seen > 70  # of 200; the rest are low digits
+    assert seen > 35  # of 100; the rest are low digits

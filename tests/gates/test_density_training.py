@@ -28,7 +28,7 @@ from ase_mlx.models import density_field
 from ase_mlx.models.density import DensityConfig
 from ase_mlx.nn.terms import value
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

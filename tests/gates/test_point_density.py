@@ -28,7 +28,7 @@ from ase_mlx.learn.run import run
 from ase_mlx.models.point_density import PointDensityConfig
 from ase_mlx.nn.terms import value
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"cutoff": 4.5, "near": 3.5, "n_radial": 6, "degree": 2, "hidden": (12, 12, 12), "members": 4}
 FIT = FitConfig(epochs=3, batch_size=2, learning_rate=1e-2)
 

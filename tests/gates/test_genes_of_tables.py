@@ -52,7 +52,6 @@ def test_genes_that_were_kept_are_those_that_were_read(tmp_path, monkeypatch, cr
 
 
 def test_a_folder_that_cannot_be_written_costs_minutes_and_no_more(tmp_path, monkeypatch, crystals):
-    monkeypatch.setattr(samples, "CHUNK", 2)
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert len(read_genes(GeneData(write(tmp_path / "t.parquet", crystals)))[0]["train"]) == 3
