@@ -10,7 +10,14 @@ from commands import call
 
 from ase_mlx.adapters.phono3py import load_third_order
 from ase_mlx.adapters.phono3py.force_constants import third_order
-from ase_mlx.adapters.phonopy import conductivity, harmonic, load_phonons, quasi_harmonic
+from ase_mlx.adapters.phonopy import (
+    axial_expansion,
+    conductivity,
+    gruneisen,
+    harmonic,
+    load_phonons,
+    quasi_harmonic,
+)
 from ase_mlx.adapters.phonopy.born import may_be_polar
 
 DATA = Path(__file__).parents[1] / "reference" / "data"
@@ -83,6 +90,30 @@ def test_phonons_of_a_polar_crystal_say_what_lacks():
     ph = load_phonons(DATA / "phonopy-nacl" / "phonopy_disp.yaml")
     ph.nac_params = None
     assert sum(LACKS in note for note in harmonic(ph, (), np.array([300.0]), mesh=20.0).notes) == 1
+
+
+def charges(crystal):
+    return {"born": np.where(crystal.numbers == 8, -2, 2)[:, None, None] * np.eye(3), "dielectric": 6 * np.eye(3)}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy potential's oxide; what is said does not depend on it
+def test_gruneisen_parameters_say_what_lacks():
+    oxide, options = bulk("NiO", "rocksalt", a=3.6), {"mesh": (3, 3, 3), "on_imaginary": "report", "error_bars": False}
+    without, charged = (gruneisen(oxide, EMT(), (2, 2, 2), born=born, **options) for born in (None, charges(oxide)))
+    assert [sum(LACKS in note for note in found.notes) for found in (without, charged)] == [1, 0]
+    assert not np.allclose(without.frequencies, charged.frequencies)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_expansion_along_axes_says_what_lacks():
+    oxide, kelvin = bulk("NiO", "wurtzite", a=2.8, c=4.5), np.arange(0.0, 401.0, 100.0)
+    options = {"temperatures": kelvin, "strains": (-0.02, 0.0, 0.02, 0.04), "mesh": 10.0, "tolerance": 1e3}
+    found = [
+        axial_expansion(oxide, EMT(), (2, 2, 2), born=born, error_bars=False, **options)
+        for born in (None, charges(oxide))
+    ]
+    assert [sum("without Born charges" in note for note in axial.notes) for axial in found] == [1, 0]
 
 
 def test_commands_name_their_option(tmp_path):

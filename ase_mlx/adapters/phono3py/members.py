@@ -32,13 +32,13 @@ from ase_mlx.progress import Steps, logged
 MESH = 15.0
 """Å: 5×5×5 points for silicon. Conductivities are compared with each other on it, not with experiment."""
 
-NEAREST = 0.25
+NEAREST = 0.12
 """Of the displaced pairs, so many of the nearest, in whole shells, have a third order of their own in the spread."""
 
 STEP = 0.1
 """Of a standard deviation: what force constants are moved by to see how the conductivity responds."""
 
-FEW = 20
+FEW = 10
 """Of the directions along which a fourth order was learned, so many tell how it changes."""
 
 SHELL = 0.05

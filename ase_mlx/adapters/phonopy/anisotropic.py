@@ -17,6 +17,7 @@ from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.ase.labels import distinguishing
 from ase_mlx.adapters.ase.supercells import symmetry_of
 from ase_mlx.adapters.choice import settled
+from ase_mlx.adapters.phonopy.born import NO_BORN_IN_EXPANSION, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal, standardized
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.sampled_cells import (
@@ -115,7 +116,8 @@ def axial_expansion(
         scaled = relaxed(scaled, calculator, store, cell="fixed")
         cells.append(sample_cell(scaled, calculator, supercell, displacement, tolerance, folder, error_bars, born))
         report(number + 1, len(grid))
-    return _collect(cells, temperatures, pressure, mesh, tolerance)
+    polar = born is None and may_be_polar(atoms.get_chemical_symbols())
+    return _collect(cells, temperatures, pressure, mesh, tolerance, [NO_BORN_IN_EXPANSION] * polar)
 
 
 def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
@@ -134,9 +136,10 @@ def _conventional(atoms: Atoms) -> tuple[Atoms, list[tuple[int, ...]]]:
     return standardized(atoms, 1e-3), [(0,), (1,), (2,)] if number < 75 else [(0, 1), (2,)]
 
 
-def _collect(cells: list[SampledCell], temperatures, pressure: float, mesh: float, tolerance: float) -> AxialExpansion:
-    numbers = cells[len(cells) // 2].ph.run_mesh(mesh, is_gamma_center=True).mesh_numbers
-    phs, notes = [cell.ph for cell in cells], []
+def _collect(
+    cells: list[SampledCell], temperatures, pressure: float, mesh: float, tolerance: float, notes: list[str]
+) -> AxialExpansion:
+    numbers, phs = cells[len(cells) // 2].ph.run_mesh(mesh, is_gamma_center=True).mesh_numbers, [c.ph for c in cells]
 
     def run(members, energies):
         thermal = vibrations(members, numbers, temperatures)

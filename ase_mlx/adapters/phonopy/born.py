@@ -34,6 +34,8 @@ NO_BORN = (
     "(LO-TO) is missing then, and the longitudinal ones are too low near Γ. Give phonopy's file of them: born=BORN."
 )
 
+NO_BORN_IN_EXPANSION = "The expansion is computed without Born charges, which this crystal has if it is an insulator."
+
 
 def may_be_polar(symbols: Sequence[str]) -> bool:
     """Whether a crystal of these elements may be a polar insulator, as far as elements tell.

@@ -15,6 +15,7 @@ from phonopy import Phonopy, PhonopyGruneisen
 
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.choice import settled
+from ase_mlx.adapters.phonopy.born import NO_BORN, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
 from ase_mlx.adapters.phonopy.force_constants import phonons, relaxed
 from ase_mlx.adapters.phonopy.forces import ResidualWarning
@@ -31,7 +32,7 @@ class Gruneisen:
     """Mode Grüneisen parameters γ = −∂ln ω/∂ln V on a mesh; `std` holds error bars by name.
 
     Frequencies in THz, all else dimensionless; NaN for Γ's acoustic modes. `mean` weighs all modes alike, `thermal` by
-    their heat capacity at 300 K.
+    their heat capacity at 300 K. `notes` say what may be missing in them.
 
     Source: ours.
     """
@@ -43,6 +44,7 @@ class Gruneisen:
     mean: float
     thermal: float
     std: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @once()
@@ -56,6 +58,7 @@ def gruneisen(
     *,
     on_imaginary: OnImaginary = "error",
     error_bars: bool = True,
+    born: str | Path | dict | None = None,
     folder: str | Path | None = None,
 ) -> Gruneisen:
     """Mode Grüneisen parameters of a crystal by phonons at its volume and at two others, all else relaxed at each.
@@ -69,6 +72,7 @@ def gruneisen(
         mesh: three numbers, or a length in Å, of a Γ-centred mesh.
         on_imaginary: "error" or "report".
         error_bars: False leaves the members out, which cost as much as all else and more.
+        born: Born charges (e) and dielectric tensor, as in `phonons`; those of one volume serve for all.
         folder: finished work is kept there, as in `phonons`.
 
     Returns:
@@ -89,9 +93,8 @@ def gruneisen(
         shape = phs[0].supercell_matrix if phs else supercell
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResidualWarning)  # a strained crystal is under stress by intent
-            phs.append(
-                phonons(scaled, calculator, shape, displacement, relax=False, on_imaginary=on_imaginary, folder=folder)
-            )
+            options = {"relax": False, "on_imaginary": on_imaginary, "born": born, "folder": folder}
+            phs.append(phonons(scaled, calculator, shape, displacement, **options))
     ensembles = [members(ph, calculator, folder) if error_bars else () for ph in phs]
     return mode_gruneisen(*phs, list(zip(*ensembles, strict=True)), mesh)
 
@@ -121,7 +124,8 @@ def mode_gruneisen(
     rows = [_run(three, numbers) for three in [(ph, plus, minus), *ensemble]]
     names = ("frequencies", "gamma", "mean", "thermal")
     std = {name: spread(np.stack([row[name] for row in rows[1:]])) for name in names} if ensemble else {}
-    return Gruneisen(**rows[0], std=std)
+    polar = ph.nac_params is None and may_be_polar(ph.primitive.symbols)
+    return Gruneisen(**rows[0], std=std, notes=(NO_BORN,) * polar)
 
 
 def _run(three: tuple[Phonopy, Phonopy, Phonopy], numbers: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from phonopy.physical_units import get_physical_units
 
 from ase_mlx.adapters.ase.job import spread
 from ase_mlx.adapters.choice import settled
-from ase_mlx.adapters.phonopy.born import may_be_polar
+from ase_mlx.adapters.phonopy.born import NO_BORN_IN_EXPANSION, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell, check_crystal
 from ase_mlx.adapters.phonopy.force_constants import relaxed
 from ase_mlx.adapters.phonopy.sampled_cells import (
@@ -31,8 +31,6 @@ from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.quasi_harmonic import QuasiHarmonicCurves, quasi_harmonic_curves
 from ase_mlx.progress import Steps, logged
 from ase_mlx.units import EV_PER_A3_IN_GPA
-
-WITHOUT_BORN = "The expansion is computed without Born charges, which this crystal has if it is an insulator."
 
 STRAINS = (-0.03, -0.01, 0.01, 0.03, 0.05, 0.07)
 """Relative changes of volume: a solid expands by some per cent up to its melting point."""
@@ -129,7 +127,7 @@ def quasi_harmonic(
             if on_imaginary == "error" or len(notes) > len(strains) - 5:
                 raise ImaginaryModesError(f"At the volume of strain {strain:+.3f}: {error}") from error
         report(number + 1, len(strains))
-    return _collect(points, temperatures, pressure, mesh, tolerance, [*notes, *[WITHOUT_BORN] * polar])
+    return _collect(points, temperatures, pressure, mesh, tolerance, [*notes, *[NO_BORN_IN_EXPANSION] * polar])
 
 
 def _ascending(strains: Sequence[float]) -> list[float]:
