@@ -1,5 +1,7 @@
 # Sourced by ./demo and ./check: makes .venv, or brings it up to date, with the tested versions of constraints.txt.
 
+unset PYTHONDONTWRITEBYTECODE # compiled modules are kept: without, every process compiles hundreds of them anew
+
 fail() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 1

@@ -10,6 +10,7 @@ import lzma
 import sys
 from pathlib import Path
 
+import numpy as np
 from ase.build import bulk
 from ase.spacegroup import crystal
 
@@ -42,6 +43,7 @@ def make(name: str, folder: Path) -> None:
     structure, height = CRYSTALS[name]
     calculator = Calculator("sigesn", dtype="float64") if name == "Si216" else made_by(BY_NAME["chgnet"])
     ph = third_order(structure, calculator, height, 0.03, True, folder=folder / name)
+    ph.forces = np.round(ph.forces, 6)  # single precision has no more
     plain = folder / f"{name}.yaml"
     ph.save(plain, settings={"force_sets": True, "displacements": True, "force_constants": False})
     out = Path(__file__).resolve().parents[1] / "force_constants" / f"{name}.yaml.xz"
