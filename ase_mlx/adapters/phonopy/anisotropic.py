@@ -105,8 +105,7 @@ def axial_expansion(
     store = Store(folder, calculator := settled(calculator, atoms))
     atoms, free = _conventional(relaxed(atoms, calculator, store))
     supercell = settled_supercell(atoms, calculator, supercell, displacement, folder)
-    grid = list(itertools.product(strains, repeat=len(free)))
-    cells, report = [], progress or logged("cells")
+    grid, cells, report = list(itertools.product(strains, repeat=len(free))), [], progress or logged("cells")
     for number, point in enumerate(grid):
         stretch = np.ones(3)
         for axes, strain in zip(free, point, strict=True):
