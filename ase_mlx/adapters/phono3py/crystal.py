@@ -14,7 +14,7 @@ from phonopy import Phonopy
 from phonopy.phonon.grid import length2mesh
 from phonopy.structure.symmetry import NosymDataset
 
-from ase_mlx.adapters.phono3py.symmetry import check_third
+from ase_mlx.adapters.phono3py.symmetry import LabelledPhono3py, check_third
 from ase_mlx.adapters.phonopy.consistency import check_finite
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
 from ase_mlx.adapters.phonopy.symmetry import FastPhonopy
@@ -90,7 +90,9 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
     """
     shape = ph.supercell_matrix if ph.phonon_supercell_matrix is None else ph.phonon_supercell_matrix
     symmetric = not isinstance(ph.symmetry.dataset, NosymDataset)
-    harmonic = FastPhonopy(ph.unitcell, shape, primitive_matrix=ph.primitive_matrix, is_symmetry=symmetric)
+    known = ph.phonon_supercell_symmetry if isinstance(ph, LabelledPhono3py) and symmetric else None
+    options = {"primitive_matrix": ph.primitive_matrix, "is_symmetry": symmetric, "symmetry": known}
+    harmonic = FastPhonopy(ph.unitcell, shape, **options)
     harmonic.force_constants = ph.fc2
     if ph.nac_params is not None:  # phono3py.load leaves e²/4πε₀ in the unit of the file, beside lengths in Å
         harmonic.nac_params = FileUnits().born(ph.nac_params, "the Phono3py")
