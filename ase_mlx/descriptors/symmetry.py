@@ -1,16 +1,16 @@
 """Descriptors of a crystal's symmetry.
 
-Source: moyopy (K. Shinohara and A. Togo, github.com/spglib/moyo).
+Source: spglib (A. Togo and I. Tanaka, arXiv:1808.01590).
 """
 
-from functools import cache
+import warnings
 
-import moyopy
 import numpy as np
+import spglib
 from jaxtyping import Float
 
+from ase_mlx.descriptors.cubic import cubic_symmetry
 from ase_mlx.graph import Graph
-from ase_mlx.graph.symmetry import symmetry_of
 
 SYMPREC = 0.01
 """Å."""
@@ -19,7 +19,7 @@ SYSTEMS = (2, 15, 74, 142, 167, 194)
 """The last space groups of triclinic, monoclinic, orthorhombic, tetragonal, trigonal, hexagonal crystals."""
 
 ACENTRIC = (
-    "1:1 2:2 m:2 222:4 mm2:4 4:4 -4:4 422:8 4mm:8 -42m:8 3:3 32:6 3m:6 6:6 -6:6 622:12 6mm:12 -6m2:12 "
+    "1:1 2:2 m:2 222:4 mm2:4 4:4 -4:4 422:8 4mm:8 -42m:8 -4m2:8 3:3 32:6 3m:6 6:6 -6:6 622:12 6mm:12 -62m:12 -6m2:12 "
     "23:12 432:24 -43m:24"
 )
 CENTRIC = "-1:2 2/m:4 mmm:8 4/m:8 4/mmm:16 -3:6 -3m:12 6/m:12 6/mmm:24 m-3:24 m-3m:48"
@@ -66,27 +66,32 @@ def symmetry_descriptors(graph: Graph) -> Float[np.ndarray, "crystals n"]:
 
 
 def _one(cell: np.ndarray, fractional: np.ndarray, numbers: np.ndarray) -> list[float]:
-    try:
-        found = symmetry_of(cell, fractional, numbers, SYMPREC)
-    except ValueError:  # none that has a name: the identity is always there
-        return [1, 0, 0, 0, 1, np.log(len(numbers)), *_shape(cell)]
-    order, centre = POINT_GROUPS[_point_group(found.number)]
-    primitive = len(found.prim_std_cell.numbers)
+    cubic = cubic_symmetry(cell, fractional, numbers, SYMPREC)
+    if cubic is not None:
+        number, name, orbits, primitive = cubic
+        order, centre = POINT_GROUPS[name]
+        system = float(np.searchsorted(SYSTEMS, number))
+        return [number, system, np.log(order), float(centre), orbits / primitive, np.log(primitive), 0, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            dataset = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
+        except spglib.SpglibError:
+            dataset = None
+    if dataset is None:  # no symmetry that spglib can name: the identity is always there
+        atoms = len(numbers)
+        return [1, 0, 0, 0, 1, np.log(atoms), *_shape(cell)]
+    order, centre = POINT_GROUPS[dataset.pointgroup]
+    primitive = len(np.unique(dataset.mapping_to_primitive))
     return [
-        found.number,
-        float(np.searchsorted(SYSTEMS, found.number)),
+        dataset.number,
+        float(np.searchsorted(SYSTEMS, dataset.number)),
         np.log(order),
         float(centre),
-        len(np.unique(found.orbits)) / primitive,
+        len(np.unique(dataset.crystallographic_orbits)) / primitive,
         np.log(primitive),
-        *_shape(np.array(found.std_cell.basis)),
+        *_shape(dataset.std_lattice),
     ]
-
-
-@cache
-def _point_group(number: int) -> str:
-    """Name the point group of a space group."""
-    return moyopy.SpaceGroupType(number).geometric_crystal_class
 
 
 def _shape(cell: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The symmetry of a crystal in the standard setting, as moyopy finds it.
 
-It takes a fifth of the time of spglib, of the same authors; at a tolerance of 0.01 Å they differ in one crystal of a
-thousand, where spglib finds less.
+spglib, of the same authors, is what models read: the two differ in three crystals of a thousand, whose symmetry depends
+on the tolerance, and models keep their numbers.
 
 Source: moyopy (K. Shinohara and A. Togo, github.com/spglib/moyo).
 """

@@ -13,7 +13,7 @@ from ase_mlx.models import Model
 from ase_mlx.structure import Structure
 
 TOLERANCE = 1e-5
-"""Relative above 1; the symmetry's own decisions have a tolerance of 0.01 Å, which nothing here comes near."""
+"""Relative above 1; spglib's own decisions have a tolerance of 0.01 Å, which nothing here comes near."""
 
 
 def _turned(atoms: Structure, random: np.random.Generator, sign: float) -> Structure:

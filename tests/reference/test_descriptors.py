@@ -13,8 +13,8 @@ from tiny_anomaly import table
 
 from ase_mlx.descriptors import CUTOFF, NAMES, STRUCTURE, describe
 from ase_mlx.descriptors.composition import CLASSES, anion_class, composition_descriptors, fractions_of
-from ase_mlx.descriptors.symmetry import NAMES as SYMMETRY
-from ase_mlx.descriptors.symmetry import SYMPREC, symmetry_descriptors
+from ase_mlx.descriptors.cubic import cubic_symmetry
+from ase_mlx.descriptors.symmetry import SYMPREC
 from ase_mlx.graph import batch, from_atoms
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of matminer and pymatgen
@@ -89,33 +89,43 @@ def test_there_are_136():
     assert len(NAMES) == len(set(NAMES)) == 136 and STRUCTURE == 93
 
 
-QUARTZ, MONOCLINIC = [(0.47, 0, 2 / 3), (0.413, 0.267, 0.785)], [(0, 0.2, 0.25), (0.1, 0.4, 0.3)]
-NAMED = {
+def by_spglib(cell, fractional, numbers):
+    dataset = spglib.get_symmetry_dataset((cell, fractional, numbers), SYMPREC)
+    primitive = len(np.unique(dataset.mapping_to_primitive))
+    orbits = len(np.unique(dataset.crystallographic_orbits))
+    return dataset.number, dataset.pointgroup, orbits, primitive
+
+
+AXES = np.array([1, 1, 1])
+CUBIC = {
     "fcc": (bulk("Cu"), 225), "supercell": (bulk("Cu", cubic=True), 225), "bcc": (bulk("Fe"), 229),
     "diamond": (bulk("Si"), 227), "zincblende": (bulk("GaAs", "zincblende", a=5.65), 216),
-    "pyrite": (crystal(["Fe", "S"], [(0, 0, 0), (0.385,) * 3], spacegroup=205, cell=[5.42] * 3), 205),
-    "FeSi": (crystal(["Fe", "Si"], [(0.137,) * 3, (0.842,) * 3], spacegroup=198, cell=[4.49] * 3), 198),
-    "wurtzite": (bulk("ZnS", "wurtzite", a=3.8, c=6.2), 186), "hcp": (bulk("Mg"), 194),
-    "quartz": (crystal("SiO", QUARTZ, spacegroup=154, cellpar=[4.91, 4.91, 5.4, 90, 90, 120]), 154),
-    "white tin": (bulk("Sn", "bct", a=5.8, c=3.2), 141),
-    "monoclinic": (crystal("BN", MONOCLINIC, spacegroup=15, cellpar=[6, 15, 6.5, 90, 114, 90]), 15),
-    "triclinic": (crystal(["K"], [(0.1, 0.2, 0.3)], spacegroup=2, cellpar=[4, 5, 6, 80, 95, 70]), 2),
+    "rocksalt": (bulk("NaCl", "rocksalt", a=5.64), 225),
+    "caesium chloride": (bulk("CsCl", "cesiumchloride", a=4.1), 221),
+    "pyrite": (crystal(["Fe", "S"], [(0, 0, 0), (0.385, 0.385, 0.385)], spacegroup=205, cell=5.42 * AXES), 205),
+    "FeSi": (crystal(["Fe", "Si"], [(0.137,) * 3, (0.842,) * 3], spacegroup=198, cell=4.49 * AXES), 198),
+    "Cu3Au": (crystal(["Au", "Cu"], [(0, 0, 0), (0, 0.5, 0.5)], spacegroup=221, cell=3.75 * AXES), 221),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_symmetries_are_spglibs(name):
-    atoms, number = NAMED[name]
+@pytest.mark.parametrize("name", CUBIC)
+def test_groups_of_small_cubic_crystals_are_spglibs(name):
+    atoms, number = CUBIC[name]
     atoms = atoms.copy()
     atoms.positions += [0.11, 0.37, -0.2]
     parts = atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers
-    theirs = spglib.get_symmetry_dataset(parts, SYMPREC)
-    ours = dict(zip(SYMMETRY, symmetry_descriptors(from_atoms(atoms, CUTOFF))[0], strict=True))
-    primitive = len(np.unique(theirs.mapping_to_primitive))
-    assert ours["space group"] == theirs.number == number
-    assert np.exp(ours["log primitive atoms"]) == pytest.approx(primitive)
-    orbits = len(np.unique(theirs.crystallographic_orbits))
-    assert ours["orbits per primitive atom"] * primitive == pytest.approx(orbits)
-    lengths = np.linalg.norm(theirs.std_lattice, axis=1)
-    ratio = np.log(lengths.max() / lengths.min())
-    assert ours["log conventional axes ratio"] == pytest.approx(ratio, abs=1e-6)
+    found = cubic_symmetry(*parts, SYMPREC)
+    assert found == by_spglib(*parts)
+    assert found[0] == number
+
+
+def test_crystals_that_are_not_cubic_beyond_doubt_are_left_to_spglib():
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    for other in (bulk("Mg"), bulk("Sn", "bct", a=5.8, c=3.2)):
+        assert cubic_symmetry(other.cell.array, other.get_scaled_positions(), other.numbers, SYMPREC) is None
+    for moved in (5e-4, 5e-3, 5e-2):
+        atoms.positions[1] = [2.82 + moved, 0, 0]
+        assert cubic_symmetry(atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers, SYMPREC) is None
+    strained = bulk("Cu")
+    strained.set_cell(strained.cell.array * [1, 1, 1.0005], scale_atoms=True)
+    assert cubic_symmetry(strained.cell.array, strained.get_scaled_positions(), strained.numbers, SYMPREC) is None
