@@ -152,9 +152,9 @@ def tensors(names: list[str], meshes: dict[str, list[int]]) -> list[dict]:
     rows = []
     for name in names:
         ph, begin = load_third_order(prepared(name)), time.process_time()
-        made = compress(crystal_of(ph))
+        compression = compress(crystal_of(ph))
         fit, file = time.process_time() - begin, WORK / name / "tensor.safetensors"
-        save_tensor(made.tensor, file, {"source": name, "errors": made.errors})
+        save_tensor(compression.tensor, file, {"source": name, "errors": compression.errors})
         for mesh in meshes[name]:
             begin = time.process_time()
             result = conductivity(prepared(name), None, (mesh,) * 3, ROOM, file)

@@ -136,10 +136,10 @@ def shares(quick: bool) -> list[tuple]:
         seconds = []
         for bars_too in (False, True):
             calculator, begin = Calculator("sigesn", dtype="float64"), time.process_time()
-            found = conductivity(bulk("Si"), calculator, error_bars=bars_too, **options)
+            result = conductivity(bulk("Si"), calculator, error_bars=bars_too, **options)
             seconds.append(time.process_time() - begin)
         share = 100 * (1 - seconds[0] / seconds[1])
-        kappa = f"{found.kappa[0, 0]:9.1f} ± {found.kappa_std[0, 0]:.1f} W/(m K)"
+        kappa = f"{result.kappa[0, 0]:9.1f} ± {result.kappa_std[0, 0]:.1f} W/(m K)"
         print(f"{name:24}{seconds[0]:16.1f}{seconds[1]:14.1f}{share:11.0f} %{kappa}", flush=True)
         lines.append((f"{name}: share of the bars, %", share, "≤", LIMITS["share"]))
     return lines

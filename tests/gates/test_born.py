@@ -109,11 +109,11 @@ def test_gruneisen_parameters_say_what_lacks():
 def test_an_expansion_along_axes_says_what_lacks():
     oxide, kelvin = bulk("NiO", "wurtzite", a=2.8, c=4.5), np.arange(0.0, 401.0, 100.0)
     options = {"temperatures": kelvin, "strains": (-0.02, 0.0, 0.02, 0.04), "mesh": 10.0, "tolerance": 1e3}
-    found = [
+    expansions = [
         axial_expansion(oxide, EMT(), (2, 2, 2), born=born, error_bars=False, **options)
         for born in (None, charges(oxide))
     ]
-    assert [sum("without Born charges" in note for note in axial.notes) for axial in found] == [1, 0]
+    assert [sum("without Born charges" in note for note in axial.notes) for axial in expansions] == [1, 0]
 
 
 def test_commands_name_their_option(tmp_path):

@@ -90,8 +90,8 @@ def harmonic_of(ph: Phono3py) -> Phonopy:
     """
     shape = ph.supercell_matrix if ph.phonon_supercell_matrix is None else ph.phonon_supercell_matrix
     symmetric = not isinstance(ph.symmetry.dataset, NosymDataset)
-    known = ph.phonon_supercell_symmetry if isinstance(ph, LabelledPhono3py) and symmetric else None
-    options = {"primitive_matrix": ph.primitive_matrix, "is_symmetry": symmetric, "symmetry": known}
+    of_supercell = ph.phonon_supercell_symmetry if isinstance(ph, LabelledPhono3py) and symmetric else None
+    options = {"primitive_matrix": ph.primitive_matrix, "is_symmetry": symmetric, "symmetry": of_supercell}
     harmonic = FastPhonopy(ph.unitcell, shape, **options)
     harmonic.force_constants = ph.fc2
     if ph.nac_params is not None:  # phono3py.load leaves e²/4πε₀ in the unit of the file, beside lengths in Å

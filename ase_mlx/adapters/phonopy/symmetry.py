@@ -84,11 +84,11 @@ class FastPhonopy(Phonopy):
 
     def __init__(self, unitcell: PhonopyAtoms, *args, symmetry: "FastSymmetry | None" = None, **kwargs):
         """Take what phonopy takes, and the supercell's symmetry where it is known."""
-        self._known = symmetry
+        self._given_symmetry = symmetry
         super().__init__(unitcell, *args, distinguish_symbol_index=True, **kwargs)
 
     def _search_symmetry(self) -> None:
-        self._symmetry = self._known or FastSymmetry(
+        self._symmetry = self._given_symmetry or FastSymmetry(
             self._supercell,
             self._symprec,
             self._is_symmetry,
