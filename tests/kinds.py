@@ -86,6 +86,25 @@ epochs = {epochs}
 prior_epochs = {epochs}
 batch_size = 16
 """,
+    "heat": """
+size = [1e-6]
+[[layers]]
+kappa = "k300 * (300 / T)**1.3"
+[faces.x0]
+flux = 5e9
+[faces.x1]
+temperature = 300
+[unknowns.k300]
+value = 148
+spread = 0.3
+[sensors]
+file = "sensors.csv"
+[model]
+width = 6
+[fit]
+epochs = {epochs}
+points = 60
+""",
     "anomaly": """
 [data]
 file = "crystals.parquet"
@@ -111,6 +130,10 @@ def write_data(folder):
     small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
     small["part"] = np.repeat(["train", "val", "test"], [60, 40, 20])
     small.to_parquet(folder / "crystals.parquet")
+    place = np.linspace(1e-7, 9e-7, 8)
+    noise = np.random.default_rng(0).normal(0, 0.3, 8)
+    rise = 300 * (1 - 0.3 * 5e9 * (1e-6 - place) / (100 * 300)) ** (-1 / 0.3)  # κ = 100 (300/T)^1.3: closed form
+    pd.DataFrame({"x": place, "temperature": rise + noise, "std": 0.3}).to_csv(folder / "sensors.csv", index=False)
     for kind in SETTINGS:
         write_settings(folder, kind)
     return folder

@@ -18,6 +18,7 @@ from ase_mlx.cli.density import density
 from ase_mlx.cli.distill import distill
 from ase_mlx.cli.evaluate import evaluate
 from ase_mlx.cli.generate import generate
+from ase_mlx.cli.heat import heat
 from ase_mlx.cli.import_checkpoint import import_checkpoint
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
@@ -48,6 +49,7 @@ for command in (
     screen,
     generate,
     sample,
+    heat,
     train,
     distill,
     active,

@@ -101,6 +101,8 @@ def build(cls: type, values: dict[str, Any], where: str = "") -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
     if typing.get_origin(hint) is types.UnionType:  # X | None
         return None if value is None else _convert(typing.get_args(hint)[0], value, where)
     if dataclasses.is_dataclass(hint):

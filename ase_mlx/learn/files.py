@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
     "crystals": ("CrystalsConfig", "Crystals"),
+    "heat": ("HeatConfig", "HeatField"),
     "nequix": ("NequixConfig", "Nequix"),
     "sevennet": ("SevenNetConfig", "SevenNet"),
 }

@@ -126,8 +126,11 @@ class _State:
 
     counters = ("epoch", "batch", "step", "total", "best_loss", "best_epoch", "history")
 
-    def stale(self, patience: int) -> bool:
-        return patience > 0 and self.epoch - self.best_epoch >= patience
+    def stale(self, method: Method) -> bool:
+        """Whether the held-out loss has gained too little over the last epochs."""
+        losses = [line["val_loss"] for line in self.history if "val_loss" in line]
+        before, since = losses[: -method.patience], losses[-method.patience :]
+        return bool(method.patience and before and not min(since) < (1 - method.gain) * min(before))
 
     def _modules(self) -> dict[str, nn.Module]:
         modules = {"best": self.best, "average": self.average, "model": self.model}
@@ -209,7 +212,7 @@ def fit(
         if path is not None and first and not clock.falling and time.monotonic() - state.saved >= at_most_every:
             state.save(path)
 
-    while not clock.over(state.epoch) and not state.stale(method.patience):
+    while not clock.over(state.epoch) and not state.stale(method):
         progress = _judged(state, stage, device, _epoch(state, stage, device, clock, save, seconds))
         save()
         if report is not None and first:
@@ -275,6 +278,8 @@ def _epoch(
 
 def _step(state: _State, stage: Stage, groups: list[Any]) -> float:
     """Move the weights once; returns the loss of the whole batch."""
+    if stage.method.step is not None:
+        return stage.method.step(state.model, state.optimizers, groups)
     random = _random(stage.method.seed, state.epoch, state.batch)
     parts = [stage.loss(state.model, group, random) for group in groups]
     loss, _ = value(parts, count_up(counts(parts)))

@@ -6,6 +6,7 @@ Source: as each function says.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,8 +37,12 @@ class Method:
     clip: float
     ema_decay: float = 0.0
     patience: int = 0
+    gain: float = 0.0
+    """By which share of itself the held-out loss has to fall within `patience` epochs."""
     constant: float = 0.0
     """Share of the training (dimensionless) within which `pace` does not depend on it."""
+    step: Callable[[nn.Module, Optimizers, list[Any]], float] | None = None
+    """Moves the weights by the groups of a batch and gives the loss before, in place of the gradient of the loss."""
 
 
 def learning_rate(config: FitConfig, step: int, done: float) -> float:
@@ -73,7 +78,14 @@ def network(config: FitConfig) -> Method:
             group["lr"] = learning_rate(config, step, done)
 
     return Method(
-        optimizers, pace, config.epochs, config.seed, config.clip, config.ema_decay, config.patience, config.constant
+        optimizers,
+        pace,
+        config.epochs,
+        config.seed,
+        config.clip,
+        config.ema_decay,
+        config.patience,
+        constant=config.constant,
     )
 
 

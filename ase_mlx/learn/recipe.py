@@ -30,6 +30,7 @@ RECIPES: dict[str, str] = {
     "crystal_property": "CrystalPropertyRecipe",
     "anomaly": "AnomalyRecipe",
     "crystals": "CrystalsRecipe",
+    "heat": "HeatRecipe",
 }
 """Kinds that this package teaches, and their classes in the module of `learn.recipes` of that name."""
 
@@ -68,6 +69,11 @@ class Recipe(abc.ABC):
     @abc.abstractmethod
     def residuals(cls, model: torch.nn.Module, data: Any) -> dict[str, Residuals]:
         """Compare a trained model with data of `read`, by quantity."""
+
+    @classmethod
+    def located(cls, table: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Take what the tables of a settings file say of other files relative to its folder."""
+        return table
 
     @classmethod
     def evaluates(cls, model: torch.nn.Module, path: Path) -> bool:
@@ -142,7 +148,7 @@ def read_training(path: str | Path, start: str | Path = "") -> tuple[type[Recipe
     with reading(path, TOML, "`docs/training.md` shows one"):
         table = read_toml(path)
         recipe = recipe_of(table.get("kind", "potential"))
-        config = build(recipe.Config, table)
+        config = build(recipe.Config, recipe.located(table, path.parent))
         data = getattr(config, "data", None)
         if getattr(data, "file", ""):
             data = dataclasses.replace(data, file=str((path.parent / data.file).resolve()))

@@ -24,6 +24,7 @@ from .density_laws import DENSITY_LAWS, density_geometries
 from .generator_laws import GENERATOR_LAWS
 from .geometries import NAMES as GEOMETRIES
 from .geometries import build
+from .heat_laws import HEAT_LAWS
 from .laws import TOLERANCES, LawBroken, Tolerance, evaluate
 
 Law = Callable[[Model, str], None]
@@ -121,6 +122,8 @@ def check_model(
         for law in DENSITY_LAWS if wanted is None else [w for w in wanted if w in DENSITY_LAWS and not _numbers(model)]:
             chosen = [g for g in density_geometries(law) if g in geometries]
             trials += [partial(DENSITY_LAWS[law], model, geometry) for geometry in chosen]
+    if isinstance(model, Field) and any(q.name == "heat_flux" for q in model.outputs):
+        trials += [partial(HEAT_LAWS[law], model) for law in HEAT_LAWS if wanted is None or law in wanted]
     if isinstance(model, Generates):
         trials += [partial(GENERATOR_LAWS[law], model) for law in GENERATOR_LAWS if wanted is None or law in wanted]
     if not trials:

@@ -128,6 +128,8 @@ class Calculator(_Base):
         model = model.model if isinstance(model, Generator) else model
         if not isinstance(model, Predicts | Field):
             raise ValueError(f"got a {type(model).__name__}, which predicts nothing; expected a model with outputs")
+        if not model.elements:
+            raise ValueError(f"got a {type(model).__name__}, which is not of atoms; ask it by model.at(None, points)")
         outputs = {q.name for q in model.outputs}
         if self.blocks and not (hasattr(model, "core_slope") and self.device == "cpu"):
             raise ValueError(

@@ -1,0 +1,137 @@
+"""The figure of a field of temperature: profiles, a map, and where the equation is off.
+
+Source: ours.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn
+
+UNITS = ((1e-9, "nm"), (1e-6, "µm"), (1e-3, "mm"), (1.0, "m"))
+TIMES = ((1e-12, "ps"), (1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
+FINE = 81
+"""Points along each axis of a map."""
+MANY = 5
+"""Profiles at as many times."""
+
+
+def draw_heat(solution, title: str, path: Path) -> None:
+    """Draw a `HeatSolution`: profiles along x, and, where there is a second coordinate, maps in x and it.
+
+    Args:
+        solution: m, s, K.
+        title: of the figure.
+        path: of the PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: ours.
+    """
+    problem = solution.problem
+    maps = len(problem.box) > 1
+    shown = (2 if maps else 1) + (1 if solution.model is not None else 0)
+    with drawn(path, (4.9 * shown, 4.1)) as figure:
+        axes = np.atleast_1d(figure.subplots(1, shown))
+        _profiles(axes[0], solution)
+        if maps:
+            _map(figure, axes[1], solution, False)
+        if solution.model is not None:
+            if maps:
+                _map(figure, axes[-1], solution, True)
+            else:
+                _off(axes[-1], solution)
+        figure.suptitle(title, fontweight="bold")
+
+
+def _unit(size: float, units=UNITS) -> tuple[float, str]:
+    return next(((u, name) for u, name in reversed(units) if size >= u), units[0])
+
+
+def _middle(problem, count: int) -> np.ndarray:
+    """Points at the middle of all coordinates, at the end of time."""
+    points = np.repeat([[0.5 * (a + b) for a, b in problem.box]], count, 0)
+    if problem.duration is not None:
+        points[:, -1] = problem.duration
+    return points
+
+
+def _lines(problem) -> list[np.ndarray]:
+    """Positions along x within each layer, m."""
+    return [np.linspace(a, b, 101) for a, b in zip(problem.edges[:-1], problem.edges[1:], strict=True)]
+
+
+def _inside(problem, x: np.ndarray) -> np.ndarray:
+    """Positions of a layer's ends, m, moved into it: there the next one begins."""
+    return x + (x == x[0]) * 1e-9 * problem.size[0] - (x == x[-1]) * 1e-9 * problem.size[0]
+
+
+def _profiles(ax, solution) -> None:
+    problem = solution.problem
+    scale, unit = _unit(problem.size[0])
+    flows = problem.duration is not None
+    times = np.linspace(0, problem.duration, MANY) if flows else [None]
+    second, name = _unit(problem.duration, TIMES) if flows else (1.0, "")
+    colours = [MODEL] if len(times) == 1 else _shades(len(times))
+    for time, colour in zip(times, colours, strict=True):
+        for k, x in enumerate(_lines(problem)):
+            points = _middle(problem, len(x))
+            points[:, 0] = _inside(problem, x)
+            if flows:
+                points[:, -1] = time
+            label = None if k or not flows else f"{time / second:.3g} {name}"
+            ax.plot(x / scale, solution.temperature(points), color=colour, label=label)
+    for edge in problem.edges[1:-1]:
+        ax.axvline(edge / scale, color=GREY, linewidth=0.8, linestyle=":")
+    where = "" if len(problem.size) == 1 else ", along the middle"
+    ax.set(xlabel=f"x ({unit})", ylabel="temperature (K)", title=f"Temperature{where}")
+    if flows:
+        ax.legend(title="time")
+
+
+def _shades(count: int) -> list:
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0.05, 0.85, count)]
+
+
+def _map(figure, ax, solution, off: bool) -> None:
+    problem = solution.problem
+    other = len(problem.box) - 1 if len(problem.size) == 1 else 1
+    of_time = len(problem.size) == 1
+    scale, unit = _unit(problem.size[0])
+    scale_2, unit_2 = _unit(problem.duration, TIMES) if of_time else _unit(problem.size[1])
+    lines = [np.linspace(*problem.box[k], FINE) for k in (0, other)]
+    mesh = np.meshgrid(*lines, indexing="ij")
+    points = _middle(problem, mesh[0].size)
+    points[:, 0], points[:, other] = mesh[0].ravel(), mesh[1].ravel()
+    if off:
+        values = np.log10(np.maximum(_residual(solution, points), 1e-16))
+        label, colours, what = "log₁₀ of the equation's rows", "magma", "Where the equation is off"
+    else:
+        values, label, colours, what = solution.temperature(points), "temperature (K)", "inferno", "Temperature"
+    grid = (lines[0] / scale, lines[1] / scale_2, values.reshape(FINE, FINE).T)
+    drawn_map = ax.pcolormesh(*grid, cmap=colours, shading="gouraud", rasterized=True)
+    figure.colorbar(drawn_map, ax=ax, label=label)
+    end = "" if of_time or problem.duration is None else ", at the end"
+    ax.set(xlabel=f"x ({unit})", ylabel=f"{'time' if of_time else 'y'} ({unit_2})", title=f"{what}{end}")
+    ax.grid(False)
+
+
+def _residual(solution, points: np.ndarray) -> np.ndarray:
+    """Root mean square of the equation's rows at points, dimensionless."""
+    import torch
+
+    return solution.model.off(torch.from_numpy(points)).numpy()
+
+
+def _off(ax, solution) -> None:
+    problem = solution.problem
+    scale, unit = _unit(problem.size[0])
+    for x in _lines(problem):
+        points = _middle(problem, len(x))
+        points[:, 0] = _inside(problem, x)
+        ax.semilogy(x / scale, np.maximum(_residual(solution, points), 1e-16), color=DOUBT)
+    ax.set(xlabel=f"x ({unit})", ylabel="size of the equation's rows", title="Where the equation is off")

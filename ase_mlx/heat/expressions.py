@@ -1,0 +1,147 @@
+"""Formulas of position, time and temperature, as a problem's file gives them: nothing else is ever evaluated.
+
+Source: ours.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: operator.pow, ast.USub: operator.neg, ast.UAdd: operator.pos,
+}  # fmt: skip
+FUNCTIONS = {
+    "sin": torch.sin, "cos": torch.cos, "tan": torch.tan, "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt,
+    "tanh": torch.tanh, "erf": torch.erf, "abs": torch.abs,
+}  # fmt: skip
+CONSTANTS = {"pi": math.pi}
+LONGEST = 20_000
+"""Characters of a formula."""
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A number, or a formula such as `148 * (300 / T)**1.3`, of named values, in SI units and K.
+
+    Source: ours.
+    """
+
+    text: str | float
+
+    @cached_property
+    def tree(self) -> ast.expr:
+        """Parse it.
+
+        Raises:
+            ValueError: something that is no formula.
+        """
+        text = str(self.text)
+        try:
+            if len(text) > LONGEST:
+                raise SyntaxError
+            tree = ast.parse(text, mode="eval").body
+            self._names(tree)
+        except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+            raise ValueError(
+                f"got the formula {text[:80]!r}{f' ({error})' if type(error) is ValueError else ''}, expected numbers, "
+                f"names, + - * / ** ( ) and {', '.join(FUNCTIONS)}, as in '148 * (300 / T)**1.3'"
+            ) from None
+        return tree
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names that must be given, such as x (m), t (s) and T (K)."""
+        return frozenset(self._names(self.tree))
+
+    def _names(self, node: ast.expr) -> set[str]:
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return set()
+        if isinstance(node, ast.Name):
+            return {node.id} - set(CONSTANTS)
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            return self._names(node.left) | self._names(node.right)
+        if isinstance(node, ast.UnaryOp) and type(node.op) in OPERATORS:
+            return self._names(node.operand)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
+            if node.func.id in FUNCTIONS:
+                return self._names(node.args[0])
+            raise ValueError(f"no function {node.func.id!r} is known")
+        raise ValueError(f"{ast.unparse(node)[:40]!r} is none")
+
+    def __call__(self, values: Values) -> Tensor:
+        """Evaluate with arrays of one shape; a constant is spread over it."""
+        like = next(iter(values.values()))
+        outcome = self._evaluate(self.tree, values)
+        if not isinstance(outcome, Tensor):
+            outcome = torch.as_tensor(outcome, dtype=like.dtype)
+        return outcome.expand(like.shape) if outcome.shape != like.shape else outcome
+
+    def _evaluate(self, node: ast.expr, values: Values) -> Tensor | float:
+        if isinstance(node, ast.Constant):
+            return float(node.value)
+        if isinstance(node, ast.Name):
+            return CONSTANTS[node.id] if node.id in CONSTANTS else values[node.id]
+        if isinstance(node, ast.UnaryOp):
+            return OPERATORS[type(node.op)](self._evaluate(node.operand, values))
+        if isinstance(node, ast.BinOp):
+            left, right = self._evaluate(node.left, values), self._evaluate(node.right, values)
+            return OPERATORS[type(node.op)](left, right)
+        argument = self._evaluate(node.args[0], values)
+        return FUNCTIONS[node.func.id](torch.as_tensor(argument, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A positive property against temperature (K): a cubic spline of its logarithm over that of temperature.
+
+    `factor` is a number or a formula by which it is multiplied, such as the name of an unknown.
+
+    Source: ours.
+    """
+
+    temperature: tuple[float, ...]
+    values: tuple[float, ...]
+    factor: str | float = 1.0
+    names: frozenset[str] = field(default=frozenset(), init=False)
+
+    def __post_init__(self):
+        """Refuse what is no table.
+
+        Raises:
+            ValueError: lengths that differ, temperatures that do not rise, values that are not positive.
+        """
+        t, v = np.asarray(self.temperature, float), np.asarray(self.values, float)
+        if len(t) != len(v) or len(t) < 2 or not (np.diff(t) > 0).all() or not (t > 0).all():
+            raise ValueError(
+                f"got a table of {len(t)} temperatures and {len(v)} values, expected as many of both, two or more, "
+                "temperatures in K rising"
+            )
+        if not (np.isfinite(v).all() and (v > 0).all()):
+            raise ValueError(f"got values from {v.min():g} to {v.max():g} in a table, expected positive numbers")
+        object.__setattr__(self, "names", Formula(self.factor).names | {"T"})
+
+    @cached_property
+    def _spline(self) -> tuple[Tensor, Tensor]:
+        x, y = np.log(self.temperature), np.log(self.values)
+        ends = "natural" if len(x) > 3 else "not-a-knot"
+        return torch.from_numpy(x), torch.from_numpy(np.ascontiguousarray(CubicSpline(x, y, bc_type=ends).c))
+
+    def __call__(self, values: Values) -> Tensor:
+        """Evaluate at temperatures T (K); outside it goes on from its ends, which the solvers refuse."""
+        x, c = self._spline
+        s = torch.log(values["T"].clamp(min=1e-3))
+        k = torch.searchsorted(x, s.detach().contiguous()).clamp(1, len(x) - 1) - 1
+        d = s - x[k]
+        power = ((c[0, k] * d + c[1, k]) * d + c[2, k]) * d + c[3, k]
+        return torch.exp(power) * Formula(self.factor)(values)

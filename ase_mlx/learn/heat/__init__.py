@@ -1,0 +1,1 @@
+"""What is fitted of a field of temperature: points, rows, sensors."""

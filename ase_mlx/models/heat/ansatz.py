@@ -1,0 +1,210 @@
+"""What the conditions of a problem fix by construction: u = known part + room · network, for temperature and flux.
+
+The known part meets temperatures of faces, the begin, and fluxes of faces exactly; the room vanishes there.
+
+Source: I. E. Lagaris, A. Likas and D. I. Fotiadis, IEEE Trans. Neural Netw. 9, 987 (1998); sums of projections of W. J.
+Gordon, SIAM J. Numer. Anal. 8, 158 (1971).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ase_mlx.heat import Problem
+from ase_mlx.heat.expressions import Formula
+
+Before = Callable[[Tensor], Tensor]
+"""Temperatures (K) at points of a layer at the begin of a window."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Sizes by which a problem is made dimensionless: K, W/m² along each axis, W/m³.
+
+    Source: ours.
+    """
+
+    temperature: float
+    flux: tuple[float, ...]
+    heating: float
+
+
+def scales(problem: Problem) -> Scales:
+    """Estimate the sizes of things.
+
+    Source: ours.
+    """
+    low, high = problem.held
+    values = dict(problem.sample())
+    values["T"] = torch.full_like(values["x"], 0.5 * (low + high))
+    d, rise = len(problem.size), problem.rise
+    resistance, mean = 0.0, torch.zeros(d, dtype=torch.float64)
+    for layer, start, end in zip(problem.layers, problem.edges[:-1], problem.edges[1:], strict=True):
+        kappa = layer.material.tensor(values, d).diagonal(dim1=-2, dim2=-1).mean(0)
+        resistance += float((end - start) / kappa[0]) + float(Formula(layer.resistance)(values)[0])
+        mean += kappa * (end - start) / problem.size[0]
+    flux = (rise / resistance, *(float(mean[k]) * rise / problem.size[k] for k in range(1, d)))
+    heating = sum(q / length for q, length in zip(flux, problem.size, strict=True))
+    heating = max(heating, float(Formula(problem.source)(values).abs().max()))
+    if problem.duration is not None:
+        capacity = max(float(layer.material.volumetric(values).max()) for layer in problem.layers)
+        heating = max(heating, capacity * rise / problem.duration)
+    return Scales(rise, flux, heating)
+
+
+class Ansatz:
+    """Known part and room of one layer in one window of time, with their derivatives by the coordinates.
+
+    Source: see the module.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        sizes: Scales,
+        layer: int,
+        window: tuple[float, float] | None = None,
+        before: Before | None = None,
+    ):
+        """Take a layer (its number) of a problem in a window of time (s) that begins as `before` says (K)."""
+        self.problem, self.sizes, self.layer, self.window, self.before = problem, sizes, layer, window, before
+        self.low, self.high = (list(ends) for ends in zip(*problem.box, strict=True))
+        self.low[0], self.high[0] = problem.edges[layer : layer + 2]
+        if window is not None:
+            self.low[-1], self.high[-1] = window
+        last = len(problem.layers) - 1
+        outer = {"x0": layer == 0, "x1": layer == last}
+        names = [f"{axis}{end}" for axis in problem.axes for end in (0, 1)]
+        self.faces = {name: problem.face(name) for name in names if outer.get(name, True)}
+
+    def place(self, points: Tensor) -> Tensor:
+        """Scale points (m, s) to coordinates within [-1, 1], dimensionless."""
+        low, high = torch.tensor(self.low, dtype=torch.float64), torch.tensor(self.high, dtype=torch.float64)
+        return 2 * (points - low) / (high - low) - 1
+
+    def stretch(self) -> Tensor:
+        """Derivatives of these coordinates by m and s."""
+        return 2 / (torch.tensor(self.high, dtype=torch.float64) - torch.tensor(self.low, dtype=torch.float64))
+
+    def _share(self, points: Tensor, axis: int) -> Tensor:
+        return (points[:, axis] - self.low[axis]) / (self.high[axis] - self.low[axis])
+
+    def known(self, points: Tensor) -> Tensor:
+        """Temperature (K) and flux (W/m²) that meet the conditions: (points, 1 + dimensions)."""
+        return torch.stack([self._temperature(points, len(self.problem.size)), *self._fluxes(points)], -1)
+
+    def room(self, points: Tensor) -> Tensor:
+        """Factors of the network, K and W/m²: (points, 1 + dimensions)."""
+        room = torch.full_like(points[:, 0], self.sizes.temperature)
+        for axis, name in enumerate(self.problem.axes):
+            ends = [
+                e for e in (0, 1) if f"{name}{e}" in self.faces and self.faces[f"{name}{e}"].temperature is not None
+            ]
+            room = room * self._away(points, axis, ends)
+        if self.window is not None:
+            room = room * self._share(points, -1)
+        columns = [room]
+        for axis, name in enumerate(self.problem.axes):
+            columns.append(self._away(points, axis, self._ends(name, "flux")) * self.sizes.flux[axis])
+        return torch.stack(columns, -1)
+
+    def _ends(self, axis: str, condition: str) -> list[int]:
+        """Ends of an axis (0, 1) at which a temperature, or a flux, is fixed."""
+        faces = {end: self.faces.get(f"{axis}{end}") for end in (0, 1)}
+        return [end for end, face in faces.items() if face is not None and getattr(face, condition) is not None]
+
+    def _away(self, points: Tensor, axis: int, ends: list[int]) -> Tensor:
+        """Vanish at the ends, at most 1 within."""
+        share = self._share(points, axis)
+        if len(ends) == 2:
+            return 4 * share * (1 - share)
+        return share if ends == [0] else 1 - share if ends == [1] else torch.ones_like(share)
+
+    def _temperature(self, points: Tensor, axes: int) -> Tensor:
+        """Meet the begin and the temperatures of the faces of the first `axes` axes."""
+        if axes == 0:
+            return self._begin(points)
+        lower = self._temperature(points, axes - 1)
+        axis, name = axes - 1, self.problem.axes[axes - 1]
+        ends = self._ends(name, "temperature")
+        share, out = self._share(points, axis), lower
+        for end in ends:
+            at = points.clone()
+            at[:, axis] = self.high[axis] if end else self.low[axis]
+            held = self.faces[f"{name}{end}"].formulas["temperature"](self.problem.values(at))
+            weight = torch.ones_like(share) if len(ends) == 1 else (share if end else 1 - share)
+            out = out + weight * (held - self._temperature(at, axes - 1))
+        return out
+
+    def _begin(self, points: Tensor) -> Tensor:
+        if self.window is None:
+            return torch.full_like(points[:, 0], sum(self.problem.held) / 2)
+        at = points.clone()
+        at[:, -1] = self.low[-1]
+        return self.before(at) if self.before is not None else Formula(self.problem.initial)(self.problem.values(at))
+
+    def _fluxes(self, points: Tensor) -> list[Tensor]:
+        columns = []
+        for axis, name in enumerate(self.problem.axes):
+            share, column = self._share(points, axis), torch.zeros_like(points[:, 0])
+            ends = self._ends(name, "flux")
+            for end in ends:
+                at = points.clone()
+                at[:, axis] = self.high[axis] if end else self.low[axis]
+                inward = self.faces[f"{name}{end}"].formulas["flux"](self.problem.values(at))
+                weight = torch.ones_like(share) if len(ends) == 1 else (share if end else 1 - share)
+                column = column + weight * (-inward if end else inward)
+            columns.append(column)
+        return columns
+
+    def fixed(self, points: Tensor) -> "Fixed":
+        """Known part and room at points (m, s; K, W/m²), with derivatives by the coordinates, for points that stay."""
+        with torch.enable_grad():
+            at = points.detach().requires_grad_(True)
+            parts = [self.known(at), self.room(at)]
+            slopes = [_slopes(part, at) for part in parts]
+        return Fixed(self.place(points), *(p.detach() for p in parts), *(s.detach() for s in slopes), self.stretch())
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Points of one layer and window as its network sees them, and what of the field there is fixed.
+
+    `place` (points, coordinates) is dimensionless; `known` and `room` (points, outputs) are K and W/m², `known_slope`
+    and `room_slope` (points, coordinates, outputs) theirs by m and s; `stretch` is that of coordinates by m and s.
+
+    Source: see the module.
+    """
+
+    place: Tensor
+    known: Tensor
+    room: Tensor
+    known_slope: Tensor
+    room_slope: Tensor
+    stretch: Tensor
+
+    def field(self, value: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Field (K, W/m²) and its derivatives (by m and s) from value and slopes of the network."""
+        u = self.known + self.room * value
+        by = self.known_slope + self.room_slope * value[:, None] + self.room[:, None] * slope * self.stretch[:, None]
+        return u, by
+
+    def back(self, by_u: Tensor, by_slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn derivatives of rows by field and slopes into those by value and slopes of the network.
+
+        Shapes: (points, rows, outputs) and (points, rows, coordinates, outputs), in units of K and W/m².
+        """
+        by_value = by_u * self.room[:, None] + (by_slope * self.room_slope[:, None]).sum(2)
+        return by_value, by_slope * self.room[:, None, None] * self.stretch[:, None]
+
+
+def _slopes(part: Tensor, points: Tensor) -> Tensor:
+    columns = []
+    for k in range(part.shape[1]):
+        slope = None
+        if part[:, k].requires_grad:
+            (slope,) = torch.autograd.grad(part[:, k].sum(), points, retain_graph=True, allow_unused=True)
+        columns.append(torch.zeros_like(points) if slope is None else slope)
+    return torch.stack(columns, -1)

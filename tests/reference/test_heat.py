@@ -1,0 +1,142 @@
+"""Heat conduction against closed forms: by finite volumes, and by networks, for each kind of condition.
+
+Source: H. S. Carslaw and J. C. Jaeger, Conduction of Heat in Solids (1959); two-dimensional cases are manufactured.
+"""
+
+import numpy as np
+import pytest
+
+from ase_mlx.heat import Face, Layer, Problem, finite_volumes
+from ase_mlx.jobs.heat import solve
+from ase_mlx.learn.recipes.heat import HeatFit, HeatTraining
+
+HELD = {"temperature": 300.0}
+
+
+def transient(points):
+    return 300 + np.sin(np.pi * points[:, 0]) * np.exp(-(np.pi**2) * points[:, 1])
+
+
+def sine_source(points):
+    return 300 + np.sin(np.pi * points[:, 0]) * np.sin(np.pi * points[:, 1])
+
+
+def layered(points):
+    flux = 20 / (1e-6 / 148 + 1e-8 + 1e-6 / 1.4)
+    x = points[:, 0]
+    return np.where(x < 1e-6, 320 - flux * x / 148, 300 + flux * (2e-6 - x) / 1.4)
+
+
+def cooled(points):
+    """Fixed on one side, convection on the other: the flux is that of two resistances in series."""
+    return 400 - 100 / (1 / 2.0 + 1 / 5.0) / 2.0 * points[:, 0]
+
+
+def heated(points):
+    """Flux into one face of κ = 100 (300/T): T falls exponentially to the other one."""
+    return 300 * np.exp(5e9 * (1e-6 - points[:, 0]) / (100 * 300))
+
+
+CASES = {
+    "transient": (
+        {"size": (1.0,), "layers": ({"kappa": 1.0, "capacity": 1.0},), "faces": {"x0": HELD, "x1": HELD},
+         "initial": "300 + sin(pi * x)", "duration": 0.1},
+        transient, 1e-6,
+    ),
+    "conductivity falls with temperature": (
+        {"size": (1e-6,), "layers": ({"kappa": "148 * 300 / T"},),
+         "faces": {"x0": {"temperature": 600.0}, "x1": HELD}},
+        lambda points: 600 * 0.5 ** (points[:, 0] / 1e-6), 1e-7,
+    ),
+    "layers with a resistance between": (
+        {"size": (2e-6,), "layers": ({"kappa": 148.0, "thickness": 1e-6, "resistance": 1e-8},
+                                     {"kappa": 1.4, "thickness": 1e-6}),
+         "faces": {"x0": {"temperature": 320.0}, "x1": HELD}},
+        layered, 1e-4,
+    ),
+    "convection": (
+        {"size": (1.0,), "layers": ({"kappa": 2.0},),
+         "faces": {"x0": {"temperature": 400.0}, "x1": {"transfer": 5.0, "ambient": 300.0}}},
+        cooled, 1e-6,
+    ),
+    "flux": (
+        {"size": (1e-6,), "layers": ({"kappa": "100 * 300 / T"},), "faces": {"x0": {"flux": 5e9}, "x1": HELD}},
+        heated, 1e-6,
+    ),
+    "anisotropic with a source": (
+        {"size": (1.0, 1.0), "layers": ({"kappa": (2.0, 1.0, 0.0, 0.0, 0.0, 0.8)},),
+         "faces": {name: HELD for name in ("x0", "x1", "y0", "y1")},
+         "source": "pi**2 * (3 * sin(pi*x) * sin(pi*y) - 1.6 * cos(pi*x) * cos(pi*y))"},
+        sine_source, 1e-3,
+    ),
+}  # fmt: skip
+
+
+def off(temperature, closed, points):
+    """Relative L2 error of what is above 300 K."""
+    exact = closed(points)
+    return np.linalg.norm(temperature - exact) / np.linalg.norm(exact - 300)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    table, closed, goal = CASES[request.param]
+    training = HeatTraining(**table, fit=HeatFit(points=400), model={"width": 14})
+    box = np.array(training.size + ((training.duration,) if training.duration else ()))
+    points = np.random.default_rng(0).random((500, len(box))) * box
+    return training, closed, goal, points
+
+
+def test_a_network_meets_the_closed_form(case):
+    training, closed, goal, points = case
+    solution = solve(training)
+    assert solution.converged and not solution.notes
+    assert off(solution.temperature(points), closed, points) < goal
+    assert solution.balance["off"] < 1e-4
+
+
+def test_finite_volumes_meet_the_closed_form(case):
+    training, closed, _, points = case
+    solution = solve(training, "fv")
+    assert solution.converged and solution.residual < 1e-9
+    assert off(solution.temperature(points), closed, points) < 3e-4
+
+
+@pytest.mark.parametrize("cells", [20, 40])
+def test_finite_volumes_converge_by_the_square_of_the_cell(cells):
+    table, closed, _ = CASES["anisotropic with a source"]
+    problem = Problem(table["size"], (Layer(**table["layers"][0]),), {k: Face(**HELD) for k in table["faces"]},
+                      source=table["source"])  # fmt: skip
+    errors = []
+    for count in (cells, 2 * cells):
+        grid = finite_volumes(problem, count)
+        points = np.stack(np.meshgrid(*grid.centres, indexing="ij"), -1).reshape(-1, 2)
+        errors.append(off(grid.temperature.ravel(), closed, points))
+    assert 3.5 < errors[0] / errors[1] < 4.5
+
+
+@pytest.mark.slow
+def test_long_times_need_windows_and_get_them():
+    """An oscillating source over many periods: one network over all of them is a network of nothing."""
+    training = HeatTraining(
+        (1.0,), ({"kappa": 1.0, "capacity": 1.0},), {"x0": HELD, "x1": HELD}, initial="300 + sin(pi * x)",
+        duration=1.0, source="sin(pi * x) * (pi**2 * cos(8 * pi * t) - 8 * pi * sin(8 * pi * t))",
+        fit=HeatFit(points=400, epochs=60), model={"width": 14},
+    )  # fmt: skip
+    solution = solve(training)
+    points = np.random.default_rng(0).random((500, 2))
+    exact = np.sin(np.pi * points[:, 0]) * np.cos(8 * np.pi * points[:, 1])
+    assert solution.model.config.windows > 1
+    assert np.linalg.norm(solution.temperature(points) - 300 - exact) / np.linalg.norm(exact) < 1e-2
+
+
+def test_one_network_answers_for_a_family():
+    training = HeatTraining(
+        (1.0,), ({"kappa": "k * (300 / T)"},), {"x0": {"temperature": "300 + d"}, "x1": HELD},
+        parameters={"d": (50, 300), "k": (50, 200)}, fit=HeatFit(points=800), model={"width": 14},
+    )  # fmt: skip
+    solution = solve(training)
+    random = np.random.default_rng(1)
+    points = np.stack([random.random(500), random.uniform(50, 300, 500), random.uniform(50, 200, 500)], -1)
+    exact = 300 * ((300 + points[:, 1]) / 300) ** (1 - points[:, 0])
+    assert np.linalg.norm(solution.temperature(points) - exact) / np.linalg.norm(exact - 300) < 1e-3
