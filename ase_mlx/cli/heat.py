@@ -59,7 +59,7 @@ def heat(
     Writes temperature.csv, heat.png and, with thermometers, unknowns.csv with a standard deviation each, and says what
     they cannot tell. The network is judged beside finite volumes. The same command goes on after a kill.
 
-    Examples: `ase-mlx heat film.toml -o film`, `ase-mlx heat --kappa kappa.hdf5 --length 1e-6 --hot 320 --cold 300`
+    Example: `ase-mlx heat film.toml -o film`, or `ase-mlx heat --kappa kappa.hdf5 --length 1e-6 --hot 320 --cold 300`
     """
     from ase_mlx.jobs.heat import FILES, heat_job
     from ase_mlx.learn.recipes.heat import HeatRecipe

@@ -138,23 +138,25 @@ class _Body:
         return {name: formula(self._values(t, mesh)).numpy() for name, formula in formulas.items()}
 
     @cached_property
-    def steady(self) -> bool:
-        """Whether nothing depends on temperature or time but the temperatures themselves."""
+    def depends(self) -> frozenset[str]:
+        """Names that the matrix, and ("source T") the source, depend on."""
         problem = self.problem
-        names = [layer.material.names for layer in problem.layers] + [Formula(problem.source).names]
-        names += [formula.names for face in problem.faces.values() for formula in face.formulas.values()]
-        return not {"T", "t"} & frozenset().union(*names)
+        names = [layer.material.names for layer in problem.layers]
+        names += [face.formulas["transfer"].names for face in problem.faces.values() if face.transfer is not None]
+        names.append({"source T"} if "T" in Formula(problem.source).names else set())
+        if self.d > 1 and any(len(layer.material.components) == 6 for layer in problem.layers):
+            names.append({"slanted"})
+        return frozenset().union(*names)
+
+    @property
+    def linear(self) -> bool:
+        """Whether one solution of the equations is that of the step, with a matrix that stays."""
+        return not {"T", "t", "slanted", "source T"} & self.depends
 
     def conduct(self, t: float, temperature: np.ndarray) -> tuple[csr_matrix, np.ndarray]:
         """Matrix and constant of the heat that flows into cells (W) at given temperatures, sources among it."""
-        slanted = self.d > 1 and any(len(layer.material.components) == 6 for layer in self.problem.layers)
-        if not self.steady or slanted:
-            return self._conduct(t, temperature, slanted)
-        if "conduct" not in self.kept:
-            self.kept["conduct"] = self._conduct(t, temperature, False)
-        return self.kept["conduct"]
-
-    def _conduct(self, t: float, temperature: np.ndarray, slanted: bool) -> tuple[csr_matrix, np.ndarray]:
+        if "whole" in self.kept:
+            return self.kept["whole"]
         kappa = self.kappa(t, temperature)
         rows, columns, entries, constant = [], [], [], np.zeros(self.shape)
         diagonal = np.zeros(self.shape)
@@ -169,15 +171,21 @@ class _Body:
                 entries.append(conductance.ravel())
                 diagonal[a] -= conductance
             self._ends(axis, t, temperature, kappa, area, diagonal, constant)
-        if slanted:
+        if "slanted" in self.depends:
             constant += self._slanted(t, temperature, kappa)
         constant += self.source(t, temperature)
+        if self.linear and "matrix" in self.kept:
+            return self.kept["matrix"], constant.ravel()
         rows.append(self.number.ravel())
         columns.append(self.number.ravel())
         entries.append(diagonal.ravel())
         matrix = csr_matrix(
             (np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), (self.size, self.size)
         )
+        self.kept["matrix"] = matrix
+        faces = [formula.names for face in self.problem.faces.values() for formula in face.formulas.values()]
+        if self.linear and "t" not in frozenset().union(Formula(self.problem.source).names, *faces):
+            self.kept["whole"] = matrix, constant.ravel()
         return matrix, constant.ravel()
 
     def _spread(self, axis: int) -> np.ndarray:
@@ -257,14 +265,19 @@ class _Body:
         slope = np.gradient(full, line, axis=axis, edge_order=2)
         return np.take(slope, range(len(at[0]), len(at[0]) + self.shape[axis]), axis)
 
+    def span(self, temperature: np.ndarray) -> float:
+        """Largest difference of temperatures (K), those held among them."""
+        low, high = self.problem.held
+        return float(max(high, temperature.max()) - min(low, temperature.min())) or high
+
     def rest(self) -> tuple[np.ndarray, float]:
         """Iterate to the steady state."""
         low, high = self.problem.held
-        temperature, change, span = np.full(self.shape, 0.5 * (low + high)), np.inf, self.problem.rise
+        temperature, change = np.full(self.shape, 0.5 * (low + high)), np.inf
         for _ in range(ROUNDS):
             matrix, constant = self.conduct(0.0, temperature)
             new = splu(matrix.tocsc()).solve(-constant).reshape(self.shape)
-            change = float(np.abs(new - temperature).max() / span)
+            change = float(np.abs(new - temperature).max() / self.span(new))
             temperature = new
             if change < CLOSE:
                 break
@@ -291,23 +304,23 @@ class _Body:
             matrix, constant = self.conduct(before, old)
             known = (1 - implicit) * (matrix @ flat + constant)
         for _ in range(ROUNDS):
-            solve, capacity, constant = self._implicit(t, t - before, 0.5 * (old + new), new, implicit)
+            solve, capacity = self._implicit(t, t - before, 0.5 * (old + new), new, implicit)
+            constant = self.conduct(t, new)[1]
             after = solve(capacity * flat + known + implicit * constant).reshape(self.shape)
-            change = float(np.abs(after - new).max() / self.problem.rise)
+            change = float(np.abs(after - new).max() / self.span(after))
             new = after
-            if change < SAME or (self.steady and "conduct" in self.kept):
+            if change < SAME or self.linear:
                 return new, min(change, SAME)
         return new, change
 
     def _implicit(self, t: float, step: float, middle: np.ndarray, new: np.ndarray, implicit: float):
-        """Solver, capacity (W/K) and constant (W) of one step; kept where they stay the same."""
+        """Solver and capacity (W/K) of one step; kept where they stay the same."""
         key = (float(f"{step:.9e}"), implicit)
         if key in self.kept:
             return self.kept[key]
         capacity = (self.capacity(t, middle) * self.volume / step).ravel()
-        matrix, constant = self.conduct(t, new)
-        parts = splu((diags(capacity) - implicit * matrix).tocsc()).solve, capacity, constant
-        if "conduct" in self.kept:
+        parts = splu((diags(capacity) - implicit * self.conduct(t, new)[0]).tocsc()).solve, capacity
+        if self.linear:
             self.kept[key] = parts
         return parts
 

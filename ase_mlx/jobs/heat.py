@@ -225,7 +225,7 @@ def heat_job(
 
 
 def sample_points(problem: Problem, most: int = 4000) -> np.ndarray:
-    """Lay regular points over a body and its time, m and s, `most` at most.
+    """Lay regular points over a body and its time, in units of m and s, `most` at most.
 
     Source: ours.
     """

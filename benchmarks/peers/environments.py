@@ -16,6 +16,7 @@ PEERS = {
     "sevenn": ["sevenn==0.13.0", "e3nn==0.6.0"],
     "pyscf": ["pyscf==2.14.0"],
     "phono3py": ["phono3py==4.10.0", "ase"],
+    "deepxde": ["deepxde==1.15.0"],
     "nequix": [
         "jax==0.10.2",
         "equinox==0.13.8",

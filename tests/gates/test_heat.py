@@ -29,8 +29,6 @@ value = 1.3
 std = 0.2
 [sensors]
 file = "sensors.csv"
-[model]
-width = 10
 [fit]
 points = 150
 """

@@ -81,7 +81,7 @@ def off(temperature, closed, points):
 @pytest.fixture(params=CASES)
 def case(request):
     table, closed, goal = CASES[request.param]
-    training = HeatTraining(**table, fit=HeatFit(points=400), model={"width": 14})
+    training = HeatTraining(**table)
     box = np.array(training.size + ((training.duration,) if training.duration else ()))
     points = np.random.default_rng(0).random((500, len(box))) * box
     return training, closed, goal, points
@@ -121,7 +121,7 @@ def test_long_times_need_windows_and_get_them():
     training = HeatTraining(
         (1.0,), ({"kappa": 1.0, "capacity": 1.0},), {"x0": HELD, "x1": HELD}, initial="300 + sin(pi * x)",
         duration=1.0, source="sin(pi * x) * (pi**2 * cos(8 * pi * t) - 8 * pi * sin(8 * pi * t))",
-        fit=HeatFit(points=400, epochs=60), model={"width": 14},
+        fit=HeatFit(points=400, epochs=60),
     )  # fmt: skip
     solution = solve(training)
     points = np.random.default_rng(0).random((500, 2))
@@ -133,7 +133,7 @@ def test_long_times_need_windows_and_get_them():
 def test_one_network_answers_for_a_family():
     training = HeatTraining(
         (1.0,), ({"kappa": "k * (300 / T)"},), {"x0": {"temperature": "300 + d"}, "x1": HELD},
-        parameters={"d": (50, 300), "k": (50, 200)}, fit=HeatFit(points=800), model={"width": 14},
+        parameters={"d": (50, 300), "k": (50, 200)}, fit=HeatFit(points=800),
     )  # fmt: skip
     solution = solve(training)
     random = np.random.default_rng(1)

@@ -9,11 +9,15 @@ Gordon, SIAM J. Numer. Anal. 8, 158 (1971).
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ase_mlx.heat import Problem
+from ase_mlx.heat import Grid, Problem, finite_volumes
 from ase_mlx.heat.expressions import Formula
+
+COARSE, COARSE_STEPS = {1: 64, 2: 20, 3: 10}, 24
+"""Cells along an axis, by the number of dimensions, and steps of time, that tell the sizes of things."""
 
 Before = Callable[[Tensor], Tensor]
 """Temperatures (K) at points of a layer at the begin of a window."""
@@ -32,26 +36,46 @@ class Scales:
 
 
 def scales(problem: Problem) -> Scales:
-    """Estimate the sizes of things.
+    """Find the sizes of things on a coarse grid of finite volumes, a family's at the middle of its parameters.
 
     Source: ours.
     """
-    low, high = problem.held
-    values = dict(problem.sample())
-    values["T"] = torch.full_like(values["x"], 0.5 * (low + high))
-    d, rise = len(problem.size), problem.rise
-    resistance, mean = 0.0, torch.zeros(d, dtype=torch.float64)
-    for layer, start, end in zip(problem.layers, problem.edges[:-1], problem.edges[1:], strict=True):
-        kappa = layer.material.tensor(values, d).diagonal(dim1=-2, dim2=-1).mean(0)
-        resistance += float((end - start) / kappa[0]) + float(Formula(layer.resistance)(values)[0])
-        mean += kappa * (end - start) / problem.size[0]
-    flux = (rise / resistance, *(float(mean[k]) * rise / problem.size[k] for k in range(1, d)))
-    heating = sum(q / length for q, length in zip(flux, problem.size, strict=True))
-    heating = max(heating, float(Formula(problem.source)(values).abs().max()))
-    if problem.duration is not None:
-        capacity = max(float(layer.material.volumetric(values).max()) for layer in problem.layers)
-        heating = max(heating, capacity * rise / problem.duration)
-    return Scales(rise, flux, heating)
+    d = len(problem.size)
+    middle = {name: 0.5 * (low + high) for name, (low, high) in problem.parameters.items()}
+    settled = problem.settled(middle)
+    grid = finite_volumes(settled, COARSE[d], COARSE_STEPS)
+    low, high = settled.held
+    rise = float(max(high, grid.temperature.max()) - min(low, grid.temperature.min())) or high
+    flux, heating = np.zeros(d), 0.0
+    for k, layer in enumerate(settled.layers):
+        at = grid.layer == k
+        temperature = grid.temperature[..., at, *[slice(None)] * (d - 1)]
+        values = _values(settled, grid, at, temperature)
+        kappa = layer.material.tensor(values, d).diagonal(dim1=-2, dim2=-1).numpy()
+        first = temperature.ndim - d
+        lines = (grid.centres[0][at], *grid.centres[1:])
+        for axis, line in enumerate(lines):
+            slope = np.gradient(temperature, line, axis=first + axis)
+            flux[axis] = max(flux[axis], np.abs(kappa[..., axis] * slope).max())
+        heating = max(heating, float(Formula(settled.source)(values).abs().max()))
+        if grid.times is not None:
+            rate = np.gradient(temperature, grid.times, axis=0)
+            heating = max(heating, float(np.abs(layer.material.volumetric(values).numpy() * rate).max()))
+    fluxes = [
+        face.formulas["flux"](problem.sample(name)) for name, face in problem.faces.items() if face.flux is not None
+    ]
+    largest = max([float(flux.max()), *(float(f.abs().max()) for f in fluxes)]) or rise
+    flux = np.maximum(flux, 1e-3 * largest)
+    return Scales(rise, tuple(flux.tolist()), max(heating, float((flux / problem.size).max())))
+
+
+def _values(problem: Problem, grid: Grid, at: np.ndarray, temperature: np.ndarray) -> dict[str, Tensor]:
+    """Name coordinates and temperatures of the cells of a layer as formulas ask for them (m, s, K)."""
+    lines = [grid.centres[0][at], *grid.centres[1:]]
+    mesh = np.meshgrid(*([] if grid.times is None else [grid.times]), *lines, indexing="ij")
+    mesh = [*mesh[1:], mesh[0]] if grid.times is not None else mesh
+    values = dict(problem.values(torch.from_numpy(np.stack(mesh, -1))))
+    return values | {"T": torch.from_numpy(np.ascontiguousarray(temperature))}
 
 
 class Ansatz:
@@ -85,7 +109,7 @@ class Ansatz:
         return 2 * (points - low) / (high - low) - 1
 
     def stretch(self) -> Tensor:
-        """Derivatives of these coordinates by m and s."""
+        """Derivatives of these coordinates, in units of 1/m and 1/s."""
         return 2 / (torch.tensor(self.high, dtype=torch.float64) - torch.tensor(self.low, dtype=torch.float64))
 
     def _share(self, points: Tensor, axis: int) -> Tensor:

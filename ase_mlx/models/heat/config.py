@@ -38,7 +38,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class HeatConfig:
-    """A problem as its file has it (m, s, K, W), and the networks of its layers: `width`, `depth`, `steepness`.
+    """A problem as its file has it (m, s, K, W), and the networks of its layers, by `SeparableNetwork`'s sizes.
 
     `windows` is the number of stretches of time that are solved one after the other.
 
@@ -47,9 +47,10 @@ class HeatConfig:
 
     problem: dict[str, Any]
     unknowns: dict[str, Any] = field(default_factory=dict)
-    width: int = 20
+    rank: int = 6
+    width: int = 12
     depth: int = 2
-    steepness: float = 2.0
+    steepness: float = 2.5
     windows: int = 1
 
     def __post_init__(self):
@@ -59,7 +60,7 @@ class HeatConfig:
             ValueError: naming the setting.
         """
         expect_ranges(
-            self, "model.", width=(2, 64), depth=(1, 4), steepness=(1e-3, 100), windows=(1, 1000)
+            self, "model.", rank=(1, 64), width=(2, 64), depth=(1, 4), steepness=(1e-3, 100), windows=(1, 1000)
         )  # fmt: skip
 
 

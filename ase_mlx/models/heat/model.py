@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ase_mlx.graph import Graph
 from ase_mlx.heat import Problem
-from ase_mlx.nn.jets import FieldNetwork
+from ase_mlx.nn.jets import SeparableNetwork
 from ase_mlx.quantities import Quantity
 
 from ..contract import Field
@@ -58,7 +58,7 @@ class HeatField(nn.Module, Field):
             raise ValueError(f"got {config.windows} windows of a steady state, expected one: no time flows")
         inputs, outputs = len(problem.coordinates), 1 + len(problem.size)
         self.networks = nn.ModuleList(
-            FieldNetwork(inputs, outputs, config.width, config.depth, config.steepness)
+            SeparableNetwork(inputs, outputs, config.rank, config.width, config.depth, config.steepness)
             for _ in range(config.windows * len(problem.layers))
         )
         self.away = nn.Parameter(torch.zeros(len(self.priors), dtype=torch.float64))
@@ -74,7 +74,7 @@ class HeatField(nn.Module, Field):
         """Sizes of things: K, W/m², W/m³."""
         return scales(self.problem)
 
-    def network(self, window: int, layer: int) -> FieldNetwork:
+    def network(self, window: int, layer: int) -> SeparableNetwork:
         """The network of a layer in a window."""
         return self.networks[window * len(self.problem.layers) + layer]
 

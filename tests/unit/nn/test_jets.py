@@ -1,0 +1,53 @@
+"""Derivatives by hand against autograd: of networks by coordinates, and of both by every weight."""
+
+import pytest
+import torch
+from torch.func import functional_call, jacrev
+
+from ase_mlx.nn.jets import SeparableNetwork, WaveNetwork
+
+NETWORKS = {
+    "all coordinates": lambda: WaveNetwork(3, 2, 5, 2, 2.0),
+    "separable": lambda: SeparableNetwork(3, 2, 4, 5, 2, 2.0),
+    "one coordinate": lambda: SeparableNetwork(1, 3, 4, 5, 1, 2.0),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(0)
+    network = NETWORKS[request.param]()
+    inputs = 1 if request.param == "one coordinate" else 3
+    return network, torch.rand(6, inputs, dtype=torch.float64)
+
+
+def test_slopes_are_those_of_autograd(network):
+    network, s = network
+    s.requires_grad_(True)
+    value = network(s)
+    slopes = [torch.autograd.grad(value[:, k].sum(), s, retain_graph=True)[0] for k in range(value.shape[1])]
+    jet = network.jet(s)
+    torch.testing.assert_close(jet[0], value)
+    torch.testing.assert_close(jet[1], torch.stack(slopes, -1))
+
+
+class Rows(torch.nn.Module):
+    def __init__(self, network, by_value, by_slope):
+        super().__init__()
+        self.network, self.by_value, self.by_slope = network, by_value, by_slope
+
+    def forward(self, s):
+        value, slope = self.network.jet(s)
+        return (self.by_value * value[:, None]).sum(-1) + (self.by_slope * slope[:, None]).sum((-1, -2))
+
+
+def test_rows_by_weights_are_those_of_autograd(network):
+    network, s = network
+    value, slope = (part.detach() for part in network.jet(s))
+    by_value = torch.randn(len(s), 4, value.shape[1], dtype=torch.float64)
+    by_slope = torch.randn(len(s), 4, *slope.shape[1:], dtype=torch.float64)
+    rows = Rows(network, by_value, by_slope)
+    weights = dict(rows.named_parameters())
+    expected = jacrev(lambda weights: functional_call(rows, weights, (s,)))(weights)
+    flat = torch.cat([expected[name].flatten(2) for name in weights], -1)
+    torch.testing.assert_close(network.rows(s, by_value, by_slope).detach(), flat.detach())
