@@ -17,13 +17,14 @@ MANY = 5
 """Profiles at as many times."""
 
 
-def draw_heat(solution, title: str, path: Path) -> None:
+def draw_heat(solution, title: str, path: Path, sensors=None) -> None:
     """Draw a `HeatSolution`: profiles along x, and, where there is a second coordinate, maps in x and it.
 
     Args:
         solution: m, s, K.
         title: of the figure.
         path: of the PNG.
+        sensors: temperatures that were measured (K), with their standard deviations, drawn where they are all there is.
 
     Raises:
         OSError: the file cannot be written.
@@ -36,6 +37,8 @@ def draw_heat(solution, title: str, path: Path) -> None:
     with drawn(path, (4.9 * shown, 4.1)) as figure:
         axes = np.atleast_1d(figure.subplots(1, shown))
         _profiles(axes[0], solution)
+        if sensors is not None and not maps:
+            _measured(axes[0], problem, sensors)
         if maps:
             _map(figure, axes[1], solution, False)
         if solution.model is not None:
@@ -89,6 +92,13 @@ def _profiles(ax, solution) -> None:
     ax.set(xlabel=f"x ({unit})", ylabel="temperature (K)", title=f"Temperature{where}")
     if flows:
         ax.legend(title="time")
+
+
+def _measured(ax, problem, sensors) -> None:
+    scale, _ = _unit(problem.size[0])
+    style = {"fmt": "o", "color": DOUBT, "markersize": 4, "capsize": 2, "label": "thermometers, ± σ"}
+    ax.errorbar(sensors.points[:, 0] / scale, sensors.temperature, sensors.std, **style)
+    ax.legend()
 
 
 def _shades(count: int) -> list:

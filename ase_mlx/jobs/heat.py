@@ -15,7 +15,7 @@ from ase_mlx.heat import Problem, finite_volumes
 from ase_mlx.heat.volumes import CLOSE, Grid
 from ase_mlx.learn.config import build
 from ase_mlx.learn.fit import fit
-from ase_mlx.learn.recipes.heat import CONVERGED, HeatRecipe, HeatTraining
+from ase_mlx.learn.recipes.heat import CONVERGED, HeatRecipe, HeatTraining, read_sensors
 from ase_mlx.learn.run import run
 from ase_mlx.models.heat import HeatField, problem_of
 from ase_mlx.models.heat.balance import balance
@@ -215,7 +215,8 @@ def heat_job(
     write_csv(folder / FILES[0], [*solution.problem.coordinates, "temperature"], rows)
     files = [FILES[0]]
     if not solution.problem.parameters:
-        draw_heat(solution, training.title or "Heat conduction", folder / FILES[1])
+        measured = None if training.sensors is None else read_sensors(solution.model, Path(training.sensors.file))
+        draw_heat(solution, training.title or "Heat conduction", folder / FILES[1], measured)
         files.append(FILES[1])
     if solution.unknowns:
         header = ["unknown", *next(iter(solution.unknowns.values()))]
