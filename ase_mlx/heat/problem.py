@@ -235,6 +235,35 @@ class Problem:
         inner = np.cumsum([layer.thickness for layer in self.layers])[:-1]
         return (0.0, *(float(x) for x in inner), self.size[0])
 
+    @cached_property
+    def sudden(self) -> bool:
+        """Whether a face is held at another temperature than the body begins with."""
+        held = [(name, face) for name, face in self.faces.items() if face.temperature is not None]
+        if self.duration is None:
+            return False
+        for name, face in held:
+            values = dict(self.sample(name))
+            values["t"] = torch.zeros_like(values["t"])
+            if self._differ(face.formulas["temperature"](values), Formula(self.initial)(values)):
+                return True
+        return False
+
+    @cached_property
+    def torn(self) -> bool:
+        """Whether two faces that meet are held at different temperatures along their edge."""
+        held = [(name, face) for name, face in self.faces.items() if face.temperature is not None]
+        for (a, first), (b, second) in itertools.combinations(held, 2):
+            if a[0] != b[0]:
+                values = dict(self.sample(a))
+                values[b[0]] = torch.full_like(values[b[0]], float(b[1]) * self.size[AXES.index(b[0])])
+                if self._differ(first.formulas["temperature"](values), second.formulas["temperature"](values)):
+                    return True
+        return False
+
+    def _differ(self, a: Tensor, b: Tensor) -> bool:
+        low, high = self.held
+        return bool(((a - b).abs() > 1e-6 * max(high - low, 1e-6 * high)).any())
+
     def face(self, name: str) -> Face:
         """What a face is held at: insulated where nothing is said."""
         return self.faces.get(name, Face(flux=0.0))

