@@ -56,7 +56,7 @@ class HeatSolution:
     notes: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
-    def temperature(self, points: np.ndarray) -> np.ndarray:
+    def temperature(self, points: np.ndarray | list) -> np.ndarray:
         """Temperatures (K) at points (m, and s)."""
         points = np.atleast_2d(np.asarray(points, dtype=np.float64))
         return self.model.at(None, points)["temperature"] if self.model is not None else self.grid.at(points)
