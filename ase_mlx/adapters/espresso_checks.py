@@ -32,6 +32,36 @@ FAST = ("openblas", "mkl", "blis", "atlas", "accelerate", "armpl", "essl", "nvpl
 """In the names of libraries that are no reference BLAS."""
 
 
+BANDS_PER_ELECTRON, MORE_BANDS = 0.9, 6
+"""Of a metal's cell: pw.x's own 0.6 leave up to 0.8 of an electron in the highest band of slabs and stacks of Al."""
+
+
+def bands_of(settings: Mapping[str, Any], atoms: Atoms, files: Mapping[str, Path]) -> dict[str, int]:
+    """Give the bands that a metal's cell needs, where the settings name none and the pseudopotentials their electrons.
+
+    Args:
+        settings: of its family.
+        atoms: the structure.
+        files: of pseudopotentials (UPF), by symbol.
+
+    Source: ours.
+    """
+    if settings["smearing_Ry"] < METAL_RY or "nbnd" in settings["input"].get("system", {}):
+        return {}
+    valence = {symbol: _valence(files[symbol]) for symbol in set(atoms.symbols)}
+    if None in valence.values():
+        return {}
+    electrons = sum(valence[symbol] for symbol in atoms.symbols)
+    return {"nbnd": math.ceil(BANDS_PER_ELECTRON * electrons) + MORE_BANDS}
+
+
+def _valence(path: Path) -> float | None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(100_000)
+    number = re.search(r'z_valence\s*=\s*"\s*([\d.Ee+-]+)"|([\d.Ee+-]+)\s+Z valence', head)
+    return float(number[1] or number[2]) if number else None
+
+
 def mesh_of(settings: Mapping[str, Any], atoms: Atoms) -> list[int]:
     """Give the mesh of k points of a structure: the settings' own, or the smallest of their `k_spacing` (1/Å).
 

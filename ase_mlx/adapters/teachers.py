@@ -25,7 +25,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_mlx.adapters.espresso_checks import ACCEPTED, expect_cutoff, expect_mesh
+from ase_mlx.adapters.espresso_checks import ACCEPTED, bands_of, expect_cutoff, expect_mesh
 from ase_mlx.adapters.factories import callable_factory, made_by
 from ase_mlx.data.densities import DensityFrame, write_densities
 from ase_mlx.data.espresso_density import on_grid, read_charge_density
@@ -222,6 +222,7 @@ def _run_espresso(atoms: Atoms, spec: Mapping[str, Any], folder: Path) -> Atoms:
         "system": {
             **{"ecutwfc": settings["ecut_Ry"], "occupations": "smearing", "smearing": "fd"},
             **{"degauss": settings["smearing_Ry"], "nosym": not settings["symmetry"]},
+            **bands_of(settings, atoms, {s: Path(spec["pseudo_dir"], f) for s, f in spec["pseudopotentials"].items()}),
         },
         "electrons": {"conv_thr": settings["convergence_Ry_per_atom"] * len(atoms), "electron_maxstep": 100},
     }

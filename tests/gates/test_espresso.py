@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from ase_mlx.adapters.espresso_checks import expect_mesh, k_points, mesh_of, reference_blas, slow_blas
+from ase_mlx.adapters.espresso_checks import bands_of, expect_mesh, k_points, mesh_of, reference_blas, slow_blas
 from ase_mlx.adapters.teachers import SETTINGS, _check_bands, _facts, _run_espresso, _why, espresso, teacher
 from ase_mlx.data.densities import read_densities
 from ase_mlx.data.io import each_frame, read_frames
@@ -66,6 +66,17 @@ def test_a_mesh_too_coarse_for_a_cell_is_no_label():
         with pytest.raises(ValueError, match="far from converged"):
             expect_mesh(settings_ | {"k_mesh": mesh}, atoms)
         assert expect_mesh(settings_ | {"k_mesh": mesh}, atoms, ["k_mesh"]) == mesh
+
+
+def test_a_metals_cell_gets_bands_by_its_electrons(tmp_path):
+    (tmp_path / "Al.upf").write_text('<PP_HEADER element="Al" z_valence="3.00" l_max="2"/>')
+    files, aluminium = {"Al": tmp_path / "Al.upf"}, bulk("Al", a=4.05, cubic=True)
+    metal = {"smearing_Ry": 0.02, "input": {}}
+    assert bands_of(metal, aluminium, files) == {"nbnd": 17}  # of 12 electrons; pw.x's own number is 10
+    assert bands_of(metal | {"input": {"system": {"nbnd": 30}}}, aluminium, files) == {}
+    assert bands_of(metal | {"smearing_Ry": 0.005}, aluminium, files) == {}
+    (tmp_path / "Al.upf").write_text("a pseudopotential of unknown form")
+    assert bands_of(metal, aluminium, files) == {}
 
 
 def test_k_spacing_makes_the_mesh_of_the_cell(tmp_path):

@@ -4,7 +4,7 @@ Source: I. M. Sobol, USSR Comput. Math. Math. Phys. 7, 86 (1967), for the points
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ def sensors(model: HeatField, readings: Sensors) -> list[Block]:
     Source: ours.
     """
     points = torch.from_numpy(readings.points)
-    layers, _ = model._owner(points)
+    layers, _ = model.owner(points)
     blocks = []
     for layer in layers.unique().tolist():
         at = layers == layer
@@ -131,4 +131,4 @@ def whole(blocks: list[Block]) -> Whole:
     Source: ours.
     """
     parts = [part for b in blocks for fixed in b.fixed for part in (fixed.place, fixed.known, fixed.room)]
-    return Whole(Blocks(tuple(replace(b) for b in blocks)), digest(parts)[:16])
+    return Whole(Blocks(tuple(blocks)), digest(parts)[:16])

@@ -149,7 +149,7 @@ class HeatRecipe(Recipe):
         for window in range(model.config.windows):
             with torch.no_grad():
                 for block in physics(model, window, self.count, fit.seed + 200):
-                    squares.setdefault(block.name, []).append(float(model.squares(block).square().mean()))
+                    squares.setdefault(block.name, []).append(float(model.rows(block).square().mean()))
         rows = {name: float(np.mean(parts)) ** 0.5 for name, parts in squares.items()}
         model.residual.fill_(max(rows.values()))
         lines = {"title": self.config.title, "residual": rows, "converged": float(model.residual) < CONVERGED}
@@ -226,7 +226,7 @@ def loss(model: HeatField, sample: Blocks, random: torch.Generator) -> dict[str,
     """
     terms: dict[str, Term] = {}
     for block in sample.blocks:
-        rows = model.squares(block)
+        rows = model.rows(block)
         before = terms.get(block.name)
         total = rows.square().sum() + (before.total if before else 0.0)
         count = 1.0 if block.name == "sensors" else rows.numel() + (before.count if before else 0.0)
@@ -248,7 +248,7 @@ def linear(model: HeatField, sample: Blocks, derivatives: bool = True) -> tuple[
             part = model.linear(block)
             rows, by = part.rows, part.by_weights
         else:
-            rows, by = model.squares(block).reshape(-1), None
+            rows, by = model.rows(block).reshape(-1), None
         counts[block.name] = counts.get(block.name, 0) + len(rows)
         parts.append((block, rows, by))
     factors = [(b.weight / (1 if b.name == "sensors" else counts[b.name])) ** 0.5 for b, _, _ in parts]

@@ -59,7 +59,7 @@ def _stored(model: HeatField, d: int) -> float:
     begin[:, -1] = 0.0
     start, end = (model.at(None, p)["temperature"] for p in (begin, points))
     knots, shares = np.polynomial.legendre.leggauss(8)
-    layers, _ = model._owner(torch.from_numpy(points))
+    layers, _ = model.owner(torch.from_numpy(points))
     total = 0.0
     for knot, share in zip(knots, shares, strict=True):
         middle = start + (knot + 1) / 2 * (end - start)

@@ -117,14 +117,15 @@ class HeatField(nn.Module, Field):
             ValueError: points outside the body or the duration.
         """
         expect_inside(self.problem, points)
-        layers, windows = self._owner(points)
+        layers, windows = self.owner(points)
         out = torch.empty(len(points), 1 + len(self.problem.size), dtype=torch.float64)
         for window, layer in {*zip(windows.tolist(), layers.tolist(), strict=True)}:
             at = (windows == window) & (layers == layer)
             out[at] = self._field(window, layer, points[at])
         return Prediction({"temperature": out[:, 0], "heat_flux": out[:, 1:]})
 
-    def _owner(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def owner(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Number the layers and windows of time that points (units of m and s) are in."""
         inner = torch.tensor(self.problem.edges[1:-1], dtype=torch.float64)
         layers = torch.searchsorted(inner, points[:, 0].contiguous(), right=True)
         if self.problem.duration is None:
@@ -151,17 +152,17 @@ class HeatField(nn.Module, Field):
             ValueError: points outside the body.
         """
         expect_inside(self.problem, points)
-        layers, windows = self._owner(points)
+        layers, windows = self.owner(points)
         out = torch.empty(len(points), dtype=torch.float64)
         for window, layer in {*zip(windows.tolist(), layers.tolist(), strict=True)}:
             at = (windows == window) & (layers == layer)
             rows = conduction(self.problem, self.sizes, layer, points[at])
             block = Block("conduction", window, (layer,), (self.ansatz(window, layer).fixed(points[at]),), rows)
             with torch.no_grad():
-                out[at] = self.squares(block).square().mean(1).sqrt()
+                out[at] = self.rows(block).square().mean(1).sqrt()
         return out
 
-    def squares(self, block: Block) -> Tensor:
+    def rows(self, block: Block) -> Tensor:
         """Rows of a block, dimensionless: (points, rows)."""
         parts = [(fixed, self.network(block.window, k)) for fixed, k in zip(block.fixed, block.layers, strict=True)]
         fields = [fixed.field(*network.jet(fixed.place)) for fixed, network in parts]
