@@ -82,7 +82,7 @@ CASES = {
         HeatTraining(
             (1.0, 1.0), ({"kappa": random_field(), "capacity": 1.0},), {n: BOX[n] for n in ("x0", "x1", "y0", "y1")},
             initial=300.0, duration=5.0, source="200 * sin(pi*x) * sin(5*pi*y) * sin(pi*t)",
-            model={"steepness": 3.0},
+            model={"steepness": 3.0, "rank": 8, "windows": 1},
         ),
         1e-3, None, 96,
     ),
