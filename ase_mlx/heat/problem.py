@@ -45,10 +45,11 @@ class Face:
         Raises:
             ValueError: none or several of the three.
         """
-        given = [name for name in ("temperature", "flux", "transfer") if getattr(self, name) is not None]
-        if len(given) != 1 or (self.transfer is None) != (self.ambient is None):
+        conditions = [name for name in ("temperature", "flux", "transfer") if getattr(self, name) is not None]
+        if len(conditions) != 1 or (self.transfer is None) != (self.ambient is None):
             raise ValueError(
-                f"got a face with {', '.join(given) or 'nothing'}{' and ambient' if self.ambient is not None else ''}, "
+                f"got a face with {', '.join(conditions) or 'nothing'}"
+                f"{' and ambient' if self.ambient is not None else ''}, "
                 "expected a temperature, or a flux, or transfer and ambient"
             )
 
@@ -108,10 +109,10 @@ class Problem:
             raise ValueError(f"got a size of {list(self.size)} m, expected one to three positive lengths")
         if not self.layers:
             raise ValueError("got no layer, expected one [[layers]] with a kappa, or more")
-        known = [f"{axis}{end}" for axis in self.axes for end in (0, 1)]
+        faces = [f"{axis}{end}" for axis in self.axes for end in (0, 1)]
         for name in self.faces:
-            if name not in known:
-                raise ValueError(f"got a face {name!r}, expected one of {', '.join(known)}")
+            if name not in faces:
+                raise ValueError(f"got a face {name!r}, expected one of {', '.join(faces)}")
         self._check_layers()
         for name, ends in self.parameters.items():
             if len(ends) != 2 or not ends[0] < ends[1]:
@@ -144,16 +145,16 @@ class Problem:
             )
 
     def _check_names(self) -> None:
-        free, told = set(self.parameters), set(self.unknowns)
+        parameters, unknowns = set(self.parameters), set(self.unknowns)
         allowed = {
-            "source": {*self.coordinates, "T"} | told,
-            "initial": {*self.axes} | free,
-            "resistance": free | told,
+            "source": {*self.coordinates, "T"} | unknowns,
+            "initial": {*self.axes} | parameters,
+            "resistance": parameters | unknowns,
             "temperature or flux of a face": set(self.coordinates),
-            "convection": set(self.coordinates) | told,
-            "material": {"T", *self.axes} | free | told,
+            "convection": set(self.coordinates) | unknowns,
+            "material": {"T", *self.axes} | parameters | unknowns,
         }
-        clash = (free & told) | ((free | told) & set(FIXED))
+        clash = (parameters & unknowns) | ((parameters | unknowns) & set(FIXED))
         if clash:
             raise ValueError(f"got unknowns or parameters named {', '.join(sorted(clash))}, expected other names")
         parts = [("source", Formula(self.source).names), ("initial", Formula(self.initial or 0.0).names)]
@@ -165,8 +166,8 @@ class Problem:
         for what, names in parts:
             extra = names - allowed[what] - set(self.constants)
             if extra:
-                known = ", ".join(sorted(allowed[what])) or "none"
-                raise ValueError(f"got {', '.join(sorted(extra))} in a formula ({what}), expected names: {known}")
+                expected = ", ".join(sorted(allowed[what])) or "none"
+                raise ValueError(f"got {', '.join(sorted(extra))} in a formula ({what}), expected names: {expected}")
 
     def _check_values(self) -> None:
         """Conductivities must be positive definite, and so on, where they are first asked for."""
@@ -288,10 +289,10 @@ class Problem:
     def held(self) -> tuple[float, float]:
         """Least and largest temperature (K) that faces, surroundings and the begin are held at."""
         texts = [(name, f.temperature if f.temperature is not None else f.ambient) for name, f in self.faces.items()]
-        found = [Formula(text)(self.sample(name)) for name, text in texts if text is not None]
+        temperatures = [Formula(text)(self.sample(name)) for name, text in texts if text is not None]
         if self.initial is not None and self.duration is not None:
-            found.append(Formula(self.initial)(self.sample()))
-        every = torch.cat([part.reshape(-1) for part in found])
+            temperatures.append(Formula(self.initial)(self.sample()))
+        every = torch.cat([part.reshape(-1) for part in temperatures])
         if not bool((torch.isfinite(every) & (every > 0)).all()):
             raise ValueError(f"got temperatures from {every.min():g} to {every.max():g} K, expected all above 0 K")
         return float(every.detach().min()), float(every.detach().max())

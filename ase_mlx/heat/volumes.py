@@ -299,14 +299,14 @@ class _Body:
         return np.array(times), np.array(states), worst
 
     def _step(self, old: np.ndarray, before: float, t: float, implicit: float) -> tuple[np.ndarray, float]:
-        new, change, flat, known = old, np.inf, old.ravel(), 0.0
+        new, change, flat, explicit = old, np.inf, old.ravel(), 0.0
         if implicit < 1:
             matrix, constant = self.conduct(before, old)
-            known = (1 - implicit) * (matrix @ flat + constant)
+            explicit = (1 - implicit) * (matrix @ flat + constant)
         for _ in range(ROUNDS):
             solve, capacity = self._implicit(t, t - before, 0.5 * (old + new), new, implicit)
             constant = self.conduct(t, new)[1]
-            after = solve(capacity * flat + known + implicit * constant).reshape(self.shape)
+            after = solve(capacity * flat + explicit + implicit * constant).reshape(self.shape)
             change = float(np.abs(after - new).max() / self.span(after))
             new = after
             if change < SAME or self.linear:

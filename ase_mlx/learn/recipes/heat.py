@@ -136,11 +136,11 @@ class HeatRecipe(Recipe):
         model.requires_grad_(True)
 
     def _blocks(self, window: int, count: int, seed: int) -> list:
-        weight, told = 1.0, []
+        weight, readings = 1.0, []
         if self.sensors is not None:
             noise = float(np.median(self.sensors.std)) / self.model.sizes.temperature
-            weight, told = (STRICT * noise) ** -2, sensors(self.model, self.sensors)
-        return [*physics(self.model, window, count, seed, weight), *told]
+            weight, readings = (STRICT * noise) ** -2, sensors(self.model, self.sensors)
+        return [*physics(self.model, window, count, seed, weight), *readings]
 
     def finish(self) -> dict[str, Any]:
         """Judge the rows at other points, and the field beside finite volumes; what the thermometers told."""
@@ -168,8 +168,8 @@ class HeatRecipe(Recipe):
         n = len(normal) - k
         normal[range(n), range(n)] += 1e-12 * normal.diagonal()[:n].mean()
         inner = torch.linalg.solve(normal[:n, :n], normal[:n, n:])
-        told = normal[n:, n:] - normal[n:, :n] @ inner
-        model.covariance.copy_(torch.linalg.inv(told))
+        marginal = normal[n:, n:] - normal[n:, :n] @ inner
+        model.covariance.copy_(torch.linalg.inv(marginal))
         unknowns = {}
         for j, (name, (value, std)) in enumerate(model.posterior().items()):
             share = float(model.covariance[j, j]) ** 0.5

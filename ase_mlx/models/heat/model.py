@@ -142,8 +142,8 @@ class HeatField(nn.Module, Field):
         if graph is not None or conditions:
             raise ValueError("got a graph or conditions for a field of temperature, expected none: it has no atoms")
         with torch.no_grad():
-            found = self(torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)))
-        return Prediction({name: found[name].numpy() for name in found})
+            prediction = self(torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)))
+        return Prediction({name: prediction[name].numpy() for name in prediction})
 
     def off(self, points: Tensor) -> Tensor:
         """Root mean square of the equation's rows (dimensionless) at points (m, and s), where they have to be zero.
