@@ -95,7 +95,7 @@ def optimisers(names: list[str]) -> list[dict]:
         for method in ("L-BFGS", "Adam"):
             recipe = HeatRecipe(training)
             stage = next(iter(recipe.stages()))
-            _descend(recipe.model, stage.train.sample, method, found.seconds)
+            _descend(recipe.model, stage.train, method, found.seconds)
             recipe.epochs = {}
             recipe.finish()
             error = above(recipe.model.at(None, points)["temperature"], exact)

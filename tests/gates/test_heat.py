@@ -165,9 +165,10 @@ def test_wrong_thermometers_are_a_wrong_call(tmp_path, line, sentence):
 def test_a_solve_that_does_not_converge_says_so(tmp_path):
     table = {"size": (1.0,), "layers": ({"kappa": 1.0},), "faces": {n: {"temperature": 300.0} for n in ("x0", "x1")}}
     table |= {"source": "100 * sin(40 * pi * x)", "model": {"width": 2, "depth": 1}}
-    from ase_mlx.learn.recipes.heat import HeatFit, HeatTraining
+    from ase_mlx.learn.equations import EquationFit
+    from ase_mlx.learn.recipes.heat import HeatTraining
 
-    solution = solve(HeatTraining(**table, fit=HeatFit(points=100, epochs=5)))
+    solution = solve(HeatTraining(**table, fit=EquationFit(points=100, epochs=5)))
     assert not solution.converged and any(note.startswith("NOT CONVERGED") for note in solution.notes)
 
 

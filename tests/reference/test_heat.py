@@ -9,7 +9,8 @@ from scipy.special import erfc
 
 from ase_mlx.heat import Face, Layer, Problem, finite_volumes
 from ase_mlx.jobs.heat import solve
-from ase_mlx.learn.recipes.heat import HeatFit, HeatTraining
+from ase_mlx.learn.equations import EquationFit
+from ase_mlx.learn.recipes.heat import HeatTraining
 
 HELD = {"temperature": 300.0}
 
@@ -148,7 +149,7 @@ def test_long_times_need_windows_and_get_them():
     training = HeatTraining(
         (1.0,), ({"kappa": 1.0, "capacity": 1.0},), {"x0": HELD, "x1": HELD}, initial="300 + sin(pi * x)",
         duration=1.0, source="sin(pi * x) * (pi**2 * cos(8 * pi * t) - 8 * pi * sin(8 * pi * t))",
-        fit=HeatFit(points=400, epochs=60),
+        fit=EquationFit(points=400, epochs=60),
     )  # fmt: skip
     solution = solve(training)
     points = np.random.default_rng(0).random((500, 2))
@@ -160,7 +161,7 @@ def test_long_times_need_windows_and_get_them():
 def test_one_network_answers_for_a_family():
     training = HeatTraining(
         (1.0,), ({"kappa": "k * (300 / T)"},), {"x0": {"temperature": "300 + d"}, "x1": HELD},
-        parameters={"d": (50, 300), "k": (50, 200)}, fit=HeatFit(points=800),
+        parameters={"d": (50, 300), "k": (50, 200)}, fit=EquationFit(points=800),
     )  # fmt: skip
     solution = solve(training)
     random = np.random.default_rng(1)

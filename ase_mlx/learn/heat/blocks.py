@@ -3,7 +3,6 @@
 Source: I. M. Sobol, USSR Comput. Math. Math. Phys. 7, 86 (1967), for the points.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ from torch import Tensor
 from ase_mlx.keep import digest
 from ase_mlx.models.heat import HeatField
 from ase_mlx.models.heat.physics import Block, conduction, convection, interface, measured
+
+from ..equations import Sample
 
 ON_FACES = 8
 """Points of a layer for one on a face or between layers."""
@@ -34,44 +35,8 @@ class Sensors:
         return len(self.temperature)
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """All rows of one window, and the weight of physics against measurements.
-
-    Source: ours.
-    """
-
-    blocks: tuple[Block, ...]
-
-    def to(self, device: str | torch.device) -> "Blocks":
-        """Stay on the CPU.
-
-        Raises:
-            ValueError: another device.
-        """
-        if torch.device(device).type != "cpu":
-            raise ValueError(f"got device {str(device)!r} for a field of temperature, expected cpu: networks are small")
-        return self
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Batches of an epoch that is one step over everything.
-
-    Source: ours.
-    """
-
-    sample: Blocks
-    digest: str
-
-    def steps(self, epoch: int) -> int:
-        """Count the batches of an epoch."""
-        return 1
-
-    def epoch(self, epoch: int, start: int = 0, rank: int = 0, workers: int = 1) -> Iterator[list[Blocks]]:
-        """Go through the batches of an epoch from `start` on; a step needs all rows, so every worker gets them."""
-        if start == 0:
-            yield [self.sample]
+Blocks = tuple[Block, ...]
+"""All rows of one window."""
 
 
 def physics(model: HeatField, window: int, count: int, seed: int, weight: float = 1.0) -> list[Block]:
@@ -125,10 +90,10 @@ def _points(low: list[float], high: list[float], count: int, seed: int, face: st
     return low_ + unit * (high_ - low_)
 
 
-def whole(blocks: list[Block]) -> Whole:
+def whole(blocks: list[Block]) -> Sample:
     """Make one batch of blocks.
 
     Source: ours.
     """
     parts = [part for b in blocks for fixed in b.fixed for part in (fixed.place, fixed.known, fixed.room)]
-    return Whole(Blocks(tuple(blocks)), digest(parts)[:16])
+    return Sample(tuple(blocks), digest(parts)[:16])

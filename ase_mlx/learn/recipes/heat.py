@@ -16,14 +16,12 @@ from ase_mlx.data.csv_columns import text_chunks
 from ase_mlx.heat import Material, finite_volumes
 from ase_mlx.models.heat import HeatConfig, HeatField
 from ase_mlx.models.heat.model import expect_inside
-from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.terms import Term
 
 from ..config import build
+from ..equations import EquationFit, Sample, newton
 from ..fit import Stage
-from ..gauss_newton import GaussNewton
 from ..heat.blocks import Blocks, Sensors, physics, sensors, whole
-from ..methods import Method
 from ..metrics import Residuals, errors
 from ..recipe import Recipe
 
@@ -31,32 +29,11 @@ CONVERGED = 1e-3
 """Root mean square of the rows, dimensionless, below which a solution counts as one."""
 STRICT = 0.05
 """How far physics may be off while thermometers are fitted, in units of their noise."""
-GAIN = 0.5
-"""Share of the mean squares that `patience` steps must take away."""
 POINTS = {1: 200, 2: 900, 3: 1800}
 """Of a layer, by the number of coordinates; where there are more, `MOST`."""
 MOST = 2500
 JUDGED, FAMILY = 2000, 10
 """Points of a body at which finite volumes are asked, and members of a family of problems."""
-
-
-@dataclass(frozen=True)
-class HeatFit:
-    """How to solve: `points` of a layer, `epochs` (steps) at most, `patience` (steps without gain that end it).
-
-    Without `points` there are as many as the number of coordinates asks for.
-
-    Source: ours.
-    """
-
-    points: int = 0
-    epochs: int = 100
-    patience: int = 10
-    seed: int = 0
-
-    def __post_init__(self):
-        """Refuse numbers that solve nothing."""
-        expect_ranges(self, "fit.", points=(0, 1e6), epochs=(1, 1e5), patience=WHOLE, seed=WHOLE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +64,7 @@ class HeatTraining:
     unknowns: dict[str, Any] = field(default_factory=dict)
     sensors: SensorFile | None = None
     model: dict[str, Any] = field(default_factory=dict)
-    fit: HeatFit = field(default_factory=HeatFit)
+    fit: EquationFit = field(default_factory=EquationFit)
     kind: Literal["heat"] = "heat"
 
     def problem(self) -> dict[str, Any]:
@@ -132,7 +109,8 @@ class HeatRecipe(Recipe):
                 p.requires_grad_(True)
             parts = [whole(self._blocks(window, self.count, fit.seed + 100 * part)) for part in (0, 1)]
             name = f"window {window + 1}" if model.config.windows > 1 else ""
-            yield Stage(model, loss, parts[0], _method(fit, window), parts[1], name, settings=asdict(fit))
+            method = newton(fit, lambda model, window=window: model.weights(window), linear)
+            yield Stage(model, loss, parts[0], method, parts[1], name, settings=asdict(fit))
         model.requires_grad_(True)
 
     def _blocks(self, window: int, count: int, seed: int) -> list:
@@ -163,7 +141,7 @@ class HeatRecipe(Recipe):
     def _posterior(self) -> dict[str, Any]:
         """Laplace's posterior of the unknowns, the weights of the network integrated out."""
         model, fit = self.model, self.config.fit
-        _, by = linear(model, Blocks(tuple(self._blocks(0, self.count, fit.seed))))
+        _, by = linear(model, tuple(self._blocks(0, self.count, fit.seed)))
         normal, k = by.T @ by, len(model.priors)
         n = len(normal) - k
         normal[range(n), range(n)] += 1e-12 * normal.diagonal()[:n].mean()
@@ -219,13 +197,13 @@ class HeatRecipe(Recipe):
         return isinstance(model, HeatField) and path.suffix == ".csv"
 
 
-def loss(model: HeatField, sample: Blocks, random: torch.Generator) -> dict[str, Term]:
+def loss(model: HeatField, sample: Sample, random: torch.Generator) -> dict[str, Term]:
     """Mean squares of physics, sums of squares of thermometers and of unknowns.
 
     Source: ours.
     """
     terms: dict[str, Term] = {}
-    for block in sample.blocks:
+    for block in sample.content:
         rows = model.rows(block)
         before = terms.get(block.name)
         total = rows.square().sum() + (before.total if before else 0.0)
@@ -236,14 +214,14 @@ def loss(model: HeatField, sample: Blocks, random: torch.Generator) -> dict[str,
     return terms
 
 
-def linear(model: HeatField, sample: Blocks, derivatives: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
+def linear(model: HeatField, blocks: Blocks, derivatives: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Rows (dimensionless) whose sum of squares is the loss, and their derivatives by weights and unknowns.
 
     Source: ours.
     """
     counts: dict[str, int] = {}
     parts = []
-    for block in sample.blocks:
+    for block in blocks:
         if derivatives:
             part = model.linear(block)
             rows, by = part.rows, part.by_weights
@@ -260,20 +238,6 @@ def linear(model: HeatField, sample: Blocks, derivatives: bool = True) -> tuple[
     prior = torch.zeros(k, by.shape[1], dtype=by.dtype)
     prior[range(k), range(by.shape[1] - k, by.shape[1])] = 1.0
     return rows, torch.cat([by, prior])
-
-
-def _method(fit: HeatFit, window: int) -> Method:
-    def optimizers(model: HeatField) -> tuple[GaussNewton]:
-        return (GaussNewton(model.weights(window)),)
-
-    def step(model: HeatField, optimizers: tuple[GaussNewton], groups: list[Blocks]) -> float:
-        sample = groups[0]
-        return optimizers[0].step(lambda: linear(model, sample, False)[0], lambda: linear(model, sample))
-
-    def pace(optimizers: tuple, step: int, done: float) -> None:
-        """Steps have their own size."""
-
-    return Method(optimizers, pace, fit.epochs, fit.seed, 1.0, patience=fit.patience, gain=GAIN, step=step)
 
 
 def _material(layer: Any, folder: Path) -> Any:
