@@ -41,6 +41,9 @@ GAS = 1e3 * BOLTZMANN * EV_IN_KJ_PER_MOL
 AMU = 1.0364269572e-4
 """eV/(Å THz)² per amu."""
 
+KINETIC = HBAR**2 / (2 * AMU)
+"""ħ²/2 in eV Å² amu: the kinetic energy of a displacement that is weighted by the root of the mass."""
+
 WATTS = 1602.1766208
 """1 eV/(K ps Å) in W/(m K)."""
 

@@ -1,12 +1,14 @@
 """Heat conduction: networks, finite volumes, DeepXDE and closed forms; thermometers; families of problems.
 
-    python benchmarks/heat.py [--tables forward optimisers scarce inverse family] [--cases 3-D ...] [--quick]
-        [--json FILE] [--figure PNG]
+    python benchmarks/heat.py [--tables forward optimisers scarce inverse family films free_energy levels]
+        [--cases 3-D ...] [--quick] [--json FILE] [--figure PNG]
 
 Tables: forward (relative L2 errors of what is above 300 K, CPU seconds, heat missing), optimisers (the same rows
 and weights by Gauss-Newton, L-BFGS and Adam, as many seconds), scarce (errors from a few noisy thermometers without
 physics, with the text-book's soft conditions and one λ, and with ours), inverse (what eight thermometers tell of a film
-of silicon, 30 times) and family (1,000 problems after one training). Exit code 1 where a figure is missed.
+of silicon, 30 times), family (1,000 problems after one training), films (thinner than mean free paths, beside
+discrete ordinates), free_energy (C_p, α, B from five points beside quasi_harmonic) and
+levels (of double wells, beside finite differences). Exit code 1 where a figure is missed.
 """
 
 import argparse
@@ -19,6 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from heat_cases import CASES, FAMILY, above, closed_or_fine
+from heat_films import films
+from heat_free_energy import free_energies
+from heat_levels import levels
 from heat_measured import inverse, scarce
 from peers.driver import ask
 from verdict import machine, print_machine, verdict
@@ -29,7 +34,7 @@ from ase_mlx.learn.recipes.heat import HeatRecipe, loss
 from ase_mlx.models.heat import problem_of
 from ase_mlx.nn.terms import counts, value
 
-TABLES = ("forward", "optimisers", "scarce", "inverse", "family")
+TABLES = ("forward", "optimisers", "scarce", "inverse", "family", "films", "free_energy", "levels")
 JUDGED = 4000
 PEER = {"1-D transient": "transient", "2-D anisotropic, source": "anisotropic"}
 
@@ -172,7 +177,7 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", default=[""], help="of the table forward: begins of their names")
     parser.add_argument("--quick", action="store_true", help="two cases, two repeats, ten problems")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path, help="of the table scarce, PNG")
+    parser.add_argument("--figure", type=Path, help="of the table scarce or films, PNG")
     options = parser.parse_args()
     torch.set_num_threads(1)
     about = machine()
@@ -192,6 +197,12 @@ def main() -> int:
             made[table], more = scarce(1 if quick else 3, options.figure), []
         elif table == "inverse":
             made[table], more = inverse(3 if quick else 30)
+        elif table == "levels":
+            made[table], more = levels()
+        elif table == "free_energy":
+            made[table], more = free_energies(2 if quick else 10)
+        elif table == "films":
+            made[table], more = films(options.figure)
         else:
             made[table], more = family(10 if quick else 1000)
         lines += more

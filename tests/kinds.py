@@ -105,6 +105,44 @@ width = 6
 epochs = {epochs}
 points = 60
 """,
+    "boltzmann": """
+thickness = [1e-7, 1e-6]
+[modes]
+capacity = [8e5, 4e5]
+speed = [3000, 6000]
+mean_free_path = [5e-8, 4e-7]
+[model]
+temperature_width = 6
+rank = 3
+width = 6
+[fit]
+epochs = {epochs}
+points = 90
+""",
+    "free_energy": """
+[prior]
+volume = 16.5
+bulk_modulus = 76
+derivative = 4.5
+debye_temperature = 390
+gruneisen = 2.2
+[spread]
+gruneisen = 0.4
+[data]
+file = "measured.csv"
+[fit]
+epochs = {epochs}
+""",
+    "levels": """
+[potential]
+formula = "-0.04 * Q**2 + 0.005 * Q**4 + 0.02 * Q"
+range = [-5, 5]
+[model]
+states = 4
+width = 10
+[fit]
+epochs = {epochs}
+""",
     "anomaly": """
 [data]
 file = "crystals.parquet"
@@ -134,6 +172,15 @@ def write_data(folder):
     noise = np.random.default_rng(0).normal(0, 0.3, 8)
     rise = 300 * (1 - 0.3 * 5e9 * (1e-6 - place) / (100 * 300)) ** (-1 / 0.3)  # κ = 100 (300/T)^1.3: closed form
     pd.DataFrame({"x": place, "temperature": rise + noise, "std": 0.3}).to_csv(folder / "sensors.csv", index=False)
+    aluminium_at = {"volume": ((100, 16.54, 0.03), (300, 16.68, 0.03))}
+    aluminium_at["heat_capacity_p"] = ((100, 13.0, 0.2), (300, 24.2, 0.3), (600, 28.1, 0.4))
+    rows = [(name, *row) for name, values in aluminium_at.items() for row in values]
+    measured = pd.DataFrame(rows, columns=["quantity", "temperature", "value", "std"])
+    measured.to_csv(folder / "measured.csv", index=False)
+    steps = [0.0287, 0.0475, 0.0738]  # eV, of this double well, by finite differences
+    pd.DataFrame({"level": [1, 2, 3], "energy": steps, "std": 1e-3}).to_csv(folder / "levels.csv", index=False)
+    films = {"thickness": [1e-7, 3e-7, 1e-6], "conductivity": [70.0, 130.0, 210.0], "std": [9.0, 15.0, 25.0]}
+    pd.DataFrame(films).to_csv(folder / "films.csv", index=False)
     for kind in SETTINGS:
         write_settings(folder, kind)
     return folder

@@ -28,6 +28,11 @@ Cold = Annotated[float | None, typer.Option("--cold", min=0, metavar="K", help="
 Volume = Annotated[
     float | None, typer.Option("--volume", metavar="A3", help="Of the primitive cell, where the file does not say it.")
 ]
+Films = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--films", metavar="THIN THICK", help="Boltzmann's equation for films between two thicknesses, m."),
+]
+Temperature = Annotated[float, typer.Option("--temperature", min=0, metavar="K", help="Of these films.")]
 Fit = Annotated[
     Path | None,
     typer.Option("--fit", metavar="SENSORS.csv", exists=True, help="Thermometers: x (y, z, t), temperature, std."),
@@ -38,6 +43,14 @@ Prior = Annotated[
 SPREAD = 0.5
 """Theory against experiment: PBE's and our conductivities of Si and Ge are 0.8 and 0.4 of those measured."""
 BYTES = 4_000_000
+FOURIER = 0.95
+"""Of the bulk's conductivity, what a film has to keep for Fourier's law to be taken without a word."""
+JOBS = {
+    "boltzmann": ("films", "films_job", "Films, from contact to contact (m, W/(m K))"),
+    "free_energy": ("free_energy", "free_energy_job", "F(V, T): what the data told"),
+    "levels": ("levels", "levels_job", "Levels of a soft mode"),
+}
+"""Of the other equations: module of `jobs`, function, title of the table."""
 
 
 def heat(
@@ -49,6 +62,8 @@ def heat(
     hot: Hot = None,
     flux: Flux = None,
     cold: Cold = None,
+    films: Films = None,
+    temperature: Temperature = 300.0,
     volume: Volume = None,
     fit: Fit = None,
     prior_spread: Prior = SPREAD,
@@ -57,25 +72,80 @@ def heat(
     """Solve heat conduction by a network that obeys the equation, or find a material from a few thermometers.
 
     Writes temperature.csv, heat.png and, with thermometers, unknowns.csv with a standard deviation each, and says what
-    they cannot tell. The network is judged beside finite volumes. The same command goes on after a kill.
+    they cannot tell. The network is judged beside finite volumes. A problem of another equation (kind boltzmann,
+    free_energy, levels) gets its own table and figure. The same command goes on after a kill.
 
     Example: `ase-mlx heat film.toml -o film`, or `ase-mlx heat --kappa kappa.hdf5 --length 1e-6 --hot 320 --cold 300`
     """
     from ase_mlx.jobs.heat import FILES, heat_job
-    from ase_mlx.learn.recipes.heat import HeatRecipe
+    from ase_mlx.learn.recipe import recipe_of
 
     with exits.reading("PROBLEM.toml" if problem else "options"):
         film = {"--length": length, "--hot or --flux": flux if hot is None else hot, "--cold": cold}
-        training = _training(problem, kappa, film, (hot, flux, volume, prior_spread), fit)
-        if method == "fv" and training.unknowns:
-            raise ValueError("got --method fv with thermometers, expected the network, which fits unknowns")
-        HeatRecipe(training)
+        if films is None:
+            training = _training(problem, kappa, film, (hot, flux, volume, prior_spread), fit)
+        else:
+            training = _films(problem, kappa, films, temperature, volume)
+        if method == "fv" and (training.kind != "heat" or training.unknowns):
+            raise ValueError("got --method fv, expected the network: finite volumes solve heat conduction alone")
+        recipe_of(training.kind)(training)
     out = out or named_after(problem or kappa, "heat")
+    if training.kind != "heat":
+        return _other(training, out, json)
     with results_folder(out, FILES, BYTES) as part, progress_bar(out.name) as tell:
         solved = heat_job(training, part, method, out / "work", tell)
+    if kappa is not None:
+        solved.notes.extend(_thin(kappa, film, volume))
     if not write_json(_as_json(solved), json):
         _print(solved)
         print(f"written to {out}: {', '.join(solved.files)}")
+
+
+def _other(training, out: Path, json: Path | None) -> None:
+    """Solve another equation than that of heat conduction."""
+    from importlib import import_module
+
+    name, function, title = JOBS[training.kind]
+    module = import_module(f"ase_mlx.jobs.{name}")
+    with results_folder(out, module.FILES, BYTES) as part, progress_bar(out.name) as tell:
+        solved = getattr(module, function)(training, part, out / "work", tell)
+    if not write_json({"rows": solved.rows, "notes": solved.notes, "files": solved.files}, json):
+        print_table(training.title or title, solved.rows)
+        for note in solved.notes:
+            print(note)
+        print(f"written to {out}: {', '.join(solved.files)}")
+
+
+def _films(problem: Path | None, kappa: Path | None, films: tuple, temperature: float, volume: float | None):
+    from ase_mlx.learn.config import build
+    from ase_mlx.learn.recipes.boltzmann import BoltzmannRecipe, BoltzmannTraining
+
+    if problem is not None or kappa is None:
+        raise ValueError("got --films without --kappa, or with a problem, expected --kappa FILE.hdf5 alone")
+    modes = {"file": str(kappa.resolve()), "temperature": temperature} | ({"volume": volume} if volume else {})
+    table = {"kind": "boltzmann", "title": f"{kappa.stem}, {temperature:g} K", "thickness": list(films), "modes": modes}
+    return build(BoltzmannTraining, BoltzmannRecipe.located(table, Path()))
+
+
+def _thin(kappa: Path, film: dict[str, Any], volume: float | None) -> list[str]:
+    """Say where a film is so thin that Fourier's law does not hold."""
+    import h5py
+    import numpy as np
+
+    from ase_mlx.heat import Spectrum
+
+    with h5py.File(kappa, "r") as file:
+        if not {"gamma", "group_velocity"} <= set(file):
+            return []
+        table = np.asarray(file["temperature"], float)
+    temperature = float(table[np.abs(table - film["--cold"]).argmin()])
+    kept = Spectrum.from_phono3py(kappa, temperature, volume=volume).suppressed(film["--length"])
+    if kept > FOURIER:
+        return []
+    return [
+        "Fourier's law is assumed, but mean free paths are as long as the film: from contact to contact it keeps about "
+        f"{100 * kept:.0f} % of the bulk's conductivity at {temperature:g} K; see --films"
+    ]
 
 
 def _training(problem: Path | None, kappa: Path | None, film: dict, more: tuple, fit: Path | None):
@@ -87,9 +157,10 @@ def _training(problem: Path | None, kappa: Path | None, film: dict, more: tuple,
     if (problem is None) == (kappa is None):
         raise ValueError("got a problem and --kappa, or none of them, expected one of the two")
     if problem is not None:
-        recipe, training = read_training(problem)
-        if recipe is not HeatRecipe:
-            raise ValueError(f"got {problem.name} of kind {training.kind!r}, expected kind = 'heat'")
+        _, training = read_training(problem)
+        if training.kind not in ("heat", *JOBS) or (fit and training.kind != "heat"):
+            kinds = "'heat'" if fit else f"'heat', {', '.join(map(repr, JOBS))}"
+            raise ValueError(f"got {problem.name} of kind {training.kind!r}, expected kind = {kinds}")
         table = vars(training) | ({"sensors": {"file": str(fit)}} if fit else {})
         return build(HeatTraining, {k: v if k != "fit" else vars(v) for k, v in table.items()}) if fit else training
     missing = [name for name, value in film.items() if value is None]

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
-from ase_mlx.reading import reading
-from ase_mlx.units import EV_PER_A3_IN_GPA, VOIGT, WATTS
+from ase_mlx.units import VOIGT
 
 from .expressions import Formula, Table, Values
+from .kappa_files import KappaTable
 
 
 def property_of(value: Any, what: str) -> Formula | Table:
@@ -118,29 +117,29 @@ class Material:
 
         Source: phono3py's manual, hdf5_howto: `weight` of irreducible q points; heat capacities are eV/K a mode.
         """
-        if volume is not None and not volume > 0:
-            raise ValueError(f"got a volume of {volume} Å³, expected that of the primitive cell, above 0")
-        with reading(path, "conductivities of phono3py (kappa-m….hdf5)", "phono3py --br writes one"):
-            with h5py.File(path, "r") as file:
-                temperature = np.asarray(file["temperature"], float)
-                kappa = np.asarray(file["kappa" if "kappa" in file else "kappa_TOT_RTA"], float)
-                weight = np.asarray(file["weight"], float)
-                modes = np.asarray(file["heat_capacity"], float)
-                if volume is None and "kappa_unit_conversion" in file:
-                    volume = WATTS / (2 * np.pi) / float(file["kappa_unit_conversion"][()])
-        if volume is None:
-            raise ValueError(f"got {path} without kappa_unit_conversion, expected the volume of the primitive cell, Å³")
+        return cls.of(KappaTable.read(path, volume), factor)
+
+    @classmethod
+    def of(cls, table: KappaTable, factor: str | float = 1.0) -> "Material":
+        """Take a conductivity in memory, as `Conductivity.table` gives it; as of `from_phono3py` (W/(m K), J/(m³ K)).
+
+        Raises:
+            ValueError: fewer than two temperatures, or a conductivity that is not along the axes.
+
+        Source: as of `from_phono3py`.
+        """
+        temperature, kappa = table.temperature, table.kappa
         use = (temperature > 0) & (kappa[:, :3] > 0).all(1)
         if use.sum() < 2:
-            raise ValueError(f"got {int(use.sum())} temperatures with a conductivity in {path}, expected two or more")
-        capacity = np.einsum("tqb,q->t", modes, weight) / weight.sum() / volume * EV_PER_A3_IN_GPA * 1e9
+            raise ValueError(f"got {int(use.sum())} temperatures with a conductivity, expected two or more")
+        capacity = table.capacity.sum((1, 2))
         t = temperature[use].tolist()
         tables = [{"temperature": t, "values": column.tolist(), "factor": factor} for column in kappa[use, :3].T]
         off = np.abs(kappa[use, 3:]).max() > 1e-3 * kappa[use, :3].max()
         same = np.allclose(kappa[use, :3], kappa[use, :1], rtol=1e-3)
         if off:
             raise ValueError(
-                f"got a conductivity with components yz, xz or xy in {path}, expected one along its principal axes; "
+                "got a conductivity with components yz, xz or xy, expected one along its principal axes; "
                 "give the six components as numbers or formulas"
             )
         return cls(tables[0] if same else tuple(tables), {"temperature": t, "values": capacity[use].tolist()})

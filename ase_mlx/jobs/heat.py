@@ -14,13 +14,13 @@ import numpy as np
 from ase_mlx.heat import Problem, finite_volumes
 from ase_mlx.heat.volumes import CLOSE, Grid
 from ase_mlx.learn.config import build
-from ase_mlx.learn.fit import fit
 from ase_mlx.learn.recipes.heat import CONVERGED, HeatRecipe, HeatTraining, read_sensors
-from ase_mlx.learn.run import run
 from ase_mlx.models.heat import HeatField, problem_of
 from ase_mlx.models.heat.balance import balance
 from ase_mlx.progress import Progress
 from ase_mlx.whole.tables import write_csv
+
+from .equations import fitted
 
 FILES = ("temperature.csv", "heat.png", "unknowns.csv")
 """What a job may write beside the model."""
@@ -97,7 +97,7 @@ def solve(
     windows = int(training.model.get("windows", 1))
     while True:
         recipe = HeatRecipe(replace(training, model={**training.model, "windows": windows}))
-        model, card = _fitted(recipe, None if folder is None else Path(folder) / f"{windows}-windows", progress)
+        model, card = fitted(recipe, None if folder is None else Path(folder) / f"{windows}-windows", progress)
         last = model.problem.duration is None or windows >= MOST_WINDOWS or "windows" in training.model
         if card["converged"] or last or training.sensors is not None:
             break
@@ -126,19 +126,6 @@ def _by_volumes(training: HeatTraining, begin: float) -> HeatSolution:
     notes = [] if converged else [f"the iteration ended at a change of {grid.change:.1e} of the rise: not a solution"]
     seconds = time.process_time() - begin
     return HeatSolution(grid.problem, "fv", None, grid, grid.change, converged, seconds, notes=notes)
-
-
-def _fitted(recipe: HeatRecipe, folder: Path | None, progress: Progress | None) -> tuple[HeatField, dict[str, Any]]:
-    def report(p) -> None:
-        if progress is not None:
-            progress(p.stage or "steps", p.epoch, p.epochs)
-
-    if folder is not None:
-        return run(recipe, folder, report)
-    recipe.epochs = {}
-    for stage in recipe.stages():
-        recipe.epochs[stage.name] = fit(stage, None, report)[-1]["epoch"]
-    return recipe.model, recipe.finish()
 
 
 def _notes(model: HeatField, card: dict[str, Any]) -> list[str]:

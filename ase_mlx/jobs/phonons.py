@@ -15,7 +15,10 @@ from ase_mlx.jobs.outcome import Outcome, add_harmonic, limits_of, reference_of,
 from ase_mlx.progress import Progress, steps_of
 from ase_mlx.whole.tables import write_csv, write_json
 
-FILES = ("results.csv", "results.json", "bands.csv", "thermal.csv", YAML, *FIGURES)
+PRIOR = "free_energy.json"
+"""What a model of F(V, T) begins from, with `qha`."""
+
+FILES = ("results.csv", "results.json", "bands.csv", "thermal.csv", PRIOR, YAML, *FIGURES)
 """Results of a call."""
 
 BYTES = 8_000_000
@@ -131,7 +134,7 @@ def phonon_job(
         _add_expansion(outcome, curves, settings.temperature)
     outcome.conclude(reference := {} if ph is None else reference_of(to_ase(ph.unitcell), outcome.spacegroup))
     if folder is not None:
-        _write(outcome, folder, ph, spectra, curves, reference)
+        _write(outcome, folder, ph, spectra, curves, reference, settings.mesh)
     return outcome
 
 
@@ -211,7 +214,7 @@ def _add_expansion(outcome: Outcome, curves, temperature: float) -> None:
     outcome.notes += curves.notes
 
 
-def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: dict) -> None:
+def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: dict, mesh: float) -> None:
     from ase_mlx.figures.main import write_figures
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,9 +233,22 @@ def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: di
         outcome.files += [*(drawn or []), "bands.csv", "thermal.csv"]
         _write_bands(folder / "bands.csv", lines)
         _write_curves(folder / "thermal.csv", waves, expansion)
+    if expansion is not None:
+        _write_prior(outcome, folder / PRIOR, expansion, mesh)
     outcome.files += ["results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(folder / "results.json", summary(outcome))
+
+
+def _write_prior(outcome: Outcome, path: Path, expansion, mesh: float) -> None:
+    from ase_mlx.adapters.phonopy.free_energy import free_energy_prior
+
+    try:
+        free_energy_prior(expansion, mesh).write(path)
+    except ValueError as error:
+        outcome.notes.append(f"No {path.name}: {error}")
+    else:
+        outcome.files.append(path.name)
 
 
 def _write_bands(path: Path, lines) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacfwd
+from torch.func import functional_call, jvp, vmap
 
 from ase_mlx.models.ranges import WHOLE, expect_ranges
 from ase_mlx.nn.terms import Term
@@ -80,7 +80,7 @@ Linear = Callable[[Any, Any, bool], tuple[Tensor, Tensor | None]]
 
 
 def newton(fit: EquationFit, weights: Callable[[Any], list[nn.Parameter]], linear: Linear) -> Method:
-    """Move weights (dimensionless) by steps of Gauss and Newton over the whole sample.
+    """Move weights by steps of Gauss and Newton over the whole sample.
 
     Source: as of `gauss_newton`.
     """
@@ -108,7 +108,7 @@ class _AllRows(nn.Module):
 
 
 def moved(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that are fitted.
+    """Parameters that are fitted, by name; units are dimensionless.
 
     Source: ours.
     """
@@ -130,16 +130,16 @@ def linearised(
         sizes = [p.numel() for p in weights.values()]
         flat = torch.cat([p.detach().reshape(-1) for p in weights.values()])
 
-        def of(numbers: Tensor) -> tuple[Tensor, Tensor]:
+        def of(numbers: Tensor) -> Tensor:
             parts = zip(weights.items(), numbers.split(sizes), strict=True)
-            values = whole_of({f"model.{name}": part.view_as(p) for (name, p), part in parts})
-            return values, values
+            values = {f"model.{name}": part.view_as(p) for (name, p), part in parts}
+            return functional_call(whole, values, (content,))
 
-        def whole_of(parts: dict[str, Tensor]) -> Tensor:
-            return functional_call(whole, parts, (content,))
+        def along(direction: Tensor) -> Tensor:
+            return jvp(of, (flat,), (direction,))[1]
 
-        by, values = jacfwd(of, has_aux=True, chunk_size=CHUNK)(flat)
-        return values, by
+        by = vmap(along, out_dims=1, chunk_size=CHUNK)(torch.eye(len(flat), dtype=flat.dtype))
+        return whole(content), by
 
 
 class EquationRecipe(Recipe):
@@ -159,6 +159,11 @@ class EquationRecipe(Recipe):
     def rows(model: Any, content: Any) -> dict[str, Tensor]:
         """Rows by name, dimensionless; the sum of all squares is the loss, so means are divided by their counts."""
 
+    @classmethod
+    def linear(cls, model: Any, content: Any, derivatives: bool) -> tuple[Tensor, Tensor | None]:
+        """All rows (dimensionless), and their derivatives by the weights; kinds whose rows are many do it by hand."""
+        return linearised(model, content, cls.rows, derivatives)
+
     def stages(self) -> Iterable[Stage]:
         """Fit all weights; other points tell when to stop."""
         fit, rows = self.fit, type(self).rows
@@ -167,8 +172,5 @@ class EquationRecipe(Recipe):
         def loss(model: Any, sample: Sample, random: torch.Generator) -> dict[str, Term]:
             return {name: Term(part.square().sum(), 1.0) for name, part in rows(model, sample.content).items()}
 
-        def linear(model: Any, content: Any, derivatives: bool) -> tuple[Tensor, Tensor | None]:
-            return linearised(model, content, rows, derivatives)
-
-        method = newton(fit, lambda model: list(moved(model).values()), linear)
+        method = newton(fit, lambda model: list(moved(model).values()), type(self).linear)
         yield Stage(self.model, loss, train, method, val, settings=asdict(fit))

@@ -33,6 +33,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
     "crystals": ("CrystalsConfig", "Crystals"),
     "heat": ("HeatConfig", "HeatField"),
+    "levels": ("LevelsConfig", "Levels"),
+    "boltzmann": ("BoltzmannConfig", "BoltzmannFilm"),
+    "free_energy": ("FreeEnergyConfig", "FreeEnergy"),
     "nequix": ("NequixConfig", "Nequix"),
     "sevennet": ("SevenNetConfig", "SevenNet"),
 }

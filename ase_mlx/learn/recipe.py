@@ -31,6 +31,9 @@ RECIPES: dict[str, str] = {
     "anomaly": "AnomalyRecipe",
     "crystals": "CrystalsRecipe",
     "heat": "HeatRecipe",
+    "levels": "LevelsRecipe",
+    "boltzmann": "BoltzmannRecipe",
+    "free_energy": "FreeEnergyRecipe",
 }
 """Kinds that this package teaches, and their classes in the module of `learn.recipes` of that name."""
 

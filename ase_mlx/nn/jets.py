@@ -46,6 +46,26 @@ class WaveNetwork(nn.Module):
             s, slope = nn.functional.linear(s, weight, offset), slope @ weight.T
         return s, slope
 
+    def curvatures(
+        self, s: Float[Tensor, "points inputs"]
+    ) -> tuple[
+        Float[Tensor, "points outputs"],
+        Float[Tensor, "points inputs outputs"],
+        Float[Tensor, "points inputs inputs outputs"],
+    ]:
+        """Evaluate with the first and second derivatives by the coordinates."""
+        slope = torch.eye(s.shape[1], dtype=s.dtype).expand(len(s), -1, -1)
+        curvature = s.new_zeros(len(s), s.shape[1], s.shape[1], s.shape[1])
+        for k, (weight, offset) in enumerate(zip(self.weights, self.offsets, strict=True)):
+            if k:
+                sine, cosine = torch.sin(s), torch.cos(s)
+                outer = slope[:, :, None] * slope[:, None]
+                curvature = cosine[:, None, None] * curvature - sine[:, None, None] * outer
+                s, slope = sine, cosine[:, None] * slope
+            s, slope = nn.functional.linear(s, weight, offset), slope @ weight.T
+            curvature = curvature @ weight.T
+        return s, slope, curvature
+
     def rows(
         self,
         s: Float[Tensor, "points inputs"],

@@ -21,11 +21,22 @@ from ase_mlx.models import Field, Generates, Model, Predicts
 
 from . import derivatives, geometries, laws
 from .density_laws import DENSITY_LAWS, density_geometries
+from .film_laws import FILM_LAWS
+from .free_energy_laws import FREE_ENERGY_LAWS
 from .generator_laws import GENERATOR_LAWS
 from .geometries import NAMES as GEOMETRIES
 from .geometries import build
 from .heat_laws import HEAT_LAWS
 from .laws import TOLERANCES, LawBroken, Tolerance, evaluate
+from .levels_laws import LEVELS_LAWS
+
+FIELD_LAWS = {
+    "heat_flux": HEAT_LAWS,
+    "film_conductivity": FILM_LAWS,
+    "wave_functions": LEVELS_LAWS,
+    "free_energy": FREE_ENERGY_LAWS,
+}
+"""Laws of fields that are not of atoms, by the output that tells them."""
 
 Law = Callable[[Model, str], None]
 
@@ -122,8 +133,8 @@ def check_model(
         for law in DENSITY_LAWS if wanted is None else [w for w in wanted if w in DENSITY_LAWS and not _numbers(model)]:
             chosen = [g for g in density_geometries(law) if g in geometries]
             trials += [partial(DENSITY_LAWS[law], model, geometry) for geometry in chosen]
-    if isinstance(model, Field) and any(q.name == "heat_flux" for q in model.outputs):
-        trials += [partial(HEAT_LAWS[law], model) for law in HEAT_LAWS if wanted is None or law in wanted]
+    for laws_of_field in (FIELD_LAWS[q.name] for q in model.outputs if q.name in FIELD_LAWS):
+        trials += [partial(law, model) for name, law in laws_of_field.items() if wanted is None or name in wanted]
     if isinstance(model, Generates):
         trials += [partial(GENERATOR_LAWS[law], model) for law in GENERATOR_LAWS if wanted is None or law in wanted]
     if not trials:

@@ -18,7 +18,7 @@ SOURCES = [
 NUMBERS = [
     r"0\.52917", r"14\.3996", r"160\.217", r"1602\.17", r"96\.48", r"96485", r"23\.06", r"27\.211", r"13\.605",
     r"4\.1356", r"6\.626", r"8\.617", r"1\.3806", r"8\.314", r"24\.94", r"1\.0364", r"1\.6605", r"6\.022",
-    r"0\.77602", r"1\.9599?6",
+    r"0\.77602", r"1\.9599?6", r"2\.0900",
 ]  # fmt: skip
 ORDERS = [r"0, 1, 2, 1, 0, 0", r"0, 1, 2, 2, 2, 1", r"\(1, 2\), \(0, 2\), \(0, 1\)"]
 
@@ -54,5 +54,6 @@ def test_factors_agree_with_ase_and_among_one_another():
     assert units.PLANCK == pytest.approx(1e12 * ase._hplanck / ase._e, rel=1e-9)
     assert units.GAS == pytest.approx(ase._k * ase._Nav, rel=1e-8)
     assert units.AMU == pytest.approx(ase._amu * 1e4 / ase._e, rel=1e-8)
+    assert units.KINETIC == pytest.approx(1e20 * ase._hbar**2 / (2 * ase._amu * ase._e), rel=1e-8)
     assert units.WATTS == pytest.approx(1e22 * ase._e, rel=1e-9)
     assert units.VELOCITY == pytest.approx(1e-3 * (1e-21 / ase._amu) ** 0.5, rel=1e-7)

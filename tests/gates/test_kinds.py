@@ -25,6 +25,9 @@ MEANINGLESS = {
     "crystal_property": ("fit", "ema_decay = 0.9", "did you mean 'weight_decay'"),
     "crystals": ("fit", "kl_wieght = 0.1", "did you mean 'kl_weight'"),
     "heat": ("fit", "point = 30", "did you mean 'points'"),
+    "boltzmann": ("fit", "point = 30", "did you mean 'points'"),
+    "levels": ("fit", "point = 30", "did you mean 'points'"),
+    "free_energy": ("spread", "volumes = 0.1", "did you mean 'volume'"),
     "anomaly": ("fit", "energy_weight = 1.0", "unknown key 'energy_weight'"),
 }
 EVALUATED = {
@@ -34,6 +37,9 @@ EVALUATED = {
     "crystal_property": ("crystals.parquet", {"formation_energy"}),
     "crystals": ("crystals.parquet", {"formation_energy", "volume_per_atom", "density"}),
     "heat": ("sensors.csv", {"temperature"}),
+    "boltzmann": ("films.csv", {"film_conductivity"}),
+    "levels": ("levels.csv", {"levels"}),
+    "free_energy": ("measured.csv", {"volume", "heat_capacity_p"}),
     "anomaly": ("crystals.parquet", {"formation_energy", "hull_distance"}),
 }
 
@@ -125,7 +131,7 @@ def test_a_wrong_device_is_a_wrong_call(data, tmp_path, kind, device):
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_setting_without_meaning_is_refused_with_the_nearest(data, tmp_path, kind):
     table, line, words = MEANINGLESS[kind]
-    for name in ("crystals.parquet", "frames.extxyz", "densities.npz", "sensors.csv", "start"):
+    for name in ("crystals.parquet", "frames.extxyz", "densities.npz", "sensors.csv", "measured.csv", "start"):
         os.symlink(data / name, tmp_path / name)
     write_settings(tmp_path, kind, **{table: line})
     done = call(tmp_path, "train", f"{kind}.toml", "-o", "model")

@@ -33,6 +33,7 @@ from ase_mlx.adapters.phono3py.notes import notable, notes_of
 from ase_mlx.adapters.phonopy.born import NO_BORN, born_charges, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
+from ase_mlx.heat.kappa_files import KappaTable
 from ase_mlx.keep import Entries, digest
 from ase_mlx.models.extrapolation import once
 from ase_mlx.phonons.brillouin import Mesh
@@ -95,6 +96,18 @@ class Conductivity:
         Source: ours.
         """
         return None if self.certificate is None else self.certificate.compressed
+
+    @property
+    def table(self) -> KappaTable:
+        """In SI units, for `Material.of` and `Spectrum.of`: temperatures in fields, films thinner than mean free paths.
+
+        Source: ours.
+        """
+        modes = self.modes
+        return KappaTable.of(
+            self.temperatures, self.kappa, modes.weights, modes.heat_capacity, self.phono3py.primitive.volume,
+            modes.modes.velocities, modes.gamma,
+        )  # fmt: skip
 
 
 @once()

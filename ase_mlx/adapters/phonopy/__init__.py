@@ -10,6 +10,7 @@ from ase_mlx.adapters.phonopy.convergence import change
 from ase_mlx.adapters.phonopy.files import load_phonons, save_phonons
 from ase_mlx.adapters.phonopy.force_constants import phonons
 from ase_mlx.adapters.phonopy.forces import ForcesError, ResidualWarning
+from ase_mlx.adapters.phonopy.free_energy import free_energy_prior
 from ase_mlx.adapters.phonopy.gruneisen import Gruneisen, gruneisen, mode_gruneisen
 from ase_mlx.adapters.phonopy.harmonic import Harmonic, harmonic
 from ase_mlx.adapters.phonopy.members import members
@@ -40,6 +41,7 @@ __all__ = [
     "axial_expansion",
     "change",
     "conductivity",
+    "free_energy_prior",
     "group_velocities",
     "gruneisen",
     "harmonic",

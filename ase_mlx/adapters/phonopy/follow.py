@@ -13,7 +13,8 @@ from phonopy import Phonopy
 
 from ase_mlx.adapters.ase.job import relax
 from ase_mlx.adapters.phonopy.cells import standardized
-from ase_mlx.adapters.phonopy.labelled import images, labelled, primitive_of
+from ase_mlx.adapters.phonopy.labelled import primitive_of
+from ase_mlx.adapters.phonopy.soft_mode import wave
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError, ImaginaryModesWarning, stability
 
 AMPLITUDES = (0.05, 0.1, 0.2, 0.4)
@@ -71,13 +72,10 @@ def follow(
 
 
 def _displaced(ph: Phonopy, qpoint: tuple[float, ...], calculator) -> Atoms:
-    sizes = [next(n for n in range(1, 97) if abs(n * x - round(n * x)) < 1e-6) for x in qpoint]
-    trial = []
+    mode, trial = wave(ph, qpoint), []
+    largest = np.linalg.norm(mode.moves, axis=1).max()
     for amplitude in AMPLITUDES:
-        wave = ph.run_modulations(sizes, [[list(qpoint), 0, 1.0, 0.0]])
-        index = images(ph.supercell)[ph.primitive.p2s_map][images(wave.supercell)]
-        atoms, step = labelled(ph, wave.supercell, index), np.real(wave.modulations[0])
-        atoms.positions += step * amplitude / np.linalg.norm(step, axis=1).max()
+        atoms = mode.displaced(amplitude / largest)
         trial.append((_energy(calculator, atoms), amplitude, atoms))
     return min(trial, key=lambda one: one[0])[2]
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import functional_call, jacrev
+from torch.func import functional_call, jacfwd, jacrev
 
 from ase_mlx.nn.jets import SeparableNetwork, WaveNetwork
 
@@ -51,3 +51,33 @@ def test_rows_by_weights_are_those_of_autograd(network):
     expected = jacrev(lambda weights: functional_call(rows, weights, (s,)))(weights)
     flat = torch.cat([expected[name].flatten(2) for name in weights], -1)
     torch.testing.assert_close(network.rows(s, by_value, by_slope).detach(), flat.detach())
+
+
+def test_curvatures_are_those_of_autograd_and_can_be_differentiated_by_weights():
+    torch.manual_seed(0)
+    network, s = WaveNetwork(2, 3, 5, 2, 2.0), torch.rand(4, 2, dtype=torch.float64)
+    value, slope, curvature = network.curvatures(s)
+    torch.testing.assert_close((value, slope), network.jet(s))
+    for n in range(4):
+        for k in range(3):
+            hessian = torch.autograd.functional.hessian(lambda x, k=k: network(x[None])[0, k], s[n])
+            torch.testing.assert_close(curvature[n, :, :, k], hessian)
+    weights = dict(network.named_parameters())
+
+    class Curvature(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, s):
+            return self.network.curvatures(s)[2]
+
+    def of(weights):
+        return functional_call(Curvature(), {f"network.{name}": w for name, w in weights.items()}, (s,))
+
+    by = jacfwd(of)(weights)["weights.0"][..., 1, 0]
+    step, first = 1e-6, weights["weights.0"].detach()
+    move = torch.zeros_like(first)
+    move[1, 0] = step
+    ends = [of(weights | {"weights.0": first + sign * move}) for sign in (1, -1)]
+    torch.testing.assert_close(by, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
