@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from heat_cases import CASES, FAMILY, above, closed_or_fine
+from heat_cases import CASES, FAMILY, above, judged
 from heat_films import films
 from heat_free_energy import free_energies
 from heat_levels import levels
@@ -35,14 +35,7 @@ from ase_mlx.models.heat import problem_of
 from ase_mlx.nn.terms import counts, value
 
 TABLES = ("forward", "optimisers", "scarce", "inverse", "family", "films", "free_energy", "levels")
-JUDGED = 4000
 PEER = {"1-D transient": "transient", "2-D anisotropic, source": "anisotropic"}
-
-
-def points_of(training, count: int = JUDGED, seed: int = 7) -> np.ndarray:
-    """Random points of a body and its time, m and s."""
-    low, high = np.array(problem_of(training.problem()).box).T
-    return low + np.random.default_rng(seed).random((count, len(low))) * (high - low)
 
 
 def forward(names: list[str]) -> tuple[list[dict], list[tuple]]:
@@ -52,8 +45,7 @@ def forward(names: list[str]) -> tuple[list[dict], list[tuple]]:
     rows, lines = [], []
     for name in names:
         training, goal = CASES[name].training, CASES[name].goal
-        points = points_of(training)
-        exact = closed_or_fine(name, points)
+        points, exact = judged(name)
         solution = solve(training)
         begin = time.process_time()
         grid = finite_volumes(problem_of(training.problem()))
@@ -89,8 +81,7 @@ def optimisers(names: list[str]) -> list[dict]:
     rows = []
     for name in names:
         training = CASES[name].training
-        points = points_of(training)
-        exact = closed_or_fine(name, points)
+        points, exact = judged(name)
         found = solve(training)
         row = {
             "case": name,

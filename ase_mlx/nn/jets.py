@@ -71,6 +71,7 @@ class WaveNetwork(nn.Module):
         s: Float[Tensor, "points inputs"],
         by_value: Float[Tensor, "points rows outputs"],
         by_slope: Float[Tensor, "points rows inputs outputs"],
+        by_curvature: Float[Tensor, "points rows inputs inputs outputs"] | None = None,
     ) -> Float[Tensor, "points rows weights"]:
         """Give derivatives by all weights, in the order of `parameters()`, of rows that depend on value and slopes.
 
@@ -80,28 +81,50 @@ class WaveNetwork(nn.Module):
             s: coordinates, dimensionless.
             by_value: derivatives of each row by the values, dimensionless.
             by_slope: the same by the slopes, dimensionless.
+            by_curvature: the same by the second derivatives, symmetric, dimensionless; None: rows have none.
         """
         value, slope, kept = s, torch.eye(s.shape[1], dtype=s.dtype).expand(len(s), -1, -1), []
+        bent = None if by_curvature is None else s.new_zeros(len(s), *[s.shape[1]] * 3)
         for k, (weight, offset) in enumerate(zip(self.weights, self.offsets, strict=True)):
             if k:
-                kept.append((torch.sin(value), torch.cos(value), slope))
-                value, slope = kept[-1][0], kept[-1][1][:, None] * slope
-            kept.append((value, slope))
+                sine, cosine = torch.sin(value), torch.cos(value)
+                kept.append((sine, cosine, slope, bent))
+                if bent is not None:
+                    bent = cosine[:, None, None] * bent - sine[:, None, None] * slope[:, :, None] * slope[:, None]
+                value, slope = sine, cosine[:, None] * slope
+            kept.append((value, slope, bent))
             value, slope = nn.functional.linear(value, weight, offset), slope @ weight.T
-        weights, offsets = [], []
+            bent = None if bent is None else bent @ weight.T
+        by, weights, offsets = (by_value, by_slope, by_curvature), [], []
         for k in reversed(range(len(self.weights))):
-            inputs, slopes = kept.pop()
-            outer = torch.einsum("nko,ni->nkoi", by_value, inputs)
-            outer = outer + torch.einsum("nkdo,ndi->nkoi", by_slope, slopes)
-            weights.append(outer.flatten(2))
-            offsets.append(by_value)
+            weights.append(_outer(by, kept.pop()).flatten(2))
+            offsets.append(by[0])
             if k:
-                by_value, by_slope = by_value @ self.weights[k], by_slope @ self.weights[k]
-                sine, cosine, before = kept.pop()  # value = sin v, slope = cos v · v'
-                through = torch.einsum("nkdi,ndi->nki", by_slope, before)
-                by_value = by_value * cosine[:, None] - through * sine[:, None]
-                by_slope = by_slope * cosine[:, None, None]
+                by = _through_sine(tuple(part if part is None else part @ self.weights[k] for part in by), *kept.pop())
         return torch.cat([*reversed(weights), *reversed(offsets)], -1)
+
+
+Parts = tuple[Tensor, Tensor, Tensor | None]
+"""Of value, slopes and second derivatives."""
+
+
+def _outer(by: Parts, inputs: Parts) -> Tensor:
+    """Derivatives of rows by the weights of a linear layer: (points, rows, outputs, inputs)."""
+    outer = torch.einsum("nko,ni->nkoi", by[0], inputs[0]) + torch.einsum("nkdo,ndi->nkoi", by[1], inputs[1])
+    return outer if by[2] is None else outer + torch.einsum("nkdeo,ndei->nkoi", by[2], inputs[2])
+
+
+def _through_sine(by: Parts, sine: Tensor, cosine: Tensor, slope: Tensor, bent: Tensor | None) -> Parts:
+    """Derivatives by what a sine gets from those by what it gives: sin v, cos v · v′, cos v · v″ - sin v · v′ v′."""
+    value, by_slope, by_bent = by
+    through = torch.einsum("nkdi,ndi->nki", by_slope, slope)
+    value, by_slope = value * cosine[:, None] - through * sine[:, None], by_slope * cosine[:, None, None]
+    if by_bent is None:
+        return value, by_slope, None
+    crossed = torch.einsum("nkdei,nei->nkdi", by_bent, slope)
+    twice = torch.einsum("nkdi,ndi->nki", crossed, slope)
+    value = value - torch.einsum("nkdei,ndei->nki", by_bent, bent) * sine[:, None] - twice * cosine[:, None]
+    return value, by_slope - 2 * crossed * sine[:, None, None], by_bent * cosine[:, None, None, None]
 
 
 class SeparableNetwork(nn.Module):
@@ -139,11 +162,35 @@ class SeparableNetwork(nn.Module):
         jets = [line.jet(s[:, k : k + 1]) for k, line in enumerate(self.lines)]
         return [v.view(-1, *self.shape) for v, _ in jets], [d.view(-1, *self.shape) for _, d in jets]
 
+    def curvatures(
+        self, s: Float[Tensor, "points inputs"]
+    ) -> tuple[
+        Float[Tensor, "points outputs"],
+        Float[Tensor, "points inputs outputs"],
+        Float[Tensor, "points inputs inputs outputs"],
+    ]:
+        """Evaluate with the first and second derivatives by the coordinates."""
+        values, slopes, bent = self._bent(s)
+        columns = range(len(values))
+        slope = [slopes[k] * _product(values, {k}) for k in columns]
+        rows = [[slopes[j] * slopes[k] * _product(values, {j, k}) for j in columns] for k in columns]
+        for k in columns:
+            rows[k][k] = bent[k] * _product(values, {k})
+        curvature = torch.stack([torch.stack(row, 1) for row in rows], 1).sum(-1)
+        value, slope = _product(values).sum(-1), torch.stack(slope, 1).sum(-1)
+        return self.factor * value, self.factor * slope, self.factor * curvature
+
+    def _bent(self, s: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Values, slopes and second derivatives of the functions of each coordinate: (points, outputs, rank)."""
+        jets = [line.curvatures(s[:, k : k + 1]) for k, line in enumerate(self.lines)]
+        return tuple([jet[j].reshape(-1, *self.shape) for jet in jets] for j in range(3))
+
     def rows(
         self,
         s: Float[Tensor, "points inputs"],
         by_value: Float[Tensor, "points rows outputs"],
         by_slope: Float[Tensor, "points rows inputs outputs"],
+        by_curvature: Float[Tensor, "points rows inputs inputs outputs"] | None = None,
     ) -> Float[Tensor, "points rows weights"]:
         """Give derivatives by all weights of rows that depend on value and slopes: as of `WaveNetwork.rows`.
 
@@ -151,17 +198,26 @@ class SeparableNetwork(nn.Module):
             s: coordinates, dimensionless.
             by_value: derivatives of each row by the values, dimensionless.
             by_slope: the same by the slopes, dimensionless.
+            by_curvature: the same by the second derivatives, symmetric, dimensionless; None: rows have none.
         """
-        values, slopes = self._lines(s)
+        values, slopes, bent = (*self._lines(s), None) if by_curvature is None else self._bent(s)
         by_value, by_slope, columns = self.factor * by_value[..., None], self.factor * by_slope[..., None], []
+        by_bent = None if by_curvature is None else self.factor * by_curvature[..., None]
         for k, line in enumerate(self.lines):
-            rest = _product(values, {k})[:, None]
-            of_value = by_value * rest
-            for j in range(len(values)):
-                if j != k:
-                    of_value = of_value + by_slope[:, :, j] * (slopes[j] * _product(values, {j, k}))[:, None]
-            of_slope = by_slope[:, :, k] * rest
-            columns.append(line.rows(s[:, k : k + 1], of_value.flatten(2), of_slope.flatten(2)[:, :, None]))
+            rest, others = _product(values, {k})[:, None], [j for j in range(len(values)) if j != k]
+            of_value, of_slope, of_bent = by_value * rest, by_slope[:, :, k] * rest, None
+            for j in others:
+                without = _product(values, {j, k})[:, None]
+                of_value = of_value + by_slope[:, :, j] * slopes[j][:, None] * without
+                if by_bent is not None:
+                    of_value = of_value + by_bent[:, :, j, j] * bent[j][:, None] * without
+                    of_slope = of_slope + 2 * by_bent[:, :, j, k] * slopes[j][:, None] * without
+                    for i in (i for i in others if i < j):
+                        both = (slopes[i] * slopes[j] * _product(values, {i, j, k}))[:, None]
+                        of_value = of_value + 2 * by_bent[:, :, i, j] * both
+            if by_bent is not None:
+                of_bent = (by_bent[:, :, k, k] * rest).flatten(2)[:, :, None, None]
+            columns.append(line.rows(s[:, k : k + 1], of_value.flatten(2), of_slope.flatten(2)[:, :, None], of_bent))
         return torch.cat(columns, -1)
 
 

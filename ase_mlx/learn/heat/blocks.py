@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ase_mlx.keep import digest
 from ase_mlx.models.heat import HeatField
-from ase_mlx.models.heat.physics import Block, conduction, convection, interface, measured
+from ase_mlx.models.heat.physics import Block, convection, interface, measured
 
 from ..equations import Sample
 
@@ -49,8 +49,7 @@ def physics(model: HeatField, window: int, count: int, seed: int, weight: float 
     ansaetze = [model.ansatz(window, layer) for layer in range(len(problem.layers))]
     for layer, ansatz in enumerate(ansaetze):
         points = _points(ansatz.low, ansatz.high, count, seed + layer)
-        rows = conduction(problem, model.sizes, layer, points)
-        blocks.append(Block("conduction", window, (layer,), (ansatz.fixed(points),), rows, weight))
+        blocks.append(model.conduction(window, layer, points, weight))
         for name, face in ansatz.faces.items():
             if face.transfer is not None:
                 points = _points(ansatz.low, ansatz.high, few, seed + layer, name)
@@ -75,7 +74,7 @@ def sensors(model: HeatField, readings: Sensors) -> list[Block]:
     for layer in layers.unique().tolist():
         at = layers == layer
         values, std = (torch.from_numpy(part)[at] for part in (readings.temperature, readings.std))
-        fixed = (model.ansatz(0, layer).fixed(points[at]),)
+        fixed = (model.ansatz(0, layer).fixed(points[at], model.second),)
         blocks.append(Block("sensors", 0, (layer,), fixed, measured(values, std)))
     return blocks
 

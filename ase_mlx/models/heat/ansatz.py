@@ -154,17 +154,19 @@ class Ansatz:
             return 4 * share * (1 - share)
         return share if ends == [0] else 1 - share if ends == [1] else torch.ones_like(share)
 
-    def _temperature(self, points: Tensor, axes: int) -> Tensor:
-        """Meet the begin and the temperatures of the faces of the first `axes` axes."""
+    def _temperature(self, points: Tensor, axes: int, on: str = "") -> Tensor:
+        """Meet the begin and the temperatures of the faces of the first `axes` axes, at points that may lie on a face."""
         if axes == 0:
-            return self._begin(points)
-        lower = self._temperature(points, axes - 1)
+            return self._begin(points, on)
+        lower = self._temperature(points, axes - 1, on)
         axis, name = axes - 1, self.problem.axes[axes - 1]
         ends, out = self._ends(name, "temperature"), lower
         for end in ends:
             at = self._face(points, axis, end)
             held = self.faces[f"{name}{end}"].formulas["temperature"](self.problem.values(at))
-            out = out + self._weight(points, axis, end, len(ends) == 2) * (held - self._temperature(at, axes - 1))
+            out = out + self._weight(points, axis, end, len(ends) == 2) * (
+                held - self._temperature(at, axes - 1, f"{name}{end}")
+            )
         return out
 
     def _face(self, points: Tensor, axis: int, end: int) -> Tensor:
@@ -208,12 +210,18 @@ class Ansatz:
             (slope,) = torch.autograd.grad(self._held(at).sum(), at, create_graph=True)
         return [-self.kappa[axis] * slope[:, axis] for axis in range(len(self.problem.size))]
 
-    def _begin(self, points: Tensor) -> Tensor:
+    def _begin(self, points: Tensor, on: str = "") -> Tensor:
+        """Temperature at the begin; on a face that is held, the window before ends at what it is held at.
+
+        So each window asks the one before once, not once for each of its faces, and so on back to the first.
+        """
         if self.window is None:
             return torch.full_like(points[:, 0], sum(self.problem.held) / 2)
         at = points.clone()
         at[:, -1] = self.low[-1]
-        return self.before(at) if self.before is not None else Formula(self.problem.initial)(self.problem.values(at))
+        if self.before is None:
+            return Formula(self.problem.initial)(self.problem.values(at))
+        return self.faces[on].formulas["temperature"](self.problem.values(at)) if on else self.before(at)
 
     def _fluxes(self, points: Tensor) -> list[Tensor]:
         columns = []
@@ -227,13 +235,19 @@ class Ansatz:
             columns.append(column)
         return columns
 
-    def fixed(self, points: Tensor) -> "Fixed":
-        """Known part and room at points (m, s; K, W/m²), with derivatives by the coordinates, for points that stay."""
+    def fixed(self, points: Tensor, bent: bool = False) -> "Fixed":
+        """Known part and room at points (m, s; K, W/m²), with derivatives by the coordinates, for points that stay.
+
+        With `bent` of temperatures alone, with second derivatives.
+        """
         with torch.enable_grad():
             at = points.detach().requires_grad_(True)
-            parts = [self.known(at), self.room(at)]
-            slopes = [_slopes(part, at) for part in parts]
-        return Fixed(self.place(points), *(p.detach() for p in parts), *(s.detach() for s in slopes), self.stretch())
+            parts = [part[:, :1] if bent else part for part in (self.known(at), self.room(at))]
+            slopes = [_slopes(part, at, bent) for part in parts]
+            twice = [_slopes(slope[..., 0], at).transpose(1, 2).detach() for slope in slopes] if bent else [None, None]
+        return Fixed(
+            self.place(points), *(p.detach() for p in parts), *(s.detach() for s in slopes), self.stretch(), *twice
+        )
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,8 @@ class Fixed:
 
     `place` (points, coordinates) is dimensionless; `known` and `room` (points, outputs) are K and W/m², `known_slope`
     and `room_slope` (points, coordinates, outputs) theirs by m and s; `stretch` is that of coordinates by m and s.
+    Where the network is of temperatures alone, `known_bent` and `room_bent` (points, coordinates, coordinates) are K by
+    m², m s and s².
 
     Source: see the module.
     """
@@ -252,6 +268,8 @@ class Fixed:
     known_slope: Tensor
     room_slope: Tensor
     stretch: Tensor
+    known_bent: Tensor | None = None
+    room_bent: Tensor | None = None
 
     def field(self, value: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         """Field (K, W/m²) and its derivatives (by m and s) from value and slopes of the network."""
@@ -267,12 +285,42 @@ class Fixed:
         by_value = by_u * self.room[:, None] + (by_slope * self.room_slope[:, None]).sum(2)
         return by_value, by_slope * self.room[:, None, None] * self.stretch[:, None]
 
+    def bent_field(self, value: Tensor, slope: Tensor, bent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Temperatures (points, 1) in K, and first and second derivatives by m and s, from those of the network."""
+        slope, bent = slope[..., 0] * self.stretch, bent[..., 0] * self.stretch[:, None] * self.stretch
+        room, room_slope = self.room, self.room_slope[..., 0]
+        crossed = room_slope[:, :, None] * slope[:, None]
+        return (
+            self.known + room * value,
+            self.known_slope[..., 0] + room_slope * value + room * slope,
+            self.known_bent
+            + self.room_bent * value[..., None]
+            + crossed
+            + crossed.transpose(1, 2)
+            + room[:, None] * bent,
+        )
 
-def _slopes(part: Tensor, points: Tensor) -> Tensor:
+    def bent_back(self, by_u: Tensor, by_slope: Tensor, by_bent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn derivatives of rows by `bent_field` into those by value, slopes and second derivatives of the network.
+
+        Shapes: (points, rows, 1), (points, rows, coordinates), (points, rows, coordinates, coordinates), units of K.
+        """
+        by_bent = 0.5 * (by_bent + by_bent.transpose(2, 3))
+        room, room_slope = self.room[:, None], self.room_slope[:, None, :, 0]
+        value = (by_u * room)[..., 0] + (by_slope * room_slope).sum(2) + (by_bent * self.room_bent[:, None]).sum((2, 3))
+        slope = self.stretch * (room * by_slope + 2 * (by_bent * room_slope[:, :, None]).sum(3))
+        bent = self.stretch[:, None] * self.stretch * room[..., None] * by_bent
+        return value[..., None], slope[..., None], bent[..., None]
+
+
+def _slopes(part: Tensor, points: Tensor, further: bool = False) -> Tensor:
+    """Derivatives by the coordinates: (points, coordinates, columns); `further` ones can be taken of them."""
     columns = []
     for k in range(part.shape[1]):
         slope = None
         if part[:, k].requires_grad:
-            (slope,) = torch.autograd.grad(part[:, k].sum(), points, retain_graph=True, allow_unused=True)
+            (slope,) = torch.autograd.grad(
+                part[:, k].sum(), points, retain_graph=True, create_graph=further, allow_unused=True
+            )
         columns.append(torch.zeros_like(points) if slope is None else slope)
     return torch.stack(columns, -1)

@@ -81,3 +81,30 @@ def test_curvatures_are_those_of_autograd_and_can_be_differentiated_by_weights()
     move[1, 0] = step
     ends = [of(weights | {"weights.0": first + sign * move}) for sign in (1, -1)]
     torch.testing.assert_close(by, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+def test_second_derivatives_of_all_networks_and_rows_of_them_are_those_of_autograd(network):
+    network, s = network
+    for n in range(3):
+        for k in range(network(s).shape[1]):
+            hessian = torch.autograd.functional.hessian(lambda x, k=k: network(x[None])[0, k], s[n])
+            torch.testing.assert_close(network.curvatures(s)[2][n, :, :, k], hessian)
+    points, outputs, inputs = len(s), network(s).shape[1], s.shape[1]
+    shapes = ((outputs,), (inputs, outputs), (inputs, inputs, outputs))
+    by_value, by_slope, by_bent = (torch.rand(points, 2, *shape, dtype=torch.float64) for shape in shapes)
+    by_bent = by_bent + by_bent.transpose(2, 3)
+
+    class Bent(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, s):
+            value, slope, bent = self.network.curvatures(s)
+            rows = torch.einsum("nko,no->nk", by_value, value) + torch.einsum("nkdo,ndo->nk", by_slope, slope)
+            return rows + torch.einsum("nkdeo,ndeo->nk", by_bent, bent)
+
+    weights = {f"network.{name}": p for name, p in network.named_parameters()}
+    expected = jacrev(lambda weights: functional_call(Bent(), weights, (s,)))(weights)
+    flat = torch.cat([expected[name].flatten(2) for name in weights], -1)
+    torch.testing.assert_close(network.rows(s, by_value, by_slope, by_bent).detach(), flat.detach())
