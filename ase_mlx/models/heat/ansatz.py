@@ -155,7 +155,7 @@ class Ansatz:
         return share if ends == [0] else 1 - share if ends == [1] else torch.ones_like(share)
 
     def _temperature(self, points: Tensor, axes: int, on: str = "") -> Tensor:
-        """Meet the begin and the temperatures of the faces of the first `axes` axes, at points that may lie on a face."""
+        """Meet the begin and the temperatures of faces of the first `axes` axes; points may be `on` a face."""
         if axes == 0:
             return self._begin(points, on)
         lower = self._temperature(points, axes - 1, on)
