@@ -92,8 +92,8 @@ def film_conductivity(
     if off.max() > DISAGREE:
         notes.append(f"network and discrete ordinates differ by up to {100 * off.max():.2g} %: believe the ordinates")
     seconds = time.process_time() - begin
-    told = [words(note) for note in notes]
-    return FilmConductivity(model, thickness, conductivity, ordinates, std, seconds, card, told)
+    notes = [words(note) for note in notes]
+    return FilmConductivity(model, thickness, conductivity, ordinates, std, seconds, card, notes)
 
 
 def films_job(

@@ -129,8 +129,8 @@ def thermal_levels(energies: Float[np.ndarray, " states"], temperatures: Float[n
         log, mean = np.log(weights.sum()), float(share @ x)
         capacity = float(share @ (x - mean) ** 2)
         columns.append((energies[0] - BOLTZMANN * t * log, BOLTZMANN * (log + mean), BOLTZMANN * capacity))
-    free, entropy, capacity = (np.array(column) for column in zip(*columns, strict=True))
-    return Thermal(temperatures, free, entropy, capacity)
+    free_energy, entropy, capacity = (np.array(column) for column in zip(*columns, strict=True))
+    return Thermal(temperatures, free_energy, entropy, capacity)
 
 
 def missing_capacity(

@@ -139,11 +139,11 @@ class ModePotential:
         return tuple(sorted((self._extremum(q[k - 1], q[k + 1], 1) for k in at), key=lambda one: one[1]))
 
     def _extremum(self, left: float, right: float, sign: int) -> tuple[float, float]:
-        found = minimize_scalar(
+        optimum = minimize_scalar(
             lambda q: sign * float(self(np.array([q]))[0]), bounds=(left, right), method="bounded",
             options={"xatol": 1e-10},
         )  # fmt: skip
-        return float(found.x), sign * float(found.fun)
+        return float(optimum.x), sign * float(optimum.fun)
 
     @cached_property
     def barrier(self) -> float:
