@@ -96,6 +96,7 @@ class Died(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.slow
 def test_dying_at_any_write_changes_nothing(whole, tmp_path, monkeypatch):
     environment(monkeypatch, tmp_path)
     prepared(tmp_path)

@@ -82,6 +82,7 @@ def test_phonopys_own_command_and_our_own_read_the_yaml(silicon):
     assert ours["entropy (300 K)"] == pytest.approx(first["entropy (300 K)"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_any_ase_calculator_serves(tmp_path):
     bulk("Cu").write(tmp_path / "copper.cif")
     done = run("copper.cif", "-c", "emt", "--supercell", "3 3 3", "--json", "-", cwd=tmp_path)
@@ -96,6 +97,7 @@ def test_any_ase_calculator_serves(tmp_path):
     assert np.all([float(row["band3_THz"]) >= float(row["band1_THz"]) for row in rows])
 
 
+@pytest.mark.slow
 def test_imaginary_modes_fail_the_call_or_are_reported(tmp_path):
     bulk("Cu", "bcc", a=2.87).write(tmp_path / "bcc.vasp")
     done = run("bcc.vasp", "-c", "emt", "--supercell", "4 4 4", cwd=tmp_path)

@@ -47,6 +47,7 @@ def test_all_that_was_asked_for_comes_back(found, silicon):
     assert "not the tensor's" in found.notes[0] and "kappa is exact" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_a_corrected_conductivity_has_its_interval_and_says_what_was_corrected(silicon):
     options = {"mesh": (9, 9, 9), "temperatures": [100, 300]}
     exact = conductivity(silicon, **options)
@@ -247,6 +248,7 @@ def test_wrong_calls_say_what_was_expected(silicon):
     assert mesh_numbers(silicon, 60.0) == (19, 19, 19)
 
 
+@pytest.mark.slow
 def test_command_line_from_yaml_to_figure(tmp_path):
     shutil.copy(YAML, tmp_path / "silicon.yaml.xz")
     run = CliRunner().invoke(

@@ -151,6 +151,7 @@ def in_teachers_path(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_that_hangs_is_ended(monkeypatch):
     monkeypatch.setenv("ODD", "hang")
     in_teachers_path(monkeypatch)

@@ -215,6 +215,7 @@ print(teachers.calculator("ase_mlx.adapters.ase:Calculator", {"model": "sigesn"}
 """
 
 
+@pytest.mark.slow
 def test_an_edit_of_this_package_refuses_no_work(tmp_path):
     package = Path(ase_mlx.__file__).parent
     shutil.copytree(package, tmp_path / "ase_mlx", ignore=shutil.ignore_patterns("weights", "__pycache__", ".*"))

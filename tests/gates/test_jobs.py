@@ -24,6 +24,7 @@ def quantities(outcome):
     return {row["quantity"]: row["value"] for row in outcome.quantities}
 
 
+@pytest.mark.slow
 def test_main_job_gives_objects_and_writes_where_a_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = []

@@ -39,6 +39,7 @@ def test_derivatives_are_contractions_of_the_force_constants(aluminium):
     np.testing.assert_array_equal(along, other)
 
 
+@pytest.mark.slow
 def test_a_fourth_order_is_learned_without_any_array(aluminium, tmp_path):
     assert aluminium.fc3 is None
     made = learned(aluminium, EMT(), 4, directions=25, folder=tmp_path)

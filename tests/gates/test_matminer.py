@@ -60,6 +60,7 @@ def test_columns_have_units_in_their_order_and_the_temperature_in_their_names():
     assert cold.get_feature_names_out().tolist() == cold.feature_labels()
 
 
+@pytest.mark.slow
 def test_values_and_error_bars_are_the_gates_own_per_atom_and_a_second_run_computes_nothing(tmp_path):
     calculator = Counted((0.95, 1.0, 1.05))
     featurizer = ThermalFeaturizer(calculator, supercell=CELLS, folder=tmp_path)

@@ -55,6 +55,7 @@ def names(folder):
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_a_second_call_leaves_nothing_of_the_first_and_touches_nothing_else(folder, tmp_path):
     out = tmp_path / "same"
     assert call("phonons", folder / "al.cif", *EMT_PHONONS, "-o", out)[0] == 0

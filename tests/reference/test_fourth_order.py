@@ -127,6 +127,7 @@ def argon():
     return ph, tensor
 
 
+@pytest.mark.slow
 def test_linewidths_are_those_of_the_direct_contraction(argon):
     ph, _ = argon
     crystal = crystal_of(ph)
