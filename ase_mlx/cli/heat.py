@@ -85,7 +85,8 @@ def heat(
         if films is None:
             training = _training(problem, kappa, film, (hot, flux, volume, prior_spread), fit)
         else:
-            training = _films(problem, kappa, films, temperature, volume)
+            idle = {"--length": length, "--hot": hot, "--flux": flux, "--cold": cold, "--fit": fit}
+            training = _films(problem, kappa, films, temperature, volume, idle)
         if method == "fv" and (training.kind != "heat" or training.unknowns):
             raise ValueError("got --method fv, expected the network: finite volumes solve heat conduction alone")
         recipe_of(training.kind)(training)
@@ -116,12 +117,17 @@ def _other(training, out: Path, json: Path | None) -> None:
         print(f"written to {out}: {', '.join(solved.files)}")
 
 
-def _films(problem: Path | None, kappa: Path | None, films: tuple, temperature: float, volume: float | None):
+def _films(
+    problem: Path | None, kappa: Path | None, films: tuple, temperature: float, volume: float | None, idle: dict
+):
     from ase_mlx.learn.config import build
     from ase_mlx.learn.recipes.boltzmann import BoltzmannRecipe, BoltzmannTraining
 
     if problem is not None or kappa is None:
         raise ValueError("got --films without --kappa, or with a problem, expected --kappa FILE.hdf5 alone")
+    idle = [name for name, value in idle.items() if value is not None]
+    if idle:
+        raise ValueError(f"got --films with {', '.join(idle)}, expected --kappa and perhaps --temperature, --volume")
     modes = {"file": str(kappa.resolve()), "temperature": temperature} | ({"volume": volume} if volume else {})
     table = {"kind": "boltzmann", "title": f"{kappa.stem}, {temperature:g} K", "thickness": list(films), "modes": modes}
     return build(BoltzmannTraining, BoltzmannRecipe.located(table, Path()))

@@ -87,6 +87,8 @@ def test_wrong_files_and_films_are_refused(kappa, tmp_path):
         discrete_ordinates(GRAY, 0.0)
     done = call(tmp_path, "heat", "--films", 1e-8, 1e-6, "-o", "films")
     assert done.returncode == 2 and "expected --kappa" in done.stderr
+    done = call(tmp_path, "heat", "--kappa", kappa, "--films", 1e-8, 1e-6, "--hot", 320, "-o", "films")
+    assert done.returncode == 2 and "got --films with --hot" in done.stderr
 
 
 def training(**more):
