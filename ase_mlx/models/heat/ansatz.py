@@ -7,7 +7,7 @@ Gordon, SIAM J. Numer. Anal. 8, 158 (1971).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -284,6 +284,13 @@ class Fixed:
         """
         by_value = by_u * self.room[:, None] + (by_slope * self.room_slope[:, None]).sum(2)
         return by_value, by_slope * self.room[:, None, None] * self.stretch[:, None]
+
+    def of_temperature(self) -> "Fixed":
+        """Leave the fluxes out: shapes (points, 1) and (points, coordinates, 1), in units of K, m and s."""
+        known, room = self.known[:, :1], self.room[:, :1]
+        return replace(
+            self, known=known, room=room, known_slope=self.known_slope[..., :1], room_slope=self.room_slope[..., :1]
+        )
 
     def bent_field(self, value: Tensor, slope: Tensor, bent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Temperatures (points, 1) in K, and first and second derivatives by m and s, from those of the network."""

@@ -99,11 +99,11 @@ class HeatField(nn.Module, Field):
     def _field(self, window: int, layer: int, points: Tensor) -> Tensor:
         ansatz, d = self.ansatz(window, layer), len(self.problem.size)
         if self.second:
-            fixed, network = ansatz.fixed(points, True), self.network(window, layer)
-            u, by, _ = fixed.bent_field(*network.curvatures(fixed.place))
+            fixed = ansatz.fixed(points).of_temperature()
+            u, by = fixed.field(*self.network(window, layer).jet(fixed.place))
             values = dict(self.problem.values(points)) | {k: v.expand(len(u)) for k, v in self.unknowns().items()}
             kappa = self.problem.layers[layer].material.tensor(values | {"T": u[:, 0]}, d)
-            return torch.cat([u, -(kappa @ by[:, :d, None])[..., 0]], 1)
+            return torch.cat([u, -(kappa @ by[:, :d])[..., 0]], 1)
         value = self.network(window, layer)(ansatz.place(points))
         return ansatz.known(points) + ansatz.room(points) * value
 
