@@ -135,17 +135,14 @@ def _films(
 
 def _thin(kappa: Path, film: dict[str, Any], volume: float | None) -> list[str]:
     """Say where a film is so thin that Fourier's law does not hold."""
-    import h5py
-    import numpy as np
-
     from ase_mlx.heat import Spectrum
+    from ase_mlx.heat.kappa_files import KappaTable
 
-    with h5py.File(kappa, "r") as file:
-        if not {"gamma", "group_velocity"} <= set(file):
-            return []
-        table = np.asarray(file["temperature"], float)
-    temperature = float(table[np.abs(table - film["--cold"]).argmin()])
-    kept = Spectrum.from_phono3py(kappa, temperature, volume=volume).suppressed(film["--length"])
+    table = KappaTable.read(kappa, volume)
+    if table.speed is None or table.lifetime is None:
+        return []
+    temperature = min(table.temperature.tolist(), key=lambda t: abs(t - film["--cold"]))
+    kept = Spectrum.of(table, temperature).suppressed(film["--length"])
     if kept > FOURIER:
         return []
     return [

@@ -65,6 +65,6 @@ def test_five_points_bring_a_wrong_prior_to_the_truth(copper, tmp_path):
         inside.append(np.mean(np.abs(result.after[name] - truth) < 1.645 * result.after.std[name]))
     assert ratios["heat_capacity_p"] < 0.3 and ratios["expansion"] < 0.5 and ratios["bulk_modulus"] < 1
     assert np.mean(inside) > 0.75
-    told = {row["quantity"]: row["identified"] for row in result.rows}
-    assert told == {"heat_capacity_p": True, "expansion": True, "bulk_modulus": False, "volume": True}
+    identified = {row["quantity"]: row["identified"] for row in result.rows}
+    assert identified == {"heat_capacity_p": True, "expansion": True, "bulk_modulus": False, "volume": True}
     assert any("bulk_modulus is not identified" in note for note in result.notes)

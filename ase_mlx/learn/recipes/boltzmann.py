@@ -108,7 +108,7 @@ class BoltzmannRecipe(EquationRecipe):
         self.model = BoltzmannFilm(build(BoltzmannConfig, settings, "model"))
 
     def content(self, seed: int) -> tuple[Films, str]:
-        """Lay places and films, both as Chebyshev does, moved by random numbers of the seed."""
+        """Prepare places and films at Chebyshev points that the seed shifts."""
         random, model = np.random.default_rng(seed), self.model
         count = self.fit.points or POINTS
         few = max(3, round((count / PLACES_A_FILM) ** 0.5))
