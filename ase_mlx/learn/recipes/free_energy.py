@@ -6,7 +6,6 @@ and Maxwell's relations are no rows: no weights can break them.
 Source: ours; Gauss-Newton as of `gauss_newton`, Laplace's posterior of D. J. C. MacKay, Neural Comput. 4, 448 (1992).
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +23,7 @@ from ase_mlx.models.ranges import expect_ranges
 from ase_mlx.units import BOLTZMANN, GAS
 
 from ..config import build
-from ..equations import EquationFit, EquationRecipe, linearised, moved, newton
-from ..fit import Stage
+from ..equations import EquationFit, EquationRecipe, linearised
 from ..metrics import Residuals, errors
 
 MEASURED = {
@@ -137,10 +135,12 @@ class FreeEnergyRecipe(EquationRecipe):
         data = self.data
         return data, digest([data.quantities, *(x.numpy() for x in (data.temperature, data.value, data.std))])
 
-    def stages(self) -> Iterable[Stage]:
-        """Fit all weights; volumes are solved for once a step, ahead of the derivatives."""
-        for stage in super().stages():
-            yield replace(stage, method=newton(self.fit, lambda model: list(moved(model).values()), linear))
+    @classmethod
+    def linear(cls, model: FreeEnergy, content: Measurements, derivatives: bool) -> tuple[Tensor, Tensor | None]:
+        """Rows (dimensionless), and their derivatives; volumes are solved for once, ahead of these."""
+        with torch.no_grad():
+            start = model.strain_at(content.temperature, content.pressure)
+        return linearised(model, replace(content, start=start), cls.rows, derivatives)
 
     @staticmethod
     def rows(model: FreeEnergy, content: Measurements) -> dict[str, Tensor]:
@@ -162,7 +162,7 @@ class FreeEnergyRecipe(EquationRecipe):
                 "the data contradict it or one another; look for wrong units, or give [spread] more width and the "
                 "prior more volumes"
             )
-        _, by = linear(model, self.data, True)
+        _, by = self.linear(model, self.data, True)
         model.width.copy_(_root_of_inverse(by.T @ by))
         beside = errors(self.residuals(model, self.data))
         shares = torch.linalg.vector_norm(model.width[: len(SHIFTS)], dim=1).tolist()
@@ -206,16 +206,6 @@ class FreeEnergyRecipe(EquationRecipe):
     def evaluates(cls, model: torch.nn.Module, path: Path) -> bool:
         """Take CSV files, for models of F(V, T)."""
         return isinstance(model, FreeEnergy) and path.suffix == ".csv"
-
-
-def linear(model: FreeEnergy, data: Measurements, derivatives: bool) -> tuple[Tensor, Tensor | None]:
-    """Rows (dimensionless) whose sum of squares is the loss, and their derivatives by all weights.
-
-    Source: ours.
-    """
-    with torch.no_grad():
-        start = model.strain_at(data.temperature, data.pressure)
-    return linearised(model, replace(data, start=start), FreeEnergyRecipe.rows, derivatives)
 
 
 def prior_of(table: dict[str, Any]) -> QuasiHarmonicPrior:
