@@ -75,14 +75,6 @@ def levels() -> tuple[list[dict], list[tuple]]:
             f"{capacity[1]:10.3f}",
             flush=True,
         )
-        lines.append((f"levels, {name}: largest error, of the {'barrier' if potential.barrier else 'spacing'}",
-                      row["relative"], "≤", GOAL))  # fmt: skip
+        size = "barrier" if potential.barrier else "spacing"
+        lines.append((f"levels, {name}: largest error, of the {size}, 1e-9", 1e9 * row["relative"], "≤", 1e9 * GOAL))
     return rows, lines
-
-
-if __name__ == "__main__":
-    import warnings
-
-    warnings.simplefilter("ignore")
-    for line in levels()[1]:
-        print(line)
