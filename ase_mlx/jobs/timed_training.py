@@ -35,6 +35,7 @@ class _Timer:
     def pace(self, optimizers, step: int, done: float) -> None:
         share = self.spent() / max(self.seconds, 1e-9)
         if share > LATE and self.whole:
+            self.keep(self.spent())
             raise _TimeUp
         self.by_share(optimizers, step, min(share, 1.0))
 
@@ -64,7 +65,7 @@ def train_for(
         seconds: of the whole training, seconds.
         now: the clock, seconds.
         used: of these by earlier calls, seconds.
-        keep: called after each epoch with the seconds used.
+        keep: called after each epoch, and where one is broken off, with the seconds used.
         progress: called after each epoch with the seconds used and all, whole numbers.
         card: more lines for the card.
 

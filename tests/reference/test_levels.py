@@ -1,5 +1,8 @@
 """Levels of a network against closed forms and finite differences, and of a real soft mode."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,7 @@ from ase.build import bulk
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.phonopy import phonons
-from ase_mlx.adapters.phonopy.soft_mode import soft_mode
+from ase_mlx.adapters.phonopy.soft_mode import soft_mode, supercell_of, wave
 from ase_mlx.adapters.phonopy.stability import ImaginaryModesError
 from ase_mlx.jobs.levels import heat_capacity_at, levels_job, solve_levels
 from ase_mlx.learn.recipes.levels import LevelsFit, LevelsRecipe, LevelsTraining, read_levels
@@ -113,6 +116,34 @@ def test_the_soft_mode_of_bcc_aluminium(tmp_path):
     levels, harmonic = heat_capacity_at(solved, 50.0)
     assert levels > harmonic + 0.02
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(solved.files)
+
+
+@pytest.mark.parametrize(
+    "q", [(0, 0.5, 0.5), (0.5, 0, 0), (1 / 3, 1 / 3, 0), (0.25, 0.5, 1 / 6), (0, 0, 0), (0.2, 0.3, -0.7)]
+)
+def test_the_smallest_supercell_of_a_wave(q):
+    matrix = supercell_of(q)
+    turns = matrix.T @ np.array(q)
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-12)
+    assert round(np.linalg.det(matrix)) == math.lcm(*(Fraction(x).limit_denominator(96).denominator for x in q))
+
+
+@pytest.mark.filterwarnings("ignore:Imaginary", "ignore:Extrapolation")
+def test_waves_of_one_star_have_one_potential():
+    calculator = Calculator("al", dtype="float64")
+    ph = phonons(bulk("Al", "bcc", a=3.24), calculator, supercell=(6, 6, 6), on_imaginary="report")
+    changes = []
+    for q in [(0, 0.5, 0.5), (0.5, 0, 0)]:
+        mode = wave(ph, q)
+        assert len(mode.atoms) == 2
+        rest, moved = (calculator.get_potential_energy(mode.displaced(x)) for x in (0, 0.5))
+        changes.append(moved - rest)
+    assert changes[0] == pytest.approx(changes[1], rel=1e-6) and changes[0] < 0
+
+
+def test_no_supercell_holds_a_wave_of_any_length():
+    with pytest.raises(ValueError, match="at most 96 cells"):
+        supercell_of((0.5, np.sqrt(2) / 10, 0))
 
 
 @pytest.mark.filterwarnings("ignore:Imaginary")

@@ -3,11 +3,12 @@
 Source: ours; the modulation is phonopy's (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from phonopy import Phonopy
 
 from ase_mlx.adapters.phonopy.labelled import images, labelled
@@ -20,6 +21,8 @@ POINTS = 8
 """On either side at least: the step is halved until there are as many."""
 HIGH, WALL = 0.2, 4.0
 """eV above the lowest energy, and heights of the barrier, that the ends are to have reached."""
+MOST = 96
+"""Cells along a vector that a wave may need."""
 NOISE = 2e-6
 """eV: two sides that differ by less are made equal."""
 
@@ -79,13 +82,33 @@ class SoftMode:
         return notes
 
 
+def supercell_of(qpoint: tuple[float, ...]) -> Int[np.ndarray, "3 3"]:
+    """Find the smallest supercell that holds a wave of dimensionless q: phonopy's matrix, its columns the vectors.
+
+    Raises:
+        ValueError: none of up to `MOST` cells along each vector does.
+
+    Source: ours: all whole vectors whose product with q is whole, by three of them in Hermite's form.
+    """
+    denominators = [next((n for n in range(1, MOST + 1) if abs(n * x - round(n * x)) < 1e-6), 0) for x in qpoint]
+    if not all(denominators):
+        raise ValueError(f"got q = {qpoint}, expected a wave that at most {MOST} cells along each vector hold")
+    order = math.lcm(*denominators)
+    a, b, c = (round(order * x) for x in qpoint)
+    up = range(1, order + 1)
+    first = next((x, 0, 0) for x in up if x * a % order == 0)
+    second = next((x, y, 0) for y in up for x in range(first[0]) if (x * a + y * b) % order == 0)
+    inside = [(x, y) for y in range(second[1]) for x in range(first[0])]
+    third = next((x, y, z) for z in up for x, y in inside if (x * a + y * b + z * c) % order == 0)
+    return np.array([first, second, third]).T
+
+
 def wave(ph: Phonopy, qpoint: tuple[float, ...], band: int = 0) -> Wave:
     """Lay a mode of phonopy's (THz) over the smallest supercell that holds it (Å).
 
     Source: A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
-    sizes = [next(n for n in range(1, 97) if abs(n * x - round(n * x)) < 1e-6) for x in qpoint]
-    modulated = ph.run_modulations(sizes, [[list(qpoint), band, 1.0, 0.0]])
+    modulated = ph.run_modulations(supercell_of(qpoint), [[list(qpoint), band, 1.0, 0.0]])
     index = images(ph.supercell)[ph.primitive.p2s_map][images(modulated.supercell)]
     atoms, moves = labelled(ph, modulated.supercell, index), np.real(modulated.modulations[0])
     length = float(np.sqrt((atoms.get_masses()[:, None] * moves**2).sum()))

@@ -77,11 +77,11 @@ def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stabili
     grid = ph.run_mesh(mesh, is_gamma_center=True)
     counted = ~acoustic_modes(grid.qpoints, grid.frequencies)
     frequencies = np.where(counted, grid.frequencies, np.inf)
-    q = int(np.argmin(frequencies.min(axis=1)))
+    q = _first_lowest(frequencies.min(axis=1))
     fitting = get_commensurate_points(np.rint(np.linalg.inv(ph.primitive.primitive_matrix)).astype(int))
     exact = ph.run_qpoints(fitting).frequencies
     exact = np.where(acoustic_modes(fitting, exact), np.inf, exact).min(axis=1)
-    fits = int(np.argmin(exact))
+    fits = _first_lowest(exact)
     below = grid.weights[:, None] * (frequencies < 0)
     return Stability(
         lowest=float(frequencies[q].min()),
@@ -90,6 +90,11 @@ def stability(ph: Phonopy, mesh: float | tuple[int, int, int] = 60.0) -> Stabili
         exact=float(exact[fits]),
         exact_qpoint=tuple(float(x) for x in fitting[fits]),
     )
+
+
+def _first_lowest(frequencies: Float[np.ndarray, " q"]) -> int:
+    """Index of the first of all that are equally low but for rounding (1e-4 THz), so that no rounding chooses."""
+    return int(np.flatnonzero(frequencies <= frequencies.min() + 1e-4)[0])
 
 
 def judge(modes: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05) -> None:
