@@ -187,7 +187,7 @@ def main() -> int:
         elif table == "scarce":
             made[table], more = scarce(1 if quick else 3, options.figure), []
         elif table == "inverse":
-            made[table], more = inverse(3 if quick else 30)
+            made[table], more = inverse(3 if quick else 100)
         elif table == "levels":
             made[table], more = levels()
         elif table == "free_energy":

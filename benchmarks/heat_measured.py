@@ -147,13 +147,13 @@ def materials() -> dict[str, dict]:
 
 def inverse(repeats: int) -> tuple[list[dict], list[tuple]]:
     """κ(300 K) of a film from eight thermometers, flux known, noise 1 % of the rise, for two priors and two truths."""
-    print(f"{'':44}{'prior':>8}{'error, %':>10}{'inside 90 %':>13}{'identified':>12}")
+    print(f"{'':44}{'prior':>8}{'error, %':>10}{'inside 90 %':>13}{'identified':>14}{'field inside 90 %':>20}")
     rows, lines = [], []
     spread = 0.5
     for name, table in materials().items():
         at_room = float(np.interp(300.0, table["temperature"], table["values"]))
         for truth in ("drawn from the prior", "measured (148)", "no flux known"):
-            off, inside, identified = [], [], []
+            off, inside, identified, field = [], [], [], []
             for seed in range(repeats):
                 random = np.random.default_rng([seed, len(rows)])
                 factor = float(np.exp(spread * random.normal())) if truth != "measured (148)" else SILICON / at_room
@@ -168,20 +168,23 @@ def inverse(repeats: int) -> tuple[list[dict], list[tuple]]:
                 measured = grid.at(x[:, None]) + random.normal(0, std, len(x))
                 known = None if truth == "no flux known" else flux
                 hot = float(grid.at(np.zeros((1, 1)))[0])
-                told = fitted(table, known, hot, {"factor": {"value": 1.0, "spread": spread}}, x, measured, std)
-                found = told.unknowns["factor"]
-                off.append(abs(found["value"] / factor - 1))
-                relative = found["std"] / found["value"]
-                inside.append(abs(np.log(found["value"] / factor)) < NORMAL_90 * relative)
-                identified.append(found["identified"])
+                solution = fitted(table, known, hot, {"factor": {"value": 1.0, "spread": spread}}, x, measured, std)
+                unknown = solution.unknowns["factor"]
+                off.append(abs(unknown["value"] / factor - 1))
+                relative = unknown["std"] / unknown["value"]
+                inside.append(abs(np.log(unknown["value"] / factor)) < NORMAL_90 * relative)
+                identified.append(unknown["identified"])
+                bars = NORMAL_90 * solution.temperature_std(x[:, None])
+                field.append(np.mean(np.abs(solution.temperature(x[:, None]) - grid.at(x[:, None])) < bars))
             row = {
                 "material": name, "truth": truth, "kappa": at_room, "error": 100 * float(np.median(off)),
                 "inside": 100 * float(np.mean(inside)), "identified": int(np.sum(identified)),
+                "field": 100 * float(np.mean(field)),
             }  # fmt: skip
             rows.append(row)
             print(
                 f"{name:12}{truth:32}{at_room:8.1f}{row['error']:10.2f}{row['inside']:11.0f} %"
-                f"{row['identified']:8} of {repeats}",
+                f"{row['identified']:8} of {repeats}{row['field']:16.0f} %",
                 flush=True,
             )
             what = f"{name}, {truth}"

@@ -85,7 +85,10 @@ def _profiles(ax, solution) -> None:
             if flows:
                 points[:, -1] = time
             label = None if k or not flows else f"{time / second:.3g} {name}"
-            ax.plot(x / scale, solution.temperature(points), color=colour, label=label)
+            temperature, std = solution.temperature(points), solution.temperature_std(points)
+            ax.plot(x / scale, temperature, color=colour, label=label)
+            if std is not None:
+                ax.fill_between(x / scale, temperature - std, temperature + std, color=colour, alpha=0.25, linewidth=0)
     for edge in problem.edges[1:-1]:
         ax.axvline(edge / scale, color=GREY, linewidth=0.8, linestyle=":")
     where = "" if len(problem.size) == 1 else ", along the middle"

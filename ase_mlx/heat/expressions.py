@@ -105,14 +105,15 @@ class Formula:
 class Table:
     """A positive property against temperature (K): a cubic spline of its logarithm over that of temperature.
 
-    `factor` is a number or a formula by which it is multiplied, such as the name of an unknown.
+    Values are numbers or formulas, such as the names of unknowns. `factor` is a number, a formula, or a table of its
+    own, by which it is multiplied.
 
     Source: ours.
     """
 
     temperature: tuple[float, ...]
-    values: tuple[float, ...]
-    factor: str | float = 1.0
+    values: tuple[float | str, ...]
+    factor: "str | float | Table" = 1.0
     names: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self):
@@ -121,27 +122,51 @@ class Table:
         Raises:
             ValueError: lengths that differ, temperatures that do not rise, values that are not positive.
         """
-        t, v = np.asarray(self.temperature, float), np.asarray(self.values, float)
-        if len(t) != len(v) or len(t) < 2 or not (np.diff(t) > 0).all() or not (t > 0).all():
+        t, v = np.asarray(self.temperature, float), np.array([v for v in self.values if not isinstance(v, str)], float)
+        if len(t) != len(self.values) or len(t) < 2 or not (np.diff(t) > 0).all() or not (t > 0).all():
             raise ValueError(
-                f"got a table of {len(t)} temperatures and {len(v)} values, expected as many of both, two or more, "
-                "temperatures in K rising"
+                f"got a table of {len(t)} temperatures and {len(self.values)} values, expected as many of both, two or "
+                "more, temperatures in K rising"
             )
         if not (np.isfinite(v).all() and (v > 0).all()):
             raise ValueError(f"got values from {v.min():g} to {v.max():g} in a table, expected positive numbers")
-        object.__setattr__(self, "names", Formula(self.factor).names | {"T"})
+        names = [part.names for part in (*self._formulas, self._factor)]
+        object.__setattr__(self, "names", frozenset({"T"}).union(*names))
+
+    @cached_property
+    def _formulas(self) -> tuple[Formula, ...]:
+        return tuple(Formula(v) for v in self.values)
+
+    @cached_property
+    def _factor(self) -> "Formula | Table":
+        return self.factor if isinstance(self.factor, Table) else Formula(self.factor)
+
+    @property
+    def known(self) -> tuple[float, float]:
+        """Temperatures (K) between which it is known, and its factor."""
+        first, last = self._factor.known if isinstance(self._factor, Table) else (0.0, math.inf)
+        return max(self.temperature[0], first), min(self.temperature[-1], last)
 
     @cached_property
     def _spline(self) -> tuple[Tensor, Tensor]:
-        x, y = np.log(self.temperature), np.log(self.values)
+        """Logarithms of temperatures, and coefficients of the spline that is 1 at one of them: (4, pieces, values)."""
+        x = np.log(self.temperature)
         ends = "natural" if len(x) > 3 else "not-a-knot"
-        return torch.from_numpy(x), torch.from_numpy(np.ascontiguousarray(CubicSpline(x, y, bc_type=ends).c))
+        return torch.from_numpy(x), torch.from_numpy(
+            np.ascontiguousarray(CubicSpline(x, np.eye(len(x)), bc_type=ends).c)
+        )
 
     def __call__(self, values: Values) -> Tensor:
         """Evaluate at temperatures T (K); outside it goes on from its ends, which the solvers refuse."""
         x, c = self._spline
+        if all(not f.names for f in self._formulas):
+            y = torch.log(torch.tensor([float(v) for v in self.values], dtype=torch.float64))
+            c = c @ y
         s = torch.log(values["T"].clamp(min=1e-3))
         k = torch.searchsorted(x, s.detach().contiguous()).clamp(1, len(x) - 1) - 1
         d = s - x[k]
+        d = d[..., None] if c.ndim == 3 else d
         power = ((c[0, k] * d + c[1, k]) * d + c[2, k]) * d + c[3, k]
-        return torch.exp(power) * Formula(self.factor)(values)
+        if c.ndim == 3:
+            power = (power * torch.log(torch.stack([f(values) for f in self._formulas], -1))).sum(-1)
+        return torch.exp(power) * self._factor(values)

@@ -18,7 +18,7 @@ from .kappa_files import KappaTable
 
 
 def property_of(value: Any, what: str) -> Formula | Table:
-    """Take a number, a formula or a table {temperature = […], values = […], factor = …}.
+    """Take a number, a formula or a table {temperature = […], values = […], factor = …}, its factor perhaps one, too.
 
     Raises:
         ValueError: anything else.
@@ -31,7 +31,10 @@ def property_of(value: Any, what: str) -> Formula | Table:
             raise ValueError(
                 f"got {what} = {{{', '.join(value)}}}, expected {{temperature = […], values = […]}} and perhaps factor"
             )
-        return Table(tuple(value["temperature"]), tuple(value["values"]), value.get("factor", 1.0))
+        factor = value.get("factor", 1.0)
+        if isinstance(factor, dict):
+            factor = property_of(factor, f"the factor of {what}")
+        return Table(tuple(value["temperature"]), tuple(value["values"]), factor)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"got {what} = {value!r}, expected a number, a formula, or a table against temperature")
     formula = Formula(value)
@@ -85,8 +88,8 @@ class Material:
     def known(self) -> tuple[float, float]:
         """Temperatures (K) between which it is known."""
         parts = (*self.components, *(() if self.volumetric is None else (self.volumetric,)))
-        tables = [part.temperature for part in parts if isinstance(part, Table)]
-        return max((t[0] for t in tables), default=0.0), min((t[-1] for t in tables), default=float("inf"))
+        tables = [part.known for part in parts if isinstance(part, Table)]
+        return max((first for first, _ in tables), default=0.0), min((last for _, last in tables), default=float("inf"))
 
     def tensor(self, values: Values, dimensions: int) -> Tensor:
         """Evaluate the conductivity, W/(m K): (points, dimensions, dimensions)."""

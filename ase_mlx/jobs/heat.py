@@ -61,6 +61,11 @@ class HeatSolution:
         points = np.atleast_2d(np.asarray(points, dtype=np.float64))
         return self.model.at(None, points)["temperature"] if self.model is not None else self.grid.at(points)
 
+    def temperature_std(self, points: np.ndarray | list) -> np.ndarray | None:
+        """Standard deviations (K) at points (m, and s) of what thermometers leave open; None where there are none."""
+        points = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        return None if self.model is None else self.model.at(None, points, std=True).std.get("temperature")
+
     @property
     def unknowns(self) -> dict[str, dict[str, Any]]:
         """What thermometers told: value, std, share of the prior's std, and whether that is less than half."""
@@ -201,8 +206,10 @@ def heat_job(
 
     solution, folder = solve(training, method, work, progress, words), Path(folder)
     points = sample_points(solution.problem)
-    rows = np.column_stack([points, solution.temperature(points)]).tolist()
-    write_csv(folder / FILES[0], [*solution.problem.coordinates, "temperature"], rows)
+    columns = {"temperature": solution.temperature(points), "temperature_std": solution.temperature_std(points)}
+    columns = {name: column for name, column in columns.items() if column is not None}
+    rows = np.column_stack([points, *columns.values()]).tolist()
+    write_csv(folder / FILES[0], [*solution.problem.coordinates, *columns], rows)
     files = [FILES[0]]
     if not solution.problem.parameters:
         measured = None if training.sensors is None else read_sensors(solution.model, Path(training.sensors.file))

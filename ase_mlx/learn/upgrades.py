@@ -94,12 +94,24 @@ def energy_bars_of_sums(card: dict[str, Any], tensors: Tensors) -> None:
                 tensors[name] = tensors[name][[0, 1, 2, 3, 0]] * tensors[name].new_tensor([1, 1, 1, 1, 0])
 
 
+def fields_without_bars(card: dict[str, Any], tensors: Tensors) -> None:
+    """Say of fields of temperature that nobody knows their bars.
+
+    Source: ours.
+    """
+    if card.get("kind") == "heat" and "away" in tensors:
+        count = sum(x.numel() for name, x in tensors.items() if name.startswith("networks."))
+        shape = (count // card["config"].get("windows", 1) + len(tensors["away"]), len(tensors["away"]))
+        tensors["directions"] = tensors["away"].new_full(shape, float("inf"))
+
+
 UPGRADES: dict[int, Callable[[dict[str, Any], Tensors], str | None]] = {
     1: without_counter_of_draws,
     2: without_spare_input,
     3: bars_of_all_members,
     4: without_distance_of_readouts,
     5: energy_bars_of_sums,
+    6: fields_without_bars,
 }
 """From schema n to n + 1; each changes a card, and the tensors where they are at hand, in place."""
 

@@ -9,7 +9,7 @@ from commands import call
 
 import ase_mlx as am
 from ase_mlx.heat import Face, Layer, Material, Problem, finite_volumes
-from ase_mlx.jobs.heat import solve
+from ase_mlx.jobs.heat import heat_job, solve
 from ase_mlx.learn.recipe import read_training
 
 FILM = """
@@ -35,12 +35,16 @@ points = 150
 TRUTH = {"k300": 110.0, "p": 1.3}
 
 
-def write_sensors(folder, flux=5e9, noise=0.3, seed=0, factor=1.0):
-    """Eight thermometers in a film of known conductivity, by finite volumes."""
+def film_of(flux, factor=1.0):
+    """Temperatures (K) of a film of known conductivity, by finite volumes."""
     layer = Layer(f"{factor} * {TRUTH['k300']} * (300 / T)**{TRUTH['p']}")
-    grid = finite_volumes(Problem((1e-6,), (layer,), {"x0": Face(flux=flux), "x1": Face(temperature=300.0)}))
-    x = np.linspace(5e-8, 9.5e-7, 8)
-    temperature = grid.at(x[:, None]) + np.random.default_rng(seed).normal(0, noise, 8)
+    return finite_volumes(Problem((1e-6,), (layer,), {"x0": Face(flux=flux), "x1": Face(temperature=300.0)}))
+
+
+def write_sensors(folder, flux=5e9, noise=0.3, seed=0, factor=1.0, count=8):
+    """Thermometers in a film of known conductivity."""
+    grid, x = film_of(flux, factor), np.linspace(5e-8, 9.5e-7, count)
+    temperature = grid.at(x[:, None]) + np.random.default_rng(seed).normal(0, noise, count)
     pd.DataFrame({"x": x, "temperature": temperature, "std": noise}).to_csv(folder / "sensors.csv", index=False)
     return float(grid.temperature.max() - 300)
 
@@ -97,6 +101,58 @@ def test_thermometers_tell_the_conductivity_and_say_what_they_cannot_tell(tmp_pa
     assert abs(told["k300"]["value"] - TRUTH["k300"]) < 3 * told["k300"]["std"] < 0.1 * TRUTH["k300"]
     assert told["k300"]["identified"] and not told["p"]["identified"]  # a rise of 45 K does not tell an exponent
     assert any("p is not identified" in note for note in solution.notes)
+
+
+SPLINE = """
+kind = "heat"
+size = [1e-6]
+[[layers]]
+kappa = {temperature = [290, 360, 440], values = ["a", "b", "c"]}
+[faces.x0]
+flux = 1e10
+[faces.x1]
+temperature = 300
+[unknowns]
+a = {value = 100, spread = 0.5}
+b = {value = 100, spread = 0.5}
+c = {value = 100, spread = 0.5}
+[sensors]
+file = "sensors.csv"
+"""
+
+
+def test_a_spline_of_unknowns_is_the_conductivity_and_the_field_has_bars(tmp_path):
+    (tmp_path / "spline.toml").write_text(SPLINE, encoding="utf-8")
+    assert 100 < write_sensors(tmp_path, flux=1e10, noise=0.05, count=24) < 130
+    _, training = read_training(tmp_path / "spline.toml")
+    solution = heat_job(training, tmp_path)
+    for name, temperature in (("a", 290), ("b", 360), ("c", 440)):
+        unknown, exact = solution.unknowns[name], TRUTH["k300"] * (300 / temperature) ** TRUTH["p"]
+        assert unknown["identified"] and abs(unknown["value"] - exact) < 3 * unknown["std"] < 0.06 * exact
+    x = np.linspace(0, 1e-6, 101)[:, None]
+    off, std = np.abs(solution.temperature(x) - film_of(1e10).at(x)), solution.temperature_std(x)
+    assert std[-1] == 0 and 0 < std[:-1].min() and std.max() < 0.1  # held at x1
+    assert (off < 3 * std + 1e-3).all()
+    table = pd.read_csv(tmp_path / "temperature.csv")
+    np.testing.assert_allclose(table["temperature_std"], solution.temperature_std(table[["x"]].to_numpy()), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_bars_of_a_field_cover_what_thermometers_leave_open(tmp_path):
+    (tmp_path / "film.toml").write_text(FILM, encoding="utf-8")
+    _, training = read_training(tmp_path / "film.toml")
+    x, inside = np.linspace(0, 9e-7, 10)[:, None], []
+    exact = film_of(5e9).at(x)
+    for seed in range(10):
+        write_sensors(tmp_path, noise=2.0, seed=seed)
+        solution = solve(training)
+        inside.append(np.abs(solution.temperature(x) - exact) < 1.645 * solution.temperature_std(x))
+    assert 0.7 < np.mean(inside) <= 1  # ten places of one field are not independent
+
+
+def test_a_field_without_thermometers_has_no_bars():
+    film = Problem((1e-6,), (Layer(1.0),), {"x0": Face(flux=1.0), "x1": Face(temperature=300.0)})
+    assert solve(film).temperature_std([[5e-7]]) is None and solve(film, "fv").temperature_std([[5e-7]]) is None
 
 
 def test_two_temperatures_tell_no_conductivity(kappa, tmp_path):

@@ -148,6 +148,8 @@ class HeatRecipe(Recipe):
         inner = torch.linalg.solve(normal[:n, :n], normal[:n, n:])
         marginal = normal[n:, n:] - normal[n:, :n] @ inner
         model.covariance.copy_(torch.linalg.inv(marginal))
+        together = torch.cat([-inner, torch.eye(k, dtype=inner.dtype)])
+        model.directions.copy_(together @ torch.linalg.cholesky(model.covariance))
         unknowns = {}
         for j, (name, (value, std)) in enumerate(model.posterior().items()):
             share = float(model.covariance[j, j]) ** 0.5
@@ -187,9 +189,9 @@ class HeatRecipe(Recipe):
     @classmethod
     def residuals(cls, model: HeatField, data: Sensors) -> dict[str, Residuals]:
         """Compare temperatures (K); the bars are those of the thermometers."""
-        found = model.at(None, data.points)["temperature"]
+        predicted = model.at(None, data.points)["temperature"]
         std = data.std if np.isfinite(data.std).all() else None
-        return {"temperature": Residuals("K", data.temperature, found, std)}
+        return {"temperature": Residuals("K", data.temperature, predicted, std)}
 
     @classmethod
     def evaluates(cls, model: torch.nn.Module, path: Path) -> bool:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ase_mlx.graph import Graph
 from ase_mlx.heat import Problem
@@ -23,6 +24,8 @@ from .physics import Block, State, conduction, diffusion
 
 TEMPERATURE = Quantity("temperature", "point", (), 1, "K")
 HEAT_FLUX = Quantity("heat_flux", "point", (-1,), -1, "W/m²")
+SMALL = 1e-3
+"""Share of a standard deviation by which weights and unknowns move for a derivative."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Linear:
 class HeatField(nn.Module, Field):
     """Temperature (K) and heat flux (W/m²) in a body, at points in m (and s): not of atoms, so without a graph.
 
-    Unknowns of the problem are in standard deviations from their values before; `covariance` is theirs after. In a
+    Unknowns of the problem are in standard deviations from their values before; `covariance` is theirs after, and the
+    columns of `directions` are by how much all weights and unknowns move together within it. In a
     single layer whose faces are all held at temperatures the network is of T alone (`second`): rows are of second
     order, fewer, and Gauss-Newton comes many times closer in the same time.
 
@@ -68,6 +72,8 @@ class HeatField(nn.Module, Field):
         )
         self.away = nn.Parameter(torch.zeros(len(self.priors), dtype=torch.float64))
         self.register_buffer("covariance", torch.eye(len(self.priors), dtype=torch.float64))
+        shape = (sum(p.numel() for p in self.weights(0)), len(self.priors))
+        self.register_buffer("directions", torch.full(shape, torch.inf, dtype=torch.float64))
         self.register_buffer("residual", torch.full((), torch.inf, dtype=torch.float64))
 
     def problem_at(self, unknowns: dict[str, float]) -> Problem:
@@ -157,9 +163,37 @@ class HeatField(nn.Module, Field):
         """
         if graph is not None or conditions:
             raise ValueError("got a graph or conditions for a field of temperature, expected none: it has no atoms")
+        at = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64))
         with torch.no_grad():
-            prediction = self(torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)))
-        return Prediction({name: prediction[name].numpy() for name in prediction})
+            prediction = self(at)
+            bars = self._bars(at) if std and self.priors and bool(self.directions.isfinite().all()) else {}
+        return Prediction({name: prediction[name].numpy() for name in prediction}, bars)
+
+    def _bars(self, points: Tensor) -> dict[str, np.ndarray]:
+        """Standard deviations (K, W/m²) of what unknowns leave open, by small moves along each direction.
+
+        What is left of the equation's rows counts as an error of that share of the room that the conditions leave.
+        """
+        parts = dict(zip(_names(self, self.weights(0)), self.weights(0), strict=True))
+        flat, sizes = torch.cat([p.reshape(-1) for p in parts.values()]), [p.numel() for p in parts.values()]
+
+        def moved(by: Tensor) -> Prediction:
+            values = zip(parts.items(), (flat + by).split(sizes), strict=True)
+            return functional_call(self, {name: value.view_as(p) for (name, p), value in values}, (points,))
+
+        ends = [(moved(SMALL * d), moved(-SMALL * d)) for d in self.directions.T]
+        layers, _ = self.owner(points)
+        room = torch.empty(len(points), 1 + len(self.problem.size), dtype=torch.float64)
+        for layer in layers.unique().tolist():
+            room[layers == layer] = self.ansatz(0, layer).room(points[layers == layer])
+        squares = {
+            "temperature": (self.residual * room[:, 0]).square(),
+            "heat_flux": (self.residual * room[:, 1:]) ** 2,
+        }
+        for a, b in ends:
+            for name in squares:
+                squares[name] = squares[name] + ((a[name] - b[name]) / (2 * SMALL)).square()
+        return {name: square.sqrt().numpy() for name, square in squares.items()}
 
     def off(self, points: Tensor) -> Tensor:
         """Root mean square of the equation's rows (dimensionless) at points (m, and s), where they have to be zero.
@@ -230,6 +264,11 @@ class HeatField(nn.Module, Field):
         """Parameters in the order of the columns of `linear`."""
         n = len(self.problem.layers)
         return [p for layer in range(n) for p in self.network(window, layer).parameters()] + [self.away]
+
+
+def _names(model: nn.Module, parameters: list[nn.Parameter]) -> list[str]:
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [names[id(p)] for p in parameters]
 
 
 def _by(row: Tensor, leaves: list[Tensor], keep: bool) -> list[Tensor]:
