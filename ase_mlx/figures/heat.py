@@ -20,6 +20,8 @@ MANY = 5
 def draw_heat(solution, title: str, path: Path, sensors=None) -> None:
     """Draw a `HeatSolution`: profiles along x, and, where there is a second coordinate, maps in x and it.
 
+    Of a family of problems: profiles for five values of its first parameter, or times, the others at their middle.
+
     Args:
         solution: m, s, K.
         title: of the figure.
@@ -74,17 +76,17 @@ def _inside(problem, x: np.ndarray) -> np.ndarray:
 def _profiles(ax, solution) -> None:
     problem = solution.problem
     scale, unit = _unit(problem.size[0])
-    flows = problem.duration is not None
-    times = np.linspace(0, problem.duration, MANY) if flows else [None]
-    second, name = _unit(problem.duration, TIMES) if flows else (1.0, "")
-    colours = [MODEL] if len(times) == 1 else _shades(len(times))
-    for time, colour in zip(times, colours, strict=True):
+    which = _varied(problem)
+    values = [None] if which is None else np.linspace(*problem.box[which], MANY)
+    one, name, title = (1.0, "", "") if which is None else _axis(problem, which)
+    colours = [MODEL] if which is None else _shades(MANY)
+    for value, colour in zip(values, colours, strict=True):
         for k, x in enumerate(_lines(problem)):
             points = _middle(problem, len(x))
             points[:, 0] = _inside(problem, x)
-            if flows:
-                points[:, -1] = time
-            label = None if k or not flows else f"{time / second:.3g} {name}"
+            if which is not None:
+                points[:, which] = value
+            label = None if k or which is None else f"{value / one:.3g} {name}"
             temperature, std = solution.temperature(points), solution.temperature_std(points)
             ax.plot(x / scale, temperature, color=colour, label=label)
             if std is not None:
@@ -93,8 +95,23 @@ def _profiles(ax, solution) -> None:
         ax.axvline(edge / scale, color=GREY, linewidth=0.8, linestyle=":")
     where = "" if len(problem.size) == 1 else ", along the middle"
     ax.set(xlabel=f"x ({unit})", ylabel="temperature (K)", title=f"Temperature{where}")
-    if flows:
-        ax.legend(title="time")
+    if which is not None:
+        ax.legend(title=title)
+
+
+def _varied(problem) -> int | None:
+    """Coordinate that profiles are drawn for some values of: time, or the first parameter; None: neither is there."""
+    if problem.duration is not None:
+        return len(problem.box) - 1
+    return len(problem.size) if problem.parameters else None
+
+
+def _axis(problem, which: int) -> tuple[float, str, str]:
+    """Unit of a coordinate in SI units, its name, and what the coordinate is called."""
+    name, reach = problem.coordinates[which], np.ptp(problem.box[which])
+    if name == "t":
+        return *_unit(reach, TIMES), "time"
+    return (1.0, "", name) if name in problem.parameters else (*_unit(reach), name)
 
 
 def _measured(ax, problem, sensors) -> None:
@@ -112,10 +129,9 @@ def _shades(count: int) -> list:
 
 def _map(figure, ax, solution, off: bool) -> None:
     problem = solution.problem
-    other = len(problem.box) - 1 if len(problem.size) == 1 else 1
-    of_time = len(problem.size) == 1
+    other = 1  # y, or the first parameter, or time
     scale, unit = _unit(problem.size[0])
-    scale_2, unit_2 = _unit(problem.duration, TIMES) if of_time else _unit(problem.size[1])
+    scale_2, unit_2, called = _axis(problem, other)
     lines = [np.linspace(*problem.box[k], FINE) for k in (0, other)]
     mesh = np.meshgrid(*lines, indexing="ij")
     points = _middle(problem, mesh[0].size)
@@ -128,8 +144,8 @@ def _map(figure, ax, solution, off: bool) -> None:
     grid = (lines[0] / scale, lines[1] / scale_2, values.reshape(FINE, FINE).T)
     drawn_map = ax.pcolormesh(*grid, cmap=colours, shading="gouraud", rasterized=True)
     figure.colorbar(drawn_map, ax=ax, label=label)
-    end = "" if of_time or problem.duration is None else ", at the end"
-    ax.set(xlabel=f"x ({unit})", ylabel=f"{'time' if of_time else 'y'} ({unit_2})", title=f"{what}{end}")
+    end = "" if called == "time" or problem.duration is None else ", at the end"
+    ax.set(xlabel=f"x ({unit})", ylabel=f"{called} ({unit_2})" if unit_2 else called, title=f"{what}{end}")
     ax.grid(False)
 
 

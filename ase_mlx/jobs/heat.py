@@ -210,11 +210,9 @@ def heat_job(
     columns = {name: column for name, column in columns.items() if column is not None}
     rows = np.column_stack([points, *columns.values()]).tolist()
     write_csv(folder / FILES[0], [*solution.problem.coordinates, *columns], rows)
-    files = [FILES[0]]
-    if not solution.problem.parameters:
-        measured = None if training.sensors is None else read_sensors(solution.model, Path(training.sensors.file))
-        draw_heat(solution, training.title or "Heat conduction", folder / FILES[1], measured)
-        files.append(FILES[1])
+    measured = None if training.sensors is None else read_sensors(solution.model, Path(training.sensors.file))
+    draw_heat(solution, training.title or "Heat conduction", folder / FILES[1], measured)
+    files = list(FILES[:2])
     if solution.unknowns:
         header = ["unknown", *next(iter(solution.unknowns.values()))]
         write_csv(folder / FILES[2], header, [[name, *told.values()] for name, told in solution.unknowns.items()])
