@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata, spearmanr
 
 from ase_mlx.data.samples import symbols
 from ase_mlx.units import EV_PER_A3_IN_GPA, NORMAL_95
@@ -94,7 +93,8 @@ def calibration(
     Source: ours.
     """
     levels = {0.68: 1.0, 0.95: NORMAL_95} if levels is None else levels
-    rank = spearmanr(error, std).statistic if len(error) > 2 and np.ptp(std) > 0 else 0.0
+    varied = len(error) > 2 and np.ptp(std) > 0 and np.ptp(error) > 0
+    rank = float(np.corrcoef(average_ranks(error), average_ranks(std))[0, 1]) if varied else 0.0
     rounding = 1e-6 * std.max(initial=0.0)  # where symmetry makes σ and the error zero, rounding decides
     inside = {
         f"inside_{round(100 * share)}": float((error <= width * std + rounding).mean())
@@ -102,7 +102,18 @@ def calibration(
     }
     positive = std > rounding
     spread = float(np.sqrt(np.square(error[positive] / std[positive]).mean())) if positive.any() else 0.0
-    return inside | {"rank_correlation": float(np.nan_to_num(rank)), "z_spread": spread}
+    return inside | {"rank_correlation": rank, "z_spread": spread}
+
+
+def average_ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Rank numbers of any unit from 1 on, equal ones by the mean of their ranks (dimensionless).
+
+    Here, because `scipy.stats` takes longer to import than all else of a training.
+
+    Source: C. Spearman, Am. J. Psychol. 15, 72 (1904).
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def reliability(
@@ -127,6 +138,6 @@ def auroc(inside: Float[np.ndarray, " a"], outside: Float[np.ndarray, " b"]) -> 
 
     Source: Mann and Whitney, Ann. Math. Stat. 18, 50 (1947).
     """
-    ranks = rankdata(np.concatenate([inside, outside]))
+    ranks = average_ranks(np.concatenate([inside, outside]))
     n, m = len(inside), len(outside)
     return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))

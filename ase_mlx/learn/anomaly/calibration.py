@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
-from scipy.stats import t as student
+from scipy.special import gammaln
 
 from ase_mlx.descriptors.composition import CLASSES
 from ase_mlx.learn.anomaly.crystals import Crystals
@@ -62,7 +62,8 @@ def fit_student(z: Float[np.ndarray, " n"], freedom: float | None = None) -> tup
     def cost(p: np.ndarray) -> float:
         scale, tails = unpacked(p)
         width = scale * np.sqrt((tails - 2) / tails)
-        return -student.logpdf(z / width, tails).mean() + np.log(width)
+        height = gammaln((tails + 1) / 2) - gammaln(tails / 2) - 0.5 * np.log(tails * np.pi)
+        return (tails + 1) / 2 * np.log1p((z / width) ** 2 / tails).mean() - height + np.log(width)
 
     start = [np.log(np.sqrt(np.mean(np.clip(z, -5, 5) ** 2)) + 1e-12), 1.0]
     start = start if freedom is None else start[:1]

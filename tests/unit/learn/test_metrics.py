@@ -3,7 +3,8 @@ import pytest
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.samples import sample
-from ase_mlx.learn.metrics import Residuals, auroc, calibration, errors, reliability
+from ase_mlx.learn.anomaly.calibration import fit_student
+from ase_mlx.learn.metrics import Residuals, auroc, average_ranks, calibration, errors, reliability
 from ase_mlx.learn.recipes.potential_errors import collect, frame_distance
 
 
@@ -85,3 +86,22 @@ def test_a_frame_is_as_far_as_its_farthest_atom():
     s = sample(labelled(1)[0], 4.0, "frame")
     distances = model(s.graph)["distance"]
     assert frame_distance(model, s) == pytest.approx(float(distances.max()))
+
+
+def test_ranks_and_their_correlation_are_those_of_scipy():
+    from scipy.stats import rankdata, spearmanr
+
+    random = np.random.default_rng(0)
+    error, std = random.integers(0, 9, 60) / 4, random.integers(1, 6, 60) / 3
+    np.testing.assert_array_equal(average_ranks(error), rankdata(error))
+    assert calibration(error, std)["rank_correlation"] == pytest.approx(spearmanr(error, std).statistic, abs=1e-12)
+
+
+def test_a_fit_of_student_is_that_of_scipy():
+    from scipy.stats import t as student
+
+    z = student.rvs(5.0, size=4000, random_state=1)
+    scale, tails = fit_student(z)
+    best = student.logpdf(z, tails, scale=scale * np.sqrt((tails - 2) / tails)).sum()
+    freedom, _, width = student.fit(z, floc=0)
+    assert best == pytest.approx(student.logpdf(z, freedom, scale=width).sum(), abs=0.05)
