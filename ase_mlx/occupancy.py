@@ -51,14 +51,17 @@ def refusal(sites: Iterable[Mapping[str, float]]) -> str:
 
     Source: ours.
     """
-    sites = list(sites)
+    kinds: dict[frozenset, Mapping[str, float]] = {}
+    for site in sites:
+        kinds.setdefault(frozenset(site.items()), site)  # in whatever order a reader has the elements
+    sites = list(kinds.values())
     texts = [" ".join(f"{element} {share:g}".strip() for element, share in site.items()) for site in sites]
     mixed = [text for text, site in zip(texts, sites, strict=True) if len(site) > 1]
     option = f'--alloy "{mixed[0]}"' if mixed else "--vacancies N"
     return (
-        f"got sites with partial occupancy ({', '.join(dict.fromkeys(texts[:9]))}), expected one whole atom a site; "
-        f"draw ordered structures, as `ase-mlx sample --alloy` does (`ase-mlx sample STRUCTURE {option}`), or choose "
-        "the atoms yourself and take the occupancy off (del atoms.info['occupancy'])"
+        f"got sites with partial occupancy ({', '.join(texts[:9])}), expected one whole atom a site; "
+        f"draw ordered structures (`ase-mlx sample STRUCTURE {option}`), or choose the atoms yourself and take the "
+        "occupancy off (del atoms.info['occupancy'])"
     )
 
 

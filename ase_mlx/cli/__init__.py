@@ -23,6 +23,7 @@ from ase_mlx.cli.import_checkpoint import import_checkpoint
 from ase_mlx.cli.label import label
 from ase_mlx.cli.models import models
 from ase_mlx.cli.phonons import phonons
+from ase_mlx.cli.report import report
 from ase_mlx.cli.run import demo, run
 from ase_mlx.cli.sample import sample
 from ase_mlx.cli.screen import screen
@@ -33,7 +34,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="ase-mlx",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,6 +48,7 @@ for command in (
     density,
     screen,
     generate,
+    report,
     sample,
     heat,
     train,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
+from ase_mlx.cli.output import JsonFile, named_after, print_table, write_json
 from ase_mlx.cli.run import progress_bar
 
 Config = Annotated[
@@ -18,7 +18,7 @@ Config = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FOLDER", help="Of the model; a second call goes on. CONFIG-active if not given."
+        "--out", "-o", metavar="FOLDER", help="Of the model; a second call goes on. CONFIG-active if not given."
     ),
 ]
 Ask = Annotated[
@@ -45,6 +45,7 @@ def active(
 
     Round by round: choose by error bars, distance, latent space or cost; label; train; recalibrate. Ends by budget,
     predicted error or pool. Killed at any moment, the same call goes on. Where DFT runs elsewhere: --ask, then --tell.
+    report.html in the folder is a page to look at.
 
     Example: `ase-mlx active al.toml -o al-active`, or `ase-mlx active al.toml -o al-active --ask 8`
     """

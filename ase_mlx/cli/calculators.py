@@ -118,10 +118,11 @@ def named(name: str, device: str = "cpu", dtype: str = "float64", dispersion: bo
     """Make the ASE calculator (eV, Å) of a name that `pick` gave; ours with these options, others as they are.
 
     Raises:
-        ValueError: a package is not installed, or has no such factory.
+        ValueError: a package is not installed, or has no such factory; or a device that is not here.
 
     Source: ours.
     """
+    _check_device(device)
     if dispersion:
         from ase_mlx.adapters.ase import with_dispersion
 
@@ -133,6 +134,16 @@ def named(name: str, device: str = "cpu", dtype: str = "float64", dispersion: bo
     from ase_mlx.adapters.ase import Calculator
 
     return Calculator(name, device=device, dtype=dtype, **options)
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that this machine's torch does not have."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not (torch.cuda.is_available() and device.split(":")[0] == "cuda"):
+        raise ValueError(f"got --device {device}, which torch does not find here, expected cpu; leave it out")
 
 
 def chosen(name: str, atoms, device: str = "cpu", dispersion: bool = False) -> tuple:

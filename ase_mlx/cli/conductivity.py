@@ -11,8 +11,8 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Dispersion, Name, check_name, chosen
+from ase_mlx.cli.output import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.phonons import Born, Displacement, ErrorBars, Relax, _supercell, check_crystal, numbers_of
-from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import Device, progress_bar
 
 Source = Annotated[
@@ -84,7 +84,8 @@ def conductivity(
     """Lattice thermal conductivity of a crystal, exact; with --rank from a tensor, and what that changed.
 
     Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, figures of conductivity, accumulation and linewidths,
-    and tensor.safetensors where there is one. Finished supercells and what was read are kept in the folder.
+    tensor.safetensors where there is one, and report.html, a page to look at. Finished supercells and what was read are
+    kept in the folder.
 
     Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
     """
@@ -112,7 +113,7 @@ def conductivity(
             relax=relax, isotopes=isotopes, boundary=boundary, solver=solver, order=int(order), error_bars=error_bars,
             device=device, work=out / "work", born=None if hasattr(crystal, "fc3") else born,
         )  # fmt: skip
-    result = {name: value for name, value in vars(outcome).items() if name != "conductivity"}
+    result = outcome.as_dict()
     if not write_json(result, json):
         print_table(f"{source.name}: lattice thermal conductivity in W/(m K), mesh {result['mesh']}", result["rows"])
         for note in result["notes"]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ase_mlx.cli.exits import reading
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.output import JsonFile, print_table, write_json
 
 EVERY = 5.0
 """Seconds between two lines in a pipe."""
@@ -25,10 +25,10 @@ SHOWN = 20
 def data(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN...", help="Labelled structures in any format of ASE, or folders of shards."),
+        typer.Argument(metavar="IN", help="Labelled structures in any format of ASE, or folders of shards."),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Of the shards; a second call goes on.")
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Of the shards; a second call goes on.")
     ] = None,
     energy: Annotated[str, typer.Option(help="Name of the energy (eV) in the files; ASE's if not given.")] = "",
     forces: Annotated[str, typer.Option(help="Name of the forces (eV/Å) in the files; ASE's if not given.")] = "",
@@ -49,7 +49,7 @@ def data(
         if len(inputs) > 1 or not (is_shards(inputs[0]) or inputs[0].is_dir()):
             raise typer.BadParameter(
                 f"got {', '.join(map(str, inputs))} and no folder to write into, expected one; add -o FOLDER",
-                param_hint="--output",
+                param_hint="--out",
             )
         with reading("IN"):
             shards = Shards(inputs[0])

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
+from ase_mlx.cli.output import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.phonons import numbers_of
-from ase_mlx.cli.report import JsonFile, check_output, stem, write_json
 from ase_mlx.cli.run import progress_bar
 from ase_mlx.jobs.doubts import doubts
 

@@ -10,32 +10,29 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import pick
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.output import JsonFile, print_table, write_json
 from ase_mlx.cli.run import progress_bar
 
-Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURE...", help="Crystals, in any format of ASE.")]
+Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURE", help="Crystals, in any format of ASE.")]
 Teacher = Annotated[
     str,
     typer.Option(
         "--teacher",
-        "-t",
         help="What teaches: a model's folder (`ase-mlx import`), a shipped name, chgnet, sevennet-0, or MODULE:FACTORY "
         "of an ASE calculator.",
     ),
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Of the student; a second call goes on.")
-]
+Output = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Of the student; a second call goes on.")]
 Minutes = Annotated[float, typer.Option("--minutes", min=0.1, help="Of the whole work, report included.")]
 Cutoff = Annotated[float, typer.Option("--cutoff", min=2, help="Å; 6 where ions are large and phonons matter most.")]
 Channels = Annotated[int, typer.Option("--channels", min=1, help="Of the student: 64 is slower and better with time.")]
 Hottest = Annotated[
     float | None,
-    typer.Option("--temperature", min=1, metavar="K", help="Highest; if not given, about melting."),
+    typer.Option("--temperature", "-t", min=1, metavar="K", help="Highest; if not given, about melting."),
 ]
 Vacancies = Annotated[bool, typer.Option("--vacancies", help="Teach vacancies too.")]
 Surfaces = Annotated[bool, typer.Option("--surfaces", help="Teach surfaces too.")]
-Seed = Annotated[int, typer.Option("--seed", min=0)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal frames.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="s", help="Of one structure by a teacher of another package.")
 ]
@@ -76,13 +73,13 @@ def distill(
             raise ValueError(f"got auto, which takes {' and '.join(names)} for these; expected one: name it")
         chosen = names[0]
         calculator, origin = teaching_calculator(chosen, timeout)
-    with exits.reading("--output"):
+    with exits.reading("--out"):
         check_folder(output, 20_000_000)
     settings = Distillation(
         minutes, cutoff, channels, temperature=temperature, vacancies=vacancies, surfaces=surfaces, seed=seed
     )
     try:
-        with progress_bar(output.name) as tell, exits.reading("--output"):
+        with progress_bar(output.name) as tell, exits.reading("--out"):
             done = distill_job(crystals, calculator, output, settings, chosen, origin, tell)
     finally:
         if hasattr(calculator, "close"):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, results_folder, write_json
+from ase_mlx.cli.output import JsonFile, named_after, results_folder, write_json
 from ase_mlx.cli.train import print_errors
 from ase_mlx.jobs.doubts import doubts
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, print_table, sole_output, write_json
+from ase_mlx.cli.output import JsonFile, print_table, sole_output, write_json
 from ase_mlx.cli.run import progress_bar
 
 Number = Annotated[int, typer.Option("--number", "-n", min=1, help="Crystals to draw.")]
@@ -21,19 +21,22 @@ Formation = Annotated[Pair | None, typer.Option("--formation-energy", metavar="L
 Hull = Annotated[Pair | None, typer.Option("--hull-distance", metavar="LEAST MOST", help="eV/atom.")]
 Volume = Annotated[Pair | None, typer.Option("--volume-per-atom", metavar="LEAST MOST", help="Å³.")]
 Density = Annotated[Pair | None, typer.Option("--density", metavar="LEAST MOST", help="g/cm³.")]
-Elements = Annotated[str, typer.Option("--elements", metavar="Ga,N", help="That each crystal has.")]
-Allowed = Annotated[str, typer.Option("--allowed", metavar="Ga,N,O", help="That it may have, and no others.")]
+Elements = Annotated[list[str] | None, typer.Option("--elements", metavar="Ga,N", help="That each crystal has.")]
+Allowed = Annotated[
+    list[str] | None, typer.Option("--allowed", metavar="Ga,N,O", help="That it may have, and no others.")
+]
 Group = Annotated[int | None, typer.Option("--space-group", min=1, max=230, help="Its number.")]
 Count = Annotated[
     tuple[int, int] | None, typer.Option("--atoms", metavar="LEAST MOST", help="Of the conventional cell.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal crystals.")]
-Relax = Annotated[
+Relaxing = Annotated[
     str,
     typer.Option(
-        "--relax",
-        metavar="CALCULATOR",
-        help="Bring them to rest first: a potential's name or folder, sevennet-0, chgnet, or MODULE:FACTORY.",
+        "--calculator",
+        "-c",
+        metavar="NAME",
+        help="Bring them to rest by it first: a potential's name or folder, sevennet-0, chgnet, or MODULE:FACTORY.",
     ),
 ]
 
@@ -47,21 +50,21 @@ def generate(
     hull_distance: Hull = None,
     volume_per_atom: Volume = None,
     density: Density = None,
-    elements: Elements = "",
-    allowed: Allowed = "",
+    elements: Elements = None,
+    allowed: Allowed = None,
     space_group: Group = None,
     atoms: Count = None,
     seed: Seed = 0,
-    relax: Relax = "",
+    calculator: Relaxing = "",
     json: JsonFile = None,
 ) -> None:
     """Draw new crystals with wanted properties, judge them, bring them to rest, and rank them.
 
     Writes candidates.csv (every crystal with its rank, hull distance, formation energy and strangeness, band gap and
     volume as the latent tells them, each with its standard deviation, and the reasons for and against it),
-    candidates.extxyz and a CIF of each candidate. The same command goes on after a kill.
+    candidates.extxyz, a CIF of each candidate and report.html, to look at. The same command goes on after a kill.
 
-    Example: `ase-mlx generate -n 200 --band-gap 1 2.5 --elements O --relax universal -o oxides`
+    Example: `ase-mlx generate -n 200 --band-gap 1 2.5 --elements O -c universal -o oxides`
     """
     from ase_mlx.jobs.generation import generation_job
 
@@ -71,24 +74,36 @@ def generate(
         "elements": _symbols(elements), "allowed": _symbols(allowed),
     }  # fmt: skip
     wanted = {name: value for name, value in ranges.items() if value}
-    calculator = None
-    if relax:
+    potential = None
+    if calculator:
         from ase_mlx.cli.calculators import check_name, named
 
-        with exits.reading("--relax"):
-            check_name(relax)
-            calculator = named(relax)
+        with exits.reading("--calculator"):
+            check_name(calculator)
+            potential = named(calculator)
     with sole_output(out):
         pass
     with exits.reading("options"), progress_bar(out.name) as tell:
-        made = generation_job(number, out, model, seed, wanted, calculator, relax, tell)
+        made = generation_job(number, out, model, seed, wanted, potential, calculator, tell)
     if not write_json(vars(made) | {"structures": len(made.structures)}, json):
-        shown = [{key: row[key] for key in row if key != "name"} for row in made.rows[:12] if row["rank"]]
+        shown = [_shown(row) for row in made.rows[:12] if row["rank"]]
         print_table(f"{len(made.structures)} candidates of {number} crystals", shown)
         for note in made.notes:
             print(note)
         print(f"written to {out}: {', '.join(made.files)}")
 
 
-def _symbols(text: str) -> list[str]:
-    return [word for word in text.replace(",", " ").split() if word]
+def _symbols(texts: list[str] | None) -> list[str]:
+    return [word for text in texts or () for word in text.replace(",", " ").split()]
+
+
+def _shown(row: dict) -> dict:
+    """The columns of a candidate that fit on a screen, each value with its standard deviation; the file has all."""
+    columns = {}
+    for key, value in row.items():
+        name, _, unit = key.partition(" (")
+        if name in ("name", "known", "volume_per_atom", "density") or name.endswith("_std"):
+            continue
+        std = row.get(f"{name}_std ({unit}")
+        columns[key.replace("_", " ")] = value if std is None else f"{value:.3g} ± {std:.2g}"
+    return columns

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, print_table, results_folder, write_json
+from ase_mlx.cli.output import JsonFile, named_after, print_table, results_folder, write_json
 from ase_mlx.cli.run import progress_bar
 
-File = typer.Argument(metavar="[PROBLEM.toml]", exists=True, dir_okay=False, help="Size, layers, faces: docs/heat.md.")
+File = typer.Argument(metavar="PROBLEM.toml", exists=True, dir_okay=False, help="Size, layers, faces: docs/heat.md.")
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="For results; PROBLEM-heat if not given.")
 ]
@@ -21,18 +21,18 @@ Kappa = Annotated[
     Path | None,
     typer.Option("--kappa", metavar="FILE.hdf5", exists=True, help="A film of this material, in place of a problem."),
 ]
-Length = Annotated[float | None, typer.Option("--length", min=0, metavar="M", help="Of the film, m.")]
+Length = Annotated[float | None, typer.Option("--length", min=0, metavar="m", help="Thickness of the film.")]
 Hot = Annotated[float | None, typer.Option("--hot", min=0, metavar="K", help="Its face at x = 0.")]
-Flux = Annotated[float | None, typer.Option("--flux", metavar="W/M2", help="Into that face, in place of --hot.")]
+Flux = Annotated[float | None, typer.Option("--flux", metavar="W/m²", help="Into that face, in place of --hot.")]
 Cold = Annotated[float | None, typer.Option("--cold", min=0, metavar="K", help="Its face at x = length.")]
 Volume = Annotated[
-    float | None, typer.Option("--volume", metavar="A3", help="Of the primitive cell, where the file does not say it.")
+    float | None, typer.Option("--volume", metavar="Å³", help="Of the primitive cell, where the file does not say it.")
 ]
 Films = Annotated[
     tuple[float, float] | None,
     typer.Option("--films", metavar="THIN THICK", help="Boltzmann's equation for films between two thicknesses, m."),
 ]
-Temperature = Annotated[float, typer.Option("--temperature", min=0, metavar="K", help="Of these films.")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", min=0, metavar="K", help="Of these films.")]
 Fit = Annotated[
     Path | None,
     typer.Option("--fit", metavar="SENSORS.csv", exists=True, help="Thermometers: x (y, z, t), temperature, std."),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli.exits import reading
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.output import JsonFile, print_table, write_json
 
 
 def import_checkpoint(
@@ -22,7 +22,7 @@ def import_checkpoint(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
+            "--out",
             "-o",
             metavar="FOLDER",
             help="Of the model; among your own models, where auto finds it, if not given.",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ase_mlx.cli.exits import reading
-from ase_mlx.cli.report import JsonFile, check_output, print_table, write_json
+from ase_mlx.cli.output import JsonFile, check_output, print_table, write_json
 from ase_mlx.cli.run import progress_bar
 
 BYTES = 150
@@ -22,7 +22,7 @@ BYTES = 150
 def label(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Structures, in any format of ASE.")],
     teacher: Annotated[str, typer.Option(help="espresso, or MODULE:FACTORY of an ASE calculator.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Labelled frames; a second call goes on.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Labelled frames; a second call goes on.")],
     config: Annotated[Path | None, typer.Option(help="TOML settings, as in examples/espresso_group4.toml.")] = None,
     pseudo_dir: Annotated[Path | None, typer.Option(help="Pseudopotentials; replaces the config's.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Frames at a time, each on one thread.")] = 1,
@@ -52,10 +52,10 @@ def label(
         chosen = named(teacher, config, pseudo_dir, densities is not None)
     if not output.parent.is_dir():
         raise typer.BadParameter(
-            f"got {str(output)!r}, expected a file in an existing folder; make it first", param_hint="--output"
+            f"got {str(output)!r}, expected a file in an existing folder; make it first", param_hint="--out"
         )
-    check_output(output, BYTES * sum(map(len, frames)), "--output", [file])
-    with reading("--output"):
+    check_output(output, BYTES * sum(map(len, frames)), "--out", [file])
+    with reading("--out"):
         Journal(output, chosen.name, chosen.identity).look()
     if slow := blas_of(chosen):
         print(slow, file=sys.stderr)

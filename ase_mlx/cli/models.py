@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from ase_mlx.cli.report import JsonFile, print_table, write_json
+from ase_mlx.cli.output import JsonFile, print_table, write_json
 
 
 def models(json: JsonFile = None) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Dispersion, Name, check_name, chosen
-from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem
+from ase_mlx.cli.output import JsonFile, named_after, results_folder, stem
 from ase_mlx.cli.run import Device, finish, progress_bar
 
 Structure = Annotated[
@@ -72,8 +72,8 @@ def phonons(
 ) -> None:
     """Phonons of a crystal with error bars: bands, density of states, heat capacity, and with --qha its expansion.
 
-    Writes phonopy_params.yaml (phonopy's own commands read it), CSV tables and figures. Finished supercells are kept
-    in the folder: after a kill the same call goes on from them.
+    Writes phonopy_params.yaml (phonopy's own commands read it), CSV tables, figures and report.html, a page to look at.
+    Finished supercells are kept in the folder: after a kill the same call goes on from them.
 
     Example: `ase-mlx phonons silicon.cif --qha -o silicon-phonons`
     """

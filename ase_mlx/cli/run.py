@@ -16,7 +16,7 @@ import typer
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Dispersion, Name, check_name, described, named, pick, say
-from ase_mlx.cli.report import JsonFile, named_after, results_folder, stem, write_json
+from ase_mlx.cli.output import JsonFile, named_after, results_folder, stem, write_json
 from ase_mlx.progress import EVERY, LOG
 
 Temperature = Annotated[
@@ -50,7 +50,7 @@ def demo(
     """Run the main job on silicon and aluminium with the shipped models.
 
     Relaxation, equation of state, phonons with heat capacity and free energy, dynamics: each number with its error
-    bar, beside DFT and experiment. Writes results.json, results.csv, a trajectory and figures.
+    bar, beside DFT and experiment. Writes results.json, results.csv, a trajectory, figures and report.html to look at.
 
     Example: `ase-mlx demo -o silicon-and-aluminium`
     """
@@ -64,7 +64,7 @@ def run(
     structures: Annotated[
         list[Path],
         typer.Argument(
-            metavar="STRUCTURE...",
+            metavar="STRUCTURE",
             exists=True,
             dir_okay=False,
             help="Files that ASE reads; of several frames the last.",
@@ -90,7 +90,8 @@ def run(
 ) -> None:
     """Run the main job on your own structures.
 
-    Several structures get a folder each and a joint results.csv; one that fails is named and never costs the others.
+    Several structures get a folder each, a joint results.csv and report.html; one that fails is named and never costs
+    the others.
 
     Example: `ase-mlx run silicon.cif germanium.cif -o results --temperature 600`
     """
@@ -134,7 +135,7 @@ def _run(
                 except typer.BadParameter as error:
                     with results_folder(out / name, FILES, 0):
                         outcomes.append(Outcome(name, model, failed={"reading": error.message}))
-            write_joint(outcomes, part)
+            write_joint(outcomes, part, out)
     finish(outcomes, out, json)
 
 
@@ -162,8 +163,8 @@ def _calculators(name: str, device: str, dispersion: bool) -> tuple:
     return precise, named(name, device, "float32", dispersion, skin=0.5) if ours else None
 
 
-def write_joint(outcomes: list, folder: Path) -> None:
-    """Write results.csv and results.json of several structures.
+def write_joint(outcomes: list, folder: Path, beside: Path | None = None) -> None:
+    """Write results.csv and results.json of several structures, and a report where their folders lie in `beside`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -171,10 +172,13 @@ def write_joint(outcomes: list, folder: Path) -> None:
     Source: ours.
     """
     from ase_mlx.jobs.outcome import summary, write_table
+    from ase_mlx.jobs.report import add_report
 
     rows = [{"structure": outcome.name, **row} for outcome in outcomes for row in outcome.quantities]
     write_table(folder / "results.csv", rows, ("structure",))
     write_json([summary(outcome) for outcome in outcomes], folder / "results.json")
+    if beside is not None:
+        add_report(folder, [], outcomes[0].notes, beside)
 
 
 def finish(outcomes: list, out: Path, json: Path | None) -> None:
@@ -201,6 +205,8 @@ def _print(outcomes: list, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ase_mlx.jobs.report import REPORT
+
     console = Console(width=None if sys.stdout.isatty() else 100)
     for outcome in outcomes:
         if outcome.quantities:
@@ -214,12 +220,14 @@ def _print(outcomes: list, out: Path) -> None:
             console.print(table)
             for source, names in _sources(outcome.quantities).items():
                 console.print(f"  DFT of {', '.join(names)}: {source}", markup=False, highlight=False)
-        for stage, reason in outcome.skipped.items():
-            console.print(f"  {stage} skipped: {reason}", markup=False, highlight=False)
+        for reason in dict.fromkeys(outcome.skipped.values()):
+            stages = ", ".join(stage for stage, why in outcome.skipped.items() if why == reason)
+            console.print(f"  {stages} skipped: {reason}", markup=False, highlight=False)
         for note in outcome.notes:
             console.print(f"  {note}", markup=False, highlight=False)
+    look = f"; look at {out / REPORT}" if (out / REPORT).is_file() else ""
     console.print(
-        f"Written to {out} in {_time([outcome.seconds for outcome in outcomes])}", markup=False, highlight=False
+        f"Written to {out} in {_time([outcome.seconds for outcome in outcomes])}{look}", markup=False, highlight=False
     )
 
 

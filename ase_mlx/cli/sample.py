@@ -11,7 +11,7 @@ import typer
 from ase_mlx.cli import exits
 from ase_mlx.cli.calculators import Dispersion, Name, chosen
 from ase_mlx.cli.density import Structure
-from ase_mlx.cli.report import JsonFile, check_output, named_after, print_table, sole_output, write_json
+from ase_mlx.cli.output import JsonFile, check_output, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import Device, progress_bar
 
 Out = Annotated[

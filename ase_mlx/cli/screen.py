@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, print_table, sole_output, write_json
+from ase_mlx.cli.output import JsonFile, named_after, print_table, sole_output, write_json
 from ase_mlx.cli.run import progress_bar
 
 Mode = Annotated[
@@ -39,7 +39,7 @@ Reported = Annotated[
 ]
 Engine = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")]
 Master = Annotated[str, typer.Option("--master", help="Of Spark: local[*] or spark://host:port.")]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Of the local engine.")]
+Processes = Annotated[int, typer.Option("--workers", min=1, help="Of the local engine: processes.")]
 Suggest = Annotated[int, typer.Option("--suggest", min=0, help="How many crystals to propose to look at next.")]
 
 
@@ -58,7 +58,8 @@ def screen(
     """Screen crystals for anomalies; the same command goes on after a kill, without losing or repeating a row.
 
     Writes results.parquet (every row of the input with its rank, score and its spread, probability, formation energy,
-    hull distance, the descriptors that make it strange, or the reason why it has none), suggestions.csv and figures.
+    hull distance, the descriptors that make it strange, or the reason why it has none), suggestions.csv, figures and
+    report.html, to look at.
 
     Example: `ase-mlx screen crystals.parquet --mode residual --reported formation_energy_per_atom -o screened`
     """

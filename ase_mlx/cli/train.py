@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ase_mlx.cli import exits
-from ase_mlx.cli.report import JsonFile, named_after, print_table, write_json
+from ase_mlx.cli.output import JsonFile, named_after, print_table, write_json
 from ase_mlx.cli.run import progress_bar
 
 Engine = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This machine, or Apache Spark.")]

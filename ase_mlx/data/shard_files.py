@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import dict2constraint
 from jaxtyping import Shaped
 
 from ase_mlx.data.label import BUILDERS
@@ -261,6 +260,8 @@ class ShardFile:
         for name, value in rest.get("words", {}).items():
             atoms.set_array(name, value)
         atoms.info |= rest.get("info", {})
+        from ase.constraints import dict2constraint  # here, because it brings all of ase.spacegroup along
+
         atoms.set_constraint([dict2constraint(words) for words in rest.get("constraints", ())])
         atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.calc.results |= more

@@ -102,7 +102,7 @@ class CrystalTable:
         names = self.kept.names
         if self.kind in ("parquet", "described"):
             for part in self.parts:
-                for batch in _batches(part, names or [DESCRIBED[0]]):
+                for batch in batches(part, names or [DESCRIBED[0]]):
                     yield len(batch), batch.select(names).cast(self.kept)
             return
         for frame in READERS[self.kind](self):
@@ -216,12 +216,15 @@ def _expect_structures(columns: Sequence[str], path: Path) -> None:
 
 def _read_parquet(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for part in table.parts:
-        for batch in _batches(part):
+        for batch in batches(part):
             yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)  # whole numbers beside a gap
 
 
-def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Read a part; rows of a damaged group stay, with nothing in them but the reason."""
+def batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read a part of parquet (units as they came); rows of a damaged group stay, with nothing in them but the reason.
+
+    Source: ours.
+    """
     with pq.ParquetFile(part) as opened:
         schema = opened.schema_arrow
         for k in range(opened.num_row_groups):
@@ -238,14 +241,21 @@ def _batches(part: Path, columns: list[str] | None = None) -> Iterator[pa.Table]
 
 def _read_csv(table: CrystalTable) -> Iterator[pd.DataFrame]:
     for words in text_chunks(table.path, 2048):
-        frame = words.assign(**{field.name: typed(words[field.name], field.type) for field in table.schema})
-        if "cif" in frame.columns:
-            yield _arrays(frame.drop(columns="cif"), [_reader(_cif, text) for text in frame["cif"]])
-        elif "structure" in frame.columns:
-            yield _arrays(frame.drop(columns="structure"), [_reader(_dictionary, text) for text in frame["structure"]])
-        else:
-            lists = [_reader(_lists, texts) for texts in zip(*(frame[name] for name in STRUCTURE), strict=True)]
-            yield _arrays(frame.drop(columns=list(STRUCTURE)), lists)
+        yield csv_frame(table, words)
+
+
+def csv_frame(table: CrystalTable, words: pd.DataFrame) -> pd.DataFrame:
+    """Turn the texts of a csv's rows into columns of their types and structures (Å).
+
+    Source: ours.
+    """
+    frame = words.assign(**{field.name: typed(words[field.name], field.type) for field in table.schema})
+    if "cif" in frame.columns:
+        return _arrays(frame.drop(columns="cif"), [_reader(_cif, text) for text in frame["cif"]])
+    if "structure" in frame.columns:
+        return _arrays(frame.drop(columns="structure"), [_reader(_dictionary, text) for text in frame["structure"]])
+    lists = [_reader(_lists, texts) for texts in zip(*(frame[name] for name in STRUCTURE), strict=True)]
+    return _arrays(frame.drop(columns=list(STRUCTURE)), lists)
 
 
 def _read_database(table: CrystalTable) -> Iterator[pd.DataFrame]:

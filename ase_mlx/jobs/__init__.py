@@ -7,9 +7,19 @@ Source: ours.
 
 from importlib import import_module
 
-__all__ = ["conductivity_job", "distill_job", "main_job", "phonon_job", "sampling_job", "screening_job"]
+__all__ = [
+    "conductivity_job",
+    "distill_job",
+    "main_job",
+    "phonon_job",
+    "report_job",
+    "sampling_job",
+    "screening_job",
+]
 
-_HOMES = dict(zip(__all__, ("conductivity", "distill", "main", "phonons", "sampling", "screening"), strict=True))
+_HOMES = dict(
+    zip(__all__, ("conductivity", "distill", "main", "phonons", "report", "sampling", "screening"), strict=True)
+)
 
 
 def __getattr__(name: str):

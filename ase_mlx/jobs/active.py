@@ -6,7 +6,7 @@ Source: ours.
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count as counted
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ase_mlx.figures.learning_curve import draw_learning_curve
 from ase_mlx.jobs.active_frames import read_active_frames
 from ase_mlx.jobs.active_rounds import Rounds, identity_of
 from ase_mlx.jobs.active_state import LABELS, WORK, Labels, State
+from ase_mlx.jobs.report import add_report
 from ase_mlx.learn.active.settings import ActiveSettings, read_settings
 from ase_mlx.progress import Progress
 from ase_mlx.whole import check_folder, sole
@@ -206,7 +207,9 @@ class ActiveLearning:
         columns = list(dict.fromkeys(name for line in lines for name, v in line.items() if not isinstance(v, dict)))
         write_csv(self.folder / CURVE, columns, [[line.get(name) for name in columns] for line in lines])
         draw_learning_curve(self.folder / FIGURE, lines)
-        write_json(self.folder / REPORT, {**vars(done), "folder": str(self.folder)})
+        settings = {"command": "active", **asdict(self.settings)}
+        write_json(self.folder / REPORT, {**vars(done), "folder": str(self.folder), "settings": settings})
+        add_report(self.folder, [], done.notes)
         return done
 
 

@@ -9,10 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ase_mlx.jobs.doubts import doubts
+from ase_mlx.jobs.report import REPORT, add_report
 from ase_mlx.progress import Progress
-from ase_mlx.whole.tables import write_csv
+from ase_mlx.whole.tables import write_csv, write_json
 
-FILES = ("kappa.hdf5", "kappa.csv", "conductivity.png", "tensor.safetensors", "quartic.safetensors")
+KAPPA, CELLS, CELL, RESULTS = "kappa.hdf5", "phono3py.yaml", "structure.extxyz", "results.json"
+
+FILES = (
+    KAPPA,
+    CELLS,
+    "kappa.csv",
+    "conductivity.png",
+    CELL,
+    RESULTS,
+    REPORT,
+    "tensor.safetensors",
+    "quartic.safetensors",
+)
 """What a job may write into its folder."""
 
 BYTES = 16_000_000
@@ -36,6 +49,11 @@ class ConductivityOutcome:
     files: list[str] = field(default_factory=list)
     extrapolation: dict | None = None
     model: str = ""
+    settings: dict = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the object itself (W/(m K), K), for JSON."""
+        return {key: value for key, value in vars(self).items() if key != "conductivity"}
 
 
 def conductivity_job(
@@ -85,7 +103,19 @@ def conductivity_job(
             _write(outcome, name or solved.phono3py.primitive.reduced_formula, Path(folder))
     outcome.notes += raised.sentences
     outcome.extrapolation = raised.extrapolation
+    outcome.settings = {"command": "conductivity", "source": name} | _plain_settings(settings)
+    if folder is not None:
+        outcome.files.append(RESULTS)
+        write_json(Path(folder) / RESULTS, outcome.as_dict())
+        add_report(Path(folder), outcome.files, outcome.notes)
+        write_json(Path(folder) / RESULTS, outcome.as_dict())  # with the report, or why there is none
     return outcome
+
+
+def _plain_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can say of the settings."""
+    plain = (str, int, float, bool, list, tuple, Path)
+    return {name: value for name, value in settings.items() if isinstance(value, plain)}
 
 
 def _table(solved) -> tuple[str, list[dict], dict | None, list[str]]:
@@ -137,17 +167,21 @@ def _four_phonons(solved) -> str:
 
 
 def _write(outcome: ConductivityOutcome, name: str, folder: Path) -> None:
-    from ase_mlx.adapters.phono3py import write_kappa
+    from ase_mlx.adapters.phono3py import write_cells, write_kappa
+    from ase_mlx.adapters.phonopy.cells import to_ase
+    from ase_mlx.data.io import write_frames
     from ase_mlx.figures.conductivity import draw_conductivity
     from ase_mlx.phonons.tensor_files import save_tensor
 
     solved = outcome.conductivity
     folder.mkdir(parents=True, exist_ok=True)
-    write_kappa(solved.modes, solved.phono3py, folder / "kappa.hdf5")
+    write_kappa(solved.modes, solved.phono3py, folder / KAPPA)
+    write_cells(solved.phono3py, folder / CELLS)
+    write_frames(folder / CELL, [to_ase(solved.phono3py.unitcell)])
     bars = [] if solved.kappa_std is None else ["std_W/(m K)"]
     header = ["temperature_K", *(f"kappa_{c}_W/(m K)" for c in COMPONENTS), *bars]
     write_csv(folder / "kappa.csv", header, [[f"{x:.8g}" for x in row.values()] for row in outcome.rows])
-    outcome.files += ["kappa.hdf5", "kappa.csv", "conductivity.png"]
+    outcome.files += [KAPPA, CELLS, CELL, "kappa.csv", "conductivity.png"]
     for file, fit in (("tensor", solved.compression), ("quartic", solved.quartic)):
         if fit is not None:
             save_tensor(fit.tensor, folder / f"{file}.safetensors", {"source": name, "errors": fit.errors})

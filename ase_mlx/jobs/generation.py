@@ -17,11 +17,12 @@ from ase_mlx.adapters.ase.candidates import as_atoms, judged, mark_duplicates
 from ase_mlx.data.io import read_frames, write_cif, write_frames
 from ase_mlx.descriptors.hull import FILE, read_hull
 from ase_mlx.descriptors.plausible import counted
+from ase_mlx.jobs.report import add_report
 from ase_mlx.keep import digest
 from ase_mlx.models.crystals import PROPERTIES, Conditions, Crystals
 from ase_mlx.progress import Progress, Steps, logged, steps_of
 from ase_mlx.whole import sole, write_text
-from ase_mlx.whole.tables import write_csv
+from ase_mlx.whole.tables import write_csv, write_json
 
 PIECE = 25
 """Crystals that are drawn, judged and relaxed together: what a kill costs at most."""
@@ -30,6 +31,7 @@ LOWEST = -0.1
 """eV/atom above the hull; what lies lower is ranked last: learned energies fail downwards, and a search finds where."""
 
 FILES = ("candidates.extxyz", "candidates.csv")
+SUMMARY = "results.json"
 CALL, PIECES, CIFS = "generate.json", "pieces", "cif"
 
 
@@ -103,7 +105,24 @@ def generation_job(
         report = steps_of(progress, "relaxed" if calculator is not None else "drawn") or logged("crystals judged")
         drawn = _pieces(n, folder, generator, seed, wanted, calculator, report)
         _mark_hull(drawn, calculator_name)
-        return _ranked(drawn, folder, n, generator, calculator_name)
+        made = _ranked(drawn, folder, n, generator, calculator_name)
+        _report(made, folder, {"n": n, "seed": seed, **wanted, "relax": calculator_name}, str(model))
+        return made
+
+
+def _report(made: Generated, folder: Path, settings: dict[str, Any], model: str) -> None:
+    """Write counts and notes, and the page that shows them."""
+
+    def write() -> None:
+        counts = {"asked": made.asked, "candidates": len(made.structures), "rejected": made.rejected}
+        settings_of = {"command": "generate", **settings}
+        told = {"model": model, "notes": made.notes, "files": made.files, "settings": settings_of}
+        write_json(folder / SUMMARY, counts | told)
+
+    made.files.append(SUMMARY)
+    write()
+    add_report(folder, made.files, made.notes)
+    write()  # with the report, or why there is none
 
 
 def _pieces(n: int, folder: Path, generator: Crystals, seed: int, wanted: dict, calculator: Any, report: Steps) -> list:
@@ -181,7 +200,7 @@ def _ranked(drawn: list[Any], folder: Path, n: int, generator: Crystals, calcula
     if known:
         notes.append(f"{known} of {len(good)} candidates were among the training crystals (known)")
     if calculator == "":
-        notes.append("as drawn: --relax brings them to rest with a calculator first")
+        notes.append("as drawn: -c NAME brings them to rest with a calculator first")
     if "band_gap" in generator.config.properties:
         notes.append("band gaps are those of PBE, about 40 % smaller than measured ones")
     return Generated(n, rows, structures, dict(reasons), notes, files)

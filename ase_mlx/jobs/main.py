@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ase_mlx.figures.main import FIGURES
+from ase_mlx.jobs.curves import BANDS, THERMAL, write_bands, write_curves
 from ase_mlx.jobs.outcome import (
     Outcome,
     add_elastic,
@@ -19,17 +20,20 @@ from ase_mlx.jobs.outcome import (
     summary,
     write_table,
 )
+from ase_mlx.jobs.report import REPORT, add_report
 from ase_mlx.progress import Progress, steps_of
 from ase_mlx.whole.tables import write_json
 
 YAML = "phonopy_params.yaml"
 """phonopy's name for it; a plain phonopy.yaml would be overwritten by phonopy's own command."""
 
-JOINT = ("results.csv", "results.json")
-FILES = (*JOINT, "trajectory.extxyz", YAML, *FIGURES)
+TRAJECTORY = "trajectory.extxyz"
+
+JOINT = ("results.csv", "results.json", REPORT)
+FILES = (*JOINT, TRAJECTORY, YAML, BANDS, THERMAL, *FIGURES)
 """What a job may write into its folder."""
 
-BYTES = 4_000_000
+BYTES = 8_000_000
 """That they may take on the disk."""
 
 LENGTHS = (10.0, 15.0)
@@ -90,6 +94,7 @@ def main_job(
 
     folder = None if folder is None else Path(folder)
     outcome, tell = Outcome(name or atoms.get_chemical_formula(), words=words), partial(steps_of, progress)
+    outcome.settings = {"command": "run", "temperature": temperature, "steps": steps, "seed": seed}
     calculator = outcome.computed_by(calculator, atoms, model)
     relaxed, reference = outcome.stage("relaxation", lambda: relax(atoms, calculator, progress=tell("relaxation"))), {}
     if relaxed is not None:
@@ -99,7 +104,7 @@ def main_job(
         _anomaly(outcome, relaxed)
         _phonons(outcome, relaxed, calculator, constants, temperature, folder)
         _density(outcome, relaxed.atoms, calculator)
-        steps = steps or _steps(outcome, relaxed)
+        outcome.settings["steps"] = steps = steps or _steps(outcome, relaxed)
         _dynamics(outcome, relaxed.atoms, fast or calculator, temperature, steps, seed, tell)
         reference = reference_of(relaxed.atoms, relaxed.spacegroup)
     outcome.conclude(reference)
@@ -294,8 +299,12 @@ def _write(outcome: Outcome, folder: Path, reference: dict) -> None:
     relaxed, run, (waves, spectrum) = part("relaxation"), part("dynamics"), part("phonons") or (None, None)
     if relaxed is not None:
         frames = [relaxed.atoms, *(() if run is None else run.frames)]
-        outcome.stage("trajectory", lambda: write_frames(folder / "trajectory.extxyz", frames))
-        outcome.files.append("trajectory.extxyz")
+        outcome.stage("trajectory", lambda: write_frames(folder / TRAJECTORY, frames))
+        outcome.files.append(TRAJECTORY)
+    if waves is not None:
+        write_bands(folder / BANDS, spectrum)
+        write_curves(folder / THERMAL, waves)
+        outcome.files += [BANDS, THERMAL]
     names = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title, constants = f"{outcome.name}: {', '.join(name for name in names if name)}", part("elastic constants")
     drawn = outcome.stage(
@@ -308,3 +317,5 @@ def _write(outcome: Outcome, folder: Path, reference: dict) -> None:
     outcome.files += [*(drawn or []), "results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(folder / "results.json", summary(outcome))
+    add_report(folder, outcome.files, outcome.notes)
+    write_json(folder / "results.json", summary(outcome))  # with the report, or why there is none

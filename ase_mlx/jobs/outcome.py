@@ -41,8 +41,9 @@ class Outcome:
     """What became of one structure; `failed` and `skipped` give a reason for each stage without a result.
 
     `extrapolation` counts the environments of all stages that are beyond the model's training data, once for all.
-    `results` has what each stage returned, by its name: the objects that the numbers and figures are of. `words` turns
-    a sentence of the package into what its reader can do (commands name options, not arguments). Times are in seconds.
+    `settings` is what was asked, `results` what each stage returned, by its name: the objects that the numbers and
+    figures are of. `words` turns a sentence of the package into what its reader can do (commands name options, not
+    arguments). Times are in seconds.
 
     Source: ours.
     """
@@ -60,6 +61,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     extrapolation: object = None
+    settings: dict[str, object] = field(default_factory=dict)
     results: dict[str, object] = field(default_factory=dict)
     words: Callable[[str], str] = str
 

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from ase_mlx.figures.main import FIGURES
+from ase_mlx.jobs.curves import BANDS, THERMAL, write_bands, write_curves
 from ase_mlx.jobs.main import YAML
 from ase_mlx.jobs.outcome import Outcome, add_harmonic, limits_of, reference_of, summary, write_table
+from ase_mlx.jobs.report import REPORT, add_report
 from ase_mlx.progress import Progress, steps_of
-from ase_mlx.whole.tables import write_csv, write_json
+from ase_mlx.whole.tables import write_json
 
 PRIOR = "free_energy.json"
 """What a model of F(V, T) begins from, with `qha`."""
 
-FILES = ("results.csv", "results.json", "bands.csv", "thermal.csv", PRIOR, YAML, *FIGURES)
+CELL = "structure.extxyz"
+"""The unit cell that the phonons are of."""
+
+FILES = ("results.csv", "results.json", BANDS, THERMAL, PRIOR, YAML, CELL, REPORT, *FIGURES)
 """Results of a call."""
 
-BYTES = 8_000_000
+BYTES = 12_000_000
 """That they may take on the disk, with the finished supercells."""
 
 
@@ -116,11 +121,11 @@ def phonon_job(
     atoms = to_ase(structure.unitcell) if (read := hasattr(structure, "unitcell")) else structure
     formula = atoms.get_chemical_formula(empirical=True)
     outcome, tell = Outcome(name or formula, "", formula, "crystal", words=words), partial(steps_of, progress)
+    outcome.settings, spectra, curves = {"command": "phonons", **vars(settings)}, None, None
     calculator = outcome.computed_by(calculator, atoms, model)
     ph = outcome.stage(
         "phonons", lambda: structure if read else _force_constants(atoms, calculator, settings, work, tell)
     )
-    spectra, curves = None, None
     if ph is not None:
         _describe(outcome, ph, folder)
         spectra = outcome.stage("spectra", lambda: _spectra(ph, calculator, settings, work, tell))
@@ -152,13 +157,15 @@ def _describe(outcome: Outcome, ph, folder: Path | None) -> None:
     from ase_mlx.adapters.ase.job import spacegroup_of
     from ase_mlx.adapters.phonopy import save_phonons
     from ase_mlx.adapters.phonopy.cells import to_ase
+    from ase_mlx.data.io import write_frames
 
     outcome.spacegroup = spacegroup_of(to_ase(ph.unitcell))
     outcome.notes += [f"Taken from the file: {'; '.join(ph.sources)}."] if getattr(ph, "sources", ()) else []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         outcome.stage("phonopy's file", lambda: save_phonons(ph, folder / YAML))
-        outcome.files.append(YAML)
+        outcome.stage("structure's file", lambda: write_frames(folder / CELL, [to_ase(ph.unitcell)]))
+        outcome.files += [YAML, CELL]
 
 
 def _spectra(ph, calculator, settings: PhononSettings, work, tell):
@@ -230,14 +237,16 @@ def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: di
                 folder, title, harmonic=waves, spectrum=lines, reference=reference, expansion=expansion, projected=parts
             ),
         )
-        outcome.files += [*(drawn or []), "bands.csv", "thermal.csv"]
-        _write_bands(folder / "bands.csv", lines)
-        _write_curves(folder / "thermal.csv", waves, expansion)
+        outcome.files += [*(drawn or []), BANDS, THERMAL]
+        write_bands(folder / BANDS, lines)
+        write_curves(folder / THERMAL, waves, expansion)
     if expansion is not None:
         _write_prior(outcome, folder / PRIOR, expansion, mesh)
     outcome.files += ["results.csv", "results.json"]
     write_table(folder / "results.csv", outcome.quantities)
     write_json(folder / "results.json", summary(outcome))
+    add_report(folder, outcome.files, outcome.notes)
+    write_json(folder / "results.json", summary(outcome))  # with the report, or why there is none
 
 
 def _write_prior(outcome: Outcome, path: Path, expansion, mesh: float) -> None:
@@ -249,48 +258,3 @@ def _write_prior(outcome: Outcome, path: Path, expansion, mesh: float) -> None:
         outcome.notes.append(f"No {path.name}: {error}")
     else:
         outcome.files.append(path.name)
-
-
-def _write_bands(path: Path, lines) -> None:
-    """Distance along the path in 1/Å, then frequency and std of each band in THz."""
-    import numpy as np
-
-    std = lines.std.get("bands", np.full(lines.bands.shape, np.nan))
-    bands = range(lines.bands.shape[1])
-    header = ["distance_1/A", *(f"band{k + 1}{end}_THz" for k in bands for end in ("", "_std"))]
-    rows = ([x, *np.stack([f, s], axis=1).ravel()] for x, f, s in zip(lines.distances, lines.bands, std, strict=True))
-    _csv(path, header, rows)
-
-
-def _write_curves(path: Path, waves, expansion) -> None:
-    """Functions of temperature with their std, per mole of atoms as in the table."""
-    import numpy as np
-
-    columns = {"temperature_K": waves.temperatures}
-
-    def add(label: str, source, name: str, per: float = 1.0) -> None:
-        values, std = getattr(source, name), source.std.get(name)
-        for end, array in (("", values), ("_std", std)):
-            full = np.full(len(waves.temperatures), np.nan)
-            if array is not None:
-                where = np.searchsorted(waves.temperatures, source.temperatures)
-                full[where] = array / per
-            columns[label + end] = full
-
-    if waves.heat_capacity is not None:
-        add("F_kJ/(mol atom)", waves, "free_energy", waves.natoms)
-        add("S_J/(K mol atom)", waves, "entropy", waves.natoms)
-        add("C_V_J/(K mol atom)", waves, "heat_capacity", waves.natoms)
-    if expansion is not None:
-        add("V_A3/atom", expansion, "volume", expansion.natoms)
-        add("alpha_V_1/K", expansion, "expansion")
-        add("B_GPa", expansion, "bulk_modulus")
-        add("C_p_J/(K mol atom)", expansion, "heat_capacity_p", expansion.natoms)
-        add("G_kJ/(mol atom)", expansion, "gibbs_energy", expansion.natoms)
-    _csv(path, list(columns), zip(*columns.values(), strict=True))
-
-
-def _csv(path: Path, header: list[str], rows) -> None:
-    from math import isnan
-
-    write_csv(path, header, (["" if isnan(x) else f"{x:.8g}" for x in row] for row in rows))

@@ -11,15 +11,27 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from ase_mlx.data.table_rows import structures_at
 from ase_mlx.data.tables import TEXTS, open_table
+from ase_mlx.jobs.report import MOST_CRYSTALS, add_report
 from ase_mlx.models.anomaly import Mode
 from ase_mlx.pretrained import find
 from ase_mlx.progress import Progress, steps_of
-from ase_mlx.screen.ranges import FILES, RESULTS, Job, open_job, read_scores, run_local, write_results
+from ase_mlx.screen.ranges import (
+    FILES,
+    RESULTS,
+    SUMMARY,
+    TOP,
+    Job,
+    open_job,
+    read_scores,
+    run_local,
+    write_results,
+)
 from ase_mlx.screen.scores import Screening
 from ase_mlx.screen.suggestions import suggest
 from ase_mlx.units import EV_IN_KCAL_PER_MOL, EV_IN_KJ_PER_MOL, HARTREE_IN_EV, RYDBERG_IN_EV
-from ase_mlx.whole.tables import write_csv
+from ase_mlx.whole.tables import write_csv, write_json
 
 FACTORS = {
     EV_IN_KJ_PER_MOL: "kJ/mol",
@@ -126,11 +138,25 @@ def finish_screening(
     order = np.argsort(np.where(np.isfinite(ranks), ranks, np.inf), kind="stable")[: int(good.sum())]
     if good.any():
         files += write_figures(job, scores, names, order)
+    if len(structures := structures_at(job.table, order[:MOST_CRYSTALS])):
+        structures.insert(1, "name", names[structures["row"]])
+        structures.to_parquet(job.out / TOP, index=False)
+        files.append(TOP)
     for stale in set(FILES) - set(files):
         (job.out / stale).unlink(missing_ok=True)
     top = [_row(scores.iloc[k], names[k], rank) for rank, k in enumerate(order[:SHOWN], start=1)]
     flagged, without = int(scores["anomaly"].eq(True).sum()), int((~good).sum())
-    return Screened(job.table.path.name, job.wanted.mode, len(scores), flagged, without, top, notes, files)
+    files.append(SUMMARY)
+    result = Screened(job.table.path.name, job.wanted.mode, len(scores), flagged, without, top, notes, files)
+    _write_summary(job, result)
+    add_report(job.out, files, notes)
+    _write_summary(job, result)  # with the report, or why there is none
+    return result
+
+
+def _write_summary(job: Job, result: Screened) -> None:
+    settings = {"command": "screen", "input": result.input, "mode": result.mode, "reported": job.wanted.reported}
+    write_json(job.out / SUMMARY, {**vars(result), "model": job.model.name, "settings": settings})
 
 
 def _row(scores: pd.Series, name: str, rank: int) -> dict[str, Any]:

@@ -14,12 +14,11 @@ Source: ours.
 """
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ase_mlx.graph import Graph
 
@@ -39,28 +38,14 @@ STIFFNESS = 0.1
 as d^1.5. Twice that of forces, found on surrogates (`benchmarks/distance.py`)."""
 
 
-@runtime_checkable
-class Bars(Protocol):
-    """What bars are scaled by, one a quantity of `CALIBRATED`: a and g dimensionless, b in its unit (eV an atom, …).
-
-    `std_beyond` holds c in eV, eV/Å and, of the stress times the volume, eV.
-
-    Source: ours.
-    """
-
-    std_scale: Tensor
-    std_floor: Tensor
-    std_growth: Tensor
-    std_beyond: Tensor
-
-
 def calibrated(
-    bars: Bars, graph: Graph, variance: Mapping[str, Tensor], distance: Float[Tensor, " atoms"] | None
+    bars: nn.Module, graph: Graph, variance: Mapping[str, Tensor], distance: Float[Tensor, " atoms"] | None
 ) -> dict[str, Tensor]:
     """Standard deviations of those quantities whose scale is known (eV, eV/Å, eV/Å³).
 
     Args:
-        bars: their scales.
+        bars: a model with the buffers `std_scale` (a), `std_floor` (b), `std_growth` (g) and `std_beyond` (c: eV, eV/Å
+            and, of the stress times the volume, eV), one a quantity of `CALIBRATED`.
         graph: the structures.
         variance: s², units squared; of "energy" and "energies" that of whole structures.
         distance: score of each atom (dimensionless), where it is known.
@@ -80,7 +65,7 @@ def calibrated(
 
 
 def widened(
-    bars: Bars, name: str, graph: Graph, std: Float[Tensor, "*items"], distance: Float[Tensor, " atoms"] | None
+    bars: nn.Module, name: str, graph: Graph, std: Float[Tensor, "*items"], distance: Float[Tensor, " atoms"] | None
 ) -> Float[Tensor, "*items"]:
     """Widen a bar (eV, eV/Å, eV/Å³) by the distance from the training data: the factor within, the summand beyond.
 
@@ -91,7 +76,7 @@ def widened(
 
 
 def growth(
-    bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None
+    bars: nn.Module, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None
 ) -> Float[Tensor, "*items"] | float:
     """Factor √(1 + g² d²) of a bar (dimensionless): d is the score of the atom, or the mean of a structure's.
 
@@ -108,7 +93,9 @@ def growth(
     return factor if name in OF_STRUCTURES else factor.unsqueeze(-1)
 
 
-def beyond(bars: Bars, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None) -> Float[Tensor, "*items"]:
+def beyond(
+    bars: nn.Module, name: str, graph: Graph, distance: Float[Tensor, " atoms"] | None
+) -> Float[Tensor, "*items"]:
     """What a bar gains from environments beyond the edge of the training data (eV, eV/Å, eV/Å³).
 
     Source: ours.

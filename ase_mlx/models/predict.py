@@ -57,10 +57,12 @@ def predict(
         ValueError: a structure without physical meaning (named by its place in the list), an unknown element, points
             for a model without fields or none for one that has nothing else, a charge without points, a model in
             another precision than float32 and float64.
+        TypeError: something else than atoms, such as the name of a file.
 
     Source: ours.
     """
     one = hasattr(atoms, "positions")
+    _refuse_others(atoms)
     # forces are derivatives: within somebody's inference mode there are none, within autocast they have two digits
     with torch.inference_mode(False), torch.autocast(_device(model).type, enabled=False):
         results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks, members)
@@ -68,6 +70,17 @@ def predict(
     if distances:
         warn(np.concatenate(distances))
     return results[0] if one else results
+
+
+def _refuse_others(atoms: Any) -> None:
+    """Refuse the name of a file, and what no structure of ASE's kind is."""
+    several = [atoms] if hasattr(atoms, "positions") or not isinstance(atoms, list | tuple) else atoms
+    for one in several:
+        if not hasattr(one, "positions"):
+            raise TypeError(
+                f"got a {type(one).__name__}, {str(one)[:40]!r}, expected ase.Atoms or a list of them; read a file by "
+                "ase.io.read, turn a Structure of pymatgen by its to_ase_atoms()"
+            )
 
 
 def _predictions(

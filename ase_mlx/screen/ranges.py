@@ -38,7 +38,8 @@ BYTES = 1000
 """That a row may take on the disk, generously."""
 
 MANIFEST, RESULTS = "screening.json", "results.parquet"
-FILES = (RESULTS, "suggestions.csv", "scores.png", "contributions.png", "reliability.png")
+TOP, SUMMARY = "top_crystals.parquet", "results.json"
+FILES = (RESULTS, TOP, SUMMARY, "report.html", "suggestions.csv", "scores.png", "contributions.png", "reliability.png")
 """Results of a screening; those that a call does not write are removed by it."""
 
 RANKED = ("rank", *(name for name in COLUMNS if name != "members"))
@@ -216,7 +217,7 @@ def run_local(job: Job, processes: int, progress: Steps | None = None) -> None:
                 except BrokenExecutor as error:
                     raise RuntimeError(
                         "got a worker that was killed (by the system, where memory ran out), expected it to finish its "
-                        "rows; give the same command again to go on, with fewer --processes if memory is short"
+                        "rows; give the same command again to go on, with fewer --workers if memory is short"
                     ) from error
                 if progress is not None:
                     progress(done, total)

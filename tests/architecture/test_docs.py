@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import markdown
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from ase_mlx.testing import GEOMETRIES, LAWS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))  # each becomes a page: scripts/notebooks.py
 
 
 def leaves(entry):
@@ -30,13 +32,18 @@ def leaves(entry):
 
 def test_every_page_is_in_the_contents_and_every_entry_is_a_page():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    assert sorted(leaves(nav)) == [page.relative_to(DOCS).as_posix() for page in PAGES]
+    pages = [*PAGES, *(path.with_suffix(".md") for path in NOTEBOOKS)]
+    assert sorted(leaves(nav)) == sorted(page.relative_to(DOCS).as_posix() for page in pages)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def leads_somewhere(page, target):
+    return (page.parent / target).exists() or (page.parent / target).with_suffix(".ipynb") in NOTEBOOKS
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: page.stem)
 def test_links_inside_the_documentation_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert [t for t in targets if not re.match(r"[a-z]+:", t) and not (page.parent / t).exists()] == []
+    assert [t for t in targets if not re.match(r"[a-z]+:", t) and not leads_somewhere(page, t)] == []
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/road.md"])
@@ -92,3 +99,32 @@ def test_page_of_the_laws_has_them_all():
     assert {name for row in rows for name in re.findall(r"`(.+?)`", row)} == set(LAWS)
     words = " ".join(page.split())
     assert [name for name in GEOMETRIES if name not in words] == []
+
+
+@pytest.fixture(scope="module")
+def equations():
+    spec = importlib.util.spec_from_file_location("equations", ROOT / "scripts" / "equations.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "$$" in page.read_text(encoding="utf-8")], ids=lambda p: p.stem
+)
+def test_equations_become_mathml(page, equations):
+    text = page.read_text(encoding="utf-8")
+    marked = markdown.markdown(
+        text,
+        extensions=["pymdownx.arithmatex", "pymdownx.superfences"],
+        extension_configs={"pymdownx.arithmatex": {"generic": True}},
+    )
+    written = equations.set_equations(marked, page.name)
+    assert "arithmatex" not in written
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert written.count('display="block"') == prose.count("$$") / 2
+
+
+def test_what_is_no_latex_stops_the_build(equations):
+    with pytest.raises(ValueError, match=r"page.md: \\kapa in .* is no LaTeX"):
+        equations.set_equations(r'<span class="arithmatex">\(\kapa T\)</span>', "page.md")

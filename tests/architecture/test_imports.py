@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,16 @@ sys.stderr.write(json.dumps([before, after]))
 """
 
 
+APART = {"ase_mlx.adapters.torch_sim": "torch_sim"}
+"""Gates of programs that the tests do not install; tests/gates/test_torch_sim.py tries them without and with."""
+
+
 def modules():
     for path in sorted((ROOT / "ase_mlx").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name not in APART or find_spec(APART[name]):
+            yield name
 
 
 def fresh(code, *arguments, cwd, home):

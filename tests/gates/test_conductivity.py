@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from phono3py.file_IO import write_fc2_to_hdf5
 from typer.testing import CliRunner
 
-from ase_mlx.adapters.phono3py import load_third_order, third_order, write_kappa
+from ase_mlx.adapters.phono3py import load_third_order, third_order, write_cells, write_kappa
 from ase_mlx.adapters.phono3py.crystal import mesh_numbers
 from ase_mlx.adapters.phonopy import ImaginaryModesError, conductivity
 from ase_mlx.cli import app
@@ -136,7 +136,8 @@ def test_hdf5_has_the_layout_of_phono3py(found, silicon, tmp_path, monkeypatch):
 
 def test_phono3py_accumulates_our_file(found, silicon, tmp_path):
     write_kappa(found.modes, silicon, tmp_path / "kappa.hdf5")
-    silicon.save(tmp_path / "phono3py.yaml", settings={"force_sets": False})
+    cells = write_cells(silicon, tmp_path / "phono3py.yaml")  # forces stay in the yaml that they came from
+    assert "displacement" not in cells.read_text(encoding="utf-8")
     command = [Path(sys.executable).with_name("phono3py-kaccum"), "--mfp", "--average", "--temperature", "300"]
     run = subprocess.run([*command, "kappa.hdf5"], cwd=tmp_path, capture_output=True, text=True, check=True)
     last = [line.split() for line in run.stdout.splitlines() if line.strip() and not line.startswith("#")][-1]

@@ -103,7 +103,7 @@ def test_two_crystals_by_a_model_of_ours_from_the_command_line(tmp_path, capsys,
     monkeypatch.chdir(tmp_path)
     write("fcc.cif", bulk("Al"))
     write("bcc.cif", bulk("Al", "bcc", a=3.2))
-    arguments = ["distill", "fcc.cif", "bcc.cif", "-t", "al", "-o", "al2", "--minutes", "0.1", "--cutoff", "3.2"]
+    arguments = ["distill", "fcc.cif", "bcc.cif", "--teacher", "al", "-o", "al2", "--minutes", "0.1", "--cutoff", "3.2"]
     app([*arguments, "--channels", "8", "--vacancies", "--json", "out.json"], standalone_mode=False)
     done = json.loads((tmp_path / "out.json").read_text())
     assert [report["formula"] for report in done["crystals"]] == ["Al", "Al"]
@@ -117,7 +117,7 @@ def test_refusals(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("salt.cif", bulk("NaCl", "rocksalt", a=5.6))
     with pytest.raises(Exception, match="Cl, Na, but al knows Al only"):
-        app(["distill", "salt.cif", "-t", "al", "-o", "out"], standalone_mode=False)
+        app(["distill", "salt.cif", "--teacher", "al", "-o", "out"], standalone_mode=False)
     with pytest.raises(ValueError, match="expected crystals"):
         distill_job([molecule("H2O")], EMT(), tmp_path / "water", SMALL)
     with pytest.raises(ValueError, match="Si2, which the teacher cannot"):

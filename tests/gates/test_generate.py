@@ -95,7 +95,7 @@ def test_the_same_call_changes_nothing_and_another_is_refused(whole, model):
 
 @pytest.mark.slow
 def test_a_call_that_is_killed_three_times_ends_in_the_same_table(tmp_path, model):
-    words = ["generate", "-m", str(model), "-n", "150", "--seed", "7", "--relax", "emt"]
+    words = ["generate", "-m", str(model), "-n", "150", "--seed", "7", "-c", "emt"]
     words += ["--allowed", "Cu,Au,Ni,Al,Ag,Pd", "-o"]
     start = [sys.executable, "-c", "from ase_mlx.cli import main; main()", *words]
     kills = 0
@@ -149,10 +149,10 @@ def test_a_calculator_that_fails_on_a_candidate_rejects_it_with_its_reason(tmp_p
     [
         (("-n", "0"), "greater than or equal to 1"),
         (("--density", "3", "1"), "expected (least, most) in g/cm³"),
-        (("--elements", "Xx"), "expected ones that the model knows"),
+        (("--elements", "Xx"), "those that the model knows, one a word"),
         (("--elements", "Mg", "--allowed", "Al,O"), "which are not among those allowed"),
         (("--model", "al"), "which generates no crystals"),
-        (("--relax", "nonsense"), "expected a shipped model"),
+        (("--calculator", "nonsense"), "expected a shipped model"),
         (("--space-group", "231"), "less than or equal to 230"),
     ],
 )
@@ -161,3 +161,15 @@ def test_wrong_calls(tmp_path, model, words, said):
     done = call(tmp_path, "generate", *name, *words, "-o", "out")
     assert done.returncode == 2 and said in " ".join(done.stderr.replace("│", " ").split()), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_elements_may_be_asked_for_one_by_one_or_in_one_word(tmp_path, model):
+    one = call(tmp_path, "generate", "-m", model, "-n", 4, "--elements", "Cu", "--elements", "Au", "-o", "one")
+    two = call(tmp_path, "generate", "-m", model, "-n", 4, "--elements", "Cu,Au", "-o", "two")
+    assert one.returncode == two.returncode == 0, one.stderr
+    assert (tmp_path / "one" / "candidates.csv").read_text() == (tmp_path / "two" / "candidates.csv").read_text()
+    assert "Cu" in one.stdout and "Au" in one.stdout
+    header = next(line for line in one.stdout.splitlines() if "formula" in line)
+    assert "hull distance (eV/atom)" in header and "std" not in header
+    wrong = call(tmp_path, "generate", "-m", model, "-n", 4, "--elements", 118, "-o", "three")
+    assert wrong.returncode == 2 and "got the elements ['118'], expected" in wrong.stderr

@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from typer.testing import CliRunner
 
 from ase_mlx.cli import app
-from ase_mlx.cli.report import stem
+from ase_mlx.cli.output import stem
 from ase_mlx.data.io import write_frames
 from ase_mlx.figures import main as figures
 

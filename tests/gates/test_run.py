@@ -19,7 +19,7 @@ from ase_mlx.adapters.ase.dynamics import dynamics
 from ase_mlx.adapters.ase.job import Value, equation_of_state, relax, spacegroup_of
 from ase_mlx.adapters.ase.supercells import kind, supercell_matrix
 from ase_mlx.cli import app
-from ase_mlx.cli.report import write_json
+from ase_mlx.cli.output import write_json
 from ase_mlx.cli.run import finish, write_joint
 from ase_mlx.jobs.main import main_job
 from ase_mlx.jobs.outcome import Outcome, reference_of, summary, write_table

@@ -246,7 +246,7 @@ def test_a_killed_job_ends_as_one_never_stopped(tmp_path, folder, kills):
     run_local(straight, kills)
     write_results(straight)
     out = tmp_path / "killed"
-    arguments = [str(source), "-m", str(folder), "-o", str(out), "--suggest", "3", "--processes", str(kills)]
+    arguments = [str(source), "-m", str(folder), "-o", str(out), "--suggest", "3", "--workers", str(kills)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     before = 0
     for _ in range(kills):

@@ -109,5 +109,9 @@ def _numbers(elements: Sequence[int | str], model: Any) -> list[int]:
     several = [elements] if isinstance(elements, int | str) else list(elements)
     numbers = [SYMBOLS.index(e) if isinstance(e, str) and e in SYMBOLS else e for e in several]
     if unknown := [e for e in numbers if e not in model.elements]:
-        raise ValueError(f"got the elements {unknown}, expected ones that the model knows")
+        missing = [SYMBOLS[e] if isinstance(e, int) and 0 < e < len(SYMBOLS) else e for e in unknown]
+        raise ValueError(
+            f"got the elements {missing}, expected symbols of those that the model knows, one a word (Ga, N): "
+            f"{len(model.elements)} from {SYMBOLS[min(model.elements)]} to {SYMBOLS[max(model.elements)]}"
+        )
     return numbers

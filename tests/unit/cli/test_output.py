@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ase_mlx.cli.report import print_table, write_json
+from ase_mlx.cli.output import print_table, write_json
 
 
 def test_json_is_written_whole(tmp_path):
