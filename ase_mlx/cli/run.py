@@ -212,10 +212,11 @@ def _print(outcomes: list, out: Path) -> None:
         if outcome.quantities:
             group = f", {outcome.spacegroup}" if outcome.spacegroup else ""
             table = Table(title=f"{outcome.name}: {outcome.formula} {outcome.kind}{group}", title_justify="left")
-            for column in ("quantity", "value", "unit", "DFT", "experiment"):
+            beside = [key for key in ("dft", "experiment") if any(row[key] is not None for row in outcome.quantities)]
+            for column in ("quantity", "value", "unit", *("DFT" if key == "dft" else key for key in beside)):
                 table.add_column(column, justify="left" if column in ("quantity", "unit") else "right")
             for row in outcome.quantities:
-                references = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("dft", "experiment"))
+                references = ("" if row[key] is None else f"{row[key]:.4g}" for key in beside)
                 table.add_row(row["quantity"], with_error_bar(row["value"], row["std"]), row["unit"], *references)
             console.print(table)
             for source, names in _sources(outcome.quantities).items():

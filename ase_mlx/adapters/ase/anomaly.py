@@ -44,7 +44,7 @@ def anomaly_of(atoms: Atoms, model: str = "bhnaa") -> Strangeness:
     novelty = judged["novelty"]
     names, _ = anomaly_model.reasons(rows, "novelty", REASONS)
     return Strangeness(
-        Value(float(novelty.score[0]), float(novelty.std[0]), "dimensionless", "members"),
+        Value(float(novelty.score[0]), float(novelty.std[0]), "nats", "members"),
         Value(100 * float(novelty.probability[0]), None, "%"),
         bool(novelty.flagged[0]),
         tuple(names[0]),

@@ -29,7 +29,7 @@ from ase_mlx.adapters.phono3py.force_constants import third_order
 from ase_mlx.adapters.phono3py.learned import learned
 from ase_mlx.adapters.phono3py.load import load_third_order
 from ase_mlx.adapters.phono3py.members import relative_std
-from ase_mlx.adapters.phono3py.notes import notable, notes_of
+from ase_mlx.adapters.phono3py.notes import notable, notes_of, of_mesh
 from ase_mlx.adapters.phonopy.born import NO_BORN, born_charges, may_be_polar
 from ase_mlx.adapters.phonopy.cells import Supercell
 from ase_mlx.adapters.phonopy.stability import judge, stability
@@ -242,6 +242,7 @@ def _solved(
     if certificate is not None:
         result = replace(result, mode_kappa=result.mode_kappa * certificate.ratios[..., None])
     notes = notes_of(compression, quartic, crystal.reach if learn else None, certificate, solver) + polar
+    notes += of_mesh(numbers, ph.primitive.cell)
     share = float(more[result.middle, :3].mean() / kappa[result.middle, :3].mean())
     if share > COHERENT:
         notes += (f"Coherences between modes would add {100 * share:.0f} %: phonons alone do not carry this heat.",)

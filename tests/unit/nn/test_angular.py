@@ -93,6 +93,7 @@ def test_every_shipped_table_is_that_of_e3nn():
         assert table == pytest.approx(o3.wigner_3j(*map(int, name), dtype=torch.float64).numpy(), abs=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:The TorchScript type system")  # e3nn 0.5 scripts its layers
 def test_an_irreps_tensor_of_e3nn_goes_through_our_linear_layer_as_through_e3nns():
     """Ours keeps channels last, (atoms, components, channels); e3nn one multiplicity block after the other."""
     torch.manual_seed(3)
