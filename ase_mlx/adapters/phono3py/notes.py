@@ -30,8 +30,8 @@ def of_mesh(numbers: Sequence[int], lattice: Float[np.ndarray, "3 3"]) -> tuple[
     if length >= SHORT:
         return ()
     return (
-        f"A mesh of {' × '.join(map(str, numbers))} points ({length:.0f} Å) may be far from enough: ZnTe has 28, 55 and 37 "
-        "W/(m K) on meshes of 32, 53 and 74 Å; compare with a finer one.",
+        f"A mesh of {' × '.join(map(str, numbers))} points ({length:.0f} Å) may be far from enough: ZnTe has 28, 55 "
+        "and 37 W/(m K) on meshes of 32, 53 and 74 Å; compare with a finer one.",
     )
 
 
