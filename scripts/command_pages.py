@@ -1,6 +1,7 @@
 """A hook of mkdocs: the page of all commands, made from the commands themselves, so that none is left out."""
 
 import re
+from typing import Literal, get_args, get_origin
 
 import typer
 from mkdocs.structure.files import File
@@ -35,6 +36,12 @@ def cell(text):
     return re.sub(r"\s+", " ", text or "").replace("|", "\\|").strip()
 
 
+def choices(option):
+    """List the words that an option takes, where it takes few."""
+    annotation = option.type_descriptor.annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
 def default(option):
     """Say what holds where an option is not given."""
     value = option.default
@@ -62,7 +69,8 @@ def page():
                 if option.param_type_name == "option"
                 else f"`{cell(option.metavar or option.name.upper())}`"
             )
-            rows.append(f"| {names} | {cell(option.help)} | {default(option)} |")
+            listed = "".join(f" `{choice}`" for choice in choices(option))
+            rows.append(f"| {names} | {cell(option.help)}{listed} | {default(option)} |")
         parts += [f"## {name}\n\n{title}\n", *(f"{block}\n" for block in text), "\n".join(rows) + "\n"]
     return "\n".join(parts)
 

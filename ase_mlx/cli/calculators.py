@@ -140,10 +140,13 @@ def _check_device(device: str) -> None:
     """Refuse a device that this machine's torch does not have."""
     if device == "cpu":
         return
-    import torch
+    from ase_mlx.learn.run import expect_device
 
-    if not (torch.cuda.is_available() and device.split(":")[0] == "cuda"):
-        raise ValueError(f"got --device {device}, which torch does not find here, expected cpu; leave it out")
+    try:
+        expect_device(device)
+    except ValueError:
+        words = f"got --device {device}, which torch does not find here, expected cpu; leave it out"
+        raise ValueError(words) from None
 
 
 def chosen(name: str, atoms, device: str = "cpu", dispersion: bool = False) -> tuple:

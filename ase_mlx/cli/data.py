@@ -54,7 +54,7 @@ def data(
         with reading("IN"):
             shards = Shards(inputs[0])
     else:
-        with reading("IN / --output"), _full_disk() as full, _counts() as count:
+        with reading("IN / --out"), _full_disk() as full, _counts() as count:
             shards = write_shards(inputs, output, energy, forces, stress, count)
         if full:
             raise full[0]

@@ -105,5 +105,5 @@ def _shown(row: dict) -> dict:
         if name in ("name", "known", "volume_per_atom", "density") or name.endswith("_std"):
             continue
         std = row.get(f"{name}_std ({unit}")
-        columns[key.replace("_", " ")] = value if std is None else f"{value:.3g} ± {std:.2g}"
+        columns[key.replace("_", " ")] = value if std in (None, "") else f"{value:.3g} ± {std:.2g}"
     return columns

@@ -34,7 +34,7 @@ def import_checkpoint(
     """Make a model of an open checkpoint: energies, forces, stresses of most elements, without error bars.
 
     A NAME is fetched from its pinned address, or taken from the installed package that brings it, and used only if its
-    sha256 is that of the list. Without --output the model goes among your own ($ASE_MLX_MODELS, or ase-mlx/models in
+    sha256 is that of the list. Without --out the model goes among your own ($ASE_MLX_MODELS, or ase-mlx/models in
     your data folder): `-c NAME` finds it there, and `-c auto`, which is what commands do without `-c`.
 
     Nothing in a file is run, and the code that wrote it is not needed.

@@ -122,7 +122,7 @@ class Table:
         Raises:
             ValueError: lengths that differ, temperatures that do not rise, values that are not positive.
         """
-        t, v = np.asarray(self.temperature, float), np.array([v for v in self.values if not isinstance(v, str)], float)
+        t, v = np.asarray(self.temperature, float), np.array(self._constants, float)
         if len(t) != len(self.values) or len(t) < 2 or not (np.diff(t) > 0).all() or not (t > 0).all():
             raise ValueError(
                 f"got a table of {len(t)} temperatures and {len(self.values)} values, expected as many of both, two or "
@@ -136,6 +136,14 @@ class Table:
     @cached_property
     def _formulas(self) -> tuple[Formula, ...]:
         return tuple(Formula(v) for v in self.values)
+
+    @cached_property
+    def _constants(self) -> tuple[float, ...]:
+        """Values without a name in them."""
+        like = {"T": torch.zeros((), dtype=torch.float64)}
+        both = zip(self.values, self._formulas, strict=True)
+        pairs = [(v, f) for v, f in both if not isinstance(v, str) or not f.names]
+        return tuple(float(f(like)) if isinstance(v, str) else float(v) for v, f in pairs)
 
     @cached_property
     def _factor(self) -> "Formula | Table":
@@ -159,9 +167,8 @@ class Table:
     def __call__(self, values: Values) -> Tensor:
         """Evaluate at temperatures T (K); outside it goes on from its ends, which the solvers refuse."""
         x, c = self._spline
-        if all(not f.names for f in self._formulas):
-            y = torch.log(torch.tensor([float(v) for v in self.values], dtype=torch.float64))
-            c = c @ y
+        if len(self._constants) == len(self.values):
+            c = c @ torch.log(torch.tensor(self._constants, dtype=torch.float64))
         s = torch.log(values["T"].clamp(min=1e-3))
         k = torch.searchsorted(x, s.detach().contiguous()).clamp(1, len(x) - 1) - 1
         d = s - x[k]

@@ -116,8 +116,8 @@ def _report(made: Generated, folder: Path, settings: dict[str, Any], model: str)
     def write() -> None:
         counts = {"asked": made.asked, "candidates": len(made.structures), "rejected": made.rejected}
         settings_of = {"command": "generate", **settings}
-        told = {"model": model, "notes": made.notes, "files": made.files, "settings": settings_of}
-        write_json(folder / SUMMARY, counts | told)
+        rest = {"model": model, "notes": made.notes, "files": made.files, "settings": settings_of}
+        write_json(folder / SUMMARY, counts | rest)
 
     made.files.append(SUMMARY)
     write()

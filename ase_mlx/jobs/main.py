@@ -299,12 +299,10 @@ def _write(outcome: Outcome, folder: Path, reference: dict) -> None:
     relaxed, run, (waves, spectrum) = part("relaxation"), part("dynamics"), part("phonons") or (None, None)
     if relaxed is not None:
         frames = [relaxed.atoms, *(() if run is None else run.frames)]
-        outcome.stage("trajectory", lambda: write_frames(folder / TRAJECTORY, frames))
-        outcome.files.append(TRAJECTORY)
+        outcome.write("trajectory", [TRAJECTORY], lambda: write_frames(folder / TRAJECTORY, frames))
     if waves is not None:
-        write_bands(folder / BANDS, spectrum)
-        write_curves(folder / THERMAL, waves)
-        outcome.files += [BANDS, THERMAL]
+        outcome.write("bands", [BANDS], lambda: write_bands(folder / BANDS, spectrum))
+        outcome.write("thermal functions", [THERMAL], lambda: write_curves(folder / THERMAL, waves))
     names = (outcome.formula, outcome.spacegroup or outcome.kind, outcome.model and f"model {Path(outcome.model).name}")
     title, constants = f"{outcome.name}: {', '.join(name for name in names if name)}", part("elastic constants")
     drawn = outcome.stage(

@@ -6,7 +6,7 @@ Source: ours.
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -87,6 +87,15 @@ class Outcome:
                 warned = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
                 self.notes += [f"{name}: {text}" for text in sorted(warned)]
         return self.results.get(name)
+
+    def write(self, name: str, files: Sequence[str], work: Callable) -> None:
+        """Run one stage that writes files; they are listed where it did not fail.
+
+        Source: ours.
+        """
+        self.stage(name, work)
+        if name not in self.failed:
+            self.files += files
 
     def computed_by(self, calculator, atoms, model: str = ""):
         """Settle the calculator (eV, Å) for a structure; note its name, and why it was chosen if that was left to us.

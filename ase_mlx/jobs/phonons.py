@@ -163,9 +163,8 @@ def _describe(outcome: Outcome, ph, folder: Path | None) -> None:
     outcome.notes += [f"Taken from the file: {'; '.join(ph.sources)}."] if getattr(ph, "sources", ()) else []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        outcome.stage("phonopy's file", lambda: save_phonons(ph, folder / YAML))
-        outcome.stage("structure's file", lambda: write_frames(folder / CELL, [to_ase(ph.unitcell)]))
-        outcome.files += [YAML, CELL]
+        outcome.write("phonopy's file", [YAML], lambda: save_phonons(ph, folder / YAML))
+        outcome.write("structure's file", [CELL], lambda: write_frames(folder / CELL, [to_ase(ph.unitcell)]))
 
 
 def _spectra(ph, calculator, settings: PhononSettings, work, tell):
@@ -237,9 +236,9 @@ def _write(outcome: Outcome, folder: Path, ph, spectra, expansion, reference: di
                 folder, title, harmonic=waves, spectrum=lines, reference=reference, expansion=expansion, projected=parts
             ),
         )
-        outcome.files += [*(drawn or []), BANDS, THERMAL]
-        write_bands(folder / BANDS, lines)
-        write_curves(folder / THERMAL, waves, expansion)
+        outcome.files += drawn or []
+        outcome.write("bands", [BANDS], lambda: write_bands(folder / BANDS, lines))
+        outcome.write("thermal functions", [THERMAL], lambda: write_curves(folder / THERMAL, waves, expansion))
     if expansion is not None:
         _write_prior(outcome, folder / PRIOR, expansion, mesh)
     outcome.files += ["results.csv", "results.json"]

@@ -30,9 +30,9 @@ def check_numbers(numbers: Int[np.ndarray, " atoms"], elements: tuple[int, ...])
         missing, covered = (", ".join(_symbol(z) for z in sorted(zs)) for zs in (unknown, elements))
         if len(elements) > 20:
             covered = f"{len(elements)} elements from {_symbol(min(elements))} to {_symbol(max(elements))}"
-        way = "take 'universal', which ships and knows most elements roughly, or" if len(elements) <= 20 else "use"
+        hint = "take 'universal', which ships and knows most elements roughly, or" if len(elements) <= 20 else "use"
         raise ValueError(
-            f"got {missing}, but this model knows {covered} only; {way} an open potential of most elements (`ase-mlx "
+            f"got {missing}, but this model knows {covered} only; {hint} an open potential of most elements (`ase-mlx "
             "import --list`) or another calculator, or train a model on data with these elements (`ase-mlx train`; "
             "`start` in its settings fine-tunes a potential of our kind)"
         )

@@ -62,25 +62,28 @@ def predict(
     Source: ours.
     """
     one = hasattr(atoms, "positions")
-    _refuse_others(atoms)
+    several = _structures(atoms)
     # forces are derivatives: within somebody's inference mode there are none, within autocast they have two digits
     with torch.inference_mode(False), torch.autocast(_device(model).type, enabled=False):
-        results = _predictions(model, [atoms] if one else list(atoms), std, at, charge, blocks, members)
+        results = _predictions(model, several, std, at, charge, blocks, members)
     distances = [np.asarray(p["distance"]).ravel() for p in results if "distance" in p]
     if distances:
         warn(np.concatenate(distances))
     return results[0] if one else results
 
 
-def _refuse_others(atoms: Any) -> None:
-    """Refuse the name of a file, and what no structure of ASE's kind is."""
-    several = [atoms] if hasattr(atoms, "positions") or not isinstance(atoms, list | tuple) else atoms
-    for one in several:
-        if not hasattr(one, "positions"):
+def _structures(atoms: Any) -> list[Any]:
+    """List one structure or all of several; the name of a file, and what is not of ASE's kind, is refused."""
+    one = hasattr(atoms, "positions") or isinstance(atoms, str) or not hasattr(atoms, "__iter__")
+    several = [atoms] if one else list(atoms)
+    for part in several:
+        if not hasattr(part, "positions"):
+            what = part if isinstance(atoms, list | tuple) else atoms
             raise TypeError(
-                f"got a {type(one).__name__}, {str(one)[:40]!r}, expected ase.Atoms or a list of them; read a file by "
-                "ase.io.read, turn a Structure of pymatgen by its to_ase_atoms()"
+                f"got a {type(what).__name__}, {str(what)[:40]!r}, expected ase.Atoms or a list of them; read a file "
+                "by ase.io.read, turn a Structure of pymatgen by its to_ase_atoms()"
             )
+    return several
 
 
 def _predictions(

@@ -40,8 +40,8 @@ def debian_13(root: Path) -> dict:
     shown = done.stdout.splitlines()
     summary = next((line for line in shown if re.search(r"\d+ passed", line)), "no test ran")
     failed = "failed" in summary or "error" in summary or "passed" not in summary or "example passed" not in shown
-    found = next((line.split()[1:] for line in shown if line.startswith("versions ")), [])
-    row["versions"] = dict(zip(("python", "torch", "numpy"), found, strict=False))
+    words = next((line.split()[1:] for line in shown if line.startswith("versions ")), [])
+    row["versions"] = dict(zip(("python", "torch", "numpy"), words, strict=False))
     return {**row, "result": "failed" if failed else "passed", "notes": [summary.strip("= ")]}
 
 

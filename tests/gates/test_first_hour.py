@@ -22,6 +22,12 @@ def test_something_else_than_atoms_is_named(wrong):
         am.predict("sigesn", wrong)
 
 
+def test_an_iterator_gives_what_its_list_gives():
+    crystals = [bulk("Si"), bulk("Ge")]
+    (a, b), expected = am.predict("sigesn", iter(crystals), std=False), am.predict("sigesn", crystals, std=False)
+    assert [a["energy"], b["energy"]] == [one["energy"] for one in expected]
+
+
 def test_models_of_few_elements_name_the_shipped_one_of_most():
     with pytest.raises(ValueError, match="got N, Ga, but this model knows Si, Ge, Sn only; take 'universal'"):
         am.predict("sigesn", bulk("GaN", "zincblende", a=4.5))

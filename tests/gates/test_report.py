@@ -179,6 +179,7 @@ def test_the_command_writes_where_it_is_told_and_says_what_it_wrote(folders, tmp
         ({"kappa.hdf5": "x"}, "kappa.hdf5"),
         ({"candidates.csv": "a,b\n1,2\n"}, "candidates.csv"),
         ({"report.json": "{}"}, "report.json"),
+        ({"candidates.csv": "rank,formula,reasons\n1,Si,\n", "results.json": "[]"}, "results.json"),
     ],
 )
 def test_other_folders_and_damaged_files_are_refused(tmp_path, files, words):
@@ -239,6 +240,7 @@ def test_numbers_keep_six_digits_and_gaps():
         ("forces_rmse_meV_A", "forces_rmse", "meV/Å"),
         ("formation_energy_std", "formation_energy_std", "eV/atom"),
         ("energy of emt (eV/atom)", "energy of emt", "eV/atom"),
+        ("heat capacity C_V (300 K)_std (J/(K mol atom))", "heat capacity C_V (300 K)_std", "J/(K mol atom)"),
         ("material_id", "material_id", ""),
     ],
 )

@@ -26,7 +26,9 @@ def of_mesh(numbers: Sequence[int], lattice: Float[np.ndarray, "3 3"]) -> tuple[
 
     Source: ours; on ZnTe of phono3py's examples.
     """
-    length = float((np.array(numbers) / np.linalg.norm(np.linalg.inv(lattice), axis=0)).min())
+    several = np.array(numbers) > 1  # of a layer there is one point across
+    lengths = (np.array(numbers) / np.linalg.norm(np.linalg.inv(lattice), axis=0))[several]
+    length = float(lengths.min(initial=np.inf))
     if length >= SHORT:
         return ()
     return (

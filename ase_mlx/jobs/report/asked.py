@@ -39,6 +39,20 @@ def read_json(path: Path) -> Any:
         return parsed_json(path.read_text(encoding="utf-8"))
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON file of results that names its parts (units as in its names); empty where there is none.
+
+    Raises:
+        ValueError: it is damaged, or holds something else.
+
+    Source: ours.
+    """
+    parts = read_json(path) if path.is_file() else {}
+    if not isinstance(parts, dict):
+        raise ValueError(f"got {str(path)!r}, which is of another command, expected names with what they stand for")
+    return parts
+
+
 def add_settings(content: Content, settings: Mapping[str, Any] | None, model: str = "") -> None:
     """Say what was asked for, and by which model, with the card of a model that is here.
 
@@ -53,7 +67,9 @@ def add_settings(content: Content, settings: Mapping[str, Any] | None, model: st
         if value not in (None, "", [], {}, ()):
             length = name in ("supercell", "mesh") and isinstance(value, int | float)
             unit = "Å" if length else UNITS.get(name, "")
-            content.asked.append((name.replace("_", " "), f"{_words(value)}{unit and ' '}{unit}"))
+            each = name == "temperatures"  # two of them are two, and no range
+            words = ", ".join(map(_words, value)) if each and isinstance(value, list) else _words(value)
+            content.asked.append((name.replace("_", " "), f"{words}{unit and ' '}{unit}"))
     if model:
         add_card(content, model)
 

@@ -156,7 +156,7 @@ def rounded(values: Iterable) -> list:
     return [x if good else None for x, good in zip(short.tolist(), np.isfinite(short).tolist(), strict=True)]
 
 
-UNIT = re.compile(r"^(.*?) ?\(([^()]+)\)$")
+UNIT = re.compile(r"^(.*?) ?\(((?:[^()]|\([^()]*\))+)\)$")
 SUFFIX = re.compile(r"^(.+?)_((?:1|A|A3|K|THz|GPa|W|J|kJ|fs|ps)(?:/.+)?|meV_atom|meV_A)$")
 ENDS = {"meV_atom": "meV/atom", "meV_A": "meV/Å", "1/A": "1/Å", "A": "Å", "A3/atom": "Å³/atom"}
 NAMED_UNITS = {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ase_mlx.data.io import read_frames
-from ase_mlx.jobs.report.asked import add_notes, add_settings, read_json
+from ase_mlx.jobs.report.asked import add_notes, add_settings, read_mapping
 from ase_mlx.jobs.report.content import MOST_ROWS, Content, Curve, Subject, Table, columns_of, line, rounded
 from ase_mlx.jobs.report.crystals import add_atoms
 from ase_mlx.jobs.report.curves import add_curve
@@ -37,7 +37,7 @@ def read(folder: Path, _: Path) -> Content:
 
     Source: ours.
     """
-    results = read_json(folder / "results.json") if (folder / "results.json").is_file() else {}
+    results = read_mapping(folder / "results.json")
     name = (results.get("settings") or {}).get("source") or folder.resolve().name
     content = Content("conductivity", str(name), "lattice thermal conductivity", "structure")
     settings = results.get("settings")
@@ -57,7 +57,8 @@ def read(folder: Path, _: Path) -> Content:
     if (folder / "kappa.csv").is_file():
         with reading(folder / "kappa.csv", "a table of conductivities"):
             _conductivity(content, subject, pd.read_csv(folder / "kappa.csv"))
-    _modes(content, subject, arrays)
+    with reading(folder / "kappa.hdf5", "phono3py's hdf5 of a conductivity"):
+        _modes(content, subject, arrays)
     return content
 
 
@@ -101,7 +102,7 @@ def _modes(content: Content, subject: Subject, arrays: dict[str, np.ndarray]) ->
         lifetime = np.where(gamma > 0, 1 / (4 * pi * gamma), np.nan)
     path = speed * lifetime  # km/s ps = nm
     mode_kappa = arrays["mode_kappa"][at][..., :3].mean(-1) / np.prod(arrays["mesh"])
-    kappa = float(mode_kappa.sum())
+    kappa = float(mode_kappa.sum()) or np.nan
     q = np.repeat(np.round(arrays["qpoint"], 4), frequency.shape[1], axis=0)
     bands = np.tile(np.arange(1, frequency.shape[1] + 1), len(frequency))
     frame = pd.DataFrame(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ase_mlx.data.io import read_frames
-from ase_mlx.jobs.report.asked import add_notes, add_settings, read_json
+from ase_mlx.jobs.report.asked import add_notes, add_settings, read_mapping
 from ase_mlx.jobs.report.content import MOST_CRYSTALS, MOST_ROWS, Content, Table, columns_of
 from ase_mlx.jobs.report.crystals import add_atoms
 from ase_mlx.reading import reading
@@ -28,8 +28,8 @@ def read(folder: Path, _: Path) -> Content:
         frame = pd.read_csv(folder / TABLE, keep_default_na=False, na_values=[""])
         if "rank" not in frame or "formula" not in frame:
             raise ValueError("got no columns rank and formula, expected those of ase-mlx generate")
-    results = read_json(folder / "results.json") if (folder / "results.json").is_file() else {}
-    call = read_json(folder / CALL) if (folder / CALL).is_file() else {}
+    results = read_mapping(folder / "results.json")
+    call = read_mapping(folder / CALL)
     settings = results.get("settings") or (
         {"n": call.get("n"), "seed": call.get("seed"), **call["conditions"]} if call else {}
     )

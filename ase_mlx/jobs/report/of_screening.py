@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ase_mlx.data.tables import TEXTS
-from ase_mlx.jobs.report.asked import add_notes, add_settings, read_json
+from ase_mlx.jobs.report.asked import add_notes, add_settings, read_mapping
 from ase_mlx.jobs.report.content import MOST_CRYSTALS, MOST_ROWS, Content, Table, columns_of, rounded
 from ase_mlx.jobs.report.crystals import add_row
 from ase_mlx.reading import reading
@@ -36,7 +36,7 @@ def read(folder: Path, _: Path) -> Content:
     """
     with reading(folder / RESULTS, "a parquet table of a screening"):
         frame = pq.read_table(folder / RESULTS).to_pandas(integer_object_nulls=True)
-    summary = read_json(folder / "results.json") if (folder / "results.json").is_file() else {}
+    summary = read_mapping(folder / "results.json")
     settings = summary.get("settings") or {}
     mode = str(settings.get("mode") or "novelty")
     content = Content("screen", str(settings.get("input") or folder.resolve().name), "", "tables")

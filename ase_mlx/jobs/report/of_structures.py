@@ -78,7 +78,7 @@ def _add_structure(content: Content, one: Mapping[str, Any], place: Path, many: 
     _extrapolation(content, one.get("extrapolation"), about)
     _far_from_dft(content, one["quantities"], about)
     frames = _frames(place)
-    places = [add_atoms(content, atoms) for atoms in frames]
+    places = [add_atoms(content, atoms) for atoms in (frames[:1] if many else frames)]
     if places and places[0] >= 0:
         subject.crystal = places[0]
     _add_curves(content, subject, place, many)

@@ -131,7 +131,7 @@ function axes(canvas, { x, y, xLabel, yLabel, xLog = false, yLog = false, xTicks
   }
   pen.textBaseline = "top";
   pen.textAlign = "center";
-  let free = -Infinity;
+  let least = -Infinity;
   for (const tick of xAll) {
     const at = Math.round(sx(tick.at)) + 0.5;
     if (at < box.left - 1 || at > box.right + 1) continue;
@@ -140,9 +140,9 @@ function axes(canvas, { x, y, xLabel, yLabel, xLog = false, yLog = false, xTicks
     pen.lineTo(at, box.bottom);
     pen.stroke();
     const half = pen.measureText(tick.label).width / 2;
-    if (at - half > free) {
+    if (at - half > least) {
       pen.fillText(tick.label, Math.min(at, width - half - 2), box.bottom + 8);
-      free = at + half + 6;
+      least = at + half + 6;
     }
   }
   pen.strokeStyle = css("edge");

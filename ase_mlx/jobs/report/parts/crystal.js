@@ -13,7 +13,7 @@ function crystalView(data) {
   const tools = make("div", { className: "tools" }, make("label", {}, "cells", cells), style, turn, file);
   const legend = make("p", { className: "legend" });
   const element = make("div", {}, tools, box, legend);
-  const view = { element, viewer: null, current: -1, atoms: 0 };
+  const view = { element, viewer: null, current: -1, atoms: 0, turned: false };
   const empty = (text) => { box.querySelector(".empty")?.remove(); if (text) box.append(make("p", { className: "empty", textContent: text })); };
 
   function ready() {
@@ -38,6 +38,7 @@ function crystalView(data) {
       return;
     }
     empty("");
+    file.hidden = !fractions(data.crystals[index]); // a CIF needs a cell
     cells.value = data.crystals[index].symbols.length > 2 ? "1" : "2";
     if (ready()) drawCrystal();
   };
@@ -62,15 +63,18 @@ function crystalView(data) {
     edges(crystal, count).forEach(([a, b]) => viewer.addCylinder({ start: a, end: b, radius: 0.025, color: css("cell"), fromCap: 1, toCap: 1 }));
     view.atoms = atoms.length;
     viewer.zoomTo();
-    viewer.rotate(-70, "x");
-    viewer.rotate(-14, "y");
+    if (!view.turned) { // once: 3Dmol.js adds every turn to those before
+      viewer.rotate(-70, "x");
+      viewer.rotate(-14, "y");
+      view.turned = true;
+    }
     viewer.zoom(0.86);
     viewer.render();
     legend.replaceChildren(...tally(crystal).map(([symbol, n]) => {
       const dot = make("i", { className: "dot" });
       dot.style.background = `#${(($3Dmol.elementColors.Jmol || {})[symbol] ?? 0x999999).toString(16).padStart(6, "0")}`;
       return make("span", {}, dot, `${symbol} ${n}`);
-    }), make("span", { textContent: cellWords(crystal) }));
+    }), make("span", { textContent: `${cellWords(crystal)}${atoms.length < MOST_DRAWN ? "" : `; only ${MOST_DRAWN} atoms are drawn`}` }));
   }
 
   for (const control of [cells, style]) control.addEventListener("change", () => { if (view.current >= 0 && view.viewer) drawCrystal(); });

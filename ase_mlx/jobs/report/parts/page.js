@@ -27,7 +27,7 @@ function numbers(subject) {
   const some = (key) => rows.some((row) => row[key] !== null && row[key] !== undefined);
   const heads = ["quantity", "value", "unit", ...(some("dft") ? ["DFT"] : []), ...(some("experiment") ? ["experiment"] : [])];
   const line = (row) => {
-    const cells = [make("td", { textContent: row.quantity }), make("td", { className: "n", textContent: withBar(row.value, row.std), title: row.std_from ? `error bar from ${row.std_from}` : "no error bar is known" }), make("td", { className: "unit", textContent: row.unit === "1" || row.unit === "dimensionless" ? "" : row.unit.replace("1e-6", "10⁻⁶") })];
+    const cells = [make("td", { textContent: row.quantity }), make("td", { className: "n", textContent: withBar(row.value, row.std), title: row.std_from ? `error bar from ${row.std_from}` : row.std ? "" : "no error bar is known" }), make("td", { className: "unit", textContent: row.unit === "1" || row.unit === "dimensionless" ? "" : row.unit.replace("1e-6", "10⁻⁶") })];
     for (const key of ["dft", "experiment"]) {
       if (!some(key)) continue;
       const far = row[key] !== null && row[key] !== undefined && row.std && Math.abs(row.value - row[key]) > 2 * row.std;

@@ -215,8 +215,8 @@ function rowTitle(table, row) {
 }
 
 function rowName(table, row) {
-  const label = table.label && table.data[table.label] ? table.data[table.label][row] : "";
-  const chemical = table.data.formula ? table.data.formula[row] : "";
-  if (chemical && String(label).toLowerCase() !== chemical.toLowerCase() && label !== "" && label !== undefined) return `${chemical}  ${label}`;
-  return String(label === "" || label === undefined ? chemical || `row ${row + 1}` : label);
+  const label = (table.label && table.data[table.label]?.[row]) ?? "";
+  const chemical = String(table.data.formula?.[row] ?? "");
+  if (chemical && String(label).toLowerCase() !== chemical.toLowerCase() && label !== "") return `${chemical}  ${label}`;
+  return String(label === "" ? chemical || `row ${row + 1}` : label);
 }
