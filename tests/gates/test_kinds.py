@@ -154,6 +154,7 @@ def test_evaluation_gives_errors_coverage_and_pictures(data, trained, tmp_path, 
     assert sorted(p.name for p in out.glob("*.png")) == ["parity.png", "reliability.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_laws_hold(trained, kind):
     model = load_model(trained(kind))

@@ -201,6 +201,7 @@ def test_curves_crystals_and_no_sideways_scrolling(opened, tmp_path, width, sche
     assert _drawn(page)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_rows_load_sort_and_filter_in_seconds(opened, screened, tmp_path):
     made = report_job(reported.lengthened(screened, tmp_path / "long"))
     assert made.rows == 50_000
