@@ -84,8 +84,8 @@ def conductivity(
     """Lattice thermal conductivity of a crystal, exact; with --rank from a tensor, and what that changed.
 
     Writes kappa.hdf5 (phono3py's layout and units), kappa.csv, figures of conductivity, accumulation and linewidths,
-    tensor.safetensors where there is one, and report.html, a page to look at. Finished supercells and what was read are
-    kept in the folder.
+    tensor.safetensors where there is one, phono3py.yaml (phono3py's commands go on from it) and report.html, a page to
+    look at. Finished supercells and what was read are kept in the folder.
 
     Example: `ase-mlx conductivity phono3py_params.yaml --mesh "19 19 19" -o silicon-conductivity`
     """
