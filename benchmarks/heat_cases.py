@@ -84,7 +84,7 @@ CASES = {
             (1.0, 1.0), ({"kappa": random_field(), "capacity": 1.0},), {n: BOX[n] for n in ("x0", "x1", "y0", "y1")},
             initial=300.0, duration=5.0, source="200 * sin(pi*x) * sin(5*pi*y) * sin(pi*t)",
             model={"steepness": 5.0, "rank": 12, "width": 16, "windows": 1},
-            fit=EquationFit(epochs=85, patience=85, points=2200),
+            fit=EquationFit(epochs=95, patience=95, points=2200),
         ),
         1e-3, None, 64,
     ),
