@@ -173,10 +173,10 @@ def extras(folder: Path) -> dict:
     done = subprocess.run(call, capture_output=True, text=True)
     if done.returncode:
         return {**row, "result": "failed", "notes": done.stderr.strip().splitlines()[-1:]}
-    chosen = [one["metadata"] for one in json.loads(report.read_text())["install"]]
-    cuda = [one["name"] for one in chosen if one["name"].startswith("nvidia-")]
-    row["versions"] = {one["name"]: one["version"] for one in chosen if one["name"] in ("torch", "ase")}
-    notes = [f"{', '.join(names)}: {len(chosen)} packages" + (f", {len(cuda)} of CUDA" if cuda else ", none of CUDA")]
+    packages = [one["metadata"] for one in json.loads(report.read_text())["install"]]
+    cuda = [one["name"] for one in packages if one["name"].startswith("nvidia-")]
+    row["versions"] = {one["name"]: one["version"] for one in packages if one["name"] in ("torch", "ase")}
+    notes = [f"{', '.join(names)}: {len(packages)} packages" + (f", {len(cuda)} of CUDA" if cuda else ", none of CUDA")]
     return {**row, "result": "passed", "notes": notes}
 
 
@@ -195,7 +195,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=int, default=1800, help="seconds of one test")
     options = parser.parse_args()
     cells = [c for c in CELLS if not (options.quick and c.requirements)]
-    wanted = tuple(options.only)
+    chosen = tuple(options.only)
     about = machine()
     print_machine(about)
     print("\n| program | versions | tried | result |\n| --- | --- | --- | --- |")
@@ -203,18 +203,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.root or Path(scratch)
         for cell in cells:
-            if wanted and not cell.program.startswith(wanted):
+            if chosen and not cell.program.startswith(chosen):
                 continue
             rows.append(tried(cell, folder, options.timeout))
             print(as_line(rows[-1]), flush=True)
-        if not options.quick and (not wanted or "pip: all extras".startswith(wanted)):
+        if not options.quick and (not chosen or "pip: all extras".startswith(chosen)):
             (folder / "extras").mkdir(parents=True, exist_ok=True)
             rows.append(extras(folder / "extras"))
             print(as_line(rows[-1]), flush=True)
-        if wanted and "Debian 13".startswith(wanted):
+        if chosen and "Debian 13".startswith(chosen):
             rows.append(debian_13(folder / "debian"))
             print(as_line(rows[-1]), flush=True)
-    if not wanted:
+    if not chosen:
         for program, reason in REASONS.items():
             rows.append({"program": program, "versions": {}, "tried": "–", "result": "not tried", "notes": [reason]})
             print(as_line(rows[-1]))

@@ -91,11 +91,11 @@ class AseMlxModel(ModelInterface):
             prediction = ask(self.potential, self._graph(state), self._compute_std, False)
         if not self._warned and "distance" in prediction:
             self._warned = warn(prediction["distance"].detach().cpu().numpy(), stacklevel=3)
-        wanted = ["energy", "forces"] if self._compute_forces else ["energy"]
-        wanted += ["stress"] if self._compute_stress else []
-        self._check(prediction, wanted)
-        results = {name: prediction[name] for name in (*wanted, "energies", "distance") if name in prediction}
-        results |= {f"{name}_std": prediction.std[name] for name in wanted if self._compute_std}
+        quantities = ["energy", "forces"] if self._compute_forces else ["energy"]
+        quantities += ["stress"] if self._compute_stress else []
+        self._check(prediction, quantities)
+        results = {name: prediction[name] for name in (*quantities, "energies", "distance") if name in prediction}
+        results |= {f"{name}_std": prediction.std[name] for name in quantities if self._compute_std}
         return {name: self._shaped(name, value) for name, value in results.items()}
 
     def _graph(self, state: Any) -> Graph:
@@ -113,13 +113,13 @@ class AseMlxModel(ModelInterface):
             graphs.append(from_atoms(structure, self.potential.cutoff))
         return batch(graphs).to(self._device)
 
-    def _check(self, prediction: Any, wanted: list[str]) -> None:
-        if "stress" in wanted and "stress" not in prediction:
+    def _check(self, prediction: Any, quantities: list[str]) -> None:
+        if "stress" in quantities and "stress" not in prediction:
             raise ValueError(
                 "got cells without a volume, expected three independent vectors each for the stress, which divides by "
                 "the volume; give cells, or compute_stress=False"
             )
-        if self._compute_std and not set(wanted) <= set(prediction.std):
+        if self._compute_std and not set(quantities) <= set(prediction.std):
             raise ValueError(
                 f"got compute_std=True for a {type(self.potential).__name__} without error bars, expected a potential "
                 "trained with members; leave it out"

@@ -40,7 +40,7 @@ def report(folder: Folder, out: Out = None, json: JsonFile = None) -> None:
 
     check_output(out or folder / REPORT, BYTES) if folder.is_dir() else None
     with exits.reading("RESULTS_DIR"):
-        made = report_job(folder, out)
-    if not write_json(vars(made), json):
-        left = f", {made.rows} rows, {made.crystals} crystals, {made.curves} curves, {made.size_bytes / 1e6:.1f} MB"
-        print(f"results of {made.kind}{left}\nwritten to {made.path}")
+        page = report_job(folder, out)
+    if not write_json(vars(page), json):
+        left = f", {page.rows} rows, {page.crystals} crystals, {page.curves} curves, {page.size_bytes / 1e6:.1f} MB"
+        print(f"results of {page.kind}{left}\nwritten to {page.path}")
