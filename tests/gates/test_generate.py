@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -19,6 +20,7 @@ from tiny_crystals import METALS, teach
 import ase_mlx as am
 from ase_mlx.data.io import read_frames
 from ase_mlx.jobs.generation import generation_job
+from ase_mlx.learn.files import load_model
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,20 @@ def test_ranges_move_what_is_drawn(crystals):
     free, low = crystals.sample(40, seed=5), crystals.sample(40, seed=5, formation_energy=(-4.0, -2.0))
     share = lambda made: np.mean([8 in atoms.numbers for atoms in made])  # noqa: E731
     assert share(low) > 0.9 > share(free)
+
+
+def test_a_cell_that_holds_no_matter_is_drawn_again(model, monkeypatch):
+    badly_taught = load_model(model)
+    draw, half = badly_taught.decoder.arrangement.lattice.draw, torch.Generator().manual_seed(0)
+
+    def flat(context, chosen, random):
+        lattice = draw(context, chosen, random)
+        lattice[torch.rand(len(lattice), generator=half) < 0.5, 0] -= 9.0  # volumes 8,000 times too small
+        return lattice
+
+    monkeypatch.setattr(badly_taught.decoder.arrangement.lattice, "draw", flat)
+    made = badly_taught.sample(20, seed=3)
+    assert len(made) == 20 and min(abs(np.linalg.det(one.cell)) / len(one.numbers) for one in made) > 1.0  # Å³
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ase_mlx.descriptors.gene_rows import GeneRows, genes_of, rows_of
 from ase_mlx.descriptors.genes import Gene, gene_of, structure_of
+from ase_mlx.graph import from_atoms
 from ase_mlx.nn.ensemble import Ensemble
 from ase_mlx.structure import AtomsLike, Structure
 
@@ -30,7 +31,10 @@ MANY, SITES = 20_000, 6
 """Latents of the mixture among which those of rare elements are found, and sites of a typical crystal."""
 
 TRIES = 20
-"""Times that a crystal is decoded anew where its sites coincide or its cell does not exist."""
+"""Times that a crystal is decoded anew where its sites coincide, or its cell is none or holds no matter."""
+
+REACH = 6.0
+"""Å within which the neighbours of what is built can be listed: cells flatter or denser than any matter have none."""
 
 
 class Crystals(nn.Module, Generates):
@@ -197,6 +201,7 @@ class Crystals(nn.Module, Generates):
             try:
                 (gene,) = genes_of(rows.take(torch.tensor([k])))
                 structure = structure_of(gene)
+                from_atoms(structure, REACH)
             except ValueError:
                 built.append(None)
                 continue
