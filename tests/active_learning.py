@@ -2,16 +2,16 @@
 
 import functools
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from ase_mlx import cli
 from ase_mlx.learn import uncertainty
 
 CONFIG = """
@@ -97,8 +97,12 @@ def quick(change=setattr):
     change(uncertainty, "fit_members", functools.partial(uncertainty.fit_members, steps=40))
 
 
+def main():
+    """Run the command line as quickly as this process learns."""
+    quick()
+    return cli.main()
+
+
 def start(folder, *arguments):
     """Run the command line in a process of its own, as quick as this one."""
-    code = "import active_learning; active_learning.quick(); from ase_mlx.cli import main; main()"
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder, stdout=pipe, stderr=pipe, text=True)
+    return commands.start(folder, *arguments, program=main)

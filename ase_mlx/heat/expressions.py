@@ -5,20 +5,17 @@ Source: ours.
 
 import ast
 import math
-import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import CodeType
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-OPERATORS = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Pow: operator.pow, ast.USub: operator.neg, ast.UAdd: operator.pos,
-}  # fmt: skip
+OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd)
 FUNCTIONS = {
     "sin": torch.sin, "cos": torch.cos, "tan": torch.tan, "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt,
     "tanh": torch.tanh, "erf": torch.erf, "abs": torch.abs,
@@ -40,65 +37,68 @@ class Formula:
     text: str | float
 
     @cached_property
-    def tree(self) -> ast.expr:
-        """Parse it.
+    def names(self) -> frozenset[str]:
+        """Names that must be given, such as x (m), t (s) and T (K).
 
         Raises:
             ValueError: something that is no formula.
         """
-        text = str(self.text)
-        try:
-            if len(text) > LONGEST:
-                raise SyntaxError
-            tree = ast.parse(text, mode="eval").body
-            self._names(tree)
-        except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
-            raise ValueError(
-                f"got the formula {text[:80]!r}{f' ({error})' if type(error) is ValueError else ''}, expected numbers, "
-                f"names, + - * / ** ( ) and {', '.join(FUNCTIONS)}, as in '148 * (300 / T)**1.3'"
-            ) from None
-        return tree
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Names that must be given, such as x (m), t (s) and T (K)."""
-        return frozenset(self._names(self.tree))
-
-    def _names(self, node: ast.expr) -> set[str]:
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            return set()
-        if isinstance(node, ast.Name):
-            return {node.id} - set(CONSTANTS)
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            return self._names(node.left) | self._names(node.right)
-        if isinstance(node, ast.UnaryOp) and type(node.op) in OPERATORS:
-            return self._names(node.operand)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
-            if node.func.id in FUNCTIONS:
-                return self._names(node.args[0])
-            raise ValueError(f"no function {node.func.id!r} is known")
-        raise ValueError(f"{ast.unparse(node)[:40]!r} is none")
+        return _compiled(str(self.text))[1]
 
     def __call__(self, values: Values) -> Tensor:
         """Evaluate with arrays of one shape; a constant is spread over it."""
         like = next(iter(values.values()))
-        outcome = self._evaluate(self.tree, values)
+        outcome = eval(
+            _compiled(str(self.text))[0], NAMESPACE, dict(values)
+        )  # of such nodes alone as `_names` lets pass
         if not isinstance(outcome, Tensor):
             outcome = torch.as_tensor(outcome, dtype=like.dtype)
         return outcome.expand(like.shape) if outcome.shape != like.shape else outcome
 
-    def _evaluate(self, node: ast.expr, values: Values) -> Tensor | float:
-        if isinstance(node, ast.Constant):
-            return float(node.value)
-        if isinstance(node, ast.Name):
-            return CONSTANTS[node.id] if node.id in CONSTANTS else values[node.id]
-        if isinstance(node, ast.UnaryOp):
-            return OPERATORS[type(node.op)](self._evaluate(node.operand, values))
-        if isinstance(node, ast.BinOp):
-            left, right = self._evaluate(node.left, values), self._evaluate(node.right, values)
-            return OPERATORS[type(node.op)](left, right)
-        argument = self._evaluate(node.args[0], values)
-        return FUNCTIONS[node.func.id](torch.as_tensor(argument, dtype=torch.float64))
+
+def _of_tensors(function: Callable) -> Callable:
+    return lambda x: function(torch.as_tensor(x, dtype=torch.float64))
+
+
+NAMESPACE = {"__builtins__": {}, **CONSTANTS, **{name: _of_tensors(function) for name, function in FUNCTIONS.items()}}
+"""All that a formula can name, besides its values."""
+
+
+class _Floats(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:  # noqa: N802
+        return ast.copy_location(ast.Constant(float(node.value)), node)
+
+
+@lru_cache(maxsize=1000)
+def _compiled(text: str) -> tuple[CodeType, frozenset[str]]:
+    """Code and names of a formula: solvers evaluate it thousands of times."""
+    try:
+        if len(text) > LONGEST:
+            raise SyntaxError
+        tree = ast.parse(text.strip(), mode="eval")
+        names = frozenset(_names(tree.body))
+        return compile(_Floats().visit(tree), "<formula>", "eval"), names
+    except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"got the formula {text[:80]!r}{f' ({error})' if type(error) is ValueError else ''}, expected numbers, "
+            f"names, + - * / ** ( ) and {', '.join(FUNCTIONS)}, as in '148 * (300 / T)**1.3'"
+        ) from None
+
+
+def _names(node: ast.expr) -> set[str]:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return set()
+    if isinstance(node, ast.Name):
+        return {node.id} - set(CONSTANTS)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        return _names(node.left) | _names(node.right)
+    if isinstance(node, ast.UnaryOp) and type(node.op) in OPERATORS:
+        return _names(node.operand)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
+        if node.func.id in FUNCTIONS:
+            return _names(node.args[0])
+        raise ValueError(f"no function {node.func.id!r} is known")
+    raise ValueError(f"{ast.unparse(node)[:40]!r} is none")
 
 
 @dataclass(frozen=True)

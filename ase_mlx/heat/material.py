@@ -38,7 +38,7 @@ def property_of(value: Any, what: str) -> Formula | Table:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"got {what} = {value!r}, expected a number, a formula, or a table against temperature")
     formula = Formula(value)
-    formula.tree  # noqa: B018  # refuses what is none
+    formula.names  # noqa: B018  # refuses what is none
     return formula
 
 

@@ -1,13 +1,11 @@
 """Active learning with EMT as the teacher: killed anywhere, failing teachers, ask and tell, ends."""
 
 import json
-import signal
-import time
 
 import pytest
 from active_learning import calls, environment, labelled, prepared, quick, start, structures
 from ase.io import read, write
-from commands import call
+from commands import call, kill
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.jobs.active import ActiveLearning, active
@@ -73,12 +71,7 @@ def test_killed_while_labelling_and_while_training_it_ends_with_the_same_weights
 
     def killed(ready):
         with start(tmp_path, "active", "active.toml", "-o", "out") as process:
-            limit = time.monotonic() + 600
-            while not ready() and time.monotonic() < limit and process.poll() is None:
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        assert process.returncode == -signal.SIGKILL
+            assert kill(process, ready, 600)
 
     killed(lambda: len(calls(tmp_path)) > 5)
     killed(lambda: any((tmp_path / "out/work").glob("models/*/checkpoint*")))

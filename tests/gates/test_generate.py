@@ -2,11 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +9,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from commands import call
+from commands import call, finish, kill, start
 from tiny_crystals import METALS, teach
 
 import ase_mlx as am
@@ -111,22 +106,14 @@ def test_the_same_call_changes_nothing_and_another_is_refused(whole, model):
 
 @pytest.mark.slow
 def test_a_call_that_is_killed_three_times_ends_in_the_same_table(tmp_path, model):
-    words = ["generate", "-m", str(model), "-n", "150", "--seed", "7", "-c", "emt"]
-    words += ["--allowed", "Cu,Au,Ni,Al,Ag,Pd", "-o"]
-    start = [sys.executable, "-c", "from ase_mlx.cli import main; main()", *words]
-    kills = 0
+    words = ["generate", "-m", model, "-n", "100", "--seed", "7", "-c", "emt", "--allowed", "Cu,Au,Ni,Al,Ag,Pd", "-o"]
+    pieces = lambda: len(list((tmp_path / "cut").glob("pieces/*.extxyz")))  # noqa: E731
     for _ in range(3):
-        before = len(list((tmp_path / "cut").glob("pieces/*.extxyz")))
-        with subprocess.Popen([*start, "cut"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
-            end = time.monotonic() + 120
-            while len(list((tmp_path / "cut").glob("pieces/*.extxyz"))) == before and job.poll() is None:
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            job.send_signal(signal.SIGKILL)
-        kills += job.returncode == -signal.SIGKILL
-    assert kills == 3
+        before = pieces()
+        with start(tmp_path, *words, "cut") as process:
+            assert kill(process, lambda: pieces() > before)  # noqa: B023
     for name in ("cut", "whole"):
-        subprocess.run([*start, name], cwd=tmp_path, check=True, capture_output=True, env=os.environ)
+        finish(tmp_path, *words, name)
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 

@@ -3,14 +3,10 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
-from commands import call
+from commands import call, finish, kill, start, together
 from kinds import SETTINGS, checkpoints, write_data, write_settings
 
 from ase_mlx.learn.files import load_model, parameters_equal
@@ -101,19 +97,14 @@ def test_a_training_that_stops_three_times_ends_in_the_same_weights(data, traine
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_training_that_is_killed_three_times_ends_in_the_same_weights(data, tmp_path, kind):
     config = write_settings(data, kind, epochs=60)
-    start = [sys.executable, "-c", "from ase_mlx.cli import main; main()", "train", str(config), "-o"]
-    subprocess.run([*start, str(tmp_path / "whole")], check=True, capture_output=True)
+    finish(tmp_path, "train", config, "-o", "whole")
     kills = 0
     for _ in range(3):
         before = checkpoints(tmp_path / "model")
-        with subprocess.Popen([*start, str(tmp_path / "model")], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
-            end = time.monotonic() + 120
-            while checkpoints(tmp_path / "model") == before and job.poll() is None and time.monotonic() < end:
-                time.sleep(0.005)
-            job.send_signal(signal.SIGKILL)
-        kills += job.returncode == -signal.SIGKILL
+        with start(tmp_path, "train", config, "-o", "model") as process:
+            kills += kill(process, lambda: checkpoints(tmp_path / "model") != before)  # noqa: B023
     assert kills >= 2, "the training was done before it could be killed"
-    subprocess.run([*start, str(tmp_path / "model")], check=True, capture_output=True)
+    finish(tmp_path, "train", config, "-o", "model")
     assert parameters_equal(load_model(tmp_path / "model"), load_model(tmp_path / "whole"))
 
 
@@ -178,13 +169,8 @@ def test_two_processes_make_the_losses_and_the_model_of_one(data, tmp_path, kind
     config = write_settings(data, kind, epochs=3)
     if kind == "potential":  # in float64 what is left is the order of sums alone
         config.write_text("dtype = 'float64'\n" + config.read_text(encoding="utf-8"), encoding="utf-8")
-    losses = []
-    for count in (1, 2):
-        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        words += ["-m", "ase_mlx.learn.worker", str(config), "-o", str(tmp_path / str(count))]
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr
-        losses.append([float(x) for x in re.findall(r"loss (-?\d+\.\d+)", done.stdout)])
+    printed = [together(count, config, tmp_path / str(count)) for count in (1, 2)]
+    losses = [[float(x) for x in re.findall(r"loss (-?\d+\.\d+)", text)] for text in printed]
     assert len(losses[0]) >= 3
     one, two = (dict(load_model(tmp_path / str(count)).named_parameters()) for count in (1, 2))
     if kind == "point_density":  # each process draws the outputs of its own points

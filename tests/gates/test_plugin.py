@@ -1,17 +1,14 @@
 """A package of somebody else, installed by pip, whose kinds are taught, killed, resumed and asked like ours."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from ase.build import bulk
-from commands import call
+from commands import call, kill, start
 from tiny import labelled
 
 import ase_mlx as am
@@ -68,26 +65,11 @@ def trained(site):
     return folder
 
 
-def start(folder, *words):
-    """Run the command line in a process of its own, which can be killed."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    code = "from ase_mlx.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words], cwd=folder, env=environment, text=True, stderr=subprocess.PIPE
-    )
-
-
 @pytest.mark.parametrize("kind", ["pairs", *[pytest.param(k, marks=pytest.mark.slow) for k in ("cells", "rod")]])
 def test_a_training_of_another_package_is_killed_and_resumed(site, trained, kind):
     whole = trained(kind)
     with start(site, "train", f"{kind}.toml", "-o", f"{kind}-killed") as process:
-        end = time.monotonic() + 200
-        checkpoint = site / f"{kind}-killed" / "checkpoint.safetensors"
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        err = process.stderr.read()
-    assert process.returncode == -signal.SIGKILL, err
+        assert kill(process, (site / f"{kind}-killed" / "checkpoint.safetensors").exists, 200)
     assert not (site / f"{kind}-killed" / "card.json").exists()
     done = call(site, "train", f"{kind}.toml", "-o", f"{kind}-killed")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import call
+from commands import call, together
 from kinds import SETTINGS, checkpoints, write_data, write_settings
 
 pytest.importorskip("pyspark")
@@ -54,8 +54,11 @@ def spark(spark_cluster, tmp_path_factory):
 def test_a_training_that_loses_an_executor_ends_in_the_same_weights(data, spark, spark_cluster, tmp_path, kind, caplog):
     """To the last bit: what two processes without Spark make, of which nobody was killed."""
     config = write_settings(data, kind, epochs=60)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ase_mlx.learn.worker"]
-    subprocess.run([sys.executable, *words, str(config), "-o", str(tmp_path / "whole")], check=True)
+    if kind == "potential":
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ase_mlx.learn.worker"]
+        subprocess.run([sys.executable, *words, str(config), "-o", str(tmp_path / "whole")], check=True)
+    else:
+        together(2, config, tmp_path / "whole")
     in_training = []
 
     def kill():
