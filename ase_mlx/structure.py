@@ -143,6 +143,21 @@ def net_charge(atoms: Any, charge: float | None = None) -> float:
     return charges.pop() if charges else 0.0
 
 
+def expect_atoms(atoms: Any) -> None:
+    """Refuse what is not of ASE's kind (positions in Å), such as the name of a file.
+
+    Raises:
+        TypeError: saying what it is, and how atoms are made of it.
+
+    Source: ours.
+    """
+    if not hasattr(atoms, "positions"):
+        raise TypeError(
+            f"got a {type(atoms).__name__}, {str(atoms)[:40]!r}, expected ase.Atoms; read a file by ase.io.read, turn "
+            "a Structure of pymatgen by its to_ase_atoms()"
+        )
+
+
 def check(atoms: AtomsLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Read positions (Å), numbers, cell (Å) and pbc, refusing what has no physical meaning.
 

@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small cells")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    from ase_mlx.learn.run import expect_device
+    from ase_mlx.processes import expect_device
 
     try:
         expect_device(options.device)

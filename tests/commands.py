@@ -38,7 +38,7 @@ def call(folder, *arguments):
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["ase_mlx.cli", "ase_mlx.learn.run", "ase_mlx.learn.worker", "ase_mlx.adapters.ase"])
+FORKS.set_forkserver_preload(["ase_mlx.cli", "ase_mlx.learn.worker", "ase_mlx.adapters.ase", "torch._dynamo"])
 """Processes that begin with the package imported: this takes seconds, and nothing of the tests is in them."""
 
 

@@ -9,6 +9,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from ase_mlx.cli import exits
 from ase_mlx.cli.active import active
@@ -30,6 +31,22 @@ from ase_mlx.cli.screen import screen
 from ase_mlx.cli.train import train
 
 __all__ = ["app", "main"]
+
+
+class Command(TyperCommand):
+    """A command that says how several values are given, where one too many is there."""
+
+    def parse_args(self, ctx, args):
+        """Read the words of a call."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            several = [name for o in self.params if getattr(o, "multiple", False) for name in o.opts if name in words]
+            if several and "unexpected extra argument" in getattr(error, "message", ""):
+                error.message += f". Of several values each has its option: {several[0]} … {several[0]} …"
+            raise
+
 
 app = typer.Typer(
     name="ase-mlx",
@@ -59,8 +76,8 @@ for command in (
     data,
     models,
 ):
-    app.command()(command)
-app.command("import")(import_checkpoint)
+    app.command(cls=Command)(command)
+app.command("import", cls=Command)(import_checkpoint)
 
 
 def _print_version(asked: bool) -> None:

@@ -140,7 +140,7 @@ def _check_device(device: str) -> None:
     """Refuse a device that this machine's torch does not have."""
     if device == "cpu":
         return
-    from ase_mlx.learn.run import expect_device
+    from ase_mlx.processes import expect_device
 
     try:
         expect_device(device)

@@ -22,12 +22,7 @@ def models(json: JsonFile = None) -> None:
     if not cards:
         print("No model ships with this installation; train one: ase-mlx train CONFIG.toml")
         return
-    rows = [_row(card) for card in cards]
-    columns = dict.fromkeys(column for row in rows for column in row)  # of all: some give forces, some hull distances
-    print_table(
-        "Shipped models: mean absolute errors on test frames",
-        [{column: row.get(column, "") for column in columns} for row in rows],
-    )
+    print_table("Shipped models: mean absolute errors on test frames", [_row(card) for card in cards])
     for card in cards:
         facts = (card["level_of_theory"] or "level of theory not stated", f"licence {card['licence'] or 'not stated'}")
         gives = ", ".join(card["outputs"]) or "new structures"
@@ -39,10 +34,10 @@ def models(json: JsonFile = None) -> None:
 
 
 def _row(card: dict) -> dict[str, str]:
-    errors = {f"{name}, {e['unit']}": f"{e['mae']:.3g}" for name, e in card["errors"].items()}
+    errors = [f"{name.replace('_', ' ')} {e['mae']:.3g} {e['unit']}" for name, e in card["errors"].items()]
     if card["density"]:
-        errors["density, %"] = f"{card['density']['errors']['nmae']:.2g}"
-    return {"name": card["name"], "elements": _covered(card), **errors}
+        errors.append(f"density {card['density']['errors']['nmae']:.2g} %")
+    return {"name": card["name"], "elements": _covered(card), "errors": ", ".join(errors)}
 
 
 def _covered(card: dict) -> str:

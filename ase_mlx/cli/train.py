@@ -43,7 +43,8 @@ def train(
     """
     from ase_mlx.learn.files import model_folder
     from ase_mlx.learn.recipe import read_training
-    from ase_mlx.learn.run import expect_device, run
+    from ase_mlx.learn.run import run
+    from ase_mlx.processes import expect_device
 
     out = out or named_after(config, "model")
     with exits.reading("--device"):

@@ -22,6 +22,7 @@ from ase_mlx.jobs.outcome import (
 )
 from ase_mlx.jobs.report import REPORT, add_report
 from ase_mlx.progress import Progress, steps_of
+from ase_mlx.structure import expect_atoms
 from ase_mlx.whole.tables import write_json
 
 YAML = "phonopy_params.yaml"
@@ -87,11 +88,13 @@ def main_job(
 
     Raises:
         OSError: the folder cannot be written.
+        TypeError: no atoms, such as the name of a file.
 
     Source: ours.
     """
     from ase_mlx.adapters.ase.job import relax
 
+    expect_atoms(atoms)
     folder = None if folder is None else Path(folder)
     outcome, tell = Outcome(name or atoms.get_chemical_formula(), words=words), partial(steps_of, progress)
     outcome.settings = {"command": "run", "temperature": temperature, "steps": steps, "seed": seed}

@@ -119,6 +119,8 @@ class _State:
         self.average = copy.deepcopy(self.model) if stage.method.ema_decay else self.model
         self.best = copy.deepcopy(self.model) if stage.val is not None else self.average
         self.optimizers = stage.method.optimizers(self.model)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.averaged = list(self.average.parameters()), list(self.model.parameters())
         self.epoch, self.batch, self.step, self.total = 0, 0, 0, 0.0
         self.best_loss, self.best_epoch = math.inf, 0
         self.history: list[dict[str, float]] = []
@@ -283,25 +285,24 @@ def _step(state: _State, stage: Stage, groups: list[Any]) -> float:
     random = _random(stage.method.seed, state.epoch, state.batch)
     parts = [stage.loss(state.model, group, random) for group in groups]
     loss, _ = value(parts, count_up(counts(parts)))
-    trained = [p for p in state.model.parameters() if p.requires_grad]
-    for p in trained:
+    for p in state.trained:
         p.grad = None
     if loss.requires_grad:
         loss.backward()
-    (total,) = add_up([loss.detach()], trained)
+    (total,) = add_up([loss.detach()], state.trained)
     if not math.isfinite(float(total)):
         names = ", ".join(name for group in groups for name in getattr(group, "names", ()))
         raise FloatingPointError(
             f"got a loss of {float(total)} in epoch {state.epoch + 1}{f' on {names}' if names else ''}, expected a "
             "finite number; lower fit.learning_rate or look for wrong labels there; the last checkpoint is intact"
         )
-    torch.nn.utils.clip_grad_norm_(trained, stage.method.clip)
+    torch.nn.utils.clip_grad_norm_(state.trained, stage.method.clip)
     for optimizer in state.optimizers:
         optimizer.step()
     if stage.method.ema_decay:
         decay = min(stage.method.ema_decay, (2 + state.step) / (11 + state.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1 - decay)
+            torch._foreach_lerp_(*state.averaged, 1 - decay)
     return float(total)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ase_mlx.processes import expect_device
+
 from .distributed import meet, processes
 from .files import model_folder, save_model
 from .fit import Report, fit
@@ -69,25 +71,3 @@ def run(
             save_model(recipe.model, folder, lines)
             recipe.write(folder)
     return recipe.model, lines
-
-
-def expect_device(name: str) -> torch.device:
-    """Refuse the name of a device that torch does not know, or that this machine has not.
-
-    Raises:
-        ValueError: naming it, and those there are.
-
-    Source: ours.
-    """
-    there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cuda" and not _has(device)):
-        raise ValueError(f"got device {name!r}, expected one of this machine: {', '.join(there)}")
-    return device
-
-
-def _has(device: torch.device) -> bool:
-    return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()

@@ -10,7 +10,7 @@ import torch
 
 from ase_mlx.graph import Graph, Points, batch, from_atoms
 from ase_mlx.quantities import Quantity
-from ase_mlx.structure import net_charge
+from ase_mlx.structure import expect_atoms, net_charge
 
 from .contract import Field, Predicts
 from .extrapolation import warn
@@ -77,12 +77,7 @@ def _structures(atoms: Any) -> list[Any]:
     one = hasattr(atoms, "positions") or isinstance(atoms, str) or not hasattr(atoms, "__iter__")
     several = [atoms] if one else list(atoms)
     for part in several:
-        if not hasattr(part, "positions"):
-            what = part if isinstance(atoms, list | tuple) else atoms
-            raise TypeError(
-                f"got a {type(what).__name__}, {str(what)[:40]!r}, expected ase.Atoms or a list of them; read a file "
-                "by ase.io.read, turn a Structure of pymatgen by its to_ase_atoms()"
-            )
+        expect_atoms(part if isinstance(atoms, list | tuple) or hasattr(part, "positions") else atoms)
     return several
 
 

@@ -338,3 +338,28 @@ def test_it_says_what_it_is_and_what_it_gives():
     assert text.startswith("Calculator(sigesn: energy,") and "Si Ge Sn; float64 on cpu, skin=0.5 Å" in text
     with pytest.raises(PropertyNotImplementedError, match="did you mean 'energy_std'?"):
         Calculator("sigesn").get_property("energy_sdt", bulk("Si"))
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:77", "mps"])
+def test_a_device_that_is_not_here_is_refused_when_the_calculator_is_made(model, device):
+    with pytest.raises(ValueError, match="expected one of this machine: cpu"):
+        Calculator(model, device=device)
+
+
+FILE_NAMES = """
+from ase_mlx.adapters.ase import Calculator, elastic
+from ase_mlx.adapters.ase.job import relax
+from ase_mlx.adapters.phonopy import phonons, quasi_harmonic
+from ase_mlx.jobs import main_job
+for work in (phonons, quasi_harmonic, relax, elastic, main_job):
+    try:
+        work("silicon.cif", Calculator("sigesn"))
+    except TypeError as error:
+        print(error)
+"""
+
+
+def test_the_name_of_a_file_in_place_of_atoms_is_refused_with_the_way_on():
+    """In a process of its own: here types are checked before."""
+    done = subprocess.run([sys.executable, "-c", FILE_NAMES], capture_output=True, text=True, check=True)
+    assert done.stdout.count("got a str, 'silicon.cif', expected ase.Atoms; read a file by ase.io.read") == 5

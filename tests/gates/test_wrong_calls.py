@@ -67,6 +67,8 @@ def test_evaluate_and_the_hidden_name_of_the_option_refuse_it_too(folder, monkey
         (("density", "si.cif", "--dipole", "1 nan 0"), "Invalid value for --dipole"),
         (("density", "gaas.cif", "-m", "sigesn"), "with --model"),
         (("run", "cu.cif", "-c", "al"), "al knows Al only"),
+        (("conductivity", "si.cif", "-t", "300", "600"), "Of several values each has its option: -t … -t …"),
+        (("generate", "--elements", "Ga", "N"), "each has its option: --elements … --elements …"),
     ],
 )
 def test_wrong_calls_name_the_option_and_the_remedy(folder, monkeypatch, arguments, words):

@@ -30,6 +30,7 @@ from ase_mlx.models.extrapolation import warn
 from ase_mlx.models.foundation import Foundation
 from ase_mlx.models.large import distances, large_density, predict_large
 from ase_mlx.models.predict import ask, split
+from ase_mlx.processes import expect_device
 from ase_mlx.progress import LOG
 from ase_mlx.structure import net_charge
 from ase_mlx.threads import after_fork
@@ -94,8 +95,8 @@ class Calculator(_Base):
             **kwargs: passed to ASE's base class (directory, label, atoms).
 
         Raises:
-            ValueError: an unknown dtype, a negative skin, a model that predicts nothing, two models that give the same,
-                or blocks for a model that is no potential or on another device.
+            ValueError: an unknown dtype or device, a negative skin, a model that predicts nothing, two models that give
+                the same, or blocks for a model that is no potential or on another device.
             FileNotFoundError: no shipped model and no folder of that name.
         """
         if dtype is not None and dtype not in DTYPES:
@@ -105,6 +106,7 @@ class Calculator(_Base):
             )
         if skin < 0:
             raise ValueError(f"got skin={skin} Å, expected zero or more")
+        device = str(expect_device(device))
         super().__init__(**kwargs)
         self.model, self.device, self.dtype, self.skin, self.blocks = None, device, dtype, skin, blocks
         self.implemented_properties: list[str] = []

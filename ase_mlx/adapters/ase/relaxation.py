@@ -22,6 +22,7 @@ from ase_mlx.adapters.ase.labels import without_results
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.progress import Steps, logged
+from ase_mlx.structure import expect_atoms
 from ase_mlx.units import EV_PER_A3_IN_GPA
 
 Cell = Literal["free", "shape", "fixed"]
@@ -162,10 +163,13 @@ def relax(
     Raises:
         ValueError: no atoms, positions that are not finite, a cell without volume, or no stress to relax it by; of a
             list, only where all of them fail.
+        TypeError: the name of a file.
 
     Source: ours; the cell filter is ASE's `FrechetCellFilter`.
     """
     if not isinstance(atoms, Atoms):
+        if isinstance(atoms, str):
+            expect_atoms(atoms)
         from ase_mlx.adapters.ase.relaxations import relax_all  # which needs the calculator, and torch with it
 
         return relax_all(list(atoms), calculator, fmax, steps, cell, symmetry, progress)

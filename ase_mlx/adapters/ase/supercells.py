@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from ase_mlx.adapters.ase.labels import carried, species
 from ase_mlx.occupancy import check_occupancy
+from ase_mlx.structure import expect_atoms
 
 Kind = Literal["crystal", "slab", "wire", "molecule"]
 
@@ -42,9 +43,11 @@ def kind(atoms: Atoms) -> Kind:
     Raises:
         ValueError: no atoms, partial occupancy, positions, moments or charges that are not finite, or a periodic cell
             without volume.
+        TypeError: no atoms at all, such as the name of a file.
 
     Source: ours.
     """
+    expect_atoms(atoms)
     check_occupancy(atoms)
     if len(atoms) == 0:
         raise ValueError("The structure holds no atoms.")
