@@ -257,4 +257,5 @@ class AnomalyModel(Model):
             "novelty_probability": novel.probability,
         }  # fmt: skip
         std = {**prediction.std, "tail_margin": prediction.std["formation_energy"], "novelty": novel.std}
-        return as_tensors(Prediction(values, std, prediction.members))
+        noise = {**prediction.noise, "tail_margin": prediction.noise["formation_energy"]}
+        return as_tensors(Prediction(values, std, prediction.members, noise=noise))

@@ -278,16 +278,16 @@ class CrystalProperty(Model):
 
     def table(self, rows: Float[np.ndarray, "crystals n"]) -> Prediction:
         """Predict from descriptors (units as theirs): values, standard deviations and members in eV/atom."""
-        values, std, members = {}, {}, {}
+        values, std, members, noise = {}, {}, {}, {}
         scale = self.std_scale.cpu().numpy().reshape(-1, len(self.config.targets))[self.views(rows)]
         for k, name in enumerate(self.config.targets):
             scores = self.scored(rows, k)
             values[name] = scores.mean.mean(0).numpy()
             between = scores.mean.var(0, correction=0)
             spread = (scores.noise + scores.variance).mean(0) + between
-            std[name] = scale[:, k] * spread.sqrt().numpy()
+            std[name], noise[name] = (scale[:, k] * part.sqrt().numpy() for part in (spread, scores.noise.mean(0)))
             members[name] = scores.mean.numpy()
-        return Prediction(values, std, members)
+        return Prediction(values, std, members, noise=noise)
 
     def contributions(self, rows: Float[np.ndarray, "crystals n"], name: str) -> Float[np.ndarray, "crystals n"]:
         """Split a prediction into one term a descriptor, in eV/atom; they add up to it but for a constant."""

@@ -20,6 +20,7 @@ from ase_mlx.nn.primitives import INTERVALS, at_distances
 from .density import HATS, Density, Pairs
 from .electron_count import check_density
 from .field import AtomField, planes, planes_of_all, put_together, torch_dtype, whole
+from .prediction import Prediction
 
 COARSE_STEP = 0.25
 """Å; on grids finer than this the standard deviation is computed on every second point and interpolated."""
@@ -165,9 +166,7 @@ def known_of(
     return axes, torch.from_numpy(np.concatenate([[0.0], -axes @ vector]))
 
 
-def at_points(
-    conditioned_density: Conditioned, points: Points, std: bool, charge: float = 0.0
-) -> tuple[np.ndarray, np.ndarray | None]:
+def at_points(conditioned_density: Conditioned, points: Points, std: bool, charge: float = 0.0) -> Prediction:
     """Evaluate the density and, on request, its standard deviation (both e/Å³), of a structure with a charge (e).
 
     Warns where the grid does not hold the whole density, or values are below zero.
@@ -191,9 +190,11 @@ def at_points(
         conditioned_density.expected - charge,
         conditioned_density.pbc,
     )
-    return mean, standard_deviation(conditioned_density, points.shape) if std and known(
-        conditioned_density.density
-    ) else None
+    if not std or not known(conditioned_density.density):
+        return Prediction({"density": mean})
+    noise = _noise_alone(conditioned_density.density, whole(conditioned_density.noise(np.float32), points.shape))
+    deviation = standard_deviation(conditioned_density, points.shape)
+    return Prediction({"density": mean}, {"density": deviation}, noise={"density": noise})
 
 
 def known(density: Density) -> bool:
@@ -248,9 +249,12 @@ def _total(density: Density, variance: np.ndarray, noise: np.ndarray) -> np.ndar
     return scale**2 * (variance / len(density.deviations) + np.maximum(noise, 0))
 
 
-def _scattered(
-    conditioned_density: Conditioned, positions: np.ndarray, std: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _noise_alone(density: Density, noise: np.ndarray) -> np.ndarray:
+    """The aleatoric part of the standard deviation, e/Å³."""
+    return float(density.std_scale) * np.sqrt(np.maximum(noise, 0))
+
+
+def _scattered(conditioned_density: Conditioned, positions: np.ndarray, std: bool) -> Prediction:
     density = conditioned_density.density
     atom, point, vector = near(
         positions,
@@ -264,13 +268,14 @@ def _scattered(
     mean = pairs.evaluate(conditioned_density.coefficients()).numpy()
     mean = mean + free_atoms_at(density, conditioned_density.species, atom, point, distance, len(positions))
     if not std or not known(density):
-        return mean, None
+        return Prediction({"density": mean})
     variance = sum(
         pairs.evaluate(conditioned_density.coefficients(k)).numpy() ** 2
         for k in range(1, conditioned_density.n_members + 1)
     )
     noise = noise_at(density, conditioned_density.species, atom, point, distance, len(positions))
-    return mean, np.sqrt(_total(density, variance, noise))
+    deviation, alone = np.sqrt(_total(density, variance, noise)), _noise_alone(density, noise)
+    return Prediction({"density": mean}, {"density": deviation}, noise={"density": alone})
 
 
 def noise_at(

@@ -40,8 +40,8 @@ as d^1.5. Twice that of forces, found on surrogates (`benchmarks/distance.py`)."
 
 def calibrated(
     bars: nn.Module, graph: Graph, variance: Mapping[str, Tensor], distance: Float[Tensor, " atoms"] | None
-) -> dict[str, Tensor]:
-    """Standard deviations of those quantities whose scale is known (eV, eV/Å, eV/Å³).
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Standard deviations of quantities whose scale is known, and the part of them that is noise (eV, eV/Å, eV/Å³).
 
     Args:
         bars: a model with the buffers `std_scale` (a), `std_floor` (b), `std_growth` (g) and `std_beyond` (c: eV, eV/Å
@@ -52,16 +52,18 @@ def calibrated(
 
     Source: ours.
     """
-    std = {}
+    std, noise = {}, {}
     for name, raw in variance.items():
         scale, floor = (x[CALIBRATED.index(name)].to(torch.float64) for x in (bars.std_scale, bars.std_floor))
         if bool(scale > 0):
             size = graph.n_atoms.to(torch.float64) if name in OF_STRUCTURES else 1.0
             within = torch.sqrt(scale**2 * raw + (floor * size) ** 2)
             std[name] = widened(bars, name, graph, within, distance)
+            noise[name] = (floor * size).expand_as(within)
     if "energies" in std:
+        noise["energy"] = torch.where(std["energies"] > std["energy"], noise.pop("energies"), noise["energy"])
         std["energy"] = torch.maximum(std["energy"], std.pop("energies"))
-    return std
+    return std, noise
 
 
 def widened(

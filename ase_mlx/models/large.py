@@ -188,5 +188,4 @@ def large_density(
 
     Source: ours.
     """
-    mean, deviation = at_points(conditioned_structure(model, structure, charge), points, std, charge)
-    return as_tensors(Prediction({"density": mean}, {} if deviation is None else {"density": deviation}))
+    return as_tensors(at_points(conditioned_structure(model, structure, charge), points, std, charge))

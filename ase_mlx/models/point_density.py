@@ -191,9 +191,9 @@ class PointDensity(Model, Field):
                 mean = mean + (electrons / volume - mean.mean()) * share / share.mean()
             check_density(mean.cpu().numpy(), volume, electrons, pbc)
         has_std = std and bool((self.std_scale > 0).any())
-        deviation = (variance * self.std_scale.to(variance)).sum(-1).sqrt()
-        stds = {"density": deviation.reshape(points.shape)} if has_std else {}
-        return Prediction({"density": mean.reshape(points.shape)}, stds)
+        parts = variance * self.std_scale.to(variance)  # epistemic and aleatoric
+        stds, noise = ({"density": part.sqrt().reshape(points.shape)} for part in (parts.sum(-1), parts[:, 1]))
+        return Prediction({"density": mean.reshape(points.shape)}, *(stds, None, "", noise) if has_std else ())
 
     density_at = at
 

@@ -35,7 +35,7 @@ from .error_bars import CALIBRATED, calibrated
 from .large import conditioned_structure
 from .mechanics import mechanics, sum_by_graph
 from .model import Model
-from .prediction import Prediction
+from .prediction import Prediction, as_tensors
 from .ranges import ELEMENTS, SIZE, expect_ranges
 
 
@@ -291,9 +291,7 @@ class Potential(Model, Field):
 
     def at(self, graph: Graph, points: Points, std: bool = False, charge: float = 0.0) -> Prediction:
         """The density alone (e/Å³) of one structure with a charge (e), on request with its standard deviation."""
-        mean, deviation = at_points(self.conditioned(graph, charge), points, std, charge)
-        stds = {} if deviation is None else {"density": torch.from_numpy(deviation)}
-        return Prediction({"density": torch.from_numpy(mean)}, stds)
+        return as_tensors(at_points(self.conditioned(graph, charge), points, std, charge))
 
     density_at = at
 
@@ -352,8 +350,8 @@ class Potential(Model, Field):
             variance |= {name: x[: len(self.directions)].square().sum(0) for name, x in spread.items()}
         else:
             variance |= {name: x.square().sum(0) / n for name, x in spread.items()}
-        std = calibrated(self, graph, variance, mean.get("distance"))
-        return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()})
+        std, noise = calibrated(self, graph, variance, mean.get("distance"))
+        return Prediction(mean, std, {n: mean[n] + change for n, change in deviation.items()}, noise=noise)
 
     def _shifts(self, features: Tensor, deviations: Tensor) -> Tensor:
         return (features.to(torch.float64) @ deviations.to(torch.float64).T) * self.config.energy_scale

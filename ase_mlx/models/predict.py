@@ -146,7 +146,7 @@ def _in_blocks(model: Any, atoms: Any, std: bool, points: Points | None, charge:
         return Prediction(numbers, note=note)
     field = large_density(model, atoms, points, std, net_charge(atoms, charge))
     arrays = lambda values: {name: value.numpy() for name, value in values.items()}  # noqa: E731
-    return Prediction({**numbers, **arrays(field)}, arrays(field.std), note=note)
+    return Prediction({**numbers, **arrays(field)}, arrays(field.std), note=note, noise=arrays(field.noise))
 
 
 def _check_question(model: Any, at: Any, charge: float | None) -> None:
@@ -179,9 +179,9 @@ def _field(model: Any, graph: Graph, points: Points, std: bool, charge: float) -
 
 
 def _joined(numbers: Prediction, field: Prediction) -> Prediction:
-    return Prediction(
-        {**numbers, **field}, {**numbers.std, **field.std}, {**numbers.members, **field.members}, numbers.note
-    )
+    both = [(p, p.std, p.members, p.noise) for p in (numbers, field)]
+    *three, noise = ({**one, **other} for one, other in zip(*both, strict=True))
+    return Prediction(*three, numbers.note, noise)
 
 
 def _groups(graphs: list[Graph]) -> list[list[Graph]]:
@@ -225,8 +225,9 @@ def split(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
                 part[name] = array[(slice(None),) * axis + (where,)]
         return parts
 
-    values, std, members = cut(prediction, 0), cut(prediction.std, 0), cut(prediction.members, 1)
-    return [Prediction(*each, prediction.note) for each in zip(values, std, members, strict=True)]
+    values, std, noise = (cut(part, 0) for part in (prediction, prediction.std, prediction.noise))
+    each = zip(values, std, cut(prediction.members, 1), noise, strict=True)
+    return [Prediction(*three, prediction.note, alone) for *three, alone in each]
 
 
 def _per(

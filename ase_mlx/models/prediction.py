@@ -42,11 +42,12 @@ class Prediction(Mapping[str, Any]):
 
     `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member,
     member axis first; a name is absent there where nothing is known, never zero. `note` says why, where one may wonder.
+    `std_parts` has the two parts of the standard deviations, whose squares add up to theirs.
 
     Source: ours.
     """
 
-    __slots__ = ("_values", "members", "note", "std")
+    __slots__ = ("_values", "members", "noise", "note", "std")
 
     def __init__(
         self,
@@ -54,12 +55,24 @@ class Prediction(Mapping[str, Any]):
         std: Mapping[str, Any] | None = None,
         members: Mapping[str, Any] | None = None,
         note: str = "",
+        noise: Mapping[str, Any] | None = None,
     ):
-        """Wrap arrays in the package's units."""
+        """Wrap arrays in the package's units; `noise` is the aleatoric part of those deviations that have one."""
         self._values = MappingProxyType(dict(values))
         self.std: Mapping[str, Any] = MappingProxyType(_ErrorBars(std or {}, note))
         self.members: Mapping[str, Any] = MappingProxyType(_Members(members or {}))
         self.note = note
+        self.noise: Mapping[str, Any] = _ErrorBars(noise or {}, note or "the model does not tell the parts apart")
+
+    @property
+    def std_parts(self) -> dict[str, Mapping[str, Any]]:
+        """Standard deviations apart (units as `std`): "epistemic", which more data lower, and "aleatoric", which stays.
+
+        Aleatoric is what neither the members nor the distance from the training data explain: noise of the labels, and
+        what the model cannot express. A name is absent where the parts are not known.
+        """
+        rest = {name: (self.std[name] ** 2 - noise**2).clip(0) ** 0.5 for name, noise in self.noise.items()}
+        return {"epistemic": _ErrorBars(rest, self.noise.why), "aleatoric": self.noise}
 
     def __getitem__(self, name: str) -> Any:
         """Return one quantity, or say which there are."""
@@ -89,4 +102,6 @@ def as_tensors(prediction: Prediction) -> Prediction:
     Source: ours.
     """
     wrap = lambda arrays: {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}  # noqa: E731
-    return Prediction(wrap(prediction), wrap(prediction.std), wrap(prediction.members))
+    arrays = (prediction, prediction.std, prediction.members, prediction.noise)
+    values, std, members, noise = map(wrap, arrays)
+    return Prediction(values, std, members, prediction.note, noise)

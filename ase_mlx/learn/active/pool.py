@@ -27,7 +27,7 @@ class View:
 
     Attributes:
         forces_std: root mean square of the bars of the force components, eV/Å.
-        energy_std: bar of the energy per atom, eV.
+        epistemic: of these bars, and of that of the energy per atom (eV), the part that labels lower, eV/Å.
         distance: of the most unusual atom (dimensionless, 1 = edge of the training data).
         designs: a triangular root of Σ f fᵀ over the atoms' latent features f (dimensionless).
         latent: mean and standard deviation of the latent features over the atoms (dimensionless).
@@ -37,7 +37,7 @@ class View:
     """
 
     forces_std: Float[np.ndarray, " frames"]
-    energy_std: Float[np.ndarray, " frames"]
+    epistemic: Float[np.ndarray, "frames 2"]
     distance: Float[np.ndarray, " frames"]
     designs: list[Float[np.ndarray, "_ weights"]]
     latent: Float[np.ndarray, "frames features"]
@@ -45,8 +45,8 @@ class View:
 
     @property
     def variance(self) -> Float[np.ndarray, " frames"]:
-        """Calibrated variance of forces and, by the weight of a training, energies (eV²/Å²)."""
-        return self.forces_std**2 + (ENERGY_WEIGHT * self.energy_std) ** 2
+        """Calibrated epistemic variance of forces and, by the weight of a training, energies (eV²/Å²)."""
+        return self.epistemic[:, 0] ** 2 + (ENERGY_WEIGHT * self.epistemic[:, 1]) ** 2
 
     @property
     def predicted_error(self) -> float:
@@ -66,17 +66,18 @@ def look(model: Potential, frames: Sequence[Any]) -> View:
         raise ValueError(
             "got a potential without error bars, expected some to choose structures by; give `members` in [model]"
         )
-    rows: list[tuple[float, float, float, np.ndarray, np.ndarray, float]] = []
+    rows: list[tuple[float, tuple[float, float], float, np.ndarray, np.ndarray, float]] = []
     for start in range(0, len(frames), CHUNK):
         chunk = list(frames[start : start + CHUNK])
         with once(speak=False):
             predictions = predict(model, chunk)
         for atoms, p in zip(chunk, predictions, strict=True):
             n, features = len(atoms), np.asarray(p["features"], dtype=np.float64)
-            spread = float(np.sqrt(np.square(p.std["forces"]).mean()))
+            lowered = p.std_parts["epistemic"]
+            spread, epistemic = (float(np.sqrt(np.square(bars["forces"]).mean())) for bars in (p.std, lowered))
             far = float(np.max(p["distance"])) if "distance" in p else 0.0
             latent = np.concatenate([features.mean(axis=0), features.std(axis=0)])
-            rows.append((spread, float(p.std["energy"]) / n, far, _root(features), latent, 3.0 * n))
+            rows.append((spread, (epistemic, float(lowered["energy"]) / n), far, _root(features), latent, 3.0 * n))
     columns = list(zip(*rows, strict=True))
     numbers = [np.array(columns[k], dtype=float) for k in (0, 1, 2)]
     return View(*numbers, list(columns[3]), np.array(columns[4]), np.array(columns[5]))

@@ -13,7 +13,7 @@ def view(sizes, bars, seed=0, features=3):
     designs = [random.standard_normal((min(n, features), features)) for n in sizes]
     latent = np.array([np.concatenate([d.mean(axis=0), d.std(axis=0)]) for d in designs])
     bars = np.array(bars, dtype=float)
-    return View(bars, 0 * bars, bars, designs, latent, 3.0 * np.array(sizes))
+    return View(bars, np.stack([bars, 0 * bars], axis=1), bars, designs, latent, 3.0 * np.array(sizes))
 
 
 def test_seconds_are_a_power_of_the_work_and_a_factor_a_family():
