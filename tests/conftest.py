@@ -10,10 +10,11 @@ import typechecker
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ase_mlx"
 LONGEST = """
-laws/test_laws architecture/test_examples gates/test_kinds gates/test_conductivity
-gates/test_cli_phonons gates/test_active gates/test_run gates/test_learned reference/test_folded gates/test_matminer
-gates/test_screen gates/test_spark gates/test_distill laws/test_density_laws architecture/test_docs_blocks
-gates/test_plugin gates/test_cli_train gates/test_quasi_harmonic gates/test_born gates/test_jobs gates/test_choice
+architecture/test_docs_blocks architecture/test_examples gates/test_kinds gates/test_spark_training laws/test_laws
+architecture/test_notebooks gates/test_conductivity gates/test_cli_phonons gates/test_active gates/test_run
+gates/test_learned reference/test_learned reference/test_folded gates/test_matminer gates/test_screen gates/test_spark
+gates/test_distill laws/test_density_laws gates/test_report_browser gates/test_generate gates/test_plugin
+gates/test_cli_train gates/test_quasi_harmonic gates/test_born gates/test_jobs gates/test_choice
 gates/test_phonopy_properties gates/test_phonopy_restart gates/test_identity gates/test_every_model gates/test_labels
 """.split()
 """Files that take longest, begun first: at the end no process waits long for another one."""

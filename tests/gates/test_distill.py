@@ -46,6 +46,7 @@ def copper(tmp_path_factory):
     return folder, distill_job([bulk("Cu")], EMT(), folder, SMALL, name="emt", now=Clock())
 
 
+@pytest.mark.slow
 def test_the_student_is_an_ordinary_model_with_its_origin(copper):
     folder, done = copper
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -59,6 +60,7 @@ def test_the_student_is_an_ordinary_model_with_its_origin(copper):
     assert card["comparison"][0]["formula"] == "Cu" and am.load(folder).elements == (29,)
 
 
+@pytest.mark.slow
 def test_the_report_compares_both(copper):
     (report,) = copper[1].crystals
     assert report["forces"][0]["temperature_K"] == 300.0 and report["hottest_K"] == 600
@@ -69,6 +71,7 @@ def test_the_report_compares_both(copper):
     assert set(copper[1].seconds) >= {"labels", "first_training", "dynamics", "training", "comparison"}
 
 
+@pytest.mark.slow
 def test_a_second_call_goes_on_and_another_job_is_refused(copper):
     folder, done = copper
     weights = (folder / "model.safetensors").read_bytes()
@@ -79,6 +82,7 @@ def test_a_second_call_goes_on_and_another_job_is_refused(copper):
         distill_job([bulk("Al")], EMT(), folder, SMALL, name="emt")
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_made_again_gives_the_same_bars(copper):
     folder, _ = copper
     weights = (folder / "model.safetensors").read_bytes()

@@ -108,6 +108,7 @@ def test_it_sorts_by_numbers_words_and_error_bars(opened, screened):
     assert bars == sorted(bars, reverse=True)
 
 
+@pytest.mark.slow
 def test_it_filters_by_words_and_comparisons_and_says_what_it_does_not_know(opened, screened):
     page = opened(screened / REPORT)
     search, count = page.get_by_role("searchbox"), page.locator(".count")
@@ -163,6 +164,7 @@ def _drawn(page):
     return len(set(page.locator(".crystal").screenshot())) > 100 and len(page.locator(".crystal").screenshot()) > 4000
 
 
+@pytest.mark.slow
 def test_rows_are_reached_by_the_keyboard(opened, screened):
     page = opened(screened / REPORT)
     page.locator(".rows").focus()
@@ -175,6 +177,7 @@ def test_rows_are_reached_by_the_keyboard(opened, screened):
     assert box["y"] <= row["y"] and row["y"] + row["height"] <= box["y"] + box["height"]
 
 
+@pytest.mark.slow
 def test_axes_can_be_changed_and_a_csv_saved(opened, screened, tmp_path):
     page = opened(screened / REPORT)
     page.get_by_label("horizontal axis", exact=True).select_option("hull_distance")
@@ -187,6 +190,7 @@ def test_axes_can_be_changed_and_a_csv_saved(opened, screened, tmp_path):
     assert len(lines) - 1 == int(page.locator(".count").inner_text().split()[0]) and "anomaly_score_std" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (400, "dark")])
 def test_curves_crystals_and_no_sideways_scrolling(opened, tmp_path, width, scheme):
     phonon_job(bulk("Al", a=3.99), EMT(), tmp_path, PhononSettings(supercell=(2, 2, 2), relax=False, mesh=20.0))
