@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import call, together
-from kinds import SETTINGS, checkpoints, write_data, write_settings
+from kinds import checkpoints, write_data, write_settings
 
 pytest.importorskip("pyspark")
 
@@ -49,8 +49,13 @@ def spark(spark_cluster, tmp_path_factory):
         opened.stop()
 
 
+SORTS = ("potential", "point_density", "anomaly", "heat")
+"""A kind of each sort of samples (structures, points around atoms, rows, points of a body); test_kinds.py has two
+processes of every kind, which is all that Spark starts."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", SORTS)
 def test_a_training_that_loses_an_executor_ends_in_the_same_weights(data, spark, spark_cluster, tmp_path, kind, caplog):
     """To the last bit: what two processes without Spark make, of which nobody was killed."""
     config = write_settings(data, kind, epochs=60)
