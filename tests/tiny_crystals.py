@@ -45,6 +45,6 @@ def teach(folder):
     table().to_parquet(folder / "crystals.parquet")
     data = GeneData(str(folder / "crystals.parquet"), {"formation_energy": "formation_energy"})
     sizes = {"latent": 8, "width": 32, "heads": 2, "layers": 1, "components": 3, "mixture": 4, "members": 3}
-    fit = GeneFit(epochs=50, batch_size=16, learning_rate=5e-3, kl_weight=0.02, ema_decay=0.9, prior_epochs=60)
+    fit = GeneFit(epochs=40, batch_size=28, learning_rate=7e-3, kl_weight=0.02, ema_decay=0.9, prior_epochs=60)
     run(CrystalsRecipe(CrystalsTraining(data, sizes, fit)), folder / "model")
     return folder / "model"
