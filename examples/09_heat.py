@@ -1,4 +1,4 @@
-"""From a potential to a temperature: κ(T) of silicon, a film that is heated, and what eight thermometers tell of it.
+"""From phonons to a temperature: a film of silicon is heated, and eight thermometers correct the κ(T) of its phonons.
 
 python examples/09_heat.py
 """
@@ -8,6 +8,7 @@ import pandas as pd
 from ase.build import bulk
 
 from ase_mlx.adapters.ase import Calculator
+from ase_mlx.figures.style import DOUBT, EXPERIMENT, GREY, MODEL, drawn
 from ase_mlx.heat import Face, Layer, Material, Problem, finite_volumes
 from ase_mlx.jobs import conductivity_job
 from ase_mlx.jobs.heat import heat_job
@@ -47,5 +48,17 @@ told, theory = solution.unknowns["factor"], np.interp(300, temperatures, materia
 print(
     f"κ(300 K): from phonons {theory:.0f}, from thermometers {theory * told['value']:.1f} ± {theory * told['std']:.1f}"
 )
-print("measured: 148 W/(m K)", *solution.notes, sep="\n")
-print("heat.png shows the film")
+print("the film: 148 W/(m K)", *solution.notes, sep="\n")
+
+with drawn("kappa.png", (6.4, 4.4)) as figure:
+    ax, kappa = figure.subplots(), np.array(material.kappa["values"])
+    ax.plot(temperatures, kappa, "o--", color=GREY, label="phonons, mesh of 9 × 9 × 9")
+    ax.plot(temperatures, told["value"] * kappa, "o-", color=MODEL, label="corrected by thermometers (± 2σ)")
+    low, high = ((told["value"] + sign * 2 * told["std"]) * kappa for sign in (-1, 1))
+    ax.fill_between(temperatures, low, high, color=MODEL, alpha=0.25, lw=0)
+    fine = np.linspace(200, 500)
+    ax.plot(fine, 148 * (300 / fine) ** 1.3, color=EXPERIMENT, label="the film's own, 148 (300 K / T)$^{1.3}$")
+    ax.axvspan(300, measured.max(), color=DOUBT, alpha=0.08, lw=0, label="temperatures in the film")
+    ax.set(xlabel="temperature (K)", ylabel="κ (W/(m K))", title="Conductivity of silicon")
+    ax.legend()
+print("drawn: heat.png, the film, and kappa.png, its conductivity")
