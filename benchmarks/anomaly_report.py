@@ -45,6 +45,29 @@ def row_of(results: dict, title: str, model: str) -> dict:
     return next((r for r in results.get(title, []) if r["model"] == model), {})
 
 
+TAILS = {
+    "by formula, all": {"train, s": "train, s", "MCC": "(a) MCC", "AP": "(a) AP"},
+    "by formula, class": {"MCC": "(b) MCC", "AP": "(b) AP"},
+    "by time, all": {"MCC": "(c) MCC"},
+    "by formula: error bars": {"MAE, meV": "MAE", "inside 90 %": "inside 90 %", "z spread": "z spread",
+                               "CRPS, meV": "CRPS", "mean std, meV": "mean σ"},
+}  # fmt: skip
+
+
+def tails_of(results: dict) -> list[dict]:
+    """Tasks (a), (b), (c) and the error bars side by side, a row a model."""
+    models = [row["model"] for row in results.get("by formula, all", [])]
+    return [
+        {"model": model}
+        | {
+            head: row_of(results, title, model).get(key, "")
+            for title, columns in TAILS.items()
+            for key, head in columns.items()
+        }
+        for model in models
+    ]
+
+
 def lines(results: dict) -> list[tuple[str, float, str, float]]:
     """The figures to reach, of the tasks that were run."""
     a, b, c = (row_of(results, t, NAMED) for t in ("by formula, all", "by formula, class", "by time, all"))

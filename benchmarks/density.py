@@ -209,7 +209,7 @@ def main() -> int:
         ]
         show([row for row in rows if row["system"] == system])
         sys.stdout.flush()
-    print()
+    print("\nErrors on cells that nothing was trained on")
     show(rows)
     if arguments.curve:
         print("\nlearning curve: NMAE (%) on test cells against training cells")

@@ -209,7 +209,7 @@ def main() -> int:
             last = fine[-1]
             big = 4.1e6 / last["atoms"]
             points, minutes = last["points"] * big / 1e9, last["seconds"] * big / 60
-            print(f"{system}: 4.1 million atoms at 0.25 Å, {points:.1f} billion points: projected {minutes:.0f} min")
+            print(f"{system}: 4.1 million atoms at 0.25 Å, {points:.1f} billion points: projected {minutes:.0f} min\n")
             speed, over = last["points"] / last["seconds"] / 1e6, last["seconds"] / last["write"]
             verdicts.append((f"{system}: million points/s at 0.25 Å", speed, "≥", 4.0))
             verdicts.append((f"{system}: times the binary write at 0.25 Å", over, "≤", 20.0))

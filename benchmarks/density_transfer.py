@@ -154,6 +154,21 @@ def show(rows: list[dict]) -> None:
               f"{100 * r['inside_95']:7.1f}{r['hours']:12.2f}{r['seconds']:8.1f}")  # fmt: skip
 
 
+WAYS = {"small cells": "small", "updated": "updated", "both": "both", "large alone": "large"}
+COLUMNS = {"nmae": ("NMAE, %", 1, 3), "inside_68": ("inside σ, %", 100, 0), "hours": ("DFT, CPU h", 1, 2)}
+
+
+def show_last(rows: list[dict]) -> None:
+    """One line a case: small cells alone, updated by all its large ones, both, large alone."""
+    print("\nSide by side, after the last update")
+    print(f"{'':14}" + "".join(f"{head:>36}" for head, _, _ in COLUMNS.values()))
+    print(f"{'':14}" + len(COLUMNS) * "".join(f"{way:>9}" for way in WAYS.values()))
+    for case in dict.fromkeys(r["case"] for r in rows):
+        last = {r["model"]: r for r in rows if r["case"] == case}
+        cells = (f"{scale * last[way][key]:9.{digits}f}" for key, (_, scale, digits) in COLUMNS.items() for way in WAYS)
+        print(f"{case:14}" + "".join(cells))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="32-atom cells of aluminium alone")
@@ -174,8 +189,9 @@ def main() -> int:
         verdicts.append((f"{name}: NMAE trained on both over that before", both / before, "≤", 1.0))
         show(found)
         sys.stdout.flush()
-    print()
+    print("\nErrors on large cells")
     show(rows)
+    show_last(rows)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
     return 0 if verdict(verdicts) else 1

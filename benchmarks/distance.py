@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import bulk, diamond111, fcc111
-from verdict import print_machine, verdict
+from verdict import machine, print_machine, verdict
 
 from ase_mlx.adapters.ase import Calculator
 from ase_mlx.adapters.phonopy import ForcesError, members, phonons
@@ -34,6 +34,15 @@ SURROGATES = Path(__file__).parent.parent / "data" / "surrogates"
 
 LIMITS = {"AUROC": 0.97, "ordinary": 5.0, "large": 10.0, "68": 70.0, "95": 95.0}
 """At least; at most, %; at most, %; at least, % of flagged energies within σ and 2σ."""
+
+ASKED = {
+    "AUROC": "AUROC, wrong beside right ≥ 0.97",
+    "ordinary": "held-out frames beyond 1 ≤ 5 %",
+    "large": "large cells beyond 1 ≤ 10 %",
+    "68": "flagged energies in σ ≥ 70 %",
+    "95": "flagged energies in 2σ ≥ 95 %",
+    "phonons": "frequencies beyond 1 in σ ≥ 68 %",
+}
 
 ORDINARY = "held-out frames", "large cells, ordinary"
 
@@ -90,7 +99,24 @@ def auroc(high: np.ndarray, low: np.ndarray) -> float:
     return float(np.mean((high[:, None] > low) + 0.5 * (high[:, None] == low))) if len(high) * len(low) else np.nan
 
 
-def surrogate(folder: Path) -> dict[str, float]:
+def in_short(rows: list[dict]) -> list[str]:
+    """Columns of a kind in the overview."""
+    z = np.array([r["energy"] / r["energy std"] for r in rows])
+    beyond, per_atom = np.mean([r["distance"] > 1 for r in rows]), np.median([r["energy"] / r["atoms"] for r in rows])
+    return [f"{100 * beyond:.0f}", f"{1e3 * per_atom:.1f}", f"{100 * np.mean(z <= 2):.0f}"]
+
+
+def overview(title: str, heads: list[str], tables: dict[str, dict[str, list[str]]]) -> None:
+    """Print what is asked of all surrogates side by side."""
+    print(f"\n{title}\n{'':34}" + "".join(f"{name:>{13 * len(heads)}}" for name in tables))
+    if any(heads):
+        print(f"{'':34}" + len(tables) * "".join(f"{head:>13}" for head in heads))
+    for row in dict.fromkeys(name for table in tables.values() for name in table):
+        cells = (cell for table in tables.values() for cell in table.get(row, len(heads) * [""]))
+        print(f"{row:34}" + "".join(f"{cell:>13}" for cell in cells))
+
+
+def surrogate(folder: Path) -> dict:
     """Print the table of one surrogate and return what is asked of it."""
     model, frames = load_model(folder / "model"), read_frames(folder / "structures.extxyz.xz")
     kinds = rows_of(model, frames, lambda a: a.info["kind"])
@@ -106,6 +132,7 @@ def surrogate(folder: Path) -> dict[str, float]:
         "AUROC": auroc(d[wrong], d[~wrong]),
         "ordinary": share(ORDINARY[0]), "large": share(ORDINARY[1]),
         "68": 100 * np.mean(z <= 1), "95": 100 * np.mean(z <= 2),
+        "kinds": {kind: in_short(kinds[kind]) for kind in sorted(kinds, key=lambda k: (k not in ORDINARY, k))},
     }  # fmt: skip
 
 
@@ -128,8 +155,8 @@ def crystals(name: str) -> list[tuple[str, Atoms]]:
     return [*rows, ("a vacancy in each cell", missing)]
 
 
-def phonons_of(folder: Path) -> float:
-    """Print errors of frequencies and how many are within the bars; the share within σ beyond 1 comes back, %."""
+def phonons_of(folder: Path) -> tuple[float, dict[str, list[str]]]:
+    """Print errors of frequencies and bars; the share (%) within σ beyond 1 comes back, and rows in short."""
     sys.path.insert(0, str(SURROGATES))
     from make import SURROGATES as TEACHERS
 
@@ -137,7 +164,7 @@ def phonons_of(folder: Path) -> float:
     print(f"\n{folder.name}: frequencies on 5³ points, truth beside model{'':30s}bars as inside       widened")
     two = f"  {'in σ %':>8s} {'2σ':>5s}"
     print(f"{'crystal':28s} distance  truth, rms THz  error, rms THz{two}{two}")
-    shares = []
+    shares, short, own = [], {}, crystals(folder.name)[0][0].split(",")[0]
     for label, atoms in crystals(folder.name):
         options = {"supercell": 9.0, "relax": False, "on_imaginary": "report"}
         with warnings.catch_warnings():
@@ -157,7 +184,9 @@ def phonons_of(folder: Path) -> float:
         print(f"{label:28s} {distance:8.2f}  {rms[0]:14.2f}  {rms[1]:14.2f}  {inside[0]:8.0f} {inside[1]:5.0f}"
               f"  {inside[2]:8.0f} {inside[3]:5.0f}", flush=True)  # fmt: skip
         shares += [inside[2]] * (distance > 1)
-    return float(np.mean(shares))
+        name = label.replace(f"{own}, length", "at rest").replace(", length", "").split(" in ")[0]
+        short[name] = [f"{distance:.2f}", f"{rms[1]:.2f}", f"{inside[2]:.0f}"]
+    return float(np.mean(shares)), short
 
 
 def shipped(name: str) -> float:
@@ -210,19 +239,29 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="surrogates, instead of all")
     names = parser.parse_args().names
     torch.set_num_threads(1)
-    print_machine({"threads": 1})
-    reached = []
+    print_machine(machine())
+    reached, kinds, modes, goals = [], {}, {}, {}
     for folder in sorted(f.parent for f in SURROGATES.glob("*/structures.extxyz.xz")):
         if not names or folder.name in names:
             found = surrogate(folder)
+            kinds[folder.name] = found.pop("kinds")
+            found["phonons"], modes[folder.name] = phonons_of(folder)
+            goals[folder.name] = {
+                text: [f"{found[name]:.3f}" if name == "AUROC" else f"{found[name]:.0f}"]
+                for name, text in ASKED.items()
+            }
             reached += [
                 (f"{folder.name}: AUROC of the largest distance", found["AUROC"], "≥", LIMITS["AUROC"]),
                 (f"{folder.name}: held-out frames beyond 1, %", found["ordinary"], "≤", LIMITS["ordinary"]),
                 (f"{folder.name}: large ordinary cells beyond 1, %", found["large"], "≤", LIMITS["large"]),
                 (f"{folder.name}: flagged energies within σ, %", found["68"], "≥", LIMITS["68"]),
                 (f"{folder.name}: flagged energies within 2σ, %", found["95"], "≥", LIMITS["95"]),
-                (f"{folder.name}: frequencies beyond 1 within σ, %", phonons_of(folder), "≥", 68.0),
+                (f"{folder.name}: frequencies beyond 1 within σ, %", found["phonons"], "≥", 68.0),
             ]
+    overview("What is asked of potentials taught by classical ones", [""], goals)
+    heads = ["beyond 1, %", "meV/atom", "in 2σ, %"]
+    overview("By kind: beyond the edge, error of the energy (median), inside its bar", heads, kinds)
+    overview("Frequencies: distance, error (rms), inside widened bars", ["distance", "THz", "in σ, %"], modes)
     for name in () if names else ("sigesn", "al"):
         reached.append((f"{name}: held-out frames beyond 1, %", shipped(name), "≤", LIMITS["ordinary"]))
     if not names:

@@ -156,18 +156,25 @@ def cells(row) -> list[str]:
 
 
 def print_table(done, markdown: bool) -> None:
-    """Aligned for the terminal, or for the documentation."""
+    """Rows with thermal functions, aligned for the terminal or for the documentation; the others in one line."""
     heads = ["Materials Project", "formula", "space group", "kind", *(head for head, _ in COLUMNS.values())]
-    rows = [cells(row) for _, row in done.iterrows()]
+    left_out = done[done["C_V_300K"].isna()]
+    rows = [cells(row) for _, row in done.drop(left_out.index).iterrows()]
+    others = [
+        cells(row)[4] if isinstance(row["ThermalFeaturizer Exceptions"], str) else f"{row['min_frequency_THz']:.2f}"
+        for _, row in left_out.iterrows()
+    ]
+    others = ", ".join(f"{formula} {text}" for formula, text in zip(left_out["formula"], others, strict=True))
     if markdown:
         print("| " + " | ".join(heads) + " |")
         print("|" + "---|" * 4 + "---|" + "---:|" * (len(heads) - 5))
         for row in rows:
-            print("| " + " | ".join(row + [""] * (len(heads) - len(row))) + " |")
-        return
-    widths = [max(len(row[k]) for row in [heads, *(r for r in rows if len(r) > 5)]) for k in range(len(heads))]
-    for row in [heads, *rows]:
-        print("  ".join(text.replace("**", "").ljust(width) for text, width in zip(row, widths, strict=False)))
+            print("| " + " | ".join(row) + " |")
+    else:
+        widths = [max(len(row[k]) for row in [heads, *rows]) for k in range(len(heads))]
+        for row in [heads, *rows]:
+            print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
+    print(f"\nNo thermal functions, lowest frequency in THz: {others}")
 
 
 def judge(done) -> bool:

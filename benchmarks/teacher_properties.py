@@ -26,6 +26,7 @@ from verdict import machine, print_machine
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 CRYSTALS, BINARIES, MOST_ATOMS = 30, 10, 12
+CONSTANTS = {"a": "{:.3f}", "B": "{:.0f}", "C11": "{:.0f}", "C12": "{:.0f}", "C44": "{:.0f}"}
 SOLIDS = (
     ("Al", "fcc", 4.05), ("Cu", "fcc", 3.61), ("Ag", "fcc", 4.09), ("Au", "fcc", 4.08), ("Ni", "fcc", 3.52),
     ("Pd", "fcc", 3.89), ("Pt", "fcc", 3.92), ("W", "bcc", 3.16), ("Mo", "bcc", 3.15), ("Na", "bcc", 4.23),
@@ -127,6 +128,18 @@ def table(title: str, items: list, names: list[str], measure, calculators: dict)
     return rows
 
 
+def show_moduli(rows: list[dict]) -> None:
+    """One line a solid; the second potential's values in brackets."""
+    print(f"\nLattice constants (Å) and elastic constants (GPa)\n{'':6}" + "".join(f"{name:>15}" for name in CONSTANTS))
+    for crystal in dict.fromkeys(row["crystal"] for row in rows):
+        first, *second = (row for row in rows if row["crystal"] == crystal)
+        cells = []
+        for name, form in CONSTANTS.items():
+            texts = [form.format(row[name]) if name in row else "-" for row in (first, *second)]
+            cells.append(" ".join([texts[0], *(f"({text})" for text in texts[1:])]))
+        print(f"{crystal:6}" + "".join(f"{cell:>15}" for cell in cells))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, metavar="FOLDER")
@@ -148,6 +161,7 @@ def main() -> int:
         ),
         "elastic": table("Elastic constants (GPa)", list(solids), [s[0] for s in solids], moduli, calculators),
     }  # fmt: skip
+    show_moduli(out["elastic"])
     if arguments.kappa:
         print("\nConductivity at 300 K, W/(m K)")
         folder = arguments.kappa_model or arguments.model

@@ -133,6 +133,7 @@ def print_times(frames: list[Atoms], found: dict) -> dict[str, float]:
     totals = {
         side: {clock: sum(row[clock] for row in answer["rows"]) for clock in CLOCKS} for side, answer in found.items()
     }
+    print(f"\n{'CPU seconds of all':37}" + "".join(f"{SIDES[side][3]:>24}" for side in found))
     cells = "".join(f"{total['cpu_s']:16.2f}{total['force_cpu_s']:8.2f}" for total in totals.values())
     print(f"{'all':37}{cells}")
     rest = "".join(f"{total['cpu_s'] - total['dos_cpu_s']:16.2f}{'':8}" for total in totals.values())

@@ -2,6 +2,9 @@
 
 import os
 import platform
+import shlex
+import sys
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,8 +25,10 @@ def machine() -> dict[str, str | int]:
 
 
 def print_machine(about: dict) -> None:
-    """Print `machine`, or what was added to it, in one line."""
-    print("machine: " + ", ".join(f"{k} {v:.0f}" if isinstance(v, float) else f"{k} {v}" for k, v in about.items()))
+    """Print the call, the day and `machine`, or what was added to it, as scripts/printed_tables.py reads them."""
+    call = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    facts = ", ".join(f"{k} {v:.0f}" if isinstance(v, float) else f"{k} {v}" for k, v in about.items())
+    print(f"machine: {call}, {date.today()}, {facts}")
 
 
 def verdict(lines: list[tuple[str, float, str, float]]) -> bool:

@@ -2,7 +2,7 @@
 
 A block whose first line is a comment with a file's name is that file. `<!-- slow -->` before a block leaves it to the
 slow run of its page, `<!-- not run: why -->` leaves it out, for what needs another program or an hour. The lines of
-both are still read by their commands' own parsers.
+both are still read by their commands' own parsers. `<!-- table: ... -->` is a benchmark's: scripts/printed_tables.py.
 """
 
 import ast
@@ -12,6 +12,7 @@ import lzma
 import os
 import re
 import shlex
+import shutil
 import tomllib
 import warnings
 from pathlib import Path
@@ -36,7 +37,7 @@ from ase_mlx.models.crystal_property import CrystalPropertyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = get_command(app).commands
-BLOCK = re.compile(r"^(?:<!-- (slow|not run: [^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- (slow|(?:not run|table): [^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w.-]+\.(?:py|toml))\n")
 
 
@@ -120,6 +121,25 @@ def look(words):
             assert script.startswith("./") and os.access(ROOT / script, os.X_OK)
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Folders of `ase-mlx run`, by its words: several pages go on from the same one."""
+    kept = {}
+
+    def run(words):
+        line = shlex.join(words)
+        if words[1] != "run":
+            return command(words)
+        out = words[words.index("-o") + 1]
+        if line in kept:
+            shutil.copytree(kept[line], out)
+        else:
+            command(words)
+            kept[line] = shutil.copytree(out, tmp_path_factory.mktemp("results") / out)
+
+    return run
+
+
 def command(words):
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in a shell, where they are printed
@@ -127,7 +147,7 @@ def command(words):
     assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
 
 
-def type_in(page, slow):
+def type_in(page, slow, command=command):
     namespace = {"__name__": "__main__"}
     for block in PAGES[page]:
         left_out = block.mark.startswith("not run") or (block.mark == "slow" and not slow)
@@ -156,8 +176,8 @@ def test_page_does_what_it_says(page, folder, request):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", SLOW, ids=lambda page: page.stem)
-def test_slow_parts_of_a_page_do_what_they_say(page, folder):
-    type_in(page, slow=True)
+def test_slow_parts_of_a_page_do_what_they_say(page, folder, results):
+    type_in(page, slow=True, command=results)
 
 
 def test_table_of_questions_names_what_exists():
@@ -180,8 +200,8 @@ def test_table_of_questions_names_what_exists():
 def test_marks_stand_before_blocks_and_languages_are_named():
     assert {part.language for parts in PAGES.values() for part in parts} <= {"python", "sh", "toml", "text", ""}
     for page, parts in PAGES.items():
-        marks = re.findall(r"^<!-- ", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert len(marks) == sum(bool(part.mark) for part in parts), page.name
+        marks = re.findall(r"^<!-- (?!table: )", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(marks) == sum(part.mark[:5] not in ("", "table") for part in parts), page.name
 
 
 @pytest.mark.parametrize(
