@@ -3,6 +3,7 @@
 Source: ours.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,3 +50,26 @@ def side_by_side(function: Callable[[Any], Any], items: Sequence, threads: int) 
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         yield from pool.map(function, items)
+
+
+def one_thread(function: Callable) -> Callable:
+    """Let a function of small matrices (any unit) have one thread of BLAS.
+
+    Several cost milliseconds for a 3×3 solution, and many more where other work has the cores.
+
+    Source: ours.
+    """
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with _pools().limit(limits=1, user_api="blas"):
+            return function(*args, **kwargs)
+
+    return run
+
+
+@functools.cache
+def _pools():
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

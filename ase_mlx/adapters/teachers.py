@@ -25,6 +25,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ase_mlx.adapters.ase.labels import in_voigt
 from ase_mlx.adapters.espresso_checks import ACCEPTED, bands_of, expect_cutoff, expect_mesh
 from ase_mlx.adapters.factories import callable_factory, made_by
 from ase_mlx.data.densities import DensityFrame, write_densities
@@ -339,7 +340,7 @@ def _cpu_seconds() -> float:
 def _labelled(atoms: Atoms, energy, forces, stress) -> Atoms:
     results = {"energy": float(energy), "free_energy": float(energy), "forces": np.asarray(forces)}
     if stress is not None:
-        results["stress"] = np.asarray(stress)
+        results["stress"] = in_voigt(stress)
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 

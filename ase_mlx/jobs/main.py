@@ -87,8 +87,7 @@ def main_job(
         a `Spectrum`), "density", "charges", "dynamics".
 
     Raises:
-        OSError: the folder cannot be written.
-        TypeError: no atoms, such as the name of a file.
+        OSError, TypeError: the folder cannot be written; no atoms, such as the name of a file.
 
     Source: ours.
     """

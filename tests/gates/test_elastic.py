@@ -6,14 +6,19 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from ase.stress import voigt_6_to_full_3x3_stress
 from ase.units import GPa
 from ensemble_emt import EnsembleEMT
 from pymatgen.analysis.elasticity import ElasticTensor
 from scipy.spatial.transform import Rotation
 
 from ase_mlx.adapters.ase import Calculator, elastic
+from ase_mlx.adapters.ase.imposed_symmetry import CellFilter
 from ase_mlx.adapters.ase.job import equation_of_state, relax
+from ase_mlx.adapters.ase.sum import Sum
+from ase_mlx.adapters.batched_labels import label_frames
 from ase_mlx.phonons.elasticity import strain_matrix
 
 
@@ -152,3 +157,34 @@ def test_what_has_no_elastic_constants_is_refused():
 def test_a_cell_under_stress_is_said():
     found = elastic(bulk("Cu", a=3.5), EMT(), relax=False)
     assert "held by force" in found.notes[0]
+
+
+class MatrixEMT(EMT):
+    """EMT that gives its stress as a matrix, as CHGNet's calculator does."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if "stress" in self.results:
+            self.results["stress"] = voigt_6_to_full_3x3_stress(self.results["stress"])
+
+
+def test_a_stress_may_be_a_matrix(tmp_path):
+    atoms = bulk("CuAu", "cesiumchloride", a=3.1)
+    plain, matrix = elastic(atoms, EMT()), elastic(atoms, MatrixEMT())
+    np.testing.assert_allclose(matrix.tensor, plain.tensor, rtol=1e-9)
+    summed = Sum(MatrixEMT(), EMT()).get_property("stress", atoms)
+    np.testing.assert_allclose(summed, 2 * EMT().get_property("stress", atoms))
+    (label,), _ = label_frames([atoms], MatrixEMT(), tmp_path)
+    np.testing.assert_allclose(label.get_stress(), EMT().get_property("stress", atoms))
+
+
+def test_a_cell_filter_is_ases_own():
+    atoms = bulk("CuAu", "cesiumchloride", a=3.1)
+    atoms.rattle(0.05, seed=0)
+    ours, theirs = (which(atoms.copy()) for which in (CellFilter, FrechetCellFilter))
+    ours.atoms.calc, theirs.atoms.calc = EMT(), EMT()
+    moved = ours.get_positions() + 0.01 * np.random.default_rng(0).normal(size=(5, 3))
+    for one in (ours, theirs):
+        one.set_positions(moved)
+    np.testing.assert_array_equal(ours.get_positions(), theirs.get_positions())
+    np.testing.assert_array_equal(ours.get_forces(), theirs.get_forces())

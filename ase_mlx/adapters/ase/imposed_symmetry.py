@@ -7,8 +7,10 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
+from jaxtyping import Float
 
 from ase_mlx.adapters.ase.labels import distinguishing, keeping, reads_labels, species
+from ase_mlx.threads import one_thread
 
 SYMPREC = 0.01
 """Å."""
@@ -42,6 +44,22 @@ def impose_symmetry(atoms: Atoms, calculator) -> list[str]:
     return [f"Symmetry with labels: {', '.join(names)} may tell atoms of one element apart."]
 
 
+class CellFilter(FrechetCellFilter):
+    """What an optimiser moves where the cell moves, too (Å): ASE's, whose 3×3 matrices take one thread of BLAS.
+
+    Source: ASE's `FrechetCellFilter`.
+    """
+
+    get_positions = one_thread(FrechetCellFilter.get_positions)
+    set_positions = one_thread(FrechetCellFilter.set_positions)
+
+    def get_forces(self, **kwargs) -> Float[np.ndarray, "rows 3"]:
+        """Forces on atoms (eV/Å) and on the cell (eV); the calculator has all threads."""
+        self.atoms.get_stress(**kwargs)
+        self.atoms.get_forces(**kwargs)
+        return one_thread(super().get_forces)(**kwargs)
+
+
 def hidden_forces(atoms: Atoms, bound: bool, constant_volume: bool) -> float:
     """Largest force (eV/Å, and per strain as ASE counts a cell's) that the constraints of a structure take away.
 
@@ -54,7 +72,7 @@ def hidden_forces(atoms: Atoms, bound: bool, constant_volume: bool) -> float:
     """
 
     def forces() -> np.ndarray:
-        return (atoms if bound else FrechetCellFilter(atoms, constant_volume=constant_volume)).get_forces()
+        return (atoms if bound else CellFilter(atoms, constant_volume=constant_volume)).get_forces()
 
     constraints, held = atoms.constraints, forces()
     atoms.set_constraint()

@@ -12,7 +12,8 @@ from numbers import Integral, Real
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Bool, Int
+from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Bool, Float, Int
 
 from ase_mlx.quantities import SCREENED
 from ase_mlx.structure import CHARGES
@@ -234,3 +235,12 @@ def _image(constraint, source: Atoms, index: np.ndarray):
     image = copy.deepcopy(constraint)
     image.index = np.flatnonzero(np.isin(index, np.arange(len(source))[constraint.index]))
     return image
+
+
+def in_voigt(stress: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " 6"]:
+    """Give a stress (any unit) as ASE does, xx yy zz yz xz xy; some calculators give a matrix, as CHGNet's does.
+
+    Source: ours.
+    """
+    stress = np.asarray(stress)
+    return full_3x3_to_voigt_6_stress(stress) if stress.shape == (3, 3) else stress

@@ -17,8 +17,8 @@ from ase.constraints import FixCom, FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
-from ase_mlx.adapters.ase.imposed_symmetry import hidden_forces, impose_symmetry
-from ase_mlx.adapters.ase.labels import without_results
+from ase_mlx.adapters.ase.imposed_symmetry import CellFilter, hidden_forces, impose_symmetry
+from ase_mlx.adapters.ase.labels import in_voigt, without_results
 from ase_mlx.adapters.ase.supercells import Kind, kind, symmetry_of
 from ase_mlx.models.extrapolation import once, see
 from ase_mlx.progress import Steps, logged
@@ -70,7 +70,7 @@ def property_or_none(calculator, name: str, atoms: Atoms) -> np.ndarray | None:
         value = calculator.get_property(name, atoms)
     except (PropertyNotImplementedError, NotImplementedError):
         return None
-    return None if value is None else np.asarray(value)
+    return None if value is None else in_voigt(value) if name == "stress" else np.asarray(value)
 
 
 def forget_last(calculator) -> None:
@@ -252,7 +252,7 @@ def _with_cell(work: Atoms, constant_volume: bool) -> FrechetCellFilter:
             f"got a {type(work.calc).__name__}, which gives no stress, and a crystal's cell is relaxed by it; take a "
             'calculator with a stress, or keep the cell: cell="fixed" here, relax=False in what follows'
         )
-    return FrechetCellFilter(work, constant_volume=constant_volume)
+    return CellFilter(work, constant_volume=constant_volume)
 
 
 def _relaxation(work: Atoms, sort: Kind, converged: bool, steps: int, notes: list[str]) -> Relaxation:

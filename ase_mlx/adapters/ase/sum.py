@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
-from ase_mlx.adapters.ase.labels import THERMAL
+from ase_mlx.adapters.ase.labels import THERMAL, in_voigt
 
 ADDED = ("energy", "free_energy", "forces", "stress")
 """Properties to which both contribute."""
@@ -101,7 +101,8 @@ class Sum(_Base):
 
     def _added(self, name: str, atoms: Atoms) -> Any:
         alone = "energy" if name == "free_energy" and name not in self.calculator.implemented_properties else name
-        return self.calculator.get_property(alone, atoms) + self._correction(name, atoms)
+        value = self.calculator.get_property(alone, atoms)
+        return (in_voigt(value) if name == "stress" else value) + self._correction(name, atoms)
 
     def _correction(self, name: str, atoms: Atoms) -> Any:
         value = self.correction.get_property(name.removeprefix("free_"), atoms)
