@@ -26,6 +26,7 @@ from ase_mlx.adapters.phonopy import (
     save_phonons,
     spectrum,
 )
+from ase_mlx.adapters.phonopy.consistency import SuspectForcesWarning
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
 
 NACL = Path(__file__).parents[1] / "reference" / "data" / "phonopy-nacl"
@@ -339,3 +340,20 @@ def test_bands_go_to_the_longitudinal_mode_on_both_sides_of_gamma():
     plain = ph.run_qpoints([[0, 0, 0]]).frequencies[0]
     assert any("longitudinal" in note for note in harmonic(ph, temperatures=np.array([300.0])).notes)
     assert plain[-1] < 0.8 * found.bands[rows[0][0], -1]
+
+
+class RoughEMT(EMT):
+    """EMT whose forces have ripples, as those of learned potentials may: no derivative of anything."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        forces = self.results["forces"]
+        ripples = np.sin(900.0 * self.atoms.positions) * np.abs(forces).max() * 0.4
+        self.results["forces"] = forces + ripples - ripples.mean(axis=0)
+
+
+@pytest.mark.filterwarnings("ignore:The undisplaced atoms")
+def test_a_rough_potential_has_its_frequencies_and_a_warning():
+    with pytest.warns(SuspectForcesWarning, match=r"the calculator's forces are rough .* try another displacement="):
+        ph = phonons(bulk("Cu"), RoughEMT(), (2, 2, 2), relax=False, on_imaginary="report")
+    assert np.isfinite(ph.run_qpoints([[0.5, 0.5, 0.0]]).frequencies).all()

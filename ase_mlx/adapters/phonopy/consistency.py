@@ -26,8 +26,15 @@ RESIDUAL_WARNED, RESIDUAL_REFUSED = 0.1, 0.35
 """Of a supercell's forces, what its harmonic crystal does not answer: 0.006 to 0.055 in eight sets of DFT forces, 0.13
 and more where one of their numbers or lines was wrong."""
 
-SMALL = 0.1
-"""Å: displacements beyond it may leave the harmonic crystal: forces are then refused from 0.9 on alone."""
+SMALL, FOREIGN = 0.1, 0.9
+"""Å: displacements beyond it may leave the harmonic crystal, and so may a rough potential's: such forces are refused
+from 0.9 on alone."""
+
+LOOK, ROUGH = (
+    "look at numbers, lines and order of atoms there",
+    "the calculator's forces are rough on this scale, and so is all that follows from them; try another displacement=",
+)
+"""What to do about forces that were read, and about computed ones."""
 
 BROKEN_WARNED, BROKEN_REFUSED = 0.02, 0.3
 """Of force constants, what sum rule and permutation symmetry take away: below 0.003 in DFT's."""
@@ -98,11 +105,14 @@ def _check_repetition(displacements: Sets, forces: Sets, what: str) -> None:
             )
 
 
-def check_residuals(displacements: Sets, forces: Sets, constants, primitive: Primitive, what: str) -> None:
+def check_residuals(
+    displacements: Sets, forces: Sets, constants, primitive: Primitive, what: str, computed: bool = False
+) -> None:
     """Look at the share of each supercell's forces (eV/Å) that its harmonic crystal does not answer.
 
     A wrong number, line or order of atoms breaks the symmetry that force constants must have, so that they cannot give
-    the forces back. Displacements are in Å, compact force constants in eV/Å².
+    the forces back. Displacements are in Å, compact force constants in eV/Å². Where they were `computed` here, by a
+    calculator that has its atoms in order, a potential may be rough: one is warned.
 
     Raises:
         ValueError: forces that no crystal of this symmetry gives.
@@ -112,15 +122,16 @@ def check_residuals(displacements: Sets, forces: Sets, constants, primitive: Pri
     share = residuals(displacements, forces, constants, primitive)
     k = int(np.argmax(share))
     moved = np.abs(displacements[k]).max()
-    warned, refused = (RESIDUAL_WARNED, RESIDUAL_REFUSED) if moved <= SMALL else (0.5, 0.9)
+    warned, refused = (RESIDUAL_WARNED, RESIDUAL_REFUSED) if moved <= SMALL else (0.5, FOREIGN)
+    refused, advice = (FOREIGN, ROUGH) if computed else (refused, LOOK)
     text = (
         f"{what}, of which those of supercell {k + 1} of {len(forces)} are {100 * share[k]:.0f} % other than those "
         f"of any harmonic crystal of this symmetry (atoms moved by {moved:.3g} Å)"
     )
     if share[k] > refused:
-        raise ValueError(f"got {text}, expected a few percent: look at numbers, lines and order of atoms there")
+        raise ValueError(f"got {text}, expected a few percent: {LOOK}")
     if share[k] > warned:
-        _warn(f"Got {text}; a few percent are usual: look at numbers, lines and order of atoms there.")
+        _warn(f"Got {text}; a few percent are usual: {advice}.")
 
 
 def residuals(displacements: Sets, forces: Sets, constants, primitive: Primitive) -> Float[np.ndarray, " sets"]:

@@ -143,7 +143,7 @@ class _Recipe:
         produce(ph)
         with refusing_forces():
             sets = get_displacements_and_forces(ph.dataset)
-            check_residuals(*sets, ph.force_constants, ph.primitive, FORCES)
+            check_residuals(*sets, ph.force_constants, ph.primitive, FORCES, computed=True)
         return ph
 
     def converged(self, atoms: Atoms) -> Phonopy:
