@@ -83,8 +83,7 @@ def main_job(
 
     Returns:
         Numbers with error bars and references; what was skipped, what failed, and why; in `results` what each stage
-        returned: "relaxation", "equation of state", "elastic constants", "anomaly score", "phonons" (a `Harmonic` and
-        a `Spectrum`), "density", "charges", "dynamics".
+        returned, by its name: of "phonons" a `Harmonic` and a `Spectrum`.
 
     Raises:
         OSError, TypeError: the folder cannot be written; no atoms, such as the name of a file.

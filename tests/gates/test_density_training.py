@@ -172,17 +172,19 @@ def test_standard_deviation_is_that_of_members_and_noise(frames):
     atoms = frames[0].atoms
     found = model.conditioned(from_atoms(atoms, model.cutoff))
     points = grid(atoms, 0.4)
-    mean, std = density_field.at_points(found, points, std=True)
+    whole = density_field.at_points(found, points, std=True)
+    mean, std = whole["density"], whole.std["density"]
     positions = np.stack(np.unravel_index(range(0, len(points), 7), points.shape), -1) / points.shape @ atoms.cell.array
-    there, spread = density_field.at_points(found, at(positions), std=True)
-    assert mean.reshape(-1)[::7] == pytest.approx(there, abs=1e-3)
-    assert std.reshape(-1)[::7] == pytest.approx(spread, rel=2e-2, abs=1e-6)
-    fine = density_field.at_points(found, Points(tuple(2 * n for n in points.shape)), std=True)[1]
+    there = density_field.at_points(found, at(positions), std=True)
+    assert mean.reshape(-1)[::7] == pytest.approx(there["density"], abs=1e-3)
+    assert std.reshape(-1)[::7] == pytest.approx(there.std["density"], rel=2e-2, abs=1e-6)
+    assert whole.noise["density"].reshape(-1)[::7] == pytest.approx(there.noise["density"], rel=2e-2, abs=1e-6)
+    fine = density_field.at_points(found, Points(tuple(2 * n for n in points.shape)), std=True).std["density"]
     assert fine[::2, ::2, ::2] == pytest.approx(std, rel=1e-5)
     turned = np.concatenate([v for _, v in density_field.std_planes(found, fine.shape, turned=True)])
     assert turned.transpose() == pytest.approx(fine, rel=1e-5)
     model.density.std_scale.zero_()
-    assert density_field.at_points(found, points, std=True)[1] is None
+    assert "density" not in density_field.at_points(found, points, std=True).std
 
 
 def test_error_bars_fit_the_frames_that_set_them(frames):
