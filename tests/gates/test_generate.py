@@ -106,7 +106,7 @@ def test_the_same_call_changes_nothing_and_another_is_refused(whole, model):
 
 @pytest.mark.slow
 def test_a_call_that_is_killed_three_times_ends_in_the_same_table(tmp_path, model):
-    words = ["generate", "-m", model, "-n", "100", "--seed", "7", "-c", "emt", "--allowed", "Cu,Au,Ni,Al,Ag,Pd", "-o"]
+    words = ["generate", "-m", model, "-n", "80", "--seed", "7", "-c", "emt", "--allowed", "Cu,Au,Ni,Al,Ag,Pd", "-o"]
     pieces = lambda: len(list((tmp_path / "cut").glob("pieces/*.extxyz")))  # noqa: E731
     for _ in range(3):
         before = pieces()
