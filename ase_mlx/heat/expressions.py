@@ -48,9 +48,8 @@ class Formula:
     def __call__(self, values: Values) -> Tensor:
         """Evaluate with arrays of one shape; a constant is spread over it."""
         like = next(iter(values.values()))
-        outcome = eval(
-            _compiled(str(self.text))[0], NAMESPACE, dict(values)
-        )  # of such nodes alone as `_names` lets pass
+        code, _ = _compiled(str(self.text))  # of such nodes alone as `_names` lets pass
+        outcome = eval(code, NAMESPACE, dict(values))
         if not isinstance(outcome, Tensor):
             outcome = torch.as_tensor(outcome, dtype=like.dtype)
         return outcome.expand(like.shape) if outcome.shape != like.shape else outcome

@@ -328,9 +328,7 @@ def _evaluate(calculator, cells: list[Atoms]) -> _Responses:
         stress, forces = ([p[name] for p in predictions] for name in ("stress", "forces"))
         ensembles = [[p.members.get(name) for p in predictions] for name in ("stress", "forces")]
     else:
-        stress, forces = (
-            [property_or_none(calculator, name, cell) for cell in cells] for name in ("stress", "forces")
-        )
+        stress, forces = ([property_or_none(calculator, name, cell) for cell in cells] for name in ("stress", "forces"))
         names = ("stress_members", "forces_members")
         ensembles = [[property_or_none(calculator, name, cell) for cell in cells] for name in names]
     parts = []
