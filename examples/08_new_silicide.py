@@ -13,9 +13,9 @@ from ase_mlx.figures.style import DOUBT, GREY, MODEL, drawn
 from ase_mlx.jobs.generation import generation_job
 
 # Few are drawn here, to be quick; a search draws thousands, takes a better potential, and ends with DFT.
-calculator, wanted = Calculator("universal", dtype="float64"), {"elements": ["Mg", "Si"], "atoms": (1, 10)}
-wanted["allowed"] = wanted["elements"]  # and no others
-candidates = generation_job(20, "silicides", "crystals", 1, wanted, calculator, "universal")
+calculator = Calculator("universal", dtype="float64")
+conditions = {"elements": ["Mg", "Si"], "allowed": ["Mg", "Si"], "atoms": (1, 10)}  # both elements, and no others
+candidates = generation_job(20, "silicides", "crystals", 1, conditions, calculator, "universal")
 print(*candidates.notes, sep="\n")
 above = "above hull by universal (eV/atom)"  # by the potential's own energies of known crystals
 ranked = list(zip(candidates.rows, candidates.structures, strict=False))  # rows of the rejected stand at the end

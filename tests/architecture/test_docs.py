@@ -8,6 +8,7 @@ from pathlib import Path
 import markdown
 import pytest
 import yaml
+from script import load
 
 from ase_mlx.learn.recipe import read_training
 from ase_mlx.learn.recipes.potential import LabelledData, PotentialFit
@@ -54,9 +55,7 @@ def test_pages_show_the_layers_of_the_import_contract(page):
 
 
 def test_reference_has_every_module_and_the_promised_names_are_there():
-    spec = importlib.util.spec_from_file_location("api_pages", ROOT / "scripts" / "api_pages.py")
-    api_pages = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(api_pages)
+    api_pages = load("api_pages")
     listed = [name for _, names in api_pages.pages().values() for name in names]
     files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ase_mlx").rglob("*.py")]
     modules = {".".join(file.parts).removesuffix(".__init__") for file in files}
@@ -103,10 +102,7 @@ def test_page_of_the_laws_has_them_all():
 
 @pytest.fixture(scope="module")
 def equations():
-    spec = importlib.util.spec_from_file_location("equations", ROOT / "scripts" / "equations.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("equations")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """The tutorials are run from top to bottom, solutions too, with the material they have and with another one."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from script import load
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
@@ -16,9 +16,7 @@ OTHER = {
     "3_active_learning_and_generation": 'bulk("Cu", cubic=True)',
 }
 
-spec = importlib.util.spec_from_file_location("notebooks", ROOT / "scripts" / "notebooks.py")
-notebooks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(notebooks)
+notebooks = load("notebooks")
 
 
 def code_of(path):

@@ -1,9 +1,9 @@
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from script import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -25,10 +25,7 @@ BELOW = "*Intel Xeon, 2 cores, torch 2.13.0, ase 3.29.0, phono3py 4.8.2; 30 Nove
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("printed_tables", ROOT / "scripts" / "printed_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("printed_tables")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import re
 import shlex
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import call
+from script import load
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,8 +60,6 @@ def test_python_of_the_readme_runs_in_one_go(tmp_path):
 
 
 def test_table_of_models_is_that_of_their_cards():
-    spec = importlib.util.spec_from_file_location("models_table", ROOT / "scripts" / "models_table.py")
-    models_table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(models_table)
+    models_table = load("models_table")
     assert models_table.START in README
     assert models_table.written(README) == README, "run: python scripts/models_table.py --write"

@@ -62,8 +62,9 @@ def test_a_cell_that_holds_no_matter_is_drawn_again(model, monkeypatch):
         return lattice
 
     monkeypatch.setattr(badly_taught.decoder.arrangement.lattice, "draw", flat)
-    made = badly_taught.sample(20, seed=3)
-    assert len(made) == 20 and min(abs(np.linalg.det(one.cell)) / len(one.numbers) for one in made) > 0.09  # Å³
+    crystals = badly_taught.sample(20, seed=3)
+    volumes = [abs(np.linalg.det(crystal.cell)) / len(crystal.numbers) for crystal in crystals]
+    assert len(crystals) == 20 and min(volumes) > 0.09  # Å³ an atom
 
 
 @pytest.fixture(scope="module")

@@ -237,7 +237,7 @@ def test_units_are_noticed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [1, 2])
+@pytest.mark.parametrize("kills", [1, 3])
 def test_a_killed_job_ends_as_one_never_stopped(tmp_path, folder, kills):
     copies = 2 * (kills + 1)  # of 300 rows; 512 are computed and kept together
     source = _write(tmp_path, pd.concat([table()] * copies, ignore_index=True).assign(id=range(300 * copies)))
