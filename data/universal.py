@@ -54,6 +54,9 @@ JUDGED, VALIDATION, SMALL = 132, 1024, 24
 LARGEST = 20.0
 """eV/Å: frames with a larger force are left out."""
 
+STRESSED = 0.5
+"""eV/Å³: lattices of one or two elements under a larger stress are left out."""
+
 Formula = tuple[tuple[int, int], ...]
 
 
@@ -106,6 +109,7 @@ def chunks(crystals: Crystals, count: int) -> Iterator[tuple[str, str, list[Atom
         yield f"val-{start // (4 * CHUNK):03d}", "val", validation[start : start + 4 * CHUNK]
     for start in range(0, min(count, len(crystals.parts["train"])), CHUNK):
         yield f"train-{start // CHUNK:03d}", "train", crystals.parts["train"][start : min(start + CHUNK, count)]
+    yield "lattices", "train", []
 
 
 class Labeller:
@@ -131,6 +135,10 @@ def frames_of(name: str, part: str, those: list[Atoms], crystals: Crystals, ask:
     rng = np.random.default_rng([SEED, *name.encode()])
     if name == "atoms":
         return make.free_atoms_and_dimers(crystals.elements, rng)
+    if name == "lattices":
+        simple = make.simple_lattices(crystals.elements, rng)
+        simple = [a for a in simple if formula_of(a.numbers) not in crystals.held_out]
+        return make.simple_frames(make.quenched(make.quenched(simple, ask), ask), rng)
     frames: list[Atoms] = []
     for crystal in those:
         if part == "train":
@@ -154,8 +162,8 @@ def frames_of(name: str, part: str, those: list[Atoms], crystals: Crystals, ask:
     return frames
 
 
-def label(frames: list[Atoms], part: str, ask: Labeller) -> tuple[list[Atoms], int]:
-    """Put the teacher's labels on frames; how many were left out, for their forces or for what is no number."""
+def label(frames: list[Atoms], part: str, ask: Labeller, stressed: float) -> tuple[list[Atoms], int]:
+    """Put the teacher's labels on frames; how many were left out, for forces, stress or for what is no number."""
     kept = []
     for atoms, labels in zip(frames, ask(frames), strict=True):
         forces = np.array(labels["forces"])
@@ -164,6 +172,8 @@ def label(frames: list[Atoms], part: str, ask: Labeller) -> tuple[list[Atoms], i
         results = {"energy": float(labels["energy"]), "forces": forces}
         if "stress" in labels and np.isfinite(labels["stress"]).all():
             results["stress"] = np.array(labels["stress"])
+            if np.abs(results["stress"]).max() > stressed:
+                continue
         atoms.info["part"] = part
         atoms.calc = SinglePointCalculator(atoms, **results)
         kept.append(atoms)
@@ -178,7 +188,7 @@ def write_chunk(folder: Path, name: str, part: str, those: list[Atoms], crystals
         frames = frames_of(name, part, those, crystals, ask)
         if part != "test":
             frames = [on_grid(atoms) for atoms in frames]
-        kept, dropped = label(frames, part, ask)
+        kept, dropped = label(frames, part, ask, STRESSED if name == "lattices" else np.inf)
         for k, atoms in enumerate(kept):
             writer.add(record(atoms, f"{atoms.info.get('config_name', k)}"), (0, k))
         writer.finish()

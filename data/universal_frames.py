@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from ase import Atoms, units
+from ase.build import bulk
+from ase.data import chemical_symbols
 
 from ase_mlx.adapters.ase.supercells import heights
 from ase_mlx.adapters.ase.teaching_frames import KIND, nearest_distance, opened, rattled, strained
@@ -30,6 +32,12 @@ HEATED, KEPT = 20, 12
 
 QUENCHED = 8
 """Steps of a substituted crystal towards rest."""
+
+LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
+"""Of elements: few of their crystals are in the table."""
+
+COMPOUNDS, PAIRED = ("rocksalt", "zincblende", "cesiumchloride"), 900
+"""Lattices of compounds of two elements, and how many are drawn."""
 
 STIFF = 0.5
 """eV/Å³: bulk modulus by which a quench turns pressure into strain."""
@@ -164,6 +172,33 @@ def heated(frames: Sequence[Atoms], ask: Ask, rng: np.random.Generator) -> list[
         for k, label in zip(moving, ask([frames[k] for k in moving]), strict=True):
             velocities[k] += steps[k] * label["forces"] / masses[k]
             frames[k].positions += steps[k] * velocities[k]
+    return frames
+
+
+def simple_lattices(elements: Sequence[int], rng: np.random.Generator) -> list[Atoms]:
+    """Each element in five lattices, and drawn pairs in three; neighbours as far apart as their covalent radii say."""
+    crystals = [_lattice(lattice, (z,)) for z in elements for lattice in LATTICES]
+    for _ in range(PAIRED):
+        pair = tuple(int(z) for z in rng.choice(elements, 2, replace=False))
+        crystals.append(_lattice(str(rng.choice(COMPOUNDS)), pair))
+    return crystals
+
+
+def _lattice(lattice: str, numbers: tuple[int, ...]) -> Atoms:
+    """A primitive cell (Å)."""
+    name = "".join(chemical_symbols[z] for z in numbers)
+    crystal = bulk(name, lattice, a=1.0, **({"covera": np.sqrt(8 / 3)} if lattice == "hcp" else {}))
+    grown = sum(RADII[z - 1] for z in numbers) * 2 / len(numbers) / nearest_distance(crystal)
+    crystal.set_cell(crystal.cell.array * grown, scale_atoms=True)
+    return crystal
+
+
+def simple_frames(resting: Sequence[Atoms], rng: np.random.Generator) -> list[Atoms]:
+    """Of simple lattices: at rest, twice under strain, and eight cells rattled and shaken."""
+    frames = []
+    for crystal in resting:
+        frames += [one_frame(crystal, kind, rng) for kind in ("rest", "strained", "strained")]
+        frames += [one_frame(crystal.repeat(2), kind, rng) for kind in ("rattled", "shaken")]
     return frames
 
 
