@@ -187,7 +187,7 @@ def simple_lattices(elements: Sequence[int], rng: np.random.Generator) -> list[A
 def _lattice(lattice: str, numbers: tuple[int, ...]) -> Atoms:
     """A primitive cell (Å)."""
     name = "".join(chemical_symbols[z] for z in numbers)
-    crystal = bulk(name, lattice, a=1.0, **({"covera": np.sqrt(8 / 3)} if lattice == "hcp" else {}))
+    crystal = bulk(name, lattice, a=4.0, **({"covera": np.sqrt(8 / 3)} if lattice == "hcp" else {}))
     grown = sum(RADII[z - 1] for z in numbers) * 2 / len(numbers) / nearest_distance(crystal)
     crystal.set_cell(crystal.cell.array * grown, scale_atoms=True)
     return crystal

@@ -37,7 +37,8 @@ GONE = ("feature_mean", "feature_precision", "distance_scale")
 ADDED = {"model.by_element": "matrices", "model.repulsion": 1.0, "constant": 0.0, "forces_floor": 0.0}
 """Settings that earlier versions had not, and what those did."""
 SECONDS = 300.0
-"""Between checkpoints within an epoch; one is written at the end of every epoch."""
+"""Between checkpoints within an epoch; at the ends of epochs they are at most `SHORT` seconds apart."""
+SHORT = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class _State:
         self.epoch, self.batch, self.step, self.total = 0, 0, 0, 0.0
         self.best_loss, self.best_epoch = math.inf, 0
         self.history: list[dict[str, float]] = []
-        self.saved = time.monotonic()
+        self.saved, self.kept = -math.inf, None
 
     counters = ("epoch", "batch", "step", "total", "best_loss", "best_epoch", "history")
 
@@ -146,7 +147,7 @@ class _State:
             for k, entry in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{k}.{name}": torch.as_tensor(v) for name, v in entry.items()}
         save_state(path, tensors, {name: getattr(self, name) for name in self.counters} | {"run": self.run})
-        self.saved = time.monotonic()
+        self.saved, self.kept = time.monotonic(), (self.epoch, self.batch)
 
     def load(self, path: Path) -> None:
         tensors, meta = load_state(path)
@@ -169,6 +170,7 @@ class _State:
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         for name in self.counters:
             setattr(self, name, meta[name])
+        self.kept = self.epoch, self.batch
 
 
 def fit(
@@ -211,14 +213,16 @@ def fit(
         state.load(path)
 
     def save(at_most_every: float = 0.0) -> None:
-        if path is not None and first and not clock.falling and time.monotonic() - state.saved >= at_most_every:
+        due = time.monotonic() - state.saved >= at_most_every and state.kept != (state.epoch, state.batch)
+        if path is not None and first and not clock.falling and due:
             state.save(path)
 
     while not clock.over(state.epoch) and not state.stale(method):
         progress = _judged(state, stage, device, _epoch(state, stage, device, clock, save, seconds))
-        save()
+        save(min(seconds, SHORT))
         if report is not None and first:
             report(progress)
+    save()
     if state.best is not stage.model:
         stage.model.load_state_dict(state.best.state_dict())
     stage.model.to("cpu").eval()

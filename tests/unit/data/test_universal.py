@@ -27,6 +27,8 @@ def script(monkeypatch):
     monkeypatch.setattr(universal.make, "HEATED", 2)
     monkeypatch.setattr(universal.make, "KEPT", 1)
     monkeypatch.setattr(universal.make, "QUENCHED", 1)
+    monkeypatch.setattr(universal.make, "PAIRED", 4)
+    monkeypatch.setattr(universal.make, "LATTICES", ("fcc", "hcp"))
     return universal
 
 
@@ -70,6 +72,16 @@ def test_parts_and_kinds(script, sources, monkeypatch, capsys):
     assert {"free atom", "dimer", "prototype"} <= kinds["train"]
     free = shards.free_atoms(shards.places("train"))
     assert set(free) == set(ELEMENTS)
+    alone = {a.numbers[0] for a in shards if a.pbc.all() and len(set(a.numbers)) == 1 and a.info["taught"] == "rest"}
+    assert alone == set(ELEMENTS)
+
+
+def test_simple_lattices_have_neighbours_at_the_covalent_distance(script):
+    from ase.neighborlist import neighbor_list
+
+    for crystal in script.make.simple_lattices((11, 17), np.random.default_rng(0)):
+        expected = 2 * np.mean([script.make.RADII[z - 1] for z in crystal.numbers])
+        assert neighbor_list("d", crystal, 1.001 * expected).min() == pytest.approx(expected)
 
 
 def test_a_call_that_was_stopped_goes_on(script, sources, monkeypatch):

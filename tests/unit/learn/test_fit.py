@@ -112,6 +112,7 @@ def test_killed_while_writing_a_checkpoint(samples, uninterrupted, tmp_path, mon
             raise Killed
         os.rename(*args)
 
+    monkeypatch.setattr("ase_mlx.learn.fit.SHORT", 0.0)
     monkeypatch.setattr("ase_mlx.whole.files.os.replace", refuse)
     with pytest.raises(Killed):
         fitted(fresh(), potential_loss, *samples, CONFIG, tmp_path)
