@@ -125,7 +125,7 @@ class _State:
         self.epoch, self.batch, self.step, self.total = 0, 0, 0, 0.0
         self.best_loss, self.best_epoch = math.inf, 0
         self.history: list[dict[str, float]] = []
-        self.saved, self.kept = -math.inf, None
+        self.saved, self.kept = time.monotonic() - SHORT, None
 
     counters = ("epoch", "batch", "step", "total", "best_loss", "best_epoch", "history")
 

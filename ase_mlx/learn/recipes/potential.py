@@ -257,9 +257,12 @@ def _untrained(config: PotentialTraining, data: LabelledFrames) -> Potential:
     return Potential(build(PotentialConfig, scales | config.model, "model"))
 
 
-def _references(config: PotentialTraining, data: LabelledFrames, interaction: np.ndarray | None = None) -> tuple:
-    """Energies of the elements (eV): of free atoms, or fitted to frames of which a model explains `interaction`."""
-    return data.free_atoms() if config.data.references == "free atoms" else data.references(interaction)
+def _references(config: PotentialTraining, data: LabelledFrames, start: Potential | None = None) -> tuple:
+    """Energies of the elements (eV): of free atoms, or fitted to what a model leaves of the frames' energies."""
+    if config.data.references == "free atoms":
+        return data.free_atoms()
+    interaction = start and np.array([float(start(s.graph)["energy"][0]) for s in data.samples["train"]])
+    return data.references(interaction)
 
 
 def _adapted(start: Potential, config: PotentialTraining, data: LabelledFrames) -> Potential:
@@ -270,8 +273,7 @@ def _adapted(start: Potential, config: PotentialTraining, data: LabelledFrames) 
         replace(start.config, elements=data.elements("train"), reference_energies=(), density=None)
     ).eval()
     model.adopt(start)
-    interaction = np.array([float(model(s.graph)["energy"][0]) for s in data.samples["train"]])
-    adapted = Potential(replace(model.config, reference_energies=_references(config, data, interaction)))
+    adapted = Potential(replace(model.config, reference_energies=_references(config, data, model)))
     adapted.adopt(model)
     return adapted
 
