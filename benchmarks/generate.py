@@ -18,60 +18,48 @@ import argparse
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from ase import Atoms
 
 import ase_mlx as am
 from ase_mlx.descriptors.elements import element_property
-from ase_mlx.descriptors.gene_rows import genes_of
 from ase_mlx.descriptors.genes import gene_of, structure_of
-from ase_mlx.graph.symmetry import symmetry_of
-from ase_mlx.learn.anomaly.crystals import describe_crystals
 from ase_mlx.learn.crystals.latent import encoded, reconstruction
 from ase_mlx.learn.recipes.crystals import CrystalsRecipe
 from ase_mlx.models.crystals import Conditions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from generate_judges import (  # noqa: E402
+    MOST_ELEMENTS,
+    PUBLISHED,
+    SEED,
+    STATES,
+    TABLE,
+    UNIQUE,
+    Judge,
+    built,
+    composition_valid,
+    crystal,
+    distinct,
+    inside,
+    pymatgen,
+    reduced,
+    rows_table,
+    same,
+    space_group,
+    structure_valid,
+    until_ten,
+)
 from verdict import machine, print_machine, verdict  # noqa: E402
 
-TABLE = Path(__file__).resolve().parents[1] / "data" / "mp_crystals.parquet"
-SEED = 27
-PUBLISHED = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
-"""StructureMatcher for reconstructions (CDVAE)."""
-UNIQUE = {"stol": 0.3, "ltol": 0.2, "angle_tol": 5}
-"""StructureMatcher for uniqueness and novelty (MatterGen)."""
-STATES, MOST_ELEMENTS = "icsd24", 8
 WINDOWS = {"formation_energy": (-2.4, -2.0), "band_gap": (1.0, 2.5)}
 """eV/atom and eV: they hold 5 to 11 % of the training crystals."""
 EVALUATIONS = 200
 """Times that a search may ask what a latent tells, for each crystal."""
-COLUMNS = {"formation_energy": "formation_energy_per_atom", "band_gap": "band_gap"}
-
-
-def rows_table(part: str) -> pd.DataFrame:
-    """Give the rows of a part."""
-    frame = pd.read_parquet(TABLE)
-    return frame[frame.part == part].reset_index(drop=True)
-
-
-def crystal(row) -> Atoms:
-    """Build a row's crystal."""
-    cell = np.asarray(row.lattice, dtype=float).reshape(3, 3)
-    return Atoms(row.numbers, cell=cell, scaled_positions=np.vstack(row.frac_coords).reshape(-1, 3), pbc=True)
-
-
-def pymatgen(atoms):
-    """Build pymatgen's structure of ASE's or ours."""
-    from pymatgen.core import Lattice, Structure
-
-    return Structure(Lattice(np.asarray(atoms.cell)), list(atoms.numbers), atoms.positions, coords_are_cartesian=True)
 
 
 def round_trip(count: int) -> float:
@@ -90,101 +78,26 @@ def round_trip(count: int) -> float:
     return 100 * matched / count
 
 
-def structure_valid(atoms) -> bool:
-    """No pair closer than 0.5 Å, a volume of at least 0.1 Å³."""
-    if abs(np.linalg.det(np.asarray(atoms.cell))) < 0.1:
-        return False
-    distances = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True).get_all_distances(mic=True)
-    image = min(np.linalg.norm(np.asarray(atoms.cell), axis=1))
-    return min(distances[np.triu_indices(len(distances), 1)].min(initial=9.0), image) >= 0.5
-
-
-@cache
-def composition_valid(formula: str) -> bool:
-    """SMACT's word on a formula; more elements than any crystal of the data has are none (SMACT would not end)."""
-    from pymatgen.core import Composition
-    from smact.screening import smact_validity
-
-    if len(Composition(formula)) > MOST_ELEMENTS:
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return bool(smact_validity(formula, use_pauling_test=True, include_alloys=True, oxidation_states_set=STATES))
-
-
-def reduced(atoms) -> str:
-    """Give the reduced formula."""
-    from pymatgen.core import Composition
-
-    numbers, counts = np.unique(atoms.numbers, return_counts=True)
-    symbols = am.quantities.SYMBOLS
-    return Composition({symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True)}).reduced_formula
-
-
-def space_group(atoms) -> int:
-    """Find the space group's number at 0.1 Å, 0 where none is found."""
-    cell = np.asarray(atoms.cell)
-    try:
-        return symmetry_of(cell, atoms.positions @ np.linalg.inv(cell), np.asarray(atoms.numbers), 0.1).number
-    except ValueError:
-        return 0
-
-
-def built(rows) -> list:
-    """Build crystals of genes; None where there is none."""
-    made = []
-    for k in range(len(rows)):
-        try:
-            made.append(structure_of(*genes_of(rows.take(torch.tensor([k])))))
-        except ValueError:
-            made.append(None)
-    return made
-
-
 def first_draw(model, n: int, seed: int, prior) -> tuple[list, int]:
     """Draw n crystals once each from a prior, nothing twice; how many latents gave none."""
     random = torch.Generator().manual_seed(seed)
-    made = [a for a in built(model.decoded(prior.draw(n, random), random, Conditions.of(model))) if a is not None]
-    return made, n - len(made)
-
-
-def same(one, other, matcher) -> bool:
-    """Tell whether two crystals are the same."""
-    return matcher.fit(pymatgen(one), pymatgen(other))
-
-
-def distinct(samples: list, known: pd.DataFrame) -> tuple[float, float]:
-    """Percent unique among themselves, and novel against known crystals, by formula and matcher."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    matcher = StructureMatcher(**UNIQUE)
-    by_formula: dict[str, list] = {}
-    unique = 0
-    rows = {formula: group for formula, group in known.groupby("formula")}
-    novel = 0
-    for atoms in samples:
-        formula = reduced(atoms)
-        before = by_formula.setdefault(formula, [])
-        unique += not any(same(atoms, other, matcher) for other in before)
-        before.append(atoms)
-        there = rows.get(formula)
-        novel += there is None or not any(same(atoms, crystal(row), matcher) for row in there.itertuples())
-    return 100 * unique / len(samples), 100 * novel / len(samples)
+    crystals = [a for a in built(model.decoded(prior.draw(n, random), random, Conditions.of(model))) if a is not None]
+    return crystals, n - len(crystals)
 
 
 def samples(model, count: int, prior) -> dict[str, float]:
     """Judge samples before any filter."""
     began = time.process_time()
-    made, rejected = first_draw(model, count, SEED, prior)
+    crystals, rejected = first_draw(model, count, SEED, prior)
     seconds = (time.process_time() - began) * 1000 / count
     train = rows_table("train")
-    valid = np.mean([structure_valid(a) for a in made])
-    composition = np.mean([composition_valid(reduced(a)) for a in made])
-    groups = np.array([space_group(a) for a in made])
-    unique, novel = distinct(made, train)
+    valid = np.mean([structure_valid(a) for a in crystals])
+    composition = np.mean([composition_valid(reduced(a)) for a in crystals])
+    groups = np.array([space_group(a) for a in crystals])
+    unique, novel = distinct(crystals, train)
     test = rows_table("test")
     drawn = test.sample(min(count, len(test)), random_state=SEED)
-    atoms = [len(a.numbers) for a in made]
+    atoms = [len(a.numbers) for a in crystals]
     return {
         "samples": count,
         "rejected_percent": 100 * rejected / count,
@@ -196,7 +109,7 @@ def samples(model, count: int, prior) -> dict[str, float]:
         "unique_percent": unique,
         "novel_percent": novel,
         "median_atoms": float(np.median(atoms)),
-        "elements_mean": float(np.mean([len(set(a.numbers.tolist())) for a in made])),
+        "elements_mean": float(np.mean([len(set(a.numbers.tolist())) for a in crystals])),
         "elements_mean_test": float(drawn.nelements.mean()),
         "seconds_per_1000": seconds,
     }
@@ -209,15 +122,15 @@ def latent(model, count: int) -> dict[str, float]:
         known = known.take(np.random.default_rng(SEED).permutation(len(known))[:count])
     z = encoded(model, known.first)
     active = (z.mean.var(0) > 0.01).float().mean()
-    told = {"active_units_percent": 100 * float(active)}
-    told |= {f"{name}_percent": 100 * share for name, share in reconstruction(model, known.first).items()}
-    told["structure_percent"] = structures_again(model, known.take(np.arange(min(300, len(known)))).first)
+    figures = {"active_units_percent": 100 * float(active)}
+    figures |= {f"{name}_percent": 100 * share for name, share in reconstruction(model, known.first).items()}
+    figures["structure_percent"] = structures_again(model, known.take(np.arange(min(300, len(known)))).first)
     for name, r in CrystalsRecipe.residuals(model, known).items():
         error = r.predicted - r.reference
-        told |= {f"{name}_mae": float(np.abs(error).mean())}
-        told |= {f"{name}_r2": 1 - float(np.square(error).sum() / np.square(r.reference - r.reference.mean()).sum())}
-        told |= {f"{name}_inside_68": 100 * float((np.abs(error) <= r.std).mean())}
-    return told | neighbours(z.mean, known.first) | interpolations(model, z.mean, known.first)
+        figures |= {f"{name}_mae": float(np.abs(error).mean())}
+        figures |= {f"{name}_r2": 1 - float(np.square(error).sum() / np.square(r.reference - r.reference.mean()).sum())}
+        figures |= {f"{name}_inside_68": 100 * float((np.abs(error) <= r.std).mean())}
+    return figures | neighbours(z.mean, known.first) | interpolations(model, z.mean, known.first)
 
 
 def structures_again(model, rows) -> float:
@@ -251,62 +164,19 @@ def interpolations(model, z: torch.Tensor, rows, pairs: int = 100, between: int 
     ends = torch.from_numpy(np.random.default_rng(SEED).permutation(len(z))[: 2 * pairs].reshape(-1, 2))
     share = torch.linspace(0, 1, between + 2)[1:-1, None]
     paths = torch.cat([(1 - share) * z[a] + share * z[b] for a, b in ends])
-    made = built(model.decoded(paths, None))
-    volumes = np.array([np.nan if a is None else abs(np.linalg.det(a.cell)) / len(a.numbers) for a in made])
-    fine = np.isfinite(volumes) & np.array([a is not None and structure_valid(a) for a in made])
+    crystals = built(model.decoded(paths, None))
+    volumes = np.array([np.nan if a is None else abs(np.linalg.det(a.cell)) / len(a.numbers) for a in crystals])
+    fine = np.isfinite(volumes) & np.array([a is not None and structure_valid(a) for a in crystals])
     volumes = volumes.reshape(-1, between)
     limits = np.sort(np.exp(rows.lattice.numpy()[ends.numpy(), 0]), 1)
     inside = (volumes >= limits[:, :1] * 0.98) & (volumes <= limits[:, 1:] * 1.02)
-    formulas = [{reduced(a) for a in made[k * between : (k + 1) * between] if a is not None} for k in range(len(ends))]
+    paths = [crystals[k : k + between] for k in range(0, len(crystals), between)]
+    formulas = [{reduced(a) for a in path if a is not None} for path in paths]
     return {
         "interpolated_valid_percent": 100 * float(fine.mean()),
         "interpolated_volume_between_percent": 100 * float(inside[np.isfinite(volumes)].mean()),
         "interpolated_formulas_a_path": float(np.mean([len(f) for f in formulas])),
     }
-
-
-def as_frame(crystals: list) -> pd.DataFrame:
-    """Lay crystals out as a table."""
-    return pd.DataFrame(
-        {
-            "lattice": [np.asarray(a.cell).ravel() for a in crystals],
-            "numbers": [np.asarray(a.numbers) for a in crystals],
-            "frac_coords": [(a.positions @ np.linalg.inv(np.asarray(a.cell))).ravel() for a in crystals],
-        }
-    )
-
-
-class Judge:
-    """Predicts a property of crystals; no search sees it."""
-
-    def __init__(self, name: str):
-        from sklearn.ensemble import ExtraTreesRegressor
-
-        self.trees = ExtraTreesRegressor(300, random_state=SEED, n_jobs=1, min_samples_leaf=2)
-        parts = {part: self._known(part, name) for part in ("val", "test")}
-        self.trees.fit(*parts["val"])
-        self.error = float(np.abs(self.trees.predict(parts["test"][0]) - parts["test"][1]).mean())
-
-    @staticmethod
-    def _known(part: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-        frame = rows_table(part)
-        frame = frame[np.isfinite(frame[COLUMNS[name]])].iloc[:2000]
-        return describe_crystals(frame, (), False).rows, frame[COLUMNS[name]].to_numpy()
-
-    def __call__(self, crystals: list) -> np.ndarray:
-        """Predict; crystals that cannot be described have NaN."""
-        values = []
-        for atoms in crystals:
-            try:
-                values.append(self.trees.predict(describe_crystals(as_frame([atoms]), (), False).rows)[0])
-            except ValueError:
-                values.append(np.nan)
-        return np.array(values)
-
-
-def inside(values: np.ndarray, window: tuple[float, float]) -> float:
-    """Percent of values in a window."""
-    return 100 * float(np.mean((values >= window[0]) & (values <= window[1])))
 
 
 def random_search(model, count: int, ranges: dict[str, tuple[float, float]]) -> list:
@@ -319,33 +189,27 @@ def random_search(model, count: int, ranges: dict[str, tuple[float, float]]) -> 
     return [a for a in built(model.decoded(best, random, Conditions.of(model))) if a is not None]
 
 
-def until_ten(values: np.ndarray, window: tuple[float, float]) -> float:
-    """Crystals that are judged until ten lie in a window; infinite where they do not."""
-    hit = np.flatnonzero((values >= window[0]) & (values <= window[1]))
-    return float(hit[9] + 1) if len(hit) > 9 else float("inf")
-
-
 def hits(model, count: int) -> dict[str, float]:
     """Count how often windows are hit; random search and gradient ask the latent equally often, the range less."""
-    told = {}
+    figures = {}
     free = model.sample(count, SEED)
     for name, window in WINDOWS.items():
-        judge, wanted = Judge(name), {name: window}
+        judge, target = Judge(name), {name: window}
         searches = {
             "unconditional": free,
-            "random": random_search(model, count, wanted),
-            "range": model.sample(count, SEED + 1, **wanted),
-            "gradient": [c for c, _ in model.optimize(free, EVALUATIONS, seed=SEED, **wanted)],
+            "random": random_search(model, count, target),
+            "range": model.sample(count, SEED + 1, **target),
+            "gradient": [c for c, _ in model.optimize(free, EVALUATIONS, seed=SEED, **target)],
         }
         values = {search: judge(crystals) for search, crystals in searches.items()}
         rates = {search: inside(v, window) for search, v in values.items()}
-        told |= {f"{name}_{search}_percent": rate for search, rate in rates.items()}
-        told |= {f"{name}_{search}_until_ten": until_ten(v, window) for search, v in values.items()}
-        told[f"{name}_judge_mae"] = judge.error
+        figures |= {f"{name}_{search}_percent": rate for search, rate in rates.items()}
+        figures |= {f"{name}_{search}_until_ten": until_ten(v, window) for search, v in values.items()}
+        figures[f"{name}_judge_mae"] = judge.error
         best = max(rates["range"], rates["gradient"])
-        told[f"{name}_gain"] = best / max(rates["unconditional"], 1e-9)
-        told[f"{name}_gain_on_random"] = best / max(rates["random"], 1e-9)
-    return told
+        figures[f"{name}_gain"] = best / max(rates["unconditional"], 1e-9)
+        figures[f"{name}_gain_on_random"] = best / max(rates["random"], 1e-9)
+    return figures
 
 
 def draw(model, path: str) -> None:
@@ -418,7 +282,7 @@ def main() -> int:
         table(title, results[key])
     if given.json:
         Path(given.json).write_text(json.dumps({"machine": about} | results, indent=1), encoding="utf-8")
-    drawn, told = results["samples"], results["latent"]
+    drawn, figures = results["samples"], results["latent"]
     share = drawn["composition_validity_percent"] / drawn["composition_validity_test_percent"]
     reached = verdict(
         [
@@ -427,8 +291,8 @@ def main() -> int:
             ("composition validity of that of test", share, "≥", 0.9),
             ("without symmetry (P1), %", drawn["p1_percent"], "≤", 3.0),
             ("seconds per 1,000", drawn["seconds_per_1000"], "≤", 20.0),
-            ("active units, %", told["active_units_percent"], "≥", 50.0),
-            ("space group and formula come back, %", told["both_percent"], "≥", 60.0),
+            ("active units, %", figures["active_units_percent"], "≥", 50.0),
+            ("space group and formula come back, %", figures["both_percent"], "≥", 60.0),
             *(
                 (f"hits of {name}, times those {than}", results["hits"][f"{name}_{gain}"], "≥", least)
                 for name in WINDOWS
