@@ -71,7 +71,7 @@ batch_size = 32
 """,
     "crystals": """
 [data]
-file = "crystals.parquet"
+file = "few.parquet"
 properties = {{ formation_energy = "formation_energy_per_atom" }}
 [model]
 latent = 6
@@ -161,13 +161,15 @@ batch_size = 32
 def write_data(folder):
     """Small real data of each kind, a potential to start from, and the settings."""
     write_frames(folder / "frames.extxyz", labelled(8))
-    few = [f for part, count in (("train", 3), ("val", 2), ("test", 1)) for f in aluminium(ROOT, part, count)]
-    write_densities(folder / "densities.npz", few)
+    densities = [f for part, count in (("train", 3), ("val", 2), ("test", 1)) for f in aluminium(ROOT, part, count)]
+    write_densities(folder / "densities.npz", densities)
     save_model(tiny_potential(elements=(13,), cutoff=4.0), folder / "start", {"title": "tiny", "errors": {}})
     crystals = pd.read_parquet(CRYSTALS)
     small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
     small["part"] = np.repeat(["train", "val", "test"], [60, 40, 20])
     small.to_parquet(folder / "crystals.parquet")
+    few = small.iloc[:48].assign(part=np.repeat(["train", "val", "test"], [32, 10, 6]))  # for what draws crystals
+    few.to_parquet(folder / "few.parquet")
     place = np.linspace(1e-7, 9e-7, 8)
     noise = np.random.default_rng(0).normal(0, 0.3, 8)
     rise = 300 * (1 - 0.3 * 5e9 * (1e-6 - place) / (100 * 300)) ** (-1 / 0.3)  # κ = 100 (300/T)^1.3: closed form

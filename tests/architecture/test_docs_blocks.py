@@ -1,7 +1,7 @@
 """What stands on the pages of docs/ is typed here, page by page, in order, in one folder and one namespace.
 
-A block whose first line is a comment with a file's name is that file. `<!-- slow -->` before a block leaves it to the
-slow run of its page, `<!-- not run: why -->` leaves it out, for what needs another program or an hour. The lines of
+A block whose first line is a comment with a file's name is that file. `<!-- slow -->` before a block leaves its page to
+the slow tests, `<!-- not run: why -->` leaves the block out, for what needs another program or an hour. The lines of
 both are still read by their commands' own parsers. `<!-- table: ... -->` is a benchmark's: scripts/printed_tables.py.
 """
 
@@ -147,10 +147,11 @@ def command(words):
     assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
 
 
-def type_in(page, slow, command=command):
+def type_in(page, run, command=command):
+    """Do what a page says, or read it alone."""
     namespace = {"__name__": "__main__"}
     for block in PAGES[page]:
-        left_out = block.mark.startswith("not run") or (block.mark == "slow" and not slow)
+        left_out = block.mark.startswith("not run") or not run
         if file := FILE.match(block.text):
             Path(file[1]).write_text(block.text, encoding="utf-8")
         if block.language == "toml":
@@ -170,14 +171,14 @@ def type_in(page, slow, command=command):
 def test_page_does_what_it_says(page, folder, request):
     if page.stem == "anomaly":
         request.getfixturevalue("sample")
-    type_in(page, slow=False)
+    type_in(page, run=page not in SLOW)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", SLOW, ids=lambda page: page.stem)
-def test_slow_parts_of_a_page_do_what_they_say(page, folder, results):
-    type_in(page, slow=True, command=results)
+def test_page_with_slow_parts_does_what_it_says(page, folder, results):
+    type_in(page, run=True, command=results)
 
 
 def test_table_of_questions_names_what_exists():

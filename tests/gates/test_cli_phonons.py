@@ -32,6 +32,7 @@ def silicon(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 def test_table_files_and_figures(silicon):
     folder, done = silicon
     for text in ("heat capacity C_V (300 K)", "volumetric expansion (300 K)", "Debye temperature", "±", "16 members"):

@@ -31,7 +31,7 @@ EVALUATED = {
     "density": ("densities.npz", {"density"}),
     "point_density": ("densities.npz", {"density"}),
     "crystal_property": ("crystals.parquet", {"formation_energy"}),
-    "crystals": ("crystals.parquet", {"formation_energy", "volume_per_atom", "density"}),
+    "crystals": ("few.parquet", {"formation_energy", "volume_per_atom", "density"}),
     "heat": ("sensors.csv", {"temperature"}),
     "boltzmann": ("films.csv", {"film_conductivity"}),
     "levels": ("levels.csv", {"levels"}),
@@ -122,7 +122,8 @@ def test_a_wrong_device_is_a_wrong_call(data, tmp_path, kind, device):
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_setting_without_meaning_is_refused_with_the_nearest(data, tmp_path, kind):
     table, line, words = MEANINGLESS[kind]
-    for name in ("crystals.parquet", "frames.extxyz", "densities.npz", "sensors.csv", "measured.csv", "start"):
+    files = ("crystals.parquet", "few.parquet", "frames.extxyz", "densities.npz", "sensors.csv", "measured.csv")
+    for name in (*files, "start"):
         os.symlink(data / name, tmp_path / name)
     write_settings(tmp_path, kind, **{table: line})
     done = call(tmp_path, "train", f"{kind}.toml", "-o", "model")

@@ -73,6 +73,7 @@ def test_members_give_an_error_bar(tmp_path):
     assert plain.kappa_std is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a small supercell
 def test_an_error_bar_is_that_of_all_members_and_moves_as_little_as_forces_do():
     calculator = Calculator("sigesn", dtype="float64")

@@ -141,6 +141,7 @@ def test_where_no_volume_has_the_least_free_energy_the_expansion_is_nan_with_a_w
     assert row["stable"] is True
 
 
+@pytest.mark.slow
 def test_structures_and_atoms_give_the_same_columns():
     featurizer = ThermalFeaturizer(EMT(), **FAST)
     structure = copper()
@@ -246,6 +247,7 @@ def test_citations_are_phonopys_and_this_packages(request):
     assert len(ThermalFeaturizer(EMT(), expansion=False).citations()) == 2
 
 
+@pytest.mark.slow
 def test_elastic_columns_do_not_depend_on_how_the_crystal_lies():
     calculator = EnsembleEMT((0.95, 1.0, 1.05))
     featurizer = ElasticFeaturizer(calculator)

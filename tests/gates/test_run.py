@@ -234,6 +234,7 @@ def test_a_slab_says_what_it_leaves_out(tmp_path):
     assert not (tmp_path / "summary.png").exists()
 
 
+@pytest.mark.slow
 def test_a_crystal_without_symmetry_is_not_sent_on_a_day_of_phonons(tmp_path):
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
     atoms.numbers[np.random.default_rng(0).choice(32, 12, replace=False)] = 28

@@ -160,6 +160,7 @@ def test_cells_without_force_constants_are_left_out(silicon):
     )
 
 
+@pytest.mark.slow
 def test_a_compressed_tensor_written_out_has_the_elements_of_its_products(silicon, tensor):
     mesh = Mesh((3, 3, 3), silicon.group.rotations)
     amplitudes = amplitudes_of(silicon, mesh)
