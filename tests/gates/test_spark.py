@@ -135,6 +135,7 @@ def test_spark_equals_local_row_by_row(parts, model, spark, tmp_path, mode, repo
         assert not [path for path in folder.iterdir() if path.suffix != ".parquet"]
 
 
+@pytest.mark.slow
 @needs_java
 def test_a_folder_of_many_pieces_is_read_in_order(crystals, model, spark, tmp_path):
     frame = described(crystals.iloc[:40], double_model(str(model)))[["material_id", "numbers", "descriptors"]]
@@ -194,6 +195,7 @@ def test_rows_of_other_files_are_handed_over(rows, model, spark, tmp_path):
         assert set(found["problem"].notna().to_numpy().nonzero()[0]) == bad
 
 
+@pytest.mark.slow
 @needs_java
 def test_types_that_spark_lacks_are_handed_over(rows, model, spark, tmp_path):
     frame = rows.iloc[:20].copy()
