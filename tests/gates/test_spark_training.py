@@ -49,9 +49,8 @@ def spark(spark_cluster, tmp_path_factory):
         opened.stop()
 
 
-SORTS = ("potential", "point_density", "anomaly", "heat")
-"""A kind of each sort of samples (structures, points around atoms, rows, points of a body); test_kinds.py has two
-processes of every kind, which is all that Spark starts."""
+SORTS = ("potential", "anomaly")
+"""Structures and rows; test_kinds.py has two processes of every kind, which is all that Spark starts, and its kills."""
 
 
 @pytest.mark.slow
