@@ -110,6 +110,7 @@ def chunks(crystals: Crystals, count: int) -> Iterator[tuple[str, str, list[Atom
     for start in range(0, min(count, len(crystals.parts["train"])), CHUNK):
         yield f"train-{start // CHUNK:03d}", "train", crystals.parts["train"][start : min(start + CHUNK, count)]
     yield "lattices", "train", []
+    yield "molecules", "train", []
 
 
 class Labeller:
@@ -135,6 +136,8 @@ def frames_of(name: str, part: str, those: list[Atoms], crystals: Crystals, ask:
     rng = np.random.default_rng([SEED, *name.encode()])
     if name == "atoms":
         return make.free_atoms_and_dimers(crystals.elements, rng)
+    if name == "molecules":
+        return make.molecules(crystals.elements, rng)
     if name == "lattices":
         simple = make.simple_lattices(crystals.elements, rng)
         simple = [a for a in simple if formula_of(a.numbers) not in crystals.held_out]

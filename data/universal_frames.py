@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.data import chemical_symbols
+from ase.data.g2 import molecule_names
 
 from ase_mlx.adapters.ase.supercells import heights
 from ase_mlx.adapters.ase.teaching_frames import KIND, nearest_distance, opened, rattled, strained
@@ -38,6 +39,9 @@ LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
 
 COMPOUNDS, PAIRED = ("rocksalt", "zincblende", "cesiumchloride"), 900
 """Lattices of compounds of two elements, and how many are drawn."""
+
+MOLECULES, APART = (0.01, 0.03, 0.06, 0.12), (2.5, 5.0)
+"""Å: standard deviations of the rattles of a molecule's atoms, and shortest distances between two molecules."""
 
 STIFF = 0.5
 """eV/Å³: bulk modulus by which a quench turns pressure into strain."""
@@ -200,6 +204,27 @@ def simple_frames(resting: Sequence[Atoms], rng: np.random.Generator) -> list[At
         frames += [one_frame(crystal, kind, rng) for kind in ("rest", "strained", "strained")]
         frames += [one_frame(crystal.repeat(2), kind, rng) for kind in ("rattled", "shaken")]
     return frames
+
+
+def molecules(elements: Sequence[int], rng: np.random.Generator) -> list[Atoms]:
+    """Molecules of the G2 set, rattled, and each beside another one that is turned at random."""
+    whole = [molecule(name) for name in molecule_names]
+    whole = [Atoms(m.numbers, m.positions) for m in whole if len(m) > 1 and set(m.numbers) <= set(elements)]
+    frames = [rattled(m, size, rng) for m in whole for size in MOLECULES]
+    for first in whole:
+        second, away = whole[int(rng.integers(len(whole)))].copy(), rng.normal(size=3)
+        second.euler_rotate(*rng.uniform(0, 360, 3), center="COM")
+        away, gap = away / np.linalg.norm(away), rng.uniform(*APART)
+        second.translate(first.get_center_of_mass() - second.get_center_of_mass())
+        while _between(first, second) < gap:
+            second.translate(0.1 * away)
+        frames.append(rattled(first + second, float(rng.choice(MOLECULES)), rng))
+    return [marked(m, "molecule") for m in frames]
+
+
+def _between(first: Atoms, second: Atoms) -> float:
+    """Shortest distance of an atom of one molecule to one of the other (Å)."""
+    return float(np.linalg.norm(first.positions[:, None] - second.positions, axis=-1).min())
 
 
 def free_atoms_and_dimers(elements: Sequence[int], rng: np.random.Generator) -> list[Atoms]:

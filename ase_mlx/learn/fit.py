@@ -115,7 +115,7 @@ class _State:
     """Everything that a resumed run needs: weights, their average, the best average, the optimisers' moments."""
 
     def __init__(self, stage: Stage):
-        self.run = _identity(stage)
+        self.run = identity(stage)
         self.model = stage.model
         self.average = copy.deepcopy(self.model) if stage.method.ema_decay else self.model
         self.best = copy.deepcopy(self.model) if stage.val is not None else self.average
@@ -315,8 +315,11 @@ def _random(seed: int, epoch: int, batch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> 1))
 
 
-def _identity(stage: Stage) -> dict[str, Any]:
-    """All that decides what a run becomes, by which a checkpoint knows it: settings, model, data, start."""
+def identity(stage: Stage) -> dict[str, Any]:
+    """Collect all that decides what a run becomes, by which a checkpoint knows it: settings, model, data, start.
+
+    Source: ours.
+    """
     model = stage.model
     config = asdict(model.config) if is_dataclass(getattr(model, "config", None)) else {}
     weights = next(model.parameters(), torch.empty(0))

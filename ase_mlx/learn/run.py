@@ -13,9 +13,12 @@ import torch
 from ase_mlx.processes import expect_device
 
 from .distributed import meet, processes
-from .files import model_folder, save_model
-from .fit import Report, fit
+from .files import load_state, model_folder, save_model, save_state
+from .fit import Report, Stage, checkpoint_name, fit, identity
 from .recipe import Recipe
+
+ENDED = "ended-{}"
+"""Weights at the end of a call of limited time, until its model is written."""
 
 ENDING = 60.0
 """Seconds that processes of an attempt which lost one of them may take to end, and hold the folder."""
@@ -64,10 +67,30 @@ def run(
         for stage in recipe.stages():
             by_epochs = minutes is None or (recipe.epochs and not stage.method.constant)  # a later, short stage
             limit = None if by_epochs else 60 * minutes
-            history = fit(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place, limit=limit)
+            history = _fitted(replace(stage, settings=dict(stage.settings) | sizes), folder, report, place, limit)
             recipe.epochs[stage.name] = history[-1]["epoch"]
         lines = recipe.finish() | (card or {})
         if first:
             save_model(recipe.model, folder, lines)
             recipe.write(folder)
+            for ended in folder.glob(ENDED.format("*")):
+                ended.unlink()
     return recipe.model, lines
+
+
+def _fitted(
+    stage: Stage, folder: Path, report: Report | None, device: torch.device, limit: float | None
+) -> list[dict[str, float]]:
+    """Fit a stage, or take up what a call of limited time had fitted before it was killed on its way to the model."""
+    if limit is None:
+        return fit(stage, folder, report, device)
+    ended, run = folder / ENDED.format(checkpoint_name(stage.name)), identity(stage)
+    if ended.exists():
+        tensors, meta = load_state(ended)
+        if meta["run"] == run:
+            stage.model.load_state_dict(tensors)
+            stage.model.eval()
+            return meta["history"]
+    history = fit(stage, folder, report, device, limit=limit)
+    save_state(ended, stage.model.state_dict(), {"run": run, "history": history})
+    return history

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from ase.io import write
 from tiny import labelled, tiny_potential
 
 from ase_mlx.data.graph_batches import GraphBatches
@@ -12,7 +13,14 @@ from ase_mlx.learn.config import FitConfig
 from ase_mlx.learn.files import load_state, parameters_equal
 from ase_mlx.learn.fit import CHECKPOINT, Stage, fit, mean_loss
 from ase_mlx.learn.methods import learning_rate, network
-from ase_mlx.learn.recipes.potential import potential_loss
+from ase_mlx.learn.recipes.potential import (
+    LabelledData,
+    PotentialFit,
+    PotentialRecipe,
+    PotentialTraining,
+    potential_loss,
+)
+from ase_mlx.learn.run import run
 
 HALF = FitConfig(batch_size=2, learning_rate=0.01, warmup_steps=3, seed=4, constant=0.5)
 
@@ -84,3 +92,24 @@ def test_the_rate_is_constant_and_then_falls():
     rates = [learning_rate(HALF, 100, k / 10) for k in range(11)]
     assert len(set(rates[:6])) == 1
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.01 * rates[0]
+
+
+def test_a_kill_on_the_way_to_the_model_does_not_lose_the_fall(tmp_path, monkeypatch):
+    write(tmp_path / "frames.extxyz", labelled(8))
+    data, sizes = LabelledData(str(tmp_path / "frames.extxyz"), 0.3), {"cutoff": 4.0, "channels": 4, "layers": 1}
+    config = PotentialTraining(data, sizes, PotentialFit(**dataclasses.asdict(HALF)))
+    reports = []
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(PotentialRecipe, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(first := PotentialRecipe(config), tmp_path / "model", minutes=0.01)
+    model, _ = run(PotentialRecipe(config), tmp_path / "model", reports.append, minutes=0.01)
+    assert reports == [] and not list((tmp_path / "model").glob("ended-*"))
+    fitted = dict(first.model.named_parameters())
+    assert all(torch.equal(p, fitted[name]) for name, p in model.named_parameters())
+    run(PotentialRecipe(config), tmp_path / "model", reports.append, minutes=0.01)
+    assert reports  # the next call goes on from the constant rate
