@@ -22,6 +22,7 @@ from ase_mlx.models.error_bars import CALIBRATED, OF_STRUCTURES
 from ase_mlx.models.labelled import hessian_column, moved_atoms
 from ase_mlx.models.mechanics import mechanics, sum_by_graph
 from ase_mlx.models.potential import Potential
+from ase_mlx.progress import logged
 
 from .scales import bar, calibrate, calibrate_growth, tail
 
@@ -30,6 +31,9 @@ FITTED = ("energy", "forces")
 
 READ = ("forces", "stress")
 """Quantities whose bars are read from a few directions of the readout."""
+
+ROWS = 8192
+"""Of each of these quantities that a step of the members' fit looks at: their likelihood is that of all rows."""
 
 FORBIDDEN = 1e-4
 """Dimensionless: a component whose response to the readout is smaller, beside the largest, is zero by symmetry."""
@@ -68,9 +72,11 @@ def responses(model: Potential, samples: list[Sample], batch_size: int = 16) -> 
     """
     rows: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in CALIBRATED}
     model.eval()
-    for joined in batches(samples, batch_size):
+    report = logged("frames that set error bars")
+    for k, joined in enumerate(batches(samples, batch_size), 1):
         for name, row in _batch_rows(model, joined).items():
             rows[name].append(row)
+        report(min(k * batch_size, len(samples)), len(samples))
     tensors = {name: [torch.cat(part) for part in zip(*parts, strict=True)] for name, parts in rows.items() if parts}
     moved = {name: by_weight.norm(dim=1) for name, (_, by_weight, *_) in tensors.items()}
     least = {name: FORBIDDEN * size.max() for name, size in moved.items() if len(size)}
@@ -151,8 +157,11 @@ def fit_members(
     spread = {n: r.by_weight.norm() / math.sqrt(r.by_weight.shape[0]) for n, r in used.items()}
     size = {n: r.residual.square().mean().sqrt().clamp_min(1e-9) for n, r in used.items()}
     start = float(size["forces"] / spread["forces"].clamp_min(1e-12))
-    rows = [(r.by_weight * (start / size[n]), (r.residual / size[n]).square()) for n, r in used.items()]
     raw = torch.randn(members, n_features, generator=generator, dtype=torch.float64)
+    rows = []
+    for n, r in used.items():
+        mixed = torch.randperm(len(r.residual), generator=generator) if len(r.residual) > ROWS else slice(None)
+        rows.append((r.by_weight[mixed] * (start / size[n]), (r.residual[mixed] / size[n]).square()))
     floors = torch.full((len(used),), -1.0, dtype=torch.float64)
     raw.grad, floors.grad = torch.zeros_like(raw), torch.zeros_like(floors)
     optimizer = torch.optim.Adam([raw, floors], lr=rate, fused=True)
@@ -160,7 +169,9 @@ def fit_members(
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-3)
         deviations, by_deviation = raw - raw.mean(0), torch.zeros_like(raw)
-        for k, (response, square) in enumerate(rows):  # the gradient by hand: a tenth of autograd's time
+        for k, part in enumerate(rows):  # the gradient by hand: a tenth of autograd's time
+            first = step * ROWS % max(len(part[1]) - ROWS, 1)
+            response, square = (of_all[first : first + ROWS] for of_all in part)
             shifts, floor = response @ deviations.T, torch.exp(2 * floors[k])
             variance = shifts.square().sum(1) / (members - 1) + floor
             by_variance = 0.5 * (1 - square / variance) / variance / len(square)

@@ -17,8 +17,8 @@ from ase_mlx.data.samples import FREE, elements_of, energies_of_free_atoms, name
 from ase_mlx.data.shards import Shards, is_shards
 from ase_mlx.reading import reading
 
-DRAWN = 2000
-"""Frames of each part of shards that set error bars and are judged: 800 suffice for a set of 100,000."""
+DRAWN = 800
+"""Frames of each part of shards that set error bars and are judged; a set of 100,000 needs no more."""
 
 
 class ListedFrames:
