@@ -42,6 +42,10 @@ density = Quantity("density", "point", (), 1, "e/Å³")
 features = Quantity("features", "atom", (-1,), 1, "dimensionless")
 formation_energy = Quantity("formation_energy", "graph", (), 1, "eV/atom")
 hull_distance = Quantity("hull_distance", "graph", (), 1, "eV/atom")
+band_gap = Quantity("band_gap", "graph", (), 1, "eV")
+metal_probability = Quantity("metal_probability", "graph", (), 1, "dimensionless")
+bulk_modulus = Quantity("bulk_modulus", "graph", (), 1, "GPa")
+shear_modulus = Quantity("shear_modulus", "graph", (), 1, "GPa")
 tail_margin = Quantity("tail_margin", "graph", (), 1, "eV/atom")
 tail_probability = Quantity("tail_probability", "graph", (), 1, "dimensionless")
 novelty = Quantity("novelty", "graph", (), 1, "dimensionless")
@@ -50,8 +54,11 @@ novelty_probability = Quantity("novelty_probability", "graph", (), 1, "dimension
 SCREENED = (formation_energy, hull_distance, tail_margin, tail_probability, novelty, novelty_probability)
 """Of whole crystals, per atom or per crystal: what screening asks for."""
 
+OF_CRYSTALS = (band_gap, metal_probability, bulk_modulus, shear_modulus)
+
 ALL: dict[str, Quantity] = {
-    q.name: q for q in (energy, energies, forces, stress, stresses, density, distance, features, *SCREENED)
+    q.name: q
+    for q in (energy, energies, forces, stress, stresses, density, distance, features, *SCREENED, *OF_CRYSTALS)
 }
 
 SYMBOLS: tuple[str, ...] = (

@@ -32,6 +32,12 @@ PLANCK = 4.135667662e-3
 HBAR = PLANCK / (2 * pi)
 """eV per rad THz."""
 
+LIGHT = 2.99792458e6
+"""Speed of light in Å THz."""
+
+EV_IN_JOULE = 1.6021766208e-19
+"""1 eV in J."""
+
 BOLTZMANN = 8.6173303e-5
 """k_B in eV/K."""
 

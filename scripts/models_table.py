@@ -20,7 +20,7 @@ HEAD = (
 
 CRYSTALS = (
     "name", "elements", "formation energy (meV/atom)", "inside 90 % bars", "hull distance (meV/atom)",
-    "inside 90 % bars", "MB",
+    "inside 90 % bars", "band gap (meV)", "inside 90 % bars", "MB",
 )  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def crystals() -> str:
     rows = [CRYSTALS]
     for card in available():
         if "formation_energy" in card["errors"]:
-            found = [card["errors"][name] for name in ("formation_energy", "hull_distance")]
-            cells = (x for e in found for x in (f"{e['mae']:.3g}", f"{100 * e['inside_90']:.1f} %"))
+            found = [card["errors"].get(name) for name in ("formation_energy", "hull_distance", "band_gap")]
+            cells = (x for e in found for x in ((f"{e['mae']:.3g}", f"{100 * e['inside_90']:.1f} %") if e else "––"))
             rows.append((f"`{card['name']}`", str(len(card["elements"])), *cells, megabytes(card)))
     return markdown(rows)
 

@@ -69,6 +69,22 @@ hyper_width = 8
 epochs = {epochs}
 batch_size = 32
 """,
+    "crystal_network": """
+[data]
+file = "known.parquet"
+properties = {{ formation_energy = "formation_energy_per_atom", hull_distance = "e_above_hull" }}
+[model]
+cutoff = 4.0
+channels = 4
+layers = 2
+pooled = 8
+width = 8
+members = 2
+radial_hidden = [8]
+[fit]
+epochs = {epochs}
+batch_size = 16
+""",
     "crystals": """
 [data]
 file = "few.parquet"
@@ -168,6 +184,8 @@ def write_data(folder):
     small = crystals[crystals.nsites <= 12].iloc[:120].reset_index(drop=True)
     small["part"] = np.repeat(["train", "val", "test"], [60, 40, 20])
     small.to_parquet(folder / "crystals.parquet")
+    known = {int(z) for n in small.numbers[:60] for z in n}
+    small[[set(n) <= known for n in small.numbers]].to_parquet(folder / "known.parquet")
     few = small.iloc[:48].assign(part=np.repeat(["train", "val", "test"], [32, 10, 6]))  # for what draws crystals
     few.to_parquet(folder / "few.parquet")
     place = np.linspace(1e-7, 9e-7, 8)

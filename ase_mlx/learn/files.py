@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "potential": ("PotentialConfig", "Potential"),
     "point_density": ("PointDensityConfig", "PointDensity"),
     "crystal_property": ("CrystalPropertyConfig", "CrystalProperty"),
+    "crystal_network": ("CrystalNetworkConfig", "CrystalNetwork"),
     "anomaly": ("AnomalyConfig", "AnomalyModel"),
     "crystals": ("CrystalsConfig", "Crystals"),
     "heat": ("HeatConfig", "HeatField"),

@@ -28,6 +28,7 @@ RECIPES: dict[str, str] = {
     "density": "DensityRecipe",
     "point_density": "PointDensityRecipe",
     "crystal_property": "CrystalPropertyRecipe",
+    "crystal_network": "CrystalNetworkRecipe",
     "anomaly": "AnomalyRecipe",
     "crystals": "CrystalsRecipe",
     "heat": "HeatRecipe",
