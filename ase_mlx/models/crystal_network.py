@@ -147,7 +147,7 @@ class CrystalNetwork(Model):
         return values, members, noise
 
     def forward(self, graph: Graph) -> Prediction:
-        """Predict crystals: eV/atom, eV, GPa, a probability (dimensionless)."""
+        """Predict crystals, in eV/atom, eV, GPa."""
         return Prediction(self._values(graph, graph.vectors())[0])
 
     @torch.no_grad()

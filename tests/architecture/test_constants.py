@@ -18,7 +18,7 @@ SOURCES = [
 NUMBERS = [
     r"0\.52917", r"14\.3996", r"160\.217", r"1602\.17", r"96\.48", r"96485", r"23\.06", r"27\.211", r"13\.605",
     r"4\.1356", r"6\.626", r"8\.617", r"1\.3806", r"8\.314", r"24\.94", r"1\.0364", r"1\.6605", r"6\.022",
-    r"0\.77602", r"1\.9599?6", r"2\.0900",
+    r"0\.77602", r"1\.9599?6", r"2\.0900", r"2\.?9979", r"1\.60217",
 ]  # fmt: skip
 ORDERS = [r"0, 1, 2, 1, 0, 0", r"0, 1, 2, 2, 2, 1", r"\(1, 2\), \(0, 2\), \(0, 1\)"]
 
@@ -44,6 +44,8 @@ def test_a_second_copy_of_any_factor_would_be_seen():
 def test_factors_agree_with_ase_and_among_one_another():
     ase = pytest.importorskip("ase.units")
     assert units.EV_PER_A3_IN_GPA == pytest.approx(1 / ase.GPa, rel=1e-12)
+    assert units.EV_IN_JOULE == pytest.approx(1 / ase.J, rel=1e-9)
+    assert units.LIGHT == pytest.approx(ase._c * 1e-2, rel=1e-12)
     assert units.EV_IN_KJ_PER_MOL == pytest.approx(ase.mol / ase.kJ, rel=1e-9)
     assert units.EV_IN_KCAL_PER_MOL == pytest.approx(ase.mol / ase.kcal, rel=1e-9)
     assert units.HARTREE_IN_EV == pytest.approx(ase.Hartree, rel=1e-8)
