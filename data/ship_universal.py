@@ -3,7 +3,8 @@
     python data/ship_universal.py runs/universal/model runs/universal/chunks/judged
 
 The second folder is the chunk `judged` that `data/universal.py` makes: formulas of the part `test`, which are in no
-file of labels. Energies of known crystals for convex hulls are made anew (`data/hull.py`).
+file of labels. Energies of known crystals for convex hulls are made anew (`data/hull.py`), and the card gets the errors
+of its labels against DFT (`data/against_dft.py`).
 """
 
 import json
@@ -17,6 +18,9 @@ from ase_mlx.learn.cards import CARD, WEIGHTS
 from ase_mlx.learn.metrics import errors
 from ase_mlx.learn.recipes.potential import PotentialRecipe
 from ase_mlx.pretrained import FOLDER
+
+LABELS = "nequix-oam-1-pft"
+"""Whose labels it was taught."""
 
 
 def main() -> int:
@@ -35,7 +39,8 @@ def main() -> int:
     (target / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, row in card["errors"].items():
         print(name, {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
-    subprocess.run([sys.executable, Path(__file__).with_name("hull.py"), target], check=True)
+    for script, arguments in (("against_dft.py", ("--labels", LABELS)), ("hull.py", ())):
+        subprocess.run([sys.executable, Path(__file__).with_name(script), target, *arguments], check=True)
     return 0
 
 

@@ -3,12 +3,14 @@
 Source: ours.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ase_mlx.adapters.factories import BY_NAME
 from ase_mlx.adapters.teachers import calculator as calculator_teacher
 from ase_mlx.adapters.watched import Watched
 from ase_mlx.learn.cards import read_card
+from ase_mlx.models.against_dft import LINE, AgainstDFT
 from ase_mlx.pretrained import find
 
 KEPT = ("title", "sha256", "licence", "level_of_theory", "elements")
@@ -38,4 +40,17 @@ def teaching_calculator(name: str, timeout: float = 300.0) -> tuple[Any, dict[st
     from ase_mlx.adapters.ase import Calculator
 
     card = read_card(find(name))
-    return Calculator(name, dtype="float64"), {key: card[key] for key in KEPT if key in card}
+    kept = {key: card[key] for key in KEPT if key in card}
+    return Calculator(name, dtype="float64"), kept | errors_of_labels(card)
+
+
+def errors_of_labels(card: dict[str, Any]) -> dict[str, Any]:
+    """Give the line of a student's card with the errors of its labels against DFT, from its teacher's card.
+
+    They are the teacher's own errors where it is the imported potential that was measured; of a teacher that was taught
+    by another one itself nothing is known.
+
+    Source: ours.
+    """
+    table = AgainstDFT.read(card)
+    return {LINE: replace(table, tail={}).line()} if table and table.own else {}

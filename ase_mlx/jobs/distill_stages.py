@@ -36,6 +36,7 @@ from ase_mlx.jobs.timed_training import train_for
 from ase_mlx.learn.config import build
 from ase_mlx.learn.files import load_model, save_model
 from ase_mlx.learn.recipes.potential import PotentialRecipe, PotentialTraining
+from ase_mlx.models.against_dft import LINE
 from ase_mlx.models.error_bars import CALIBRATED
 from ase_mlx.progress import Progress
 
@@ -315,7 +316,8 @@ class Stages:
             if not (self.work / "frames.extxyz").exists():
                 write_frames(self.work / "frames.extxyz", frames)
             origin = {"teacher": self.name, **self.origin, "materials": [r["formula"] for r in self.reports]}
-            card = {"origin": origin, "distillation": asdict(self.settings)}
+            errors = {LINE: origin.pop(LINE)} if LINE in origin else {}
+            card = {"origin": origin, "distillation": asdict(self.settings), **errors}
             self._train(
                 self.work / "frames.extxyz", self.folder, "second", self.clock.left(SHARES["trained"]),
                 self.settings.members, warm=self.work / "first", card=card,

@@ -22,6 +22,7 @@ from ase_mlx.keep import check_tensors, seal_tensors
 from ase_mlx.learn.cards import AGAIN, CARD, WEIGHTS, read_card, weights_of
 from ase_mlx.learn.config import build
 from ase_mlx.learn.upgrades import SCHEMA, upgrade
+from ase_mlx.models.against_dft import AgainstDFT
 from ase_mlx.nn.angular import CONVENTION
 from ase_mlx.reading import parsed_json, reading
 from ase_mlx.whole import check_folder, sole, write_bytes, write_together
@@ -163,6 +164,7 @@ def load_model(folder: str | Path) -> torch.nn.Module:
         lost = upgrade(card, tensors)
         model = model_class(build(config_class, card["config"], "config"))
         model.load_state_dict(tensors)
+        model.against_dft = AgainstDFT.read(card)
     for sentence in lost:
         warnings.warn(sentence, stacklevel=2)
     return model.eval()

@@ -13,6 +13,7 @@ from torch import nn
 from ase_mlx.graph import Graph, Points
 from ase_mlx.quantities import SYMBOLS
 
+from .against_dft import AgainstDFT
 from .contract import Predicts
 from .prediction import Prediction
 
@@ -64,8 +65,12 @@ def _symbol(z: int) -> str:
 class Model(nn.Module, Predicts):
     """A learned model: what it gives (`outputs`), how far it sees (`cutoff`, Å), which atomic numbers (`elements`).
 
+    `against_dft` holds the errors of its labels against DFT, where another model made them and they were measured.
+
     Source: ours.
     """
+
+    against_dft: AgainstDFT | None = None
 
     def _apply(self, fn, recurse=True):
         """Refuse another precision before a weight is converted."""

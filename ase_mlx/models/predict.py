@@ -41,7 +41,7 @@ def predict(
         model: any model that predicts; `am.predict` also takes a shipped name or a model's folder.
         atoms: `ase.Atoms`, or a list of them (Å).
         std: also the calibrated standard deviations, where the model has them: of a potential, two to three times the
-            cost of energy and forces.
+            cost of energy and forces; and `std_dft`, where the errors of its labels against DFT are known.
         at: where to evaluate fields such as the density, as `grid` gives it; one for all or one a structure.
         charge: of a density, in units of e; −1 is one electron more. None: `info["charge"]` of each structure, 0
             without. Energy and forces do not depend on it.
@@ -134,9 +134,11 @@ def ask(model: Predicts, graph: Graph, std: bool, members: bool) -> Prediction:
 
     Source: ours.
     """
-    if members and isinstance(model, Model):
-        return model.with_members(graph)
-    return model.with_std(graph) if std or members else model(graph)
+    if not (std or members):
+        return model(graph)
+    prediction = model.with_members(graph) if members and isinstance(model, Model) else model.with_std(graph)
+    labels = getattr(model, "against_dft", None)
+    return labels.extended(graph, prediction) if labels else prediction
 
 
 def _in_blocks(model: Any, atoms: Any, std: bool, points: Points | None, charge: float | None) -> Prediction:
@@ -179,9 +181,9 @@ def _field(model: Any, graph: Graph, points: Points, std: bool, charge: float) -
 
 
 def _joined(numbers: Prediction, field: Prediction) -> Prediction:
-    both = [(p, p.std, p.members, p.noise) for p in (numbers, field)]
-    *three, noise = ({**one, **other} for one, other in zip(*both, strict=True))
-    return Prediction(*three, numbers.note, noise)
+    both = [(p, p.std, p.members, p.noise, p.std_dft) for p in (numbers, field)]
+    *three, noise, std_dft = ({**one, **other} for one, other in zip(*both, strict=True))
+    return Prediction(*three, numbers.note, noise, std_dft)
 
 
 def _groups(graphs: list[Graph]) -> list[list[Graph]]:
@@ -225,9 +227,10 @@ def split(model: Any, prediction: Prediction, graph: Graph) -> list[Prediction]:
                 part[name] = array[(slice(None),) * axis + (where,)]
         return parts
 
-    values, std, noise = (cut(part, 0) for part in (prediction, prediction.std, prediction.noise))
-    each = zip(values, std, cut(prediction.members, 1), noise, strict=True)
-    return [Prediction(*three, prediction.note, alone) for *three, alone in each]
+    parts = (prediction, prediction.std, prediction.noise, prediction.std_dft)
+    values, std, noise, std_dft = (cut(part, 0) for part in parts)
+    each = zip(values, std, cut(prediction.members, 1), noise, std_dft, strict=True)
+    return [Prediction(v, s, m, prediction.note, alone, dft) for v, s, m, alone, dft in each]
 
 
 def _per(

@@ -12,6 +12,11 @@ import torch
 
 from ase_mlx.quantities import ALL
 
+NOT_MEASURED = (
+    "a bar against DFT needs std=True, a structure with a volume and a model whose card has `errors_against_dft`; "
+    "where the labels are DFT, as `level_of_theory` of the card says, `std` is that bar"
+)
+
 
 class _Members(dict[str, Any]):
     """Values of all members by name; what is not there may have to be asked for."""
@@ -42,12 +47,13 @@ class Prediction(Mapping[str, Any]):
 
     `std` maps the same names to calibrated standard deviations and `members` to the values of every ensemble member,
     member axis first; a name is absent there where nothing is known, never zero. `note` says why, where one may wonder.
-    `std_parts` has the two parts of the standard deviations, whose squares add up to theirs.
+    `std_parts` has the two parts of the standard deviations, whose squares add up to theirs. `std_dft` is against DFT
+    rather than against labels that are not DFT; it is absent where the error of the labels was not measured.
 
     Source: ours.
     """
 
-    __slots__ = ("_values", "members", "noise", "note", "std")
+    __slots__ = ("_values", "members", "noise", "note", "std", "std_dft")
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Prediction(Mapping[str, Any]):
         members: Mapping[str, Any] | None = None,
         note: str = "",
         noise: Mapping[str, Any] | None = None,
+        std_dft: Mapping[str, Any] | None = None,
     ):
         """Wrap arrays in the package's units; `noise` is the aleatoric part of those deviations that have one."""
         self._values = MappingProxyType(dict(values))
@@ -63,6 +70,7 @@ class Prediction(Mapping[str, Any]):
         self.members: Mapping[str, Any] = MappingProxyType(_Members(members or {}))
         self.note = note
         self.noise: Mapping[str, Any] = _ErrorBars(noise or {}, note or "the model does not tell the parts apart")
+        self.std_dft: Mapping[str, Any] = MappingProxyType(_ErrorBars(std_dft or {}, NOT_MEASURED))
 
     @property
     def std_parts(self) -> dict[str, Mapping[str, Any]]:
@@ -102,6 +110,6 @@ def as_tensors(prediction: Prediction) -> Prediction:
     Source: ours.
     """
     wrap = lambda arrays: {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}  # noqa: E731
-    arrays = (prediction, prediction.std, prediction.members, prediction.noise)
-    values, std, members, noise = map(wrap, arrays)
-    return Prediction(values, std, members, prediction.note, noise)
+    arrays = (prediction, prediction.std, prediction.members, prediction.noise, prediction.std_dft)
+    values, std, members, noise, std_dft = map(wrap, arrays)
+    return Prediction(values, std, members, prediction.note, noise, std_dft)

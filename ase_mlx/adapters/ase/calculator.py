@@ -18,7 +18,7 @@ from ase.calculators.calculator import Calculator as _Base
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.outputs import all_outputs
 
-from ase_mlx.adapters.ase.extras import UNSAVED, depth, described, refusal, save_extras
+from ase_mlx.adapters.ase.extras import AGAINST_DFT, UNSAVED, bars_against_dft, depth, described, refusal, save_extras
 from ase_mlx.adapters.ase.generator import Generator
 from ase_mlx.adapters.ase.labels import THERMAL
 from ase_mlx.adapters.ase.vibrations import Vibrations
@@ -204,7 +204,7 @@ class Calculator(_Base):
         names = [name + end for name in outputs for end in ends if name + end not in all_outputs]
         names += ["reasons"] if hasattr(self.model, "novelty_reasons") else []
         names += [n for name in THERMAL for n in (name, f"{name}_std")] if "forces" in outputs else []
-        return (*names, *(n for one in self.also for n in one.extras))
+        return (*names, *bars_against_dft(self.model), *(n for one in self.also for n in one.extras))
 
     def _graph(self, atoms: Atoms) -> Graph:
         """Build the graph, or move the atoms of the last one while no atom has moved half the skin."""
@@ -259,7 +259,8 @@ class Calculator(_Base):
             values["free_energy"] = values["energy"]
         self.results = {n: v for n, v in values.items() if n in self.implemented_properties}
         self._extras = {n: v for n, v in values.items() if n not in all_outputs}
-        self._extras |= {f"{n}_std": v if np.ndim(v) else float(v) for n, v in p.std.items()}
+        for end, bars in (("_std", p.std), (AGAINST_DFT, p.std_dft)):
+            self._extras |= {f"{n}{end}": v if np.ndim(v) else float(v) for n, v in bars.items()}
         self._extras |= {f"{n}_members": v for n, v in p.members.items()}
 
     @_alone

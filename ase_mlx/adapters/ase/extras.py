@@ -13,8 +13,13 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.outputs import all_outputs
 
 from ase_mlx.adapters.ase.labels import THERMAL
+from ase_mlx.models.against_dft import MEASURED
 from ase_mlx.models.foundation import NO_BARS, Foundation
+from ase_mlx.models.prediction import NOT_MEASURED
 from ase_mlx.quantities import SYMBOLS
+
+AGAINST_DFT = "_std_dft"
+"""End of the names of error bars against DFT rather than against labels that are not DFT."""
 
 UNSAVED = ("features",)
 """Extras that are asked for by name only: too long for a file."""
@@ -27,7 +32,23 @@ def depth(name: str) -> int:
     """
     if name.endswith("_members"):
         return 1 if name == "energy_members" else 2  # energies of members come with the bars
-    return int(name.endswith("_std"))
+    return int(name.endswith(("_std", AGAINST_DFT)))
+
+
+def of(name: str) -> str:
+    """Name the quantity whose error bar an extra is, else the extra itself.
+
+    Source: ours.
+    """
+    return name.removesuffix(AGAINST_DFT).removesuffix("_std")
+
+
+def bars_against_dft(model: Any) -> list[str]:
+    """List the extras of a model whose labels' errors against DFT are known.
+
+    Source: ours.
+    """
+    return [f"{name}{AGAINST_DFT}" for name in MEASURED] if getattr(model, "against_dft", None) else []
 
 
 def save_extras(
@@ -54,7 +75,7 @@ def save_extras(
     if names is None:
         wanted = [n for n in calculator.extras if n not in (*UNSAVED, *thermal) and not n.endswith("_members")]
     else:
-        wanted = [n for name in names for n in (name, f"{name}_std")]
+        wanted = [n for name in names for n in (name, f"{name}_std", f"{name}{AGAINST_DFT}")]
     per_atom = {q.name for one in (calculator, *calculator.also) for q in one.model.outputs if q.per == "atom"}
     saved: dict[str, float | str] = {}
     for name in wanted:
@@ -64,7 +85,7 @@ def save_extras(
             if names is not None and name in names:
                 raise
             continue
-        if name.removesuffix("_std") in per_atom:
+        if of(name) in per_atom:
             atoms.set_array(prefix + name, np.asarray(value))
             continue
         atoms.info[prefix + name] = value = ", ".join(value) if isinstance(value, tuple) else value
@@ -80,6 +101,8 @@ def refusal(calculator, name: str) -> str:
     names = (*calculator.implemented_properties, *calculator.extras)
     if name.endswith(("_std", "_members")) and isinstance(calculator.model, Foundation):
         return f"got a request for {name!r} of {calculator.name!r}, which has no error bars: {NO_BARS}"
+    if name.endswith(AGAINST_DFT) and name not in names:
+        return f"got a request for {name!r} of {calculator.name!r}: {NOT_MEASURED}"
     if name in all_outputs:
         return f"got a request for {name!r}, which {calculator.name!r} does not give; it gives {', '.join(names)}"
     near = difflib.get_close_matches(name, names, n=1)

@@ -15,12 +15,13 @@ from typing import Any
 from ase_mlx.learn.cards import CARD, read_card
 from ase_mlx.learn.files import load_model, save_model
 from ase_mlx.models import Model
+from ase_mlx.models.against_dft import LINE
 from ase_mlx.models.foundation import NO_BARS
 from ase_mlx.pretrained import find
 from ase_mlx.quantities import SYMBOLS
 
 from .nequix import read_nequix
-from .published import installed, published
+from .published import installed, measured, published
 from .sevennet import read_sevennet
 
 READERS: dict[str, Callable[[Path], Model]] = {".nqx": read_nequix, ".pth": read_sevennet}
@@ -109,5 +110,7 @@ def import_checkpoint(path: str | Path, folder: str | Path, title: str = "") -> 
         "error_bars": f"none: {NO_BARS}",
         "errors": {},
     }
+    if one and (errors := measured(one.name)):
+        card[LINE] = errors
     save_model(model, folder, card)
     return card

@@ -6,6 +6,13 @@ Source: addresses as in the code of nequix 0.4.5 and the wheel of sevenn 0.13.0;
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from ase_mlx.pretrained import FOLDER
+from ase_mlx.reading import parsed_json, reading
+
+TABLES = FOLDER / "errors_against_dft.json"
+"""Errors against DFT by class of bonding of those that they were measured of: `data/against_dft.py`."""
 
 OMAT = "OMat24 (arXiv 2410.12771) and sAlex (CC BY 4.0), MPtrj (MIT)"
 PHONONS = "phonons of MDR (CC BY 4.0)"
@@ -129,6 +136,19 @@ def named(name: str) -> Published | None:
     Source: ours.
     """
     return next((one for one in CHECKPOINTS if one.name == name), None)
+
+
+def measured(name: str) -> dict[str, Any] | None:
+    """Give the errors of a published checkpoint against DFT, as a card holds them; None where they were not measured.
+
+    Raises:
+        ValueError: a damaged installation.
+
+    Source: `data/against_dft.py`.
+    """
+    with reading(TABLES, "the table of errors against DFT", "install ase_mlx again"):
+        table = parsed_json(TABLES.read_text(encoding="utf-8")).get(name)
+    return None if table is None else {key: value for key, value in table.items() if key != "references"}
 
 
 def installed(name: str) -> Path | None:

@@ -12,6 +12,7 @@ from phonopy.file_IO import parse_BORN_from_strings
 from phonopy.structure.cells import Primitive
 
 from ase_mlx.adapters.phonopy.physical_units import FileUnits
+from ase_mlx.descriptors.bond_classes import NONMETALS
 from ase_mlx.descriptors.composition import element_property
 from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading, unpacked
@@ -21,10 +22,6 @@ LARGEST = 2**20
 
 NEUTRAL = 0.1
 """e an atom: Born charges sum to zero; DFT leaves some hundredths."""
-
-
-NONMETALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe At Rn".split())
-"""Elements that make bonds to others polar; between metals alone electrons screen the field."""
 
 POLAR = 0.2
 """Difference of Pauling's electronegativities from which a bond counts as polar: InSb 0.27, GaAs 0.37, SiGe 0.11."""
