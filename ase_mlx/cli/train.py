@@ -53,7 +53,7 @@ def train(
             raise ValueError(f"got {device!r} with --engine spark, expected cpu")
         if engine == "spark" and minutes is not None:
             raise ValueError("got --minutes with --engine spark, expected epochs in the file")
-    _say_what_takes_minutes()
+    _say_what_is_counted()
     with exits.reading("CONFIG.toml"):
         recipe_class, settings = read_training(config, _start(config))
         if minutes is not None and not getattr(settings.fit, "constant", 0.0) > 0:
@@ -79,14 +79,13 @@ def _by_spark(config: Path, out: Path, workers: int, master: str) -> dict:
     return read_card(out)
 
 
-def _say_what_takes_minutes() -> None:
-    """A line every few seconds while neighbours of all frames are counted, and while error bars are set."""
+def _say_what_is_counted() -> None:
+    """A line every few seconds while neighbours of all frames are counted, which takes minutes where there are many."""
     import logging
 
-    for name in ("ase_mlx.data.shards", "ase_mlx.progress"):
-        log = logging.getLogger(name)
-        log.setLevel(logging.INFO)
-        log.addHandler(logging.StreamHandler())
+    log = logging.getLogger("ase_mlx.data.shards")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
 
 
 def _start(config: Path) -> str:

@@ -77,7 +77,7 @@ class CrystalNetwork(Model):
     Source: see the module.
     """
 
-    rows = ("bias", "mean", "spread", "level")
+    rows = ("bias", "mean", "direct", "spread", "level")
     """`spread` and `level`, the widths', are set after the fit."""
 
     def __init__(self, config: CrystalNetworkConfig):
@@ -96,7 +96,8 @@ class CrystalNetwork(Model):
         self.pool = nn.Parameter(torch.randn(config.layers * c, config.pooled))
         self.hidden = nn.Parameter(torch.randn(config.members, config.pooled, config.width))
         self.bias = nn.Parameter(torch.randn(config.members, 1, config.width))
-        self.mean = nn.Parameter(torch.randn(config.members, config.width, len(config.targets)))
+        self.mean = nn.Parameter(torch.zeros(config.members, config.width, len(config.targets)))
+        self.direct = nn.Parameter(torch.randn(config.members, config.pooled, len(config.targets)))
         self.spread = nn.Parameter(torch.zeros(config.members, config.width, len(config.targets)))
         self.level = nn.Parameter(torch.zeros(config.members, 1, len(config.targets)))
         index = torch.full((120,), -1, dtype=torch.int64)
@@ -122,9 +123,15 @@ class CrystalNetwork(Model):
         x = crystals @ self.hidden / math.sqrt(crystals.shape[-1]) + self.bias
         return nn.functional.silu(x) * SILU_GAIN
 
-    def means(self, hiddens: Float[Tensor, "members graphs width"]) -> Float[Tensor, "members graphs targets"]:
-        """Give each member's standardised targets, and the logit of a metal (dimensionless)."""
-        return hiddens @ self.mean / math.sqrt(self.config.width)
+    def means(
+        self, crystals: Float[Tensor, "graphs features"], hiddens: Float[Tensor, "members graphs width"]
+    ) -> Float[Tensor, "members graphs targets"]:
+        """Give each member's standardised targets, and the logit of a metal (dimensionless).
+
+        What is linear in the mean over atoms is a mean of what atoms give, as an energy is; `hiddens` add the rest.
+        """
+        of_atoms = crystals @ self.direct / math.sqrt(self.config.pooled)
+        return of_atoms + hiddens @ self.mean / math.sqrt(self.config.width)
 
     def widths(self, hiddens: Float[Tensor, "members graphs width"]) -> Float[Tensor, "members graphs targets"]:
         """Give the widths of Laplace distributions of each member's errors, in standard deviations of the targets."""
@@ -132,8 +139,9 @@ class CrystalNetwork(Model):
 
     def _values(self, graph: Graph, vectors: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Values, the members' and the noise's standard deviation in the targets' units."""
-        hiddens = self.hiddens(self.vector(graph, vectors))
-        means, widths = self.means(hiddens).to(torch.float64), self.widths(hiddens).to(torch.float64)
+        crystals = self.vector(graph, vectors)
+        hiddens = self.hiddens(crystals)
+        means, widths = self.means(crystals, hiddens).to(torch.float64), self.widths(hiddens).to(torch.float64)
         values, members, noise = {}, {}, {}
         for k, name in enumerate(self.config.targets):
             center, scale = self.target_center[k], self.target_scale[k]

@@ -58,8 +58,8 @@ class Crystals:
         )
 
 
-def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
-    """Build the graph of one crystal from array columns (Å).
+def graph_of(lattice: Any, numbers: Any, frac_coords: Any, cutoff: float = CUTOFF) -> Graph:
+    """Build the graph of one crystal from array columns (Å), with edges up to `cutoff` (Å).
 
     Raises:
         ValueError: columns of the wrong lengths, numbers that are no elements, or no physical structure.
@@ -80,7 +80,7 @@ def graph_of(lattice: Any, numbers: Any, frac_coords: Any) -> Graph:
     cell = cell.reshape(3, 3)
     check_volume(abs(np.linalg.det(cell)) / max(len(kinds), 1))  # before a cell in nm has a million neighbours
     positions = fractional.reshape(-1, 3) @ cell
-    return from_atoms(Structure(kinds.astype(int), positions, cell, np.ones(3, dtype=bool)), CUTOFF)
+    return from_atoms(Structure(kinds.astype(int), positions, cell, np.ones(3, dtype=bool)), cutoff)
 
 
 def describe_crystals(

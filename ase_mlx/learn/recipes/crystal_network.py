@@ -3,7 +3,7 @@
 Source: ours.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +16,16 @@ from torch import Tensor
 from ase_mlx.data.elements import ground_states
 from ase_mlx.data.graph_batches import GraphBatches
 from ase_mlx.data.samples import Sample, batches, symbols
+from ase_mlx.descriptors.composition import FURTHER, PROPERTIES
+from ase_mlx.descriptors.elements import LAST, element_property
 from ase_mlx.graph import from_atoms
 from ase_mlx.models import Model
 from ase_mlx.models.crystal_network import TARGETS, CrystalNetwork, CrystalNetworkConfig
 from ase_mlx.models.potential import Potential
 from ase_mlx.nn.terms import Term
 from ase_mlx.quantities import ALL
-from ase_mlx.structure import Structure
 
 from ..anomaly.calibration import fit_student
-from ..anomaly.crystals import STRUCTURE_COLUMNS, reduced_formula, split
 from ..cards import read_card
 from ..config import FitConfig, build
 from ..files import load_model
@@ -33,6 +33,7 @@ from ..fit import Stage
 from ..methods import network
 from ..metrics import Residuals, auroc, errors
 from ..recipe import Recipe
+from .labelled_crystals import labelled_crystal, read_table
 
 COLUMNS = {
     "formation_energy": "formation_energy_per_atom",
@@ -42,12 +43,15 @@ COLUMNS = {
 }
 """What columns of the Materials Project are called; other targets have our names."""
 
-METALLIC = 1e-3
-"""eV: a crystal with a smaller gap is a metal, where no column says so."""
-
 ZERO_OF_ELEMENTS = ("formation_energy", "hull_distance")
+LIKE = 0.3
+"""Share of an element's first features that it has for itself, beside those that follow from its properties."""
+
 SMOOTH = 1e-2
 """Standard deviations within which the absolute error is rounded off."""
+
+RATTLE = 0.02
+"""Å: standard deviation of displacements in training."""
 
 STEPS = 600
 """Of the widths' fit."""
@@ -121,8 +125,8 @@ class CrystalNetworkRecipe(Recipe):
         cutoff = build(CrystalNetworkConfig, sizes, "model").cutoff
         samples, parts = read_table(Path(data.file), data.properties, cutoff)
         if data.elements:
-            joined = [_labelled(_structure_of(a), dict.fromkeys(ZERO_OF_ELEMENTS, 0.0), targets, cutoff, s)
-                      for s, a in ground_states().items()]  # fmt: skip
+            zeros = dict.fromkeys(ZERO_OF_ELEMENTS, 0.0)
+            joined = [labelled_crystal(from_atoms(a, cutoff), zeros, targets, s) for s, a in ground_states().items()]
             samples, parts = samples + joined, np.concatenate([parts, np.full(len(joined), "train")])
         self.parts = {part: [samples[k] for k in np.flatnonzero(parts == part)] for part in ("train", "val", "test")}
         train, val = self.parts["train"], self.parts["val"]
@@ -143,6 +147,8 @@ class CrystalNetworkRecipe(Recipe):
         self.model = CrystalNetwork(build(CrystalNetworkConfig, sizes, "model"))
         if start:
             self.model.trunk.load_state_dict(start.trunk.state_dict())
+        else:
+            _embed_by_properties(self.model)
         self._standardise(train)
 
     def _standardise(self, train: list[Sample]) -> None:
@@ -228,6 +234,17 @@ def _start(config: CrystalNetworkTraining) -> Potential | None:
     return start
 
 
+@torch.no_grad()
+def _embed_by_properties(model: CrystalNetwork) -> None:
+    """Begin with elements that are as unlike as their tabulated properties (dimensionless), mixed at random."""
+    places = np.minimum(model.elements, LAST)  # beyond, nothing is tabulated
+    values = np.stack([element_property(name)[places] for name in (*PROPERTIES, *FURTHER)], axis=1)
+    standard = (values - values.mean(0)) / np.maximum(values.std(0), 1e-9)
+    standard = torch.from_numpy(standard).to(model.pool.dtype)
+    mixed = standard @ torch.randn(standard.shape[1], model.config.channels) / standard.shape[1] ** 0.5
+    model.trunk.embedding.copy_((mixed + LIKE * model.trunk.embedding) / (1 + LIKE**2) ** 0.5)
+
+
 def _elements(samples: list[Sample]) -> list[int]:
     return sorted({int(z) for s in samples for z in s.graph.numbers.unique()})
 
@@ -237,77 +254,30 @@ def _sizes(start: Potential) -> dict[str, Any]:
     return {name: getattr(start.config, name) for name in names}
 
 
-def read_table(
-    file: Path, properties: Mapping[str, str], cutoff: float, targets: tuple[str, ...] = ()
-) -> tuple[list[Sample], np.ndarray]:
-    """Read crystals as graphs with edges up to `cutoff` (Å), their targets (eV/atom, eV, GPa), and their parts.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a column is missing, or a crystal cannot be read; its place is named.
-
-    Source: ours.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"got data.file = {str(file)!r}, expected an existing parquet file")
-    frame = pd.read_parquet(file)
-    if missing := [c for c in (*STRUCTURE_COLUMNS, *filter(None, properties.values())) if c not in frame.columns]:
-        raise ValueError(
-            f"got a table without {', '.join(missing)}, expected them; its columns are {', '.join(frame.columns)}"
-        )
-    columns = {name: frame[column].to_numpy(dtype=float) for name, column in properties.items() if column}
-    if "metal_probability" in properties and not properties["metal_probability"]:
-        if "band_gap" not in columns:
-            raise ValueError('got metal_probability = "" without a column of band_gap, expected one of both')
-        gap = columns["band_gap"]
-        columns["metal_probability"] = np.where(np.isfinite(gap), (gap < METALLIC).astype(float), np.nan)
-    samples = []
-    for row, place in enumerate(frame.index):
-        lattice, numbers, fractions = (frame[name].iat[row] for name in STRUCTURE_COLUMNS)
-        try:
-            cell = np.asarray(lattice, dtype=float).reshape(3, 3)
-            positions = np.asarray(fractions, dtype=float).reshape(-1, 3) @ cell
-            structure = Structure(np.asarray(numbers, dtype=int), positions, cell, np.ones(3, dtype=bool))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"row {place}: {error}") from error
-        labels = {name: values[row] for name, values in columns.items()}
-        samples.append(_labelled(structure, labels, targets or tuple(properties), cutoff, f"row {place}"))
-    if "part" in frame:
-        return samples, frame["part"].to_numpy(dtype=str)
-    formulas = np.array([reduced_formula(np.asarray(n)) for n in frame["numbers"]])
-    return samples, split(formulas, "formula", None)
-
-
-def _structure_of(atoms: Any) -> Structure:
-    return Structure(atoms.numbers, atoms.positions, atoms.cell.array, np.ones(3, dtype=bool))
-
-
-def _labelled(
-    structure: Structure, labels: Mapping[str, float], targets: tuple[str, ...], cutoff: float, name: str
-) -> Sample:
-    values = torch.tensor([labels.get(target, np.nan) for target in targets], dtype=torch.float64)
-    weight = torch.isfinite(values).to(torch.float64)
-    known = torch.nan_to_num(values)
-    each = [{t: x[k : k + 1] for k, t in enumerate(targets)} for x in (known, weight)]
-    return Sample(from_atoms(structure, cutoff), *each, (name,))
-
-
 def network_loss(model: CrystalNetwork, sample: Sample, random: torch.Generator | None = None) -> dict[str, Term]:
-    """Absolute errors of standardised targets, and cross entropy of metals, of all members.
+    """Absolute errors of standardised targets, squared ones of probabilities, of all members.
+
+    Atoms are moved by `RATTLE`, which costs no property a notable part of its error: that keeps a network from learning
+    crystals by heart.
 
     Args:
         model: the network.
         sample: targets in eV/atom, eV, GPa, 0 or 1; weights (dimensionless).
-        random: not used.
+        random: of the displacements.
 
-    Source: ours.
+    Source: ours; the probability's score is G. W. Brier's, Mon. Weather Rev. 78, 1 (1950).
     """
-    means, terms = model.means(model.hiddens(model.vector(sample.graph, sample.graph.vectors()))), {}
+    graph, vectors = sample.graph, sample.graph.vectors()
+    if random is not None:
+        moved = RATTLE * torch.randn(len(graph.numbers), 3, generator=random).to(vectors)
+        vectors = vectors + moved[graph.neighbor] - moved[graph.center]
+    crystals = model.vector(graph, vectors)
+    means, terms = model.means(crystals, model.hiddens(crystals)), {}
     for k, name in enumerate(model.config.targets):
         weight = sample.weight[name].to(means.dtype)
         if name == "metal_probability":
             truth = sample.targets[name].to(means.dtype).expand_as(means[..., k])
-            misfit = torch.nn.functional.binary_cross_entropy_with_logits(means[..., k], truth, reduction="none")
+            misfit = (torch.sigmoid(means[..., k]) - truth).square()
         else:
             truth = ((sample.targets[name] - model.target_center[k]) / model.target_scale[k]).to(means.dtype)
             misfit = torch.sqrt((means[..., k] - truth).square() + SMOOTH**2)
@@ -348,8 +318,9 @@ def calibrate_network(model: CrystalNetwork, val: list[Sample]) -> None:
 def _fit_widths(model: CrystalNetwork, samples: list[Sample]) -> None:
     joined = batches(samples, 64)
     with torch.no_grad():
-        hiddens = torch.cat([model.hiddens(model.vector(s.graph, s.graph.vectors())) for s in joined], 1)
-        means, errors, weights = model.means(hiddens), [], []
+        crystals = torch.cat([model.vector(s.graph, s.graph.vectors()) for s in joined])
+        hiddens = model.hiddens(crystals)
+        means, errors, weights = model.means(crystals, hiddens), [], []
         for k, name in enumerate(model.config.targets):
             target = (torch.cat([s.targets[name] for s in joined]) - model.target_center[k]) / model.target_scale[k]
             errors.append((means[..., k] - target.to(means.dtype)).abs().clamp_min(SMOOTH))

@@ -16,7 +16,8 @@ import ase_mlx as am
 from ase_mlx.graph import from_atoms
 from ase_mlx.learn.files import load_model, save_model
 from ase_mlx.learn.recipe import read_training
-from ase_mlx.learn.recipes.crystal_network import CrystalNetworkRecipe, calibrate_network, network_loss, read_table
+from ase_mlx.learn.recipes.crystal_network import CrystalNetworkRecipe, calibrate_network, network_loss
+from ase_mlx.learn.recipes.labelled_crystals import read_table
 from ase_mlx.learn.run import run
 from ase_mlx.models.crystal_network import TARGETS, CrystalNetwork, CrystalNetworkConfig
 from ase_mlx.units import VOIGT
@@ -28,6 +29,7 @@ def network(targets=("formation_energy", "band_gap", "metal_probability"), seed=
     torch.manual_seed(seed)
     made = CrystalNetwork(CrystalNetworkConfig(tuple(targets), (11, 14, 17, 32), **SMALL | sizes))
     torch.nn.init.normal_(made.spread, std=0.1)
+    torch.nn.init.normal_(made.mean)
     return made.double().eval()
 
 
