@@ -80,8 +80,20 @@ def moduli(model, teacher, count: int) -> list[dict]:
         except (ValueError, ArithmeticError, RuntimeError) as error:
             row = {"problem": str(error)}
         rows.append({"solid": name} | row)
-        print("".join(f"  {k} {v:.4g}" if isinstance(v, float) else f"  {v}" for k, v in rows[-1].items()), flush=True)
     return rows
+
+
+def print_solids(rows: list[dict]) -> None:
+    """One line a solid."""
+    print("\nsolids: lattice constant    bulk modulus, GPa\n         off by, %    teacher    student ± σ   off by, %")
+    for row in rows:
+        if "problem" in row:
+            print(f"{row['solid']:8} {row['problem']}")
+            continue
+        std = f" ± {row['bulk_modulus_std_GPa']:<4.0f}" if "bulk_modulus_std_GPa" in row else " " * 7
+        shares = 100 * row["lattice_share"], 100 * row["bulk_modulus_share"]
+        moduli = f"{row['bulk_modulus_teacher_GPa']:11.0f}{row['bulk_modulus_student_GPa']:9.0f}{std}"
+        print(f"{row['solid']:8}{shares[0]:10.2f}{moduli}{shares[1]:11.1f}")
 
 
 def print_judged(name: str, rows: dict[str, dict[str, float]]) -> None:
@@ -114,6 +126,7 @@ def main() -> int:
         print_judged(name, rows)
     student, teacher = (Calculator(m, dtype="float64") for m in (given.model, given.teacher))
     solids = moduli(student, teacher, 2 if given.quick else given.solids)
+    print_solids(solids)
     shares = [100 * abs(row["bulk_modulus_share"]) for row in solids if "bulk_modulus_share" in row]
     off = float(np.mean(shares)) if len(shares) == len(solids) and shares else float("nan")
     forces = judged["student"]["all"]["forces_mae_meV_A"]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
 from torch import Tensor, nn
 
 from ase_mlx.descriptors import CUTOFF, GROUPS, NAMES, STRUCTURE, VERSION, check_periodic, describe
@@ -26,7 +27,6 @@ from ase_mlx.quantities import ALL
 from .model import Model, check_numbers
 from .prediction import Prediction, as_tensors
 from .ranges import ELEMENTS, SIZE, expect_ranges
-from .student import half_width, probability_below
 
 ROWS = 256
 """Crystals are evaluated in blocks of this many, filled up, so that no number depends on its neighbours."""
@@ -298,11 +298,13 @@ class CrystalProperty(Model):
     ) -> Float[np.ndarray, " crystals"]:
         """Give the probability that a property lies below a value in eV/atom (dimensionless)."""
         freedom = float(self.freedom[self.config.targets.index(name)])
-        return probability_below((value - prediction[name]) / prediction.std[name], freedom)
+        width = np.sqrt((freedom - 2) / freedom)
+        return stdtr(freedom, (value - prediction[name]) / (width * prediction.std[name]))
 
     def half_width(self, name: str, level: float = 0.9) -> float:
         """Give the half width of a central interval of that probability, in standard deviations (dimensionless)."""
-        return half_width(float(self.freedom[self.config.targets.index(name)]), level)
+        freedom = float(self.freedom[self.config.targets.index(name)])
+        return float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt((freedom - 2) / freedom))
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict crystals, in eV/atom."""

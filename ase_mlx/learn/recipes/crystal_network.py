@@ -20,12 +20,11 @@ from ase_mlx.descriptors.composition import FURTHER, PROPERTIES
 from ase_mlx.descriptors.elements import LAST, element_property
 from ase_mlx.graph import from_atoms
 from ase_mlx.models import Model
-from ase_mlx.models.crystal_network import TARGETS, CrystalNetwork, CrystalNetworkConfig
+from ase_mlx.models.crystal_network import LEVELS, TARGETS, CrystalNetwork, CrystalNetworkConfig
 from ase_mlx.models.potential import Potential
 from ase_mlx.nn.terms import Term
 from ase_mlx.quantities import ALL
 
-from ..anomaly.calibration import fit_student
 from ..cards import read_card
 from ..config import FitConfig, build
 from ..files import load_model
@@ -33,6 +32,7 @@ from ..fit import Stage
 from ..methods import network
 from ..metrics import Residuals, auroc, errors
 from ..recipe import Recipe
+from ..scales import NOMINAL_68
 from .labelled_crystals import labelled_crystal, read_table
 
 COLUMNS = {
@@ -298,11 +298,13 @@ def _predicted(model: CrystalNetwork, data: list[Sample]) -> tuple[dict[str, Ten
 
 
 def calibrate_network(model: CrystalNetwork, val: list[Sample]) -> None:
-    """Fit the errors' widths to half of the held-out crystals, scale and freedom of the bars to the others, in place.
+    """Fit the errors' widths to half of the held-out crystals, scale and intervals of the bars to the others, in place.
 
-    Errors of training crystals say nothing of others'. Widths and freedom are dimensionless.
+    Errors of training crystals say nothing of others'. Widths and scales are dimensionless; σ holds 68 % of the errors,
+    and intervals of other shares are as wide as these want.
 
-    Source: ours; widths by the likelihood of Laplace distributions with a normal prior of the weights.
+    Source: ours; widths by the likelihood of Laplace distributions with a normal prior of the weights; intervals as in
+    Angelopoulos and Bates, arXiv 2107.07511, section 2.3.
     """
     model.eval()
     model.std_scale.fill_(1.0)
@@ -311,8 +313,10 @@ def calibrate_network(model: CrystalNetwork, val: list[Sample]) -> None:
     for k, name in enumerate(model.config.targets):
         known = truth.weight[name] > 0
         if name != "metal_probability" and int(known.sum()) > 2:
-            z = ((truth.targets[name] - values[name]) / std[name].clamp_min(1e-12))[known]
-            model.std_scale[k], model.freedom[k] = fit_student(z.numpy())
+            z = ((truth.targets[name] - values[name]) / std[name].clamp_min(1e-12)).abs()[known]
+            levels = (LEVELS * (1 + 1 / len(z))).clamp_max(1.0)
+            model.std_scale[k] = torch.quantile(z, NOMINAL_68).clamp_min(1e-9)
+            model.half_widths[k] = torch.quantile(z, levels) / model.std_scale[k]
 
 
 def _fit_widths(model: CrystalNetwork, samples: list[Sample]) -> None:
