@@ -269,7 +269,7 @@ def network_loss(model: CrystalNetwork, sample: Sample, random: torch.Generator 
     """
     graph, vectors = sample.graph, sample.graph.vectors()
     if random is not None:
-        moved = RATTLE * torch.randn(len(graph.numbers), 3, generator=random).to(vectors)
+        moved = _displacements(sample, int(torch.randint(2**31, (), generator=random))).to(vectors)
         vectors = vectors + moved[graph.neighbor] - moved[graph.center]
     crystals = model.vector(graph, vectors)
     means, terms = model.means(crystals, model.hiddens(crystals)), {}
@@ -283,6 +283,16 @@ def network_loss(model: CrystalNetwork, sample: Sample, random: torch.Generator 
             misfit = torch.sqrt((means[..., k] - truth).square() + SMOOTH**2)
         terms[name] = Term((misfit * weight).mean(0).sum(), float(weight.sum()), 1.0)
     return terms
+
+
+def _displacements(sample: Sample, seed: int) -> Tensor:
+    """Displacements of atoms (Å): a crystal's are the same whichever process has it, and beside whichever others."""
+    counts = sample.graph.n_atoms.tolist()
+    drawn = [
+        np.random.default_rng([seed, *name.encode()]).normal(scale=RATTLE, size=(count, 3))
+        for name, count in zip(sample.names, counts, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(drawn))
 
 
 @torch.no_grad()
