@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ase_mlx.models.ranges import WHOLE, expect_ranges
+from ase_mlx.quantities import SYMBOLS
 from ase_mlx.reading import reading
 
 from ..config import TOML, build, read_toml
 
 ACQUISITIONS = ("integrated", "variance", "distance", "farthest", "d_optimal", "random", "tessellation")
 """How the next structures can be chosen: `learn.active.choice` says each."""
+
+
+CORNERS = 3
+"""Elements of a map over compositions: what a ternary diagram shows."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,40 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
+class MapSettings:
+    """A map over compositions of three elements on the sites of a crystal; edges are cut into `divisions` parts.
+
+    `densities` are files of DFT densities that judge those of a model, `known_densities` those that it learned from.
+
+    Source: ours.
+    """
+
+    elements: tuple[str, ...]
+    crystal: Literal["diamond", "fcc", "bcc", "sc"]
+    divisions: int = 8
+    densities: tuple[str, ...] = ()
+    known_densities: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """Refuse what is no simplex of three elements."""
+        expect_ranges(self, "map.", divisions=(1, 64))
+        if len(self.elements) != CORNERS or len(set(self.elements)) != CORNERS:
+            raise ValueError(
+                f"got elements = {list(self.elements)} in [map], expected {CORNERS} different ones, the corners of the "
+                'map; give such as ["Si", "Ge", "Sn"]'
+            )
+        if strange := [symbol for symbol in self.elements if symbol not in SYMBOLS[1:]]:
+            raise ValueError(f"got {', '.join(map(repr, strange))} in [map] elements, expected symbols such as Si")
+
+
+@dataclass(frozen=True)
 class ActiveSettings:
     """An active learning; `core_hours` of the teacher (hours), `target_meV_A` of predicted force errors (meV/Å).
 
     `pool` are files of structures that may be asked for, `known` labelled ones that are learned from all along,
     `validation` sets error bars, `test` is only judged by. `model`, `fit` and `data` are those of a training, once a
     round; `last` are the settings of `fit` for one from random weights at the end, where there are some. 0 rounds,
-    hours or meV/Å: no such end.
+    hours or meV/Å: no such end. `map` is read by a map over compositions alone.
 
     Source: ours.
     """
@@ -65,6 +97,7 @@ class ActiveSettings:
     fit: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
+    map: MapSettings | None = None
 
     def __post_init__(self):
         """Refuse what no loop can do."""
@@ -85,7 +118,7 @@ class ActiveSettings:
             )
 
 
-STOPS = ("batch", "rounds", "core_hours", "target_meV_A", "pool")
+STOPS = ("batch", "rounds", "core_hours", "target_meV_A", "pool", "map")
 """Settings that may change between two calls."""
 
 
@@ -108,7 +141,11 @@ def read_settings(path: str | Path) -> ActiveSettings:
     teacher = settings.teacher
     if teacher is not None:
         teacher = replace(teacher, config=place(teacher.config), pseudo_dir=place(teacher.pseudo_dir))
-    return replace(settings, pool=tuple(map(place, settings.pool)), teacher=teacher, **changes)
+    places = lambda names: tuple(place(name) for name in names)  # noqa: E731
+    chart = settings.map
+    if chart is not None:
+        chart = replace(chart, densities=places(chart.densities), known_densities=places(chart.known_densities))
+    return replace(settings, pool=places(settings.pool), teacher=teacher, map=chart, **changes)
 
 
 def lasting(settings: ActiveSettings) -> dict[str, Any]:
