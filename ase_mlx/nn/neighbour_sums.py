@@ -25,7 +25,9 @@ class NeighbourSums(nn.Module):
     def __init__(self, n_species: int, layers: int, channels: int, neighbors: float):
         """Set up with the mean number of `neighbors` and other sizes (dimensionless)."""
         super().__init__()
-        self.scale = 1 / math.sqrt((1 + neighbors) * channels)
+        self.scale = 1 / (
+            (1 + neighbors) * math.sqrt(channels)
+        )  # neighbours are alike: their sum grows with their number
         self.embedding = nn.Parameter(torch.randn(n_species, channels))
         self.mixes = nn.ParameterList(torch.randn(channels, channels) for _ in range(layers))
 
