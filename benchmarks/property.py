@@ -89,34 +89,38 @@ def judged(model, table: Path) -> dict:
 
 def show(rows: dict[str, dict]) -> None:
     """Print the table, a line a model."""
-    head = "".join(f"{name.replace('_', ' ') + ', ' + unit:>30}" for name, unit in UNITS.items())
-    print(f"\n{'test part':20}{'weights':>9}{head}{'ms/crystal':>12}\n{'':29}" + f"{'MAE   inside 90 %':>30}" * 3)
+    print(
+        f"\n{'test part':19}{'weights':>8}" + "".join(f"{name.replace('_', ' '):>19}" for name in UNITS) + f"{'ms':>9}"
+    )
+    print(f"{'MAE, inside 90 %':27}" + "".join(f"{unit:>19}" for unit in UNITS.values()) + f"{'each':>9}")
     for name, row in rows.items():
         cells = []
         for target in UNITS:
             r = row["errors"].get(target)
             if r is None:
-                cells.append(f"{'—':>30}")
+                cells.append(f"{'—':>19}")
             elif target == "metal_probability":
-                cells.append(f"{r['auroc']:30.3f}")
+                cells.append(f"{r['auroc']:19.3f}")
             else:
-                cells.append(f"{r['mae']:18.1f}{100 * r['inside_90']:10.1f} %")
-        print(f"{name:20}{row['weights']:9}" + "".join(cells) + f"{row['errors']['ms']:12.2f}")
+                cells.append(f"{r['mae']:10.1f}{100 * r['inside_90']:7.1f} %")
+        print(f"{name:19}{row['weights']:8}" + "".join(cells) + f"{row['errors']['ms']:9.2f}")
 
 
 def expanded(models: dict) -> None:
     """Print how the gaps of direct semiconductors change with the volume: fall, in nature."""
-    print("\ngap, and its change by the logarithm of the volume, eV (it falls: Wei and Zunger, Phys. Rev. B 60, 5404)")
-    print(f"{'':20}" + "".join(f"{name:>14}" for name in DIRECT) + f"{'right sign':>14}")
-    for label, model in models.items():
-        cells, right = [], 0
-        for name, a in DIRECT.items():
+    print("\ngap and its change by the logarithm of the volume, eV; in nature all fall (Phys. Rev. B 60, 5404)")
+    print(f"{'':13}" + "".join(f"{name:>19}" for name in models))
+    right = dict.fromkeys(models, 0)
+    for name, a in DIRECT.items():
+        cells = []
+        for label, model in models.items():
             graph = from_atoms(bulk(name, "zincblende", a=a), model.cutoff)
             value, slope = model.double().by_strain(graph, "band_gap")
             change = float(slope[0, :3].sum()) / 3
-            right += change < 0
-            cells.append(f"{float(value[0]):7.2f}{change:7.2f}")
-        print(f"{label:20}" + "".join(cells) + f"{right:9} of {len(DIRECT)}")
+            right[label] += change < 0
+            cells.append(f"{float(value[0]):11.2f}{change:+8.2f}")
+        print(f"{name:13}" + "".join(cells))
+    print(f"{'right sign':13}" + "".join(f"{count:14} of {len(DIRECT)}" for count in right.values()))
 
 
 def figures(rows: dict[str, dict]) -> list[tuple[str, float, str, float]]:

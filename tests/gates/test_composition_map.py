@@ -67,6 +67,7 @@ def chart(tmp_path_factory):
     return composition_map(prepared(folder, 2), "sigesn", folder / "out")
 
 
+@pytest.mark.slow
 def test_mixing_energies_vanish_at_the_corners_with_their_bars(chart):
     corner = chart.shares.max(axis=1) == 1
     mixing, std = chart.values["mixing_energy"], chart.std["mixing_energy"]
@@ -74,6 +75,7 @@ def test_mixing_energies_vanish_at_the_corners_with_their_bars(chart):
     assert (np.abs(mixing[~corner]) > 1).all() and (std[~corner] > 0).all()
 
 
+@pytest.mark.slow
 def test_alloys_of_group_four_cost_energy_and_their_lattices_lie_between(chart):
     a = chart.values["lattice_constant"]
     sides = chart.shares @ a[[np.argmax(chart.shares[:, k]) for k in range(3)]]
@@ -83,6 +85,7 @@ def test_alloys_of_group_four_cost_energy_and_their_lattices_lie_between(chart):
     assert (np.diff(chart.values["bulk_modulus"][[np.argmax(chart.shares[:, k]) for k in range(3)]]) < 0).all()
 
 
+@pytest.mark.slow
 def test_bars_of_mixing_energies_know_what_members_share(chart):
     corners = [np.argmax(chart.shares[:, k]) for k in range(3)]
     alone = np.hypot(chart.std["energy"], np.sqrt(chart.shares**2 @ chart.std["energy"][corners] ** 2))
@@ -90,6 +93,7 @@ def test_bars_of_mixing_energies_know_what_members_share(chart):
     assert (chart.std["mixing_energy"][mixed] < 2e3 * alone[mixed]).all()
 
 
+@pytest.mark.slow
 def test_a_corner_is_the_pure_element(chart):
     calculator = Calculator("sigesn", dtype="float64")
     a = (8 * site_volumes(("Ge",))["Ge"]) ** (1 / 3)
@@ -185,6 +189,7 @@ def test_one_composition_that_fails_costs_no_other(tmp_path, monkeypatch):
         map_job(tiny_task(tmp_path, ELEMENTS))
 
 
+@pytest.mark.slow
 def test_densities_are_judged_and_written(chart, tmp_path):
     atoms = bulk("Si", a=5.47, cubic=True)
     model = Calculator("sigesn")
