@@ -35,7 +35,7 @@ UNITS = {
 }  # fmt: skip
 FORCE, VOLUMES = 5e-3, 7
 """eV/Å of relaxations, and points of an equation of state. With 0.001 and 9, in twice the time, three alloys with 1, 4
-and 6 of 8 atoms tin have energies within 0.005 meV/atom, lattice constants within 0.01 mÅ, moduli within 0.02 GPa."""
+and 6 of 8 atoms tin have energies within 0.005 meV/atom, lattice constants within 0.02 mÅ, moduli within 0.02 GPa."""
 SPACING = 0.1
 """Å between points at which the density's bar is averaged; with 0.25, where atoms lie on points, it is 7 % larger."""
 
