@@ -65,13 +65,13 @@ def _panel(figure, ax, chart, values: np.ndarray, title: str, label: str, colour
 
     _frame(ax, chart.elements)
     ax.set_title(title, loc="center", pad=15)
-    places, known = chart.shares @ CORNERS, np.isfinite(values)
-    if not known.any():
+    places, finite = chart.shares @ CORNERS, np.isfinite(values)
+    if not finite.any():
         _nothing(ax, "no error bars" if colours == BARS else "not known")
         return
-    norm = _scale(values[known]) if colours == BARS else None
-    style = {"array": values[known], "cmap": colours, "norm": norm, "edgecolors": "face", "lw": 0.3}
-    cells = PolyCollection(_hexagons(places[known], chart), **style)
+    norm = _scale(values[finite]) if colours == BARS else None
+    style = {"array": values[finite], "cmap": colours, "norm": norm, "edgecolors": "face", "lw": 0.3}
+    cells = PolyCollection(_hexagons(places[finite], chart), **style)
     style = {"facecolors": "none", "edgecolors": "#ffffff", "hatch": "////", "lw": 0.0}
     far = PolyCollection(_hexagons(places[chart.distance > 1], chart), **style)
     for artist in (cells, far):

@@ -90,12 +90,12 @@ def read_judges(settings: ActiveSettings, asked: MapSettings, model: str | Path)
     Source: ours.
     """
     inside = lambda atoms: set(atoms.get_chemical_symbols()) <= set(asked.elements)  # noqa: E731
-    known = [a for a in read_frames(settings.known) if _part(a) in LEARNED] if settings.known else []
-    learned = [a for a in known if _part(a) == "train"]
+    used = [a for a in read_frames(settings.known) if _part(a) in LEARNED] if settings.known else []
+    learned = [a for a in used if _part(a) == "train"]
     held = {_key(a) for file in (settings.validation, settings.test) if file for a in read_frames(file)}
     path = Path(model) / WORK / LABELS
     active = [a for a in (read_frames(path) if path.is_file() else ()) if a.info["label_key"] not in held]
-    seen = {_key(a) for a in known} | {str(a.info["label_key"]) for a in active}
+    seen = {_key(a) for a in used} | {str(a.info["label_key"]) for a in active}
     frames: dict[str, Any] = {}
     for file in dict.fromkeys((*settings.pool, *filter(None, (settings.test,)))):
         frames |= {_key(a): a for a in read_frames(file) if has_labels(a) and a.info.get("part") not in LEARNED}

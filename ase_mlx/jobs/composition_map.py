@@ -215,10 +215,10 @@ def _vertices(task: MapTask, progress: Steps) -> tuple[list[dict[str, Any]], lis
         atoms, cells = mixed_crystal(asked.crystal, dict(zip(asked.elements, counts, strict=True)), volumes)
         vertex: dict[str, Any] = {}
         try:
-            said = _vertex(task.calculator, atoms, cells, vertex)
+            messages = _vertex(task.calculator, atoms, cells, vertex)
         except FAILURES as error:
-            said = [f"Failed: {error}"]
-        for note in dict.fromkeys(said):
+            messages = [f"Failed: {error}"]
+        for note in dict.fromkeys(messages):
             notes.setdefault(note, []).append(str(atoms.symbols))
         vertices.append(vertex)
         progress(k + 1, len(parts))
@@ -274,9 +274,9 @@ def _quantities(vertices: list[dict[str, Any]], shares: np.ndarray) -> tuple[dic
     corners = [int(np.argmax(shares[:, k])) for k in range(shares.shape[1])]
     mixed = lambda rows: 1e3 * (rows - shares @ rows[corners])  # noqa: E731
     values["mixing_energy"] = mixed(values["energy"][:, None])[:, 0]
-    known = [vertex["deviations"] for vertex in vertices if "deviations" in vertex]
-    if known:
-        unknown = np.full_like(known[0], np.nan)
+    of_members = [vertex["deviations"] for vertex in vertices if "deviations" in vertex]
+    if of_members:
+        unknown = np.full_like(of_members[0], np.nan)
         deviations = np.array([vertex.get("deviations", unknown) for vertex in vertices])
         std["mixing_energy"] = np.std(mixed(deviations), axis=1, ddof=1)
     else:

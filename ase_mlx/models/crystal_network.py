@@ -2,8 +2,8 @@
 
 The vector of a crystal is the mean over its atoms of what a layer reads from the scalars of all layers of the trunk.
 Every member reads all targets from it, and the width of its errors on crystals that were held out; what members
-disagree about and these widths make σ. The trunk is that of potentials, so that one
-which has learned forces can be taken over; or, to compare with, the neighbour sums of the textbooks.
+disagree about and these widths make σ. The trunk is that of potentials, so that one which has learned forces can be
+taken over; or, to compare with, the neighbour sums of the textbooks.
 
 Source: pooling after Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), eq. 4; trunk and readouts are ours.
 """

@@ -73,12 +73,12 @@ def save_extras(
     """
     thermal = [name for name in calculator.extras if name.removesuffix("_std") in THERMAL]
     if names is None:
-        wanted = [n for n in calculator.extras if n not in (*UNSAVED, *thermal) and not n.endswith("_members")]
+        extras = [n for n in calculator.extras if n not in (*UNSAVED, *thermal) and not n.endswith("_members")]
     else:
-        wanted = [n for name in names for n in (name, f"{name}_std", f"{name}{AGAINST_DFT}")]
+        extras = [n for name in names for n in (name, f"{name}_std", f"{name}{AGAINST_DFT}")]
     per_atom = {q.name for one in (calculator, *calculator.also) for q in one.model.outputs if q.per == "atom"}
     saved: dict[str, float | str] = {}
-    for name in wanted:
+    for name in extras:
         try:
             value = calculator.get_property(name, atoms, **(conditions if name in thermal else {}))
         except PropertyNotImplementedError:

@@ -76,13 +76,13 @@ def mixed_crystal(crystal: str, counts: Mapping[str, int], volumes: Mapping[str,
 def _repeat(sites: int, parts: int) -> tuple[int, int, int]:
     """How often a cell is repeated so that its sites can be shared out: as few cells as can be, as cubic as can be."""
     cells = parts // int(np.gcd(sites, parts))
-    ways = [
+    repetitions = [
         (cells // (b * c), b, c)
         for b in range(1, cells + 1)
         for c in range(1, b + 1)
         if cells % (b * c) == 0 and cells // (b * c) >= b
     ]
-    return min(ways, key=lambda way: way[0])
+    return min(repetitions, key=lambda numbers: numbers[0])
 
 
 def _shells(atoms: Atoms) -> list[np.ndarray]:

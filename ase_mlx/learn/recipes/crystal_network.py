@@ -133,8 +133,8 @@ class CrystalNetworkRecipe(Recipe):
         if len(train) < 2 or len(val) < 2:
             raise ValueError(f"got {len(train)} training and {len(val)} validation crystals, expected more")
         present = _elements(train)
-        known = start.elements if start else tuple(present)
-        if unknown := sorted(set(_elements(train + val + self.parts["test"])) - set(known)):
+        elements = start.elements if start else tuple(present)
+        if unknown := sorted(set(_elements(train + val + self.parts["test"])) - set(elements)):
             raise ValueError(
                 f"got {', '.join(symbols(tuple(unknown)))} in the table, which "
                 f"{'the potential to start from' if start else 'no training crystal'} has; expected others only: leave "
@@ -153,11 +153,11 @@ class CrystalNetworkRecipe(Recipe):
 
     def _standardise(self, train: list[Sample]) -> None:
         for k, name in enumerate(self.model.config.targets):
-            known = torch.cat([s.targets[name][s.weight[name] > 0] for s in train])
-            if len(known) < 2:
-                raise ValueError(f"got {len(known)} training crystals with a {name}, expected at least 2")
+            values = torch.cat([s.targets[name][s.weight[name] > 0] for s in train])
+            if len(values) < 2:
+                raise ValueError(f"got {len(values)} training crystals with a {name}, expected at least 2")
             if name != "metal_probability":
-                self.model.target_center[k], self.model.target_scale[k] = known.mean(), known.std().clamp_min(1e-9)
+                self.model.target_center[k], self.model.target_scale[k] = values.mean(), values.std().clamp_min(1e-9)
 
     def stages(self) -> Iterator[Stage]:
         """Fit all weights to all targets at once."""
@@ -321,9 +321,9 @@ def calibrate_network(model: CrystalNetwork, val: list[Sample]) -> None:
     _fit_widths(model, val[::2])
     values, std, truth = _predicted(model, val[1::2])
     for k, name in enumerate(model.config.targets):
-        known = truth.weight[name] > 0
-        if name != "metal_probability" and int(known.sum()) > 2:
-            z = ((truth.targets[name] - values[name]) / std[name].clamp_min(1e-12)).abs()[known]
+        labelled = truth.weight[name] > 0
+        if name != "metal_probability" and int(labelled.sum()) > 2:
+            z = ((truth.targets[name] - values[name]) / std[name].clamp_min(1e-12)).abs()[labelled]
             levels = (LEVELS * (1 + 1 / len(z))).clamp_max(1.0)
             model.std_scale[k] = torch.quantile(z, NOMINAL_68).clamp_min(1e-9)
             model.half_widths[k] = torch.quantile(z, levels) / model.std_scale[k]
@@ -362,9 +362,9 @@ def network_residuals(model: CrystalNetwork, data: list[Sample]) -> dict[str, Re
     values, std, truth = _predicted(model.eval(), data)
     residuals = {}
     for name in model.config.targets:
-        known = truth.weight[name] > 0
+        labelled = truth.weight[name] > 0
         levels = {level: model.half_width(name, level) for level in (0.68, 0.9, 0.95)}
-        row = (x[known].numpy() for x in (truth.targets[name], values[name], std[name]))
+        row = (x[labelled].numpy() for x in (truth.targets[name], values[name], std[name]))
         reference, predicted, sigma = row
         if name == "metal_probability":
             residuals[name] = Residuals(

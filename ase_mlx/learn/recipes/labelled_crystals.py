@@ -64,6 +64,6 @@ def labelled_crystal(graph: Graph, labels: Mapping[str, float], targets: tuple[s
     """
     values = torch.tensor([labels.get(target, np.nan) for target in targets], dtype=torch.float64)
     weight = torch.isfinite(values).to(torch.float64)
-    known = torch.nan_to_num(values)
-    each = [{t: x[k : k + 1] for k, t in enumerate(targets)} for x in (known, weight)]
+    finite = torch.nan_to_num(values)
+    each = [{t: x[k : k + 1] for k, t in enumerate(targets)} for x in (finite, weight)]
     return Sample(graph, *each, (name,))
