@@ -58,14 +58,26 @@ class Passed:
             TypeError: it is too long or too deep, as a list that holds itself.
         """
         kind = type(x)
-        if isinstance(x, torch.Tensor | np.ndarray):
+        part = PART.get(kind) or PART.setdefault(kind, part_of_checks(kind))
+        if part == "type":
+            return kind
+        if part == "shape":
             return kind, x.dtype, x.shape
-        if isinstance(x, tuple | list | set | frozenset | dict):
+        if part == "entries":
             if len(x) > LONGEST or depth == DEEPEST:
                 raise TypeError
             parts = [*x, *x.values()] if isinstance(x, dict) else x
             return kind, *[self.seen(part, depth + 1) for part in parts]
-        return (kind, x) if isinstance(x, type) or (self.values and isinstance(x, str | int)) else kind
+        return (kind, x) if part == "class" or self.values else kind
+
+
+PART: dict[type, str] = {}
+"""By type of a value: what checks see of it."""
+
+
+def part_of_checks(kind):
+    parts = {"shape": torch.Tensor | np.ndarray, "entries": tuple | list | set | frozenset | dict, "class": type}
+    return next((part for part, kinds in (parts | {"value": str | int}).items() if issubclass(kind, kinds)), "type")
 
 
 PASSED: dict[tuple, Passed] = {}

@@ -8,6 +8,7 @@ the largest force × 1 Å.
 Source: ours; each law says where it comes from.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -85,6 +86,10 @@ def evaluate(model: Model, crystals: tuple[Structure, ...], std: bool = False, m
     return Prediction(*({k: v.detach().cpu().numpy() for k, v in d.items()} for d in (p, p.std, p.members)))
 
 
+_REFERENCES: weakref.WeakKeyDictionary[Model, dict[tuple, Prediction]] = weakref.WeakKeyDictionary()
+"""Predictions that a model's laws share, by geometry and weights."""
+
+
 @dataclass
 class Trial:
     """One law on one geometry: the structures (Å), their prediction, and the comparisons that may end in `LawBroken`.
@@ -100,7 +105,11 @@ class Trial:
         self.crystals = build(self.geometry, self.model)
         self.dtype = dtype_of(self.model)
         self.tolerance = TOLERANCES[self.dtype]
-        self.reference = evaluate(self.model, self.crystals)
+        weights = tuple((p.data_ptr(), p._version) for p in (*self.model.parameters(), *self.model.buffers()))
+        references = _REFERENCES.setdefault(self.model, {})
+        if (self.geometry, weights) not in references:
+            references[self.geometry, weights] = evaluate(self.model, self.crystals)
+        self.reference = references[self.geometry, weights]
         self.size = max(1.0, float(np.abs(self.reference.get("forces", 0.0)).max()))
 
     def equal(self, what: str, value, expected, tolerance: float | None = None) -> None:

@@ -199,6 +199,7 @@ def test_failures_from_elsewhere(tmp_path, monkeypatch):
         assert len(learning.ask()) == 4, "the first round"
 
 
+@pytest.mark.slow
 def test_a_pool_smaller_than_a_batch_gives_what_is_left(tmp_path, monkeypatch):
     environment(monkeypatch, tmp_path)
     done = active(prepared(tmp_path, count=6, rounds=0), tmp_path / "out")

@@ -62,6 +62,7 @@ def test_where_charges_lack_it_is_said_once(tmp_path):
     assert again.kappa[0, 0] == pytest.approx(with_charges.kappa[0, 0], rel=0.02) and salt.nac_params is not None
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_file_of_charges(tmp_path):
     (tmp_path / "charges").write_text(BORN.replace("1.09", "0.2"))
     options = ("conductivity", SALT, "--mesh", "4 4 4", "-t", "300", "--json")

@@ -65,6 +65,7 @@ def test_a_second_call_recomputes_nothing(silicon):
     assert {path: path.stat().st_mtime_ns for path in (folder / "out" / "work").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_phonopys_own_command_and_our_own_read_the_yaml(silicon):
     folder, _ = silicon
     out = folder / "out"

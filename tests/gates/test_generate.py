@@ -28,6 +28,7 @@ def crystals(model):
     return am.load(model)
 
 
+@pytest.mark.slow
 def test_samples_are_atoms_that_say_what_they_are(crystals):
     made = crystals.sample(20, seed=3)
     assert len(made) == 20 and all(type(atoms) is Atoms and atoms.pbc.all() for atoms in made)

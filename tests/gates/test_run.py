@@ -184,6 +184,7 @@ def test_dynamics_that_blows_up_says_so():
         dynamics(bulk("Cu", cubic=True), Exploding(), steps=50, length=3)
 
 
+@pytest.mark.slow
 def test_a_crystal_gets_every_number_file_and_figure(tmp_path):
     calculator = EnsembleEMT((0.95, 1.1), (0.999, 1.001))
     told = []

@@ -113,10 +113,8 @@ def same(one, other):
 
 
 @needs_java
-@pytest.mark.parametrize(
-    ("mode", "reported"),
-    [pytest.param("novelty", None, marks=pytest.mark.slow), ("residual", "formation_energy_per_atom")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "reported"), [("novelty", None), ("residual", "formation_energy_per_atom")])
 def test_spark_equals_local_row_by_row(parts, model, spark, tmp_path, mode, reported):
     wanted = Screening(mode, reported)
     a, b = (open_job(open_table(parts), model, wanted, tmp_path / name) for name in ("a", "b"))

@@ -146,6 +146,7 @@ def test_linewidths_are_those_of_the_direct_contraction(argon):
     np.testing.assert_allclose(ours, direct, rtol=1e-8, atol=1e-12 * direct.max())
 
 
+@pytest.mark.slow
 def test_force_constants_beside_a_yaml_are_taken_without_a_calculator(argon, tmp_path):
     ph, _ = argon
     ph.save(tmp_path / "phono3py_params.yaml")
