@@ -48,6 +48,8 @@ POLAR = {"Si": False, "NaCl": True, "MgO": True, "ZnTe": True}
 OTHERS = ("Si216", "CdTe", "TiNiSn", "Cu3VS4")
 FINEST = {"Si": 19, "Cu3VS4": 11}
 """Where it is not 21: silicon's 19, and 24 bands take phono3py an hour beyond 11."""
+SOFT = {"CdTe": 0.1}
+"""THz below zero that interpolation from 64 atoms makes beside Γ: such modes carry nothing on both sides."""
 CRYSTALS = {"Si": ("diamond", 5.43), "NaCl": ("rocksalt", 5.64), "MgO": ("rocksalt", 4.21), "ZnTe": ("zincblende", 6.1)}
 """With experimental lattice constants, Å, to start from."""
 ROOM = [300.0]
@@ -94,7 +96,8 @@ def ours(name: str, mesh: int, solver: str = "rta", rank=None) -> dict:
     begin = time.process_time()
     ph = load_third_order(prepared(name))
     read = time.process_time()
-    kappa = float(conductivity(ph, None, (mesh,) * 3, ROOM, rank, solver=solver).kappa[0, :3].mean())
+    options = {"solver": solver, "tolerance": SOFT.get(name, 0.05)}
+    kappa = float(conductivity(ph, None, (mesh,) * 3, ROOM, rank, **options).kappa[0, :3].mean())
     return {"read": read - begin, "rest": time.process_time() - read, "kappa": kappa}
 
 

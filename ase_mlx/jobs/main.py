@@ -50,6 +50,9 @@ STEPS, ATOM_STEPS, FEWEST = 1000, 30_000, 100
 """Steps of the dynamics if not given; of a calculator that is not one of ours with error bars, which are many times
 slower, as many as move this number of atoms once, but not fewer than the last."""
 
+STABLE = "`ase-mlx phonons --on-imaginary follow` finds the stable structure"
+"""What helps against imaginary modes here."""
+
 CRYSTAL_ONLY = "it needs a crystal periodic in three directions, and this is a {}"
 
 
@@ -232,7 +235,7 @@ def _phonons(outcome: Outcome, relaxed, calculator, constants, temperature: floa
         return
     waves = spectra[0]
     outcome.notes += [f"phonons: {note}" for note in waves.notes if constants is None or note not in constants.notes]
-    outcome.stage("thermal functions", lambda: judge(waves.stability))
+    outcome.stage("thermal functions", lambda: judge(waves.stability, remedy=STABLE))
     add_harmonic(outcome, waves, temperature)
 
 

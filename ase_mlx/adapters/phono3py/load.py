@@ -227,7 +227,8 @@ def _take_constants(path: Path, ph: ReadPhono3py) -> list[str]:
         elif _other_fc3(third, ph):
             _pass_over(third, path)
     if second.is_file():
-        harmonic = FastPhonopy(ph.unitcell, _phonon_shape(ph), primitive_matrix=ph.primitive_matrix)
+        options = {"primitive_matrix": ph.primitive_matrix, "symmetry": ph.phonon_supercell_symmetry}
+        harmonic = FastPhonopy(ph.unitcell, _phonon_shape(ph), **options)
         if ph.fc2 is None:
             ph.fc2 = read_force_constants(second, harmonic, FileUnits())
             taken.append(f"second order in fc2.hdf5 beside {path.name}")

@@ -97,8 +97,14 @@ def _first_lowest(frequencies: Float[np.ndarray, " q"]) -> int:
     return int(np.flatnonzero(frequencies <= frequencies.min() + 1e-4)[0])
 
 
-def judge(modes: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05) -> None:
+FOLLOW = 'pass on_imaginary="follow" to go down the lowest mode, or "report" to look at the spectrum'
+"""What helps against imaginary modes where a caller can ask for it."""
+
+
+def judge(modes: Stability, on_imaginary: OnImaginary = "error", tolerance: float = 0.05, remedy: str = FOLLOW) -> None:
     """Raise, or warn where a report was asked for, when the lowest frequency lies below minus the tolerance (THz).
+
+    `remedy` says what the caller's own options can do.
 
     Raises:
         ImaginaryModesError: naming frequency, place and weight.
@@ -114,10 +120,7 @@ def judge(modes: Stability, on_imaginary: OnImaginary = "error", tolerance: floa
         )
     else:
         cause = "The structure is no minimum of this potential"
-    text = (
-        f"Imaginary modes: {modes} (tolerance -{tolerance:g} THz). {cause}; "
-        'pass on_imaginary="follow" to go down the lowest mode, or "report" to look at the spectrum.'
-    )
+    text = f"Imaginary modes: {modes} (tolerance -{tolerance:g} THz). {cause}; {remedy}."
     if on_imaginary == "error":
         raise ImaginaryModesError(text)
     warnings.warn(text, ImaginaryModesWarning, stacklevel=3)

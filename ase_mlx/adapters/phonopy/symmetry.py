@@ -101,10 +101,28 @@ class FastPhonopy(Phonopy):
 class FastSymmetry(Symmetry):
     """Symmetry whose operations are products of one operation a rotation with the pure translations.
 
+    phonopy looks for the point group by comparing each operation with all rotations before it, three quarters of the
+    time of reading force constants of 512 atoms: until it has, it sees one operation a rotation.
+
     Source: ours.
     """
 
+    def _set_symmetry_dataset(self) -> None:
+        super()._set_symmetry_dataset()
+        self._leave_translations_out()
+
+    def _set_symmetry_operations_with_magmoms(self) -> None:
+        super()._set_symmetry_operations_with_magmoms()
+        self._leave_translations_out()
+
+    def _leave_translations_out(self) -> None:
+        self._all_operations = self._symmetry_operations
+        rotations = self._all_operations["rotations"]
+        first = np.sort(np.unique(rotations.reshape(-1, 9), axis=0, return_index=True)[1])
+        self._symmetry_operations = {name: values[first] for name, values in self._all_operations.items()}
+
     def _set_atomic_permutations(self) -> None:
+        self._symmetry_operations = getattr(self, "_all_operations", self._symmetry_operations)
         rotations, shifts = self.symmetry_operations["rotations"], self.symmetry_operations["translations"]
         _, first, coset = np.unique(rotations.reshape(-1, 9), axis=0, return_index=True, return_inverse=True)
         pure = np.flatnonzero((rotations == np.eye(3, dtype=int)).all(axis=(1, 2)))
