@@ -282,3 +282,21 @@ def test_permutations_of_the_supercells_symmetry_are_phonopys(name, shape):
     np.testing.assert_array_equal(ours.atomic_permutations, theirs.atomic_permutations)
     np.testing.assert_array_equal(ours.get_map_operations(), theirs.get_map_operations())
     np.testing.assert_array_equal(ours.get_site_symmetry(1), theirs.get_site_symmetry(1))
+    same_operations(ours, theirs)
+
+
+def same_operations(ours, theirs):
+    np.testing.assert_array_equal(ours.pointgroup_operations, theirs.pointgroup_operations)
+    np.testing.assert_array_equal(ours.reciprocal_operations, theirs.reciprocal_operations)
+    for name in ("rotations", "translations"):
+        np.testing.assert_array_equal(ours.symmetry_operations[name], theirs.symmetry_operations[name])
+    assert ours.pointgroup_symbol == theirs.pointgroup_symbol
+
+
+@pytest.mark.parametrize("spin", [0.0, 1.0])
+def test_operations_of_magnets_and_of_no_symmetry_are_phonopys(spin):
+    iron = to_phonopy(bulk("Fe", cubic=True))
+    iron.magnetic_moments = [spin, -spin]
+    for symmetry in (True, False):
+        make = {"supercell_matrix": 2 * np.eye(3, dtype=int), "primitive_matrix": "P", "is_symmetry": symmetry}
+        same_operations(*(kind(iron, **make).symmetry for kind in (FastPhonopy, phonopy.Phonopy)))
