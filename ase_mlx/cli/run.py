@@ -5,7 +5,7 @@ Source: ours.
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,15 @@ DEMO = (("silicon", "Si", "sigesn"), ("aluminium", "Al", "al"))
 
 
 def demo(
+    structures: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="STRUCTURE",
+            exists=True,
+            dir_okay=False,
+            help="Files of crystals of your own to put beside them, each with the model that knows it best.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
         "ase-mlx-demo"
     ),
@@ -52,11 +61,12 @@ def demo(
     Relaxation, equation of state, phonons with heat capacity and free energy, dynamics: each number with its error
     bar, beside DFT and experiment. Writes results.json, results.csv, a trajectory, figures and report.html to look at.
 
-    Example: `ase-mlx demo -o silicon-and-aluminium`
+    Example: `ase-mlx demo GaN.cif -o beside-gallium-nitride`
     """
     from ase_mlx.adapters.ase.supercells import element
 
-    jobs = [(name, model, lambda symbol=symbol: element(symbol)) for name, symbol, model in DEMO]
+    jobs: list = [(name, model, lambda symbol=symbol: element(symbol)) for name, symbol, model in DEMO]
+    jobs += _jobs(structures or [], "auto", [name for name, _, _ in jobs])
     _run(jobs, out, json, device, temperature=temperature, steps=steps, seed=seed)
 
 
@@ -96,10 +106,7 @@ def run(
     Example: `ase-mlx run silicon.cif germanium.cif -o results --temperature 600`
     """
     calculator = model or calculator  # the option's name before other calculators were taken, too
-    jobs = [
-        (name, calculator, lambda path=path: _read(path))
-        for name, path in zip(_names(structures), structures, strict=True)
-    ]
+    jobs = _jobs(structures, calculator)
     out = out or (named_after(structures[0], "run") if len(jobs) == 1 else Path("ase-mlx-run"))
     _run(jobs, out, json, device, dispersion, temperature=temperature, steps=steps, seed=seed)
 
@@ -270,14 +277,16 @@ def with_error_bar(value: float, std: float | None) -> str:
     return f"{round(value, digits):.{max(digits, 0)}f} ± {round(std, digits):.{max(digits, 0)}f}"
 
 
-def _names(paths: list[Path]) -> list[str]:
-    names: list[str] = []
+def _jobs(paths: list[Path], calculator: str, taken: Sequence[str] = ()) -> list[tuple[str, str, Callable]]:
+    """Name each file's job by the file, so that no two have one name."""
+    names = list(taken)
     for path in paths:
         name, number = stem(path), 2
         while name in names:
             name, number = f"{stem(path)}-{number}", number + 1
         names.append(name)
-    return names
+    pairs = zip(names[len(taken) :], paths, strict=True)
+    return [(name, calculator, lambda path=path: _read(path)) for name, path in pairs]
 
 
 @contextmanager

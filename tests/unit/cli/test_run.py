@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlx.cli.run import _names, _time, with_error_bar
+from ase_mlx.cli.run import _jobs, _time, with_error_bar
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,8 @@ def test_error_bars_are_written_to_two_digits(value, std, text):
 
 def test_folders_of_files_with_one_name_differ():
     paths = [Path("a/POSCAR"), Path("b/POSCAR"), Path("si.cif"), Path("si.extxyz.xz"), Path("c/POSCAR")]
-    assert _names(paths) == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
+    assert [name for name, _, _ in _jobs(paths, "emt")] == ["POSCAR", "POSCAR-2", "si", "si-2", "POSCAR-3"]
+    assert [name for name, _, _ in _jobs(paths[:1], "auto", ["POSCAR"])] == ["POSCAR-2"]
 
 
 def test_a_long_run_says_which_stage_took_most_of_it():
