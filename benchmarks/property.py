@@ -4,8 +4,9 @@
 
 All learn the `train` part of `mp_crystals.parquet` (and 87 ground states of elements), set their bars on `val`, and are
 judged on `test`, split by formula. "neighbour sums" is the textbooks' h ← σ(W(h + Σh)) with as many parameters as the
-network from scratch. universal was taught by a potential that has seen the Materials Project: its row says what its
-trunk brings, not what is known of a crystal that nobody computed. Trainings stay in FOLDER and go on after a kill; they
+network from scratch. That on universal's trunk also learns energies under strain and of elements in simple lattices
+(`data/property_labels.py` writes them first). Its teacher has seen the Materials Project: its row says what trunk and
+labels bring, not what is known of a crystal that nobody computed. Trainings stay in FOLDER and go on after a kill; they
 take half an hour of a core each.
 """
 
@@ -29,13 +30,9 @@ from ase_mlx.learn.recipe import evaluating, read_training
 from ase_mlx.learn.recipes.crystal_network import CrystalNetworkRecipe
 from ase_mlx.learn.run import run
 from ase_mlx.models.crystal_network import CrystalNetwork, CrystalNetworkConfig
-from ase_mlx.pretrained import find
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 DESCRIPTORS, SCRATCH, SUMS, TRUNK = "descriptors", "from scratch", "neighbour sums", "universal's trunk"
-OF_TRUNK = {"epochs": 8, "learning_rate": 1e-3}
-"""Of a fit that begins with weights that have learned forces."""
-
 DIRECT = {"GaAs": 5.75, "InP": 5.97, "CdTe": 6.62, "ZnS": 5.45, "ZnSe": 5.74, "ZnTe": 6.18, "CdSe": 6.21, "GaN": 4.55}
 """Zincblende semiconductors with a direct gap and PBE's lattice constants, Å: under pressure their gaps rise."""
 
@@ -49,13 +46,11 @@ def parameters(model) -> int:
 
 def settings(row: str, quick: Path | None):
     """Give the training of a row: that of data/property_scratch.toml, or what differs from it."""
-    _, config = read_training(DATA / "property_scratch.toml")
+    _, config = read_training(DATA / ("property.toml" if row == TRUNK else "property_scratch.toml"))
     if row == SUMS:
         target, sizes = parameters(fresh(config, "equivariant", 64)), range(64, 1024, 8)
         channels = min(sizes, key=lambda c: abs(parameters(fresh(config, "sums", c)) - target))
         config = replace(config, model={"messages": "sums", "channels": channels})
-    if row == TRUNK:
-        config = replace(config, start=str(find("universal")), fit=replace(config.fit, **OF_TRUNK))
     if quick:
         config = replace(config, data=replace(config.data, file=str(quick)), fit=replace(config.fit, epochs=2))
     return config

@@ -111,6 +111,7 @@ def chunks(crystals: Crystals, count: int) -> Iterator[tuple[str, str, list[Atom
         yield f"train-{start // CHUNK:03d}", "train", crystals.parts["train"][start : min(start + CHUNK, count)]
     yield "lattices", "train", []
     yield "molecules", "train", []
+    yield "octets", "train", []
 
 
 class Labeller:
@@ -142,6 +143,9 @@ def frames_of(name: str, part: str, those: list[Atoms], crystals: Crystals, ask:
         simple = make.simple_lattices(crystals.elements, rng)
         simple = [a for a in simple if formula_of(a.numbers) not in crystals.held_out]
         return make.simple_frames(make.quenched(make.quenched(simple, ask), ask), rng)
+    if name == "octets":
+        octets = [a for a in make.octet_lattices(crystals.elements) if formula_of(a.numbers) not in crystals.held_out]
+        return make.octet_frames(make.quenched(make.quenched(octets, ask), ask), rng)
     frames: list[Atoms] = []
     for crystal in those:
         if part == "train":
@@ -191,7 +195,7 @@ def write_chunk(folder: Path, name: str, part: str, those: list[Atoms], crystals
         frames = frames_of(name, part, those, crystals, ask)
         if part != "test":
             frames = [on_grid(atoms) for atoms in frames]
-        kept, dropped = label(frames, part, ask, STRESSED if name == "lattices" else np.inf)
+        kept, dropped = label(frames, part, ask, STRESSED if name in ("lattices", "octets") else np.inf)
         for k, atoms in enumerate(kept):
             writer.add(record(atoms, f"{atoms.info.get('config_name', k)}"), (0, k))
         writer.finish()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms, units
 from ase.build import bulk, molecule
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from ase.data.g2 import molecule_names
 
 from ase_mlx.adapters.ase.supercells import heights
@@ -39,6 +39,16 @@ LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
 
 COMPOUNDS, PAIRED = ("rocksalt", "zincblende", "cesiumchloride"), 900
 """Lattices of compounds of two elements, and how many are drawn."""
+
+OCTETS = (
+    ("Li Na K Rb Cs Cu Ag Tl", "F Cl Br I"),
+    ("Be Mg Ca Sr Ba Zn Cd Hg Pb", "O S Se Te"),
+    ("B Al Ga In Tl Sc Y La", "N P As Sb"),
+    ("C Si Ge Sn", "C Si Ge Sn"),
+    ("Ti Zr Hf V Nb Ta", "C N"),
+)
+"""Elements that share eight electrons, or make hard carbides and nitrides: in rocksalt and zincblende, or diamond."""
+
 
 MOLECULES, APART = (0.01, 0.03, 0.06, 0.12), (2.5, 5.0)
 """Å: standard deviations of the rattles of a molecule's atoms, and shortest distances between two molecules."""
@@ -186,6 +196,27 @@ def simple_lattices(elements: Sequence[int], rng: np.random.Generator) -> list[A
         pair = tuple(int(z) for z in rng.choice(elements, 2, replace=False))
         crystals.append(_lattice(str(rng.choice(COMPOUNDS)), pair))
     return crystals
+
+
+def octet_lattices(elements: Sequence[int]) -> list[Atoms]:
+    """Compounds of `OCTETS`, and their carbon, silicon, germanium and tin alone."""
+    pairs = {(a, b) for first, second in OCTETS for a in first.split() for b in second.split()}
+    crystals = []
+    for a, b in sorted(pair for pair in pairs if pair[0] <= pair[1] or pair[::-1] not in pairs):
+        numbers = tuple(dict.fromkeys((atomic_numbers[a], atomic_numbers[b])))
+        if set(numbers) <= set(elements):
+            lattices = ("diamond",) if len(numbers) == 1 else ("rocksalt", "zincblende")
+            crystals += [_lattice(lattice, numbers) for lattice in lattices]
+    return crystals
+
+
+def octet_frames(resting: Sequence[Atoms], rng: np.random.Generator) -> list[Atoms]:
+    """Of compounds of `OCTETS`: at rest, four times under strain, and eight cells rattled twice and shaken once."""
+    frames = []
+    for crystal in resting:
+        frames += [one_frame(crystal, kind, rng) for kind in ("rest", *4 * ("strained",))]
+        frames += [one_frame(crystal.repeat(2), kind, rng) for kind in ("rattled", "rattled", "shaken")]
+    return frames
 
 
 def _lattice(lattice: str, numbers: tuple[int, ...]) -> Atoms:
