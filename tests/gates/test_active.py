@@ -133,6 +133,7 @@ def test_failures_are_kept_never_learned_from_and_the_loop_goes_on(tmp_path, mon
     assert len(set(asked)) == 10 and len(asked) == 10
 
 
+@pytest.mark.slow
 def test_a_teacher_that_fails_on_everything_ends_it_and_a_mended_one_goes_on(tmp_path, monkeypatch):
     environment(monkeypatch, tmp_path, COUNTED_FAILS="all")
     prepared(tmp_path)

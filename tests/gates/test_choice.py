@@ -115,6 +115,7 @@ def test_functions_take_names_and_choose(monkeypatch):
     assert np.array_equal(ph.force_constants, other.force_constants)
 
 
+@pytest.mark.slow
 def test_the_weights_of_an_installed_package_serve(tmp_path, monkeypatch):
     weights = tmp_path / "sevenn" / "pretrained_potentials" / "SevenNet_0__11Jul2024"
     weights.mkdir(parents=True)

@@ -43,6 +43,7 @@ def found(silicon):
         return conductivity(silicon, mesh=MESH, temperatures=[300, 600], rank=48)
 
 
+@pytest.mark.slow
 def test_all_that_was_asked_for_comes_back(found, silicon):
     assert found.kappa.shape == (2, 6)
     assert found.kappa[0, 0] > found.kappa[1, 0] > 0

@@ -107,6 +107,7 @@ def test_data_that_no_stable_crystal_has_are_an_error(tmp_path):
         free_energy_job(training_of(tmp_path, rows))
 
 
+@pytest.mark.slow
 def test_phonons_write_the_prior_that_a_settings_file_names(tmp_path):
     bulk("Cu").write(tmp_path / "cu.cif")
     done = call(tmp_path, "phonons", "cu.cif", "-c", "emt", "--qha", "--supercell", "6", "-o", "cu")

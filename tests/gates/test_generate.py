@@ -40,6 +40,7 @@ def test_samples_are_atoms_that_say_what_they_are(crystals):
     assert sum(set(atoms.numbers) <= {*METALS} for atoms in made) > 2 < sum(8 in atoms.numbers for atoms in made)
 
 
+@pytest.mark.slow
 def test_a_crystal_comes_back_from_its_latent(crystals):
     salt = bulk("MgO", "rocksalt", a=4.3)
     (again,) = crystals.decode(crystals.encode([salt]))

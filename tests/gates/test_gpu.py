@@ -36,6 +36,7 @@ def test_every_road_is_tried_where_there_is_a_gpu(gpu):
     assert list(gpu.ROADS) == ROADS
 
 
+@pytest.mark.slow
 def test_the_script_runs_without_a_gpu(gpu, tmp_path, capsys):
     assert gpu.main(["--device", "cpu", "--quick", "--json", str(tmp_path / "gpu.json")]) == 0
     table = capsys.readouterr().out

@@ -43,6 +43,7 @@ def test_main_job_gives_objects_and_writes_where_a_folder_is_named(tmp_path, mon
     assert {row["quantity"]: row["value"] for row in kept["quantities"]} == quantities(plain)
 
 
+@pytest.mark.slow
 def test_phonon_job_of_a_crystal_and_of_its_force_constants(tmp_path):
     settings = PhononSettings(supercell=(2, 2, 2), relax=False, mesh=20.0, temperature=400.0)
     made = phonon_job(bulk("Al", a=3.99), EMT(), tmp_path / "al", settings, work=tmp_path / "work")

@@ -71,7 +71,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", [k if k == "potential" else pytest.param(k, marks=pytest.mark.slow) for k in RECIPES])
 def test_a_training_that_stops_three_times_ends_in_the_same_weights(data, trained, tmp_path, kind):
     """In this process; `test_a_training_that_is_killed_...` does it by SIGKILL."""
     whole = load_model(trained(kind))

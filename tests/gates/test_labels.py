@@ -296,7 +296,10 @@ def test_elastic_constants_are_those_of_the_labelled_crystal():
     assert abs(found[0, 0] - found[2, 2]) > 5
 
 
-@pytest.mark.parametrize("label", ["initial_magmoms", "initial_charges", "tags", "site"])
+@pytest.mark.parametrize(
+    "label",
+    ["initial_magmoms", *(pytest.param(x, marks=pytest.mark.slow) for x in ("initial_charges", "tags", "site"))],
+)
 def test_a_crystal_relaxes_to_the_minimum_of_its_labels(label):
     """Layers break the cubic symmetry; the minimum is that of a search without any symmetry."""
     calculator = Bound(label)

@@ -58,6 +58,7 @@ def hot():
     return atoms
 
 
+@pytest.mark.slow
 def test_dynamics_asks_where_it_doubts_and_goes_on(watched, tmp_path):
     calculator = watched(distance=1.5, calls=3)
     atoms = hot()

@@ -12,9 +12,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from phono3py import Phono3py
 from phono3py.file_IO import write_fc2_to_hdf5, write_fc3_to_hdf5, write_FORCES_FC3
-from phonopy.interface.calculator import calculator_info
 from phonopy.physical_units import get_calculator_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy_codes import CODES
 
 from ase_mlx.adapters.phono3py import conductivity, load_third_order, third_order
 from ase_mlx.adapters.phono3py.crystal import crystal_of, harmonic_of
@@ -68,12 +68,6 @@ def changed(ph, change, pair=None):
     other = Phono3py(ph.unitcell, ph.supercell_matrix, primitive_matrix=ph.primitive_matrix)
     other.dataset = dataset
     return other
-
-
-UNITS = ("vasp", "qe", "wien2k", "abinit", "elk", "cp2k")
-"""One code for each set of units; siesta and abacus share abinit's."""
-
-CODES = [name if name in UNITS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(calculator_info)]
 
 
 @pytest.mark.parametrize("calculator", CODES)

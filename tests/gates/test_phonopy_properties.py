@@ -57,6 +57,7 @@ def test_random_displacements_give_the_same_force_constants(copper):
     assert np.abs(random.force_constants - copper.force_constants).max() < 3e-3 * np.abs(copper.force_constants).max()
 
 
+@pytest.mark.slow
 def test_the_hessian_route_gives_the_same_phonons_and_error_bars(silicon):
     atoms, calculator, ph, ensemble = silicon
     exact = phonons(atoms, calculator, (2, 2, 2), relax=False, method="hessian")

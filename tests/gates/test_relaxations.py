@@ -21,7 +21,7 @@ def structures():
 
 
 @pytest.mark.filterwarnings("ignore::ase_mlx.models.extrapolation.ExtrapolationWarning")  # the dimer
-@pytest.mark.parametrize("cell", ["free", "shape", "fixed"])
+@pytest.mark.parametrize("cell", ["free", *(pytest.param(c, marks=pytest.mark.slow) for c in ("shape", "fixed"))])
 def test_equal_to_single_relaxations(cell):
     calculator = Calculator("sigesn", dtype="float64")
     together = relax(structures(), calculator, cell=cell)

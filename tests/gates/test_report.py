@@ -36,7 +36,7 @@ def data_of(path):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-@pytest.mark.parametrize("name", ["run", "phonons", "screen"])
+@pytest.mark.parametrize("name", [pytest.param("run", marks=pytest.mark.slow), "phonons", "screen"])
 def test_commands_leave_a_page_beside_their_results(folders, name):
     data = data_of(folders[name] / REPORT)
     assert data["kind"] == name and ["command", f"ase-mlx {name}"] in data["asked"]

@@ -150,6 +150,7 @@ def test_a_folder_of_many_pieces_is_read_in_order(crystals, model, spark, tmp_pa
     assert "descriptors" not in found and found["problem"].isna().all()
 
 
+@pytest.mark.slow
 @needs_java
 def test_a_second_run_does_nothing_and_one_engine_finishes_what_the_other_began(parts, model, spark, tmp_path):
     wanted = Screening("supervised_tail")
@@ -172,6 +173,7 @@ def test_a_second_run_does_nothing_and_one_engine_finishes_what_the_other_began(
     same(write_results(a), write_results(b))
 
 
+@pytest.mark.slow
 @needs_java
 def test_rows_of_other_files_are_handed_over(rows, model, spark, tmp_path):
     frame = rows.iloc[:40].copy()
@@ -206,6 +208,7 @@ def test_types_that_spark_lacks_are_handed_over(rows, model, spark, tmp_path):
     same(write_results(a), write_results(b))
 
 
+@pytest.mark.slow
 @needs_java
 def test_rows_that_are_lost_are_an_error(parts, model, spark, tmp_path, monkeypatch):
     job = open_job(open_table(parts), model, Screening("novelty"), tmp_path / "job")

@@ -91,6 +91,7 @@ def test_layers_of_graphite_attract():
     assert 0.04 < far - near < 0.09
 
 
+@pytest.mark.slow
 def test_the_command_adds_dispersion_and_says_so(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 

@@ -232,6 +232,7 @@ def test_directions_carry_the_members_variance(generator):
     assert float((by_weight @ (root @ other.T)).square().mean() / every.mean()) <= shares[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", [1, 2])
 def test_a_narrow_readout_has_as_many_directions_as_features(samples, latent):
     model = tiny_potential(elements=(13, 79), members=4, cutoff=4.0, fitted=False, latent=latent)

@@ -44,6 +44,7 @@ def off(kappa, exact):
     return np.abs(kappa[:, :3].mean(axis=1) / exact.kappa[:, :3].mean(axis=1) - 1)
 
 
+@pytest.mark.slow
 def test_a_poor_tensor_is_corrected_at_every_temperature(crystal, exact, compressed):
     assert np.all(off(compressed.kappa, exact) > 0.02)
     found = certify(crystal, compressed)

@@ -168,6 +168,7 @@ def test_force_constants_beside_a_yaml_are_taken_without_a_calculator(argon, tmp
     assert "fourth order exact" in result.output and (tmp_path / "out" / "kappa.hdf5").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["shape", "symmetry"])
 def test_force_constants_that_cannot_be_are_refused(argon, tmp_path, broken):
     ph, _ = argon

@@ -170,6 +170,7 @@ def test_one_network_answers_for_a_family():
     assert np.linalg.norm(solution.temperature(points) - exact) / np.linalg.norm(exact - 300) < 1e-3
 
 
+@pytest.mark.slow
 def test_rows_of_second_order_are_the_balance_of_the_flux_that_the_model_gives():
     """κ a full tensor of place and temperature, in time: ρc ∂T/∂t + ∇·q - Q by central differences of the answers."""
     layer = {
