@@ -168,16 +168,16 @@ def type_in(page, run, command=command):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", TYPED, ids=lambda page: page.stem)
-def test_page_does_what_it_says(page, folder, request):
-    if page.stem == "anomaly":
-        request.getfixturevalue("sample")
+def test_page_does_what_it_says(page, folder):
     type_in(page, run=page not in SLOW)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", SLOW, ids=lambda page: page.stem)
-def test_page_with_slow_parts_does_what_it_says(page, folder, results):
+def test_page_with_slow_parts_does_what_it_says(page, folder, results, request):
+    if page.stem == "anomaly":
+        request.getfixturevalue("sample")
     type_in(page, run=True, command=results)
 
 
