@@ -78,12 +78,12 @@ def solid(name: str, structure: str, a: float, calculator: Calculator, model) ->
     stiffness = elastic(rest, calculator, relax=False).tensor
     row |= {key: float(stiffness[place]) for key, place in CONSTANTS.items()}
     p = am.predict(model, rest)
-    free = sum(float(am.predict(model, Atoms([z]), std=False)["energy"]) for z in rest.numbers)
-    row["cohesion"] = (free - float(p["energy"])) / len(rest)
+    free_atoms = sum(float(am.predict(model, Atoms([z]), std=False)["energy"]) for z in rest.numbers)
+    row["cohesion"] = (free_atoms - float(p["energy"])) / len(rest)
     if "stress" in p.std_dft:
-        pressure = EV_PER_A3_IN_GPA * float(np.mean(p.std_dft["stress"][:3]))
-        row["a_std"] = row["a"] * pressure / (3 * modulus)
-        row["B_std"] = np.sqrt(2) * pressure / (2 * STRAIN)
+        pressure_std = EV_PER_A3_IN_GPA * float(np.mean(p.std_dft["stress"][:3]))
+        row["a_std"] = row["a"] * pressure_std / (3 * modulus)
+        row["B_std"] = np.sqrt(2) * pressure_std / (2 * STRAIN)
     return row
 
 
@@ -115,8 +115,8 @@ def show_against_dft(rows: list[dict], labels: list[str]) -> None:
         print(f"\n{unit:24}{'PBE':>9}{'exp.':>9}" + "".join(f"{label:>11}" for label in labels) + f"{'σ':>9}")
         for row in rows:
             cells = "".join(cell(row[label].get(key), 11, digits) for label in labels)
-            known = "".join(cell(row.get(f"{key}_{source}"), 9, digits) for source in SOURCES)
-            print(f"{row['solid']:24}{known}{cells}{cell(row[labels[0]].get(f'{key}_std'), 9, digits)}")
+            sources = "".join(cell(row.get(f"{key}_{source}"), 9, digits) for source in SOURCES)
+            print(f"{row['solid']:24}{sources}{cells}{cell(row[labels[0]].get(f'{key}_std'), 9, digits)}")
 
 
 def show_stiffness(rows: list[dict], labels: list[str]) -> None:
