@@ -103,7 +103,7 @@ def elements(model) -> list[dict]:
         if len(symbols) > 1 or not symbols <= set(lowest) or not atoms.pbc.all():
             continue
         (symbol,) = symbols
-        if atoms.info[KIND] in ("rest", "strained") and len(atoms) <= 2:
+        if atoms.info["part"] == "train" and atoms.info[KIND] in ("rest", "strained") and len(atoms) <= 2:
             above = atoms.get_potential_energy() / len(atoms) - lowest[symbol]
             gap = np.nan if symbol in NONMETALS else 0.0
             if above <= HIGHEST:
